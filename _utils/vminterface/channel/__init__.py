@@ -1,0 +1,1 @@
+"""Transports with deadlines: key stores and service calls. Nothing here knows the name of a key."""

@@ -1,0 +1,237 @@
+"""What a key store is: bytes under paths, read and written in pipelined batches, every wait with a deadline.
+
+The stores (``channel.xenstore``, ``channel.qubesdb``) implement :meth:`KeyStore.batch`,
+:meth:`KeyStore.transaction` and :meth:`KeyStore.watch`; the rest is written here once, in terms of these.
+A store object belongs to one thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from vminterface.deadline import Deadline
+from vminterface.errors import DeadlineExceeded, KeyNotFound, StoreError, VMInterfaceError
+
+T = TypeVar("T")
+
+#: Nodes that :meth:`KeyStore.tree` reads at most, unless told otherwise: a VM may grow its own subtree.
+TREE_LIMIT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Outcome: the value, ``bytes``."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Outcome: None. Missing parents are created where the store has parents."""
+
+    path: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Outcome: None. The key and everything below it; :class:`KeyNotFound` if there is no such key."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Outcome: the names directly below, ``list[str]``."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetPermissions:
+    """Outcome: ``list[str]`` such as ``["n0", "r3"]``: owner first, then exceptions (XenStore's own notation)."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetPermissions:
+    """Outcome: None. *permissions* as in :class:`GetPermissions`."""
+
+    path: str
+    permissions: tuple[str, ...]
+
+
+Operation = Read | Write | Remove | List | GetPermissions | SetPermissions
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """*path* changed (was written, created or removed), seen by the watch registered on *registered*."""
+
+    path: str
+    registered: str
+
+
+class Watch(ABC):
+    """Some watched paths. Use it in a ``with`` block: its end removes the registrations."""
+
+    @abstractmethod
+    def next(self, deadline: Deadline) -> list[WatchEvent]:
+        """Return the events that have come, at least one. Raises DeadlineExceeded, ConnectionLost."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Remove the registrations; never raises when the connection is gone."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class KeyStore(ABC):
+    """A tree of keys. Paths are ``str``, values ``bytes``.
+
+    Every method may raise :class:`DeadlineExceeded` (after ``timeout`` seconds), :class:`ConnectionLost`,
+    :class:`RemoteProtocolError`, :class:`LocalProtocolError` (a path or value that cannot be sent) and
+    the store's refusals: KeyNotFound, PermissionDenied, QuotaExceeded, StoreError.
+    """
+
+    #: ``xenstore`` or ``qubesdb``: which name of a key to use here (see ``keys``).
+    channel: str
+    #: Seconds that one call may take unless the call says otherwise.
+    timeout: float
+
+    @abstractmethod
+    def batch(self, operations: Sequence[Operation], *, timeout: float | None = None) -> list[Any]:
+        """Do all *operations*, pipelined, and return their outcomes in the same order.
+
+        An operation that the store refused has the error (a VMInterfaceError, not raised) as its outcome; a
+        fault of the connection is raised.
+        """
+
+    @abstractmethod
+    def transaction(self, work: Callable[[KeyStore], T], *, attempts: int = 8, timeout: float | None = None) -> T:
+        """Call *work* with a view of the store in which its changes appear all at once or not at all.
+
+        *work* is called again after a conflict, at most *attempts* times with a growing pause, then
+        :class:`TransactionConflict` is raised. Where *work* raises, nothing is changed. A store that has no
+        transactions (``has_transactions`` is False) calls *work* once with itself.
+        """
+
+    #: Whether :meth:`transaction` is atomic.
+    has_transactions: bool
+
+    @abstractmethod
+    def watch(self, paths: Iterable[str]) -> Watch:
+        """Return a watch on *paths* and everything below them. Each path gives one event at once."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the connection; may be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _one(self, operation: Operation, timeout: float | None) -> Any:
+        outcome = self.batch([operation], timeout=timeout)[0]
+        if isinstance(outcome, VMInterfaceError):
+            raise outcome
+        return outcome
+
+    def read(self, path: str, *, timeout: float | None = None) -> bytes:
+        """Return the value of *path*."""
+        return self._one(Read(path), timeout)
+
+    def write(self, path: str, value: bytes, *, timeout: float | None = None) -> None:
+        """Set *path* to *value*."""
+        self._one(Write(path, value), timeout)
+
+    def remove(self, path: str, *, timeout: float | None = None) -> None:
+        """Remove *path* and everything below it."""
+        self._one(Remove(path), timeout)
+
+    def list(self, path: str, *, timeout: float | None = None) -> list[str]:
+        """Return the names directly below *path*."""
+        return self._one(List(path), timeout)
+
+    def exists(self, path: str, *, timeout: float | None = None) -> bool:
+        """Say whether there is such a key (it may be empty)."""
+        try:
+            self.read(path, timeout=timeout)
+        except KeyNotFound:
+            return False
+        return True
+
+    def permissions(self, path: str, *, timeout: float | None = None) -> list[str]:
+        """Return the permissions of *path*, as :class:`GetPermissions` describes them."""
+        return self._one(GetPermissions(path), timeout)
+
+    def set_permissions(self, path: str, permissions: Iterable[str], *, timeout: float | None = None) -> None:
+        """Replace the permissions of *path*."""
+        self._one(SetPermissions(path, tuple(permissions)), timeout)
+
+    def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
+        """Return the values of *paths* in order, None for each that does not exist."""
+        values = self.batch([Read(path) for path in paths], timeout=timeout)
+        for value in values:
+            if isinstance(value, VMInterfaceError) and not isinstance(value, KeyNotFound):
+                raise value
+        return [None if isinstance(value, KeyNotFound) else value for value in values]
+
+    def tree(self, path: str, *, limit: int = TREE_LIMIT, timeout: float | None = None) -> dict[str, bytes]:
+        """Return the values of *path* and of everything below it, by full path, level by level.
+
+        A key that vanishes while the tree is read is left out. More than *limit* keys: StoreError.
+        """
+        deadline = Deadline.after(self.timeout if timeout is None else timeout)
+        found: dict[str, bytes] = {path: self.read(path, timeout=deadline.remaining)}
+        level = [path]
+        while level:
+            listings = self.batch([List(p) for p in level], timeout=deadline.check(f"tree of {path}"))
+            below = [
+                f"{parent.rstrip('/')}/{name}"
+                for parent, names in zip(level, listings, strict=True)
+                for name in _unless_gone(names, [])
+            ]
+            if len(found) + len(below) > limit:
+                raise StoreError(f"{path}: more than {limit} keys below it")
+            if below:
+                values = self.batch([Read(p) for p in below], timeout=deadline.check(f"tree of {path}"))
+                pairs = [(p, _unless_gone(v, None)) for p, v in zip(below, values, strict=True)]
+                found.update({p: v for p, v in pairs if v is not None})
+            level = below
+        return found
+
+    def wait_for(
+        self, path: str, predicate: Callable[[bytes | None], bool], *, timeout: float | None = None
+    ) -> bytes | None:
+        """Wait until *predicate* holds for the value of *path* (None: no such key) and return that value."""
+        deadline = Deadline.after(self.timeout if timeout is None else timeout)
+        with self.watch([path]) as watch:
+            while True:
+                value = self.read_many([path], timeout=deadline.check(path))[0]
+                if predicate(value):
+                    return value
+                try:
+                    watch.next(deadline)
+                except DeadlineExceeded:
+                    raise DeadlineExceeded(f"{path}: not as expected within {deadline.seconds:g} s") from None
+
+
+def _unless_gone(outcome: Any, instead: Any) -> Any:
+    """Return *outcome*, *instead* for a key that is gone, and raise every other refusal."""
+    if isinstance(outcome, KeyNotFound):
+        return instead
+    if isinstance(outcome, VMInterfaceError):
+        raise outcome
+    return outcome

@@ -1,0 +1,1 @@
+"""One setting a file: from the keys that dom0 wrote to the state of this machine."""
