@@ -1,0 +1,161 @@
+"""The one table of keys: what each is called, what its value may be, and when it may exist.
+
+A key has the same name on both channels: XenStore has it below the domain's own path (``qubes-timezone``), QubesDB
+below ``/`` (``/qubes-timezone``). Sources: the ``VMInterface`` document for R2 and R3, Qubes core-admin
+``create_qdb_entries`` for what later releases added. ``field`` is the path in the pillar below the VM's name.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vminterface.errors import InvalidValue, printable
+from vminterface.values import address, flags, vmname
+from vminterface.values.keyboard import KeyboardLayout, Keymap
+from vminterface.values.persistence import Persistence
+from vminterface.values.service import ServiceState
+from vminterface.values.timezone import Timezone
+from vminterface.values.vmtype import VMType
+
+#: The node that dom0 gives to the VM so that its agent can answer.
+ANSWERS = "vminterface"
+#: Written by the agent while it is in work.
+AGENT = f"{ANSWERS}/agent"
+
+
+def acknowledgement(setting: str) -> str:
+    """Return the key under which the VM's agent acknowledges *setting*."""
+    return f"{ANSWERS}/ack/{setting}"
+
+
+class Condition(enum.Enum):
+    """When a key may exist; when that stops being true, dom0 removes it."""
+
+    ALWAYS = "always"
+    CLIENT = "only with a netvm"
+    PROVIDER = "only if the VM provides network"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One row. ``name`` or ``field`` ending in ``*`` stand for a family of keys, one a member's name."""
+
+    name: str
+    field: str
+    #: From the key's text to the typed value that is compared; raises InvalidValue.
+    parse: Callable[[str], Any]
+    #: The setting that the VM's agent applies and acknowledges; empty where it only reads.
+    setting: str = ""
+    condition: Condition = Condition.ALWAYS
+    #: Spellings found in documents or old releases: read, never written.
+    drift: tuple[str, ...] = ()
+    #: Whether pillar settings write it; else the toolstack or qubesd does.
+    pushed: bool = True
+
+    @property
+    def family(self) -> bool:
+        """Whether the row stands for many keys."""
+        return self.name.endswith("*")
+
+    def member(self, name: str) -> Key:
+        """Return the row of one member of this family."""
+        return Key(
+            self.name[:-1] + name, self.field[:-1] + name, self.parse, self.setting, self.condition, (), self.pushed
+        )
+
+
+def _text(limit: int) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if len(text) > limit or any(not " " <= c <= "~" for c in text):
+            raise InvalidValue(f"'{printable(text, 60)}' is not printable ASCII of at most {limit} characters")
+        return text
+
+    return parse
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise InvalidValue(f"'{printable(text, 60)}' is not a decimal number")
+    return int(text)
+
+
+_NETWORK: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
+    ("ip", "qubes-ip", address.parse_ipv4),
+    ("netmask", "qubes-netmask", address.parse_netmask),
+    ("gateway", "qubes-gateway", address.parse_ipv4),
+    ("primary_dns", "qubes-primary-dns", address.parse_ipv4),
+    ("secondary_dns", "qubes-secondary-dns", address.parse_ipv4),
+    ("mac", "qubes-mac", address.parse_mac),
+    ("ip6", "qubes-ip6", address.parse_ipv6),
+    ("gateway6", "qubes-gateway6", address.parse_ipv6),
+)
+_PROVIDER: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
+    ("gateway", "qubes-netvm-gateway", address.parse_ipv4),
+    ("netmask", "qubes-netvm-netmask", address.parse_netmask),
+    # A network in R2 and R3, the gateway's own address in R4: an IPv4 address either way.
+    ("network", "qubes-netvm-network", address.parse_ipv4),
+    ("primary_dns", "qubes-netvm-primary-dns", address.parse_ipv4),
+    ("secondary_dns", "qubes-netvm-secondary-dns", address.parse_ipv4),
+    ("gateway6", "qubes-netvm-gateway6", address.parse_ipv6),
+)
+
+TABLE: tuple[Key, ...] = (
+    Key("name", "name", vmname.VMName.parse, "name", pushed=False),
+    Key("qubes-vm-type", "type", VMType.parse),
+    Key("type", "class", VMType.parse, pushed=False),
+    Key("qubes-vm-updateable", "updateable", flags.parse_true_false, drift=("qubes-vm-updatable",)),
+    Key("qubes-vm-persistence", "persistence", Persistence.parse),
+    Key("qubes-base-template", "base_template", _text(31)),
+    Key("default-user", "default_user", vmname.parse_default_user),
+    Key("qubes-timezone", "timezone", Timezone.parse, "timezone"),
+    Key("keyboard-layout", "keyboard", KeyboardLayout.parse, "keyboard"),
+    Key("qubes-keyboard", "keymap", Keymap.parse, "keyboard"),
+    Key("qubes-debug-mode", "debug", flags.parse_one_zero, "debug"),
+    Key("qubes-service/*", "services:*", ServiceState.from_key, "services"),
+    *(Key(name, f"network:{f}", parse, "network", Condition.CLIENT) for f, name, parse in _NETWORK),
+    *(Key(name, f"provides_network:{f}", parse, "", Condition.PROVIDER) for f, name, parse in _PROVIDER),
+    Key("qubes-gui-enabled", "gui_enabled", flags.parse_true_false, pushed=False),
+    Key("qubes-gui-domain-xid", "gui_domain_xid", _number, pushed=False),
+    Key("qubes-gui-videoram-min", "gui_videoram_min", _number, pushed=False),
+    Key("qubes-gui-videoram-overhead", "gui_videoram_overhead", _number, pushed=False),
+    Key("qubes-audio-domain-xid", "audio_domain_xid", _number, pushed=False),
+    Key("guivm-windows-prefix", "windows_prefix", _text(255), pushed=False),
+    Key("vm-config/*", "vm_config:*", _text(3071), pushed=False),
+)
+
+#: Rows by field; families under their ``*``.
+BY_FIELD: Mapping[str, Key] = {key.field: key for key in TABLE}
+_BY_NAME: Mapping[str, Key] = {name: key for key in TABLE for name in (key.name, *key.drift)}
+
+
+def for_field(field: str) -> Key:
+    """Return the row of *field* (``timezone``, ``network:ip``, ``services:cups``). Raises InvalidValue."""
+    if (key := BY_FIELD.get(field)) is not None and not key.family:
+        return key
+    group, colon, member = field.partition(":")
+    family = BY_FIELD.get(f"{group}:*")
+    if family is None or not colon or not member:
+        raise InvalidValue(f"there is no field '{printable(field, 80)}'")
+    return family.member(member)
+
+
+def for_name(name: str) -> Key | None:
+    """Return the row of the key called *name* (without a leading slash), None for a key that is not in the table."""
+    if (key := _BY_NAME.get(name)) is not None and not key.family:
+        return key
+    folder, slash, member = name.partition("/")
+    family = _BY_NAME.get(f"{folder}/*")
+    return family.member(member) if family is not None and slash and member and "/" not in member else None
+
+
+def inputs_of(setting: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """Return those of *texts* (by field) that *setting* is made of: what its acknowledgement's digest is taken of."""
+    return {field: text for field, text in texts.items() if for_field(field).setting == setting}
+
+
+def settings_of(fields: Iterable[str]) -> set[str]:
+    """Return the settings that an agent applies when *fields* change."""
+    return {for_field(field).setting for field in fields} - {""}
