@@ -1,0 +1,282 @@
+"""The XenStore protocol without I/O: bytes in, events out, bytes to send; client and server in one core.
+
+The format is that of ``xen/include/public/io/xs_wire.h``: a header of four little-endian words (type, request
+id, transaction id, length), then at most 4096 bytes. Use::
+
+    connection = Connection(CLIENT)
+    socket.sendall(connection.send(Request(Op.READ, "domid")))
+    connection.receive_data(socket.recv(65536))         # b"" at the end of the stream
+    event = connection.next_event()                     # until it is NEED_DATA
+
+A client gets :class:`Reply`, :class:`ErrorReply`, :class:`WatchEvent` and :class:`ConnectionClosed`; a server
+gets :class:`Request`, :class:`BadRequest` and :class:`ConnectionClosed`. A peer that breaks the protocol makes
+``next_event`` raise RemoteProtocolError, then and ever after. What is kept between two calls is never more than
+one message, if the caller takes all events before it feeds more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from struct import Struct
+
+from vminterface.errors import LocalProtocolError, RemoteProtocolError
+from vminterface.wire.xenstore_messages import (
+    ACKNOWLEDGED,
+    DEVICE_PAYLOAD_MAX,
+    PAYLOAD_MAX,
+    RAW,
+    Malformed,
+    Op,
+    check_path,
+    decode_error,
+    decode_reply,
+    decode_request,
+    decode_watch_event,
+    encode_request,
+)
+
+__all__ = [
+    "CLIENT", "DEVICE_PAYLOAD_MAX", "NEED_DATA", "PAYLOAD_MAX", "SERVER", "BadRequest", "Connection",
+    "ConnectionClosed", "ErrorReply", "Event", "Op", "Reply", "Request", "Role", "Sentinel", "WatchEvent",
+]  # fmt: skip
+
+HEADER = Struct("<IIII")
+_IDS = 1 << 32
+
+
+class Role(Enum):
+    """Which end of the connection this is."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+CLIENT = Role.CLIENT
+SERVER = Role.SERVER
+
+
+class Sentinel(Enum):
+    """Answers of ``next_event`` that are no event."""
+
+    NEED_DATA = "need data"
+
+
+NEED_DATA = Sentinel.NEED_DATA
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client asks. *arguments* are the strings after the path: watch token, permissions, domids, offset,
+    ``T``/``F`` to commit or abort. *request_id* is given by the connection that sends, and is 0 until then.
+    """
+
+    op: Op
+    path: str = ""
+    value: bytes = b""
+    arguments: tuple[str, ...] = ()
+    transaction: int = 0
+    request_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BadRequest:
+    """A well-framed request that makes no sense; the server answers with *error* (``EINVAL``, ``ENOSYS``)."""
+
+    request_id: int
+    transaction: int
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A server's good answer. *value*: of READ and CONTROL. *strings*: of all other operations that answer with
+    more than ``OK``; for DIRECTORY_PART the generation, names, and a last "" if there are no more names.
+    """
+
+    request_id: int
+    op: Op
+    value: bytes = b""
+    strings: tuple[str, ...] = ()
+    transaction: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """A server's refusal, *error* being an errno's name (``ENOENT``)."""
+
+    request_id: int
+    error: str
+    transaction: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """*path* changed, says the watch that was registered with *token*."""
+
+    path: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed:
+    """The stream ended between two messages."""
+
+
+Event = Request | BadRequest | Reply | ErrorReply | WatchEvent | ConnectionClosed
+_CLOSED = ConnectionClosed()
+_OPS: dict[int, Op] = {op.value: op for op in Op}
+
+
+class Connection:
+    """One end of a XenStore connection. *payload_max* is 4080 for a client of ``/dev/xen/xenbus``."""
+
+    def __init__(self, role: Role, *, payload_max: int = PAYLOAD_MAX, first_request_id: int = 1) -> None:
+        self.role = role
+        self.payload_max = payload_max
+        self._client = role is CLIENT
+        self._buffer = b""
+        self._at = 0
+        self._eof = False
+        self._fault: str | None = None
+        self._next_id = first_request_id % _IDS
+        self._in_flight: dict[int, Op] = {}
+        #: The id that the last request sent was given.
+        self.request_id = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that were sent and not yet answered."""
+        return len(self._in_flight)
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the peer, ``b""`` for the end of the stream."""
+        if not data:
+            self._eof = True
+        elif self._eof:
+            raise LocalProtocolError("data after the end of the stream")
+        elif self._at == len(self._buffer):
+            self._buffer, self._at = bytes(data), 0
+        else:
+            self._buffer, self._at = self._buffer[self._at :] + data, 0
+
+    def next_event(self) -> Event | Sentinel:
+        """Return the next event, or NEED_DATA. Raises RemoteProtocolError."""
+        if self._fault is not None:
+            raise RemoteProtocolError(self._fault)
+        at, available = self._at, len(self._buffer) - self._at
+        if available < 16:
+            if not self._eof:
+                return NEED_DATA
+            if available:
+                raise self._broken(f"stream ended after {available} of the 16 bytes of a header")
+            return _CLOSED
+        kind, request_id, transaction, length = HEADER.unpack_from(self._buffer, at)
+        if length > PAYLOAD_MAX:
+            raise self._broken(f"message of {length} bytes, expected at most {PAYLOAD_MAX}")
+        if available < 16 + length:
+            if self._eof:
+                raise self._broken(f"stream ended after {available - 16} of the {length} bytes of a message")
+            return NEED_DATA
+        end = at + 16 + length
+        payload = self._buffer[at + 16 : end]
+        self._at = end
+        if not self._client:
+            return self._request(kind, request_id, transaction, payload)
+        try:
+            return self._answer(kind, request_id, transaction, payload)
+        except Malformed as fault:
+            raise self._broken(str(fault)) from None
+
+    def _answer(self, kind: int, request_id: int, transaction: int, payload: bytes) -> Event:
+        if kind == Op.WATCH_EVENT:
+            return WatchEvent(*decode_watch_event(payload))
+        op = self._in_flight.get(request_id)
+        if op is None:
+            raise Malformed(f"answer to request {request_id}, which is not in flight")
+        if kind == op:
+            event: Event = Reply(request_id, op, *decode_reply(op, payload), transaction)
+        elif kind == Op.ERROR:
+            event = ErrorReply(request_id, decode_error(payload), transaction)
+        else:
+            raise Malformed(f"answer of type {kind} to request {request_id}, expected {op.value} ({op.name})")
+        del self._in_flight[request_id]
+        return event
+
+    def _request(self, kind: int, request_id: int, transaction: int, payload: bytes) -> Event:
+        op = _OPS.get(kind)
+        if op is None or op is Op.WATCH_EVENT or op is Op.ERROR:
+            return BadRequest(request_id, transaction, "ENOSYS", f"unknown operation {kind}")
+        try:
+            path, value, arguments = decode_request(op, payload)
+        except Malformed as fault:
+            return BadRequest(request_id, transaction, "EINVAL", str(fault))
+        return Request(op, path, value, arguments, transaction, request_id)
+
+    def _broken(self, reason: str) -> RemoteProtocolError:
+        self._fault = f"XenStore peer: {reason}"
+        self._buffer, self._at = b"", 0
+        return RemoteProtocolError(self._fault)
+
+    def send(self, event: Event) -> bytes:
+        """Return the bytes that say *event*. Raises LocalProtocolError; then nothing has changed here.
+
+        A client sends :class:`Request` (its id is then in ``request_id``), a server :class:`Reply`,
+        :class:`ErrorReply` and :class:`WatchEvent`.
+        """
+        try:
+            if isinstance(event, Request):
+                return self._send_request(event)
+            return self._send_answer(event)
+        except Malformed as fault:
+            raise LocalProtocolError(str(fault)) from None
+
+    def _send_request(self, request: Request) -> bytes:
+        if not self._client:
+            raise Malformed("a server sends no requests")
+        op = request.op
+        payload = encode_request(op, request.path, request.value, request.arguments)
+        self._check_length(op, request.path, len(payload))
+        if not 0 <= request.transaction < _IDS:
+            raise Malformed(f"transaction {request.transaction}, expected 32 bits")
+        request_id = self._next_id
+        in_flight = self._in_flight
+        while request_id in in_flight:
+            request_id = (request_id + 1) % _IDS
+        self._next_id = (request_id + 1) % _IDS
+        in_flight[request_id] = op
+        self.request_id = request_id
+        return HEADER.pack(op, request_id, request.transaction, len(payload)) + payload
+
+    def _send_answer(self, event: Event) -> bytes:
+        if self._client:
+            raise Malformed(f"a client sends no {type(event).__name__}")
+        request_id = transaction = 0
+        if isinstance(event, WatchEvent):
+            kind = Op.WATCH_EVENT
+            check_path(event.path, special=True)
+            payload = f"{event.path}\0{event.token}\0".encode("latin-1")
+            decode_watch_event(payload)
+        elif isinstance(event, ErrorReply):
+            kind, request_id, transaction = Op.ERROR, event.request_id, event.transaction
+            payload = f"{event.error}\0".encode("latin-1")
+            decode_error(payload)
+        elif isinstance(event, Reply):
+            kind, request_id, transaction = event.op, event.request_id, event.transaction
+            if kind in RAW:
+                payload = event.value
+            elif kind in ACKNOWLEDGED:
+                payload = b"OK\0"
+            else:
+                payload = "".join([f"{string}\0" for string in event.strings]).encode("latin-1")
+            decode_reply(kind, payload)
+        else:
+            raise Malformed(f"a server sends no {type(event).__name__}")
+        self._check_length(kind, "", len(payload))
+        return HEADER.pack(kind, request_id, transaction, len(payload)) + payload
+
+    def _check_length(self, op: Op, path: str, length: int) -> None:
+        if length > self.payload_max:
+            what = f"{op.name} {path[:60]}".rstrip()
+            raise Malformed(f"{what}: message of {length} bytes, expected at most {self.payload_max}")
