@@ -1,0 +1,115 @@
+"""Did they listen? Waits for the acknowledgements of many VMs' agents together, each VM with its own deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from vminterface import keys
+from vminterface.channel.store import Read
+from vminterface.deadline import Deadline
+from vminterface.dom0 import state
+from vminterface.dom0.outcome import Work
+from vminterface.errors import DeadlineExceeded, KeyNotFound, SettingRefused, VMInterfaceError
+from vminterface.values.acknowledgement import digest
+
+#: Seconds in which an agent that was already waiting announces itself once dom0 has made the node for it.
+INTRODUCTION = 1.0
+
+NO_AGENT = "no agent is in work there, so it takes effect at the VM's next start"
+
+
+def check(work: Work) -> set[str]:
+    """Return the settings that the agent still has to acknowledge; a refusal becomes the VM's error.
+
+    A setting is acknowledged when its digest is that of what the store holds now, so an answer to an earlier
+    push is never taken for one to this.
+    """
+    agent = work.state.agent
+    if agent is None:
+        return set()
+    pending = set()
+    changed = keys.settings_of(work.outcome.changes)
+    for setting in sorted(keys.settings_of(work.settings.desired) & agent.settings):
+        inputs = work.state.inputs(setting)
+        if not inputs and setting not in changed:
+            continue
+        answer = work.state.acknowledgements.get(setting)
+        if answer is None or answer.digest != digest(inputs):
+            pending.add(setting)
+        elif not answer.accepted:
+            taken_back = "; former values restored" if work.outcome.changes else ""
+            work.fail(SettingRefused(f"{work.target.vm} refused {setting}: {answer.note}{taken_back}"))
+    return pending
+
+
+def wait(works: Sequence[Work]) -> None:
+    """Wait until every VM of *works* (all of one store) has acknowledged its settings, refused one, or run late."""
+    pending = {work.target.vm: work for work in works if _unsettled(work)}
+    if not pending:
+        return
+    store = works[0].target.store
+    started = Deadline.after(0.0)
+    deadlines = {vm: Deadline(started.expires + w.settings.timeout, w.settings.timeout) for vm, w in pending.items()}
+    grace = Deadline.after(INTRODUCTION)
+    by_path = {work.target.path(keys.ANSWERS): work for work in pending.values()}
+    try:
+        with store.watch(by_path) as watch:
+            while pending:
+                soonest = min((deadlines[vm] for vm in pending), key=lambda d: d.expires)
+                if any(w.state.agent is None for w in pending.values()):
+                    soonest = min(soonest, grace, key=lambda d: d.expires)
+                try:
+                    events = watch.next(soonest)
+                    _read({by_path[e.registered].target.vm: by_path[e.registered] for e in events}.values())
+                except DeadlineExceeded:
+                    _read(pending.values())
+                for vm, work in list(pending.items()):
+                    if _settled_by_now(work, deadlines[vm], grace):
+                        del pending[vm]
+    except VMInterfaceError as error:
+        for work in pending.values():
+            work.fail(error)
+
+
+def _unsettled(work: Work) -> bool:
+    if work.state.agent is None:
+        if work.introduced:
+            return True
+        if work.outcome.changes:
+            work.outcome.note = NO_AGENT
+        return False
+    return bool(check(work)) and work.outcome.ok
+
+
+def _settled_by_now(work: Work, deadline: Deadline, grace: Deadline) -> bool:
+    if work.state.agent is None:
+        if grace.passed:
+            work.outcome.note = NO_AGENT
+        return grace.passed
+    waiting = check(work)
+    if waiting and work.outcome.ok and deadline.passed:
+        taken_back = "; former values restored" if work.outcome.changes else ""
+        work.fail(
+            DeadlineExceeded(
+                f"{work.target.vm}: its agent did not acknowledge {', '.join(sorted(waiting))}"
+                f" within {deadline.seconds:g} s{taken_back}"
+            )
+        )
+    return not waiting or not work.outcome.ok
+
+
+def _read(works: Iterable[Work]) -> None:
+    """Read what the agents of *works* say now, in one batch."""
+    wanted = [
+        (work, name)
+        for work in works
+        for name in (keys.AGENT, *(keys.acknowledgement(s) for s in keys.settings_of(work.settings.desired)))
+    ]
+    if not wanted:
+        return
+    values = wanted[0][0].target.store.batch([Read(work.target.path(name)) for work, name in wanted])
+    for (work, name), value in zip(wanted, values, strict=True):
+        if isinstance(value, VMInterfaceError) and not isinstance(value, KeyNotFound):
+            work.fail(value)
+        else:
+            state.note_answer(work.state, name, None if isinstance(value, KeyNotFound) else value)

@@ -1,0 +1,51 @@
+"""What would have to change so that a VM has what its settings say: typed values compared, never texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vminterface import keys
+from vminterface.dom0.settings import Desired
+from vminterface.errors import InvalidValue
+from vminterface.values.service import ServiceState
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The text of one field before and after; None where the key does not exist."""
+
+    old: str | None
+    new: str | None
+
+
+def compare(desired: Desired, found: Mapping[str, str]) -> dict[str, Change]:
+    """Return the fields of *desired* that differ from the texts *found*, by field."""
+    return {
+        field: Change(found.get(field), text)
+        for field, text in desired.items()
+        if found.get(field) != text and not _same(field, found.get(field), text)
+    }
+
+
+def _same(field: str, found: str | None, text: str | None) -> bool:
+    """Whether two texts that differ mean the same value (``FE:FF…`` and ``fe:ff…`` are one MAC address)."""
+    if found is None or text is None:
+        return False
+    parse = keys.for_field(field).parse
+    try:
+        return bool(parse(found) == parse(text))
+    except InvalidValue:
+        return False
+
+
+def shown(field: str, text: str | None) -> str:
+    """Return *text* of *field* in the pillar's own words, for people."""
+    if field.startswith("services:"):
+        return ServiceState.DEFAULT.word() if text is None else {"1": "on", "0": "off"}.get(text, text)
+    return "default" if text is None else text
+
+
+def as_changes(changes: Mapping[str, Change]) -> dict[str, dict[str, str]]:
+    """Return *changes* as Salt reports them: ``{field: {"old": …, "new": …}}``."""
+    return {f: {"old": shown(f, c.old), "new": shown(f, c.new)} for f, c in changes.items()}

@@ -1,0 +1,195 @@
+"""How each field of a VM in the pillar is read: from YAML values to the exact text of the keys."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from vminterface import keys
+from vminterface.errors import InvalidValue, printable
+from vminterface.values import flags
+from vminterface.values.keyboard import KeyboardLayout, Keymap
+from vminterface.values.network import ClientNetwork, ProviderNetwork
+from vminterface.values.persistence import Persistence
+from vminterface.values.service import ServiceName, ServiceState
+from vminterface.values.timezone import Timezone
+from vminterface.values.vmname import VMName, parse_default_user
+from vminterface.values.vmtype import VMType
+
+#: The word that means: the key shall not exist, the VM uses its own default.
+DEFAULT = "default"
+
+
+def suggest(name: Any, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` where a known name is near, else the list of what is known."""
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f" (did you mean '{near[0]}'?)" if near else f" (expected one of: {', '.join(known)})"
+
+
+def yaml_text(value: Any) -> str:
+    """Return *value* if it is text. Raises InvalidValue that says what YAML made of it instead."""
+    if isinstance(value, str):
+        return value
+    shown = printable(str(value), 60)
+    kind = {bool: "the boolean", int: "the number", float: "the number"}.get(type(value), f"a {type(value).__name__}:")
+    raise InvalidValue(f"expected text, found {kind} {shown} (quote it where text is meant)")
+
+
+class Collector:
+    """Takes the texts of one pillar field, or its faults with their paths."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.desired: dict[str, str | None] = {}
+        self.faults: list[InvalidValue] = []
+
+    def fault(self, message: str, *below: str) -> None:
+        """Note a fault at the field's path, or *below* it."""
+        self.faults.append(InvalidValue(message, ":".join([self.where, *(printable(b, 60) for b in below if b)])))
+
+
+Reader = Callable[[str, Any, Collector], None]
+
+
+def _scalar(render: Callable[[Any], str]) -> Reader:
+    """A field with one key: *render* makes its text of the YAML value, or raises InvalidValue."""
+
+    def read(name: str, value: Any, into: Collector) -> None:
+        if value == DEFAULT:
+            into.desired[name] = None
+            return
+        try:
+            into.desired[name] = render(value)
+        except InvalidValue as error:
+            into.fault(str(error), error.where)
+
+    return read
+
+
+def _word(parse: Callable[[str], Any]) -> Callable[[Any], str]:
+    return lambda value: parse(yaml_text(value)).render()
+
+
+def _base_template(value: Any) -> str:
+    text = yaml_text(value)
+    return VMName.parse(text).render() if text else ""
+
+
+def _keyboard(name: str, value: Any, into: Collector) -> None:
+    """A layout such as ``pl+dvorak``: today's key, and the keymap text that R2 and R3 agents read."""
+    if value == DEFAULT:
+        into.desired.update({"keyboard": None, "keymap": None})
+        return
+    try:
+        layout = KeyboardLayout.parse(yaml_text(value))
+    except InvalidValue as error:
+        into.fault(str(error))
+        return
+    into.desired.update({"keyboard": layout.render(), "keymap": layout.keymap().render()})
+
+
+def _keymap(name: str, value: Any, into: Collector) -> None:
+    _scalar(lambda v: Keymap.parse(yaml_text(v)).render())(name, value, into)
+
+
+def _services(name: str, value: Any, into: Collector) -> None:
+    if not isinstance(value, Mapping):
+        into.fault(f"expected a mapping of service names to on, off or default, found {type(value).__name__}")
+        return
+    for service, state in value.items():
+        try:
+            member = ServiceName.parse(yaml_text(service)).render()
+        except InvalidValue as error:
+            into.fault(str(error), str(service))
+            continue
+        try:
+            if state is not None:
+                into.desired[f"services:{member}"] = ServiceState.from_word(state).key_text()
+        except InvalidValue as error:
+            into.fault(str(error), member)
+
+
+def _dns(value: Any, into: Collector) -> dict[str, str]:
+    """``dns: [primary, secondary]``: the two addresses that the interface has keys for."""
+    if isinstance(value, str) or not isinstance(value, list | tuple):
+        into.fault(f"expected a list of at most two addresses, found {type(value).__name__}", "dns")
+    elif len(value) > 2:
+        into.fault(f"expected at most two addresses, found {len(value)}", "dns")
+    else:
+        texts: dict[str, str] = {}
+        for i, (key, text) in enumerate(zip(("primary_dns", "secondary_dns"), value, strict=False)):
+            try:
+                texts[key] = yaml_text(text)
+            except InvalidValue as error:
+                into.fault(str(error), "dns", str(i))
+        return texts
+    return {}
+
+
+def _network(kind: type[ClientNetwork] | type[ProviderNetwork]) -> Reader:
+    def read(name: str, value: Any, into: Collector) -> None:
+        known = [row.field.partition(":")[2] for row in keys.TABLE if row.field.startswith(f"{name}:")]
+        pillar_names = ["dns", *(k for k in known if not k.endswith("_dns"))]
+        if value is False or value in ("none", DEFAULT):
+            FIELDS.remove_group(name, into.desired)
+            return
+        if not isinstance(value, Mapping):
+            into.fault(f"expected a mapping ({', '.join(pillar_names)}) or none, found {type(value).__name__}")
+            return
+        texts: dict[str, str] = {}
+        for key, raw in value.items():
+            if key == "dns":
+                texts.update(_dns(raw, into))
+            elif key not in pillar_names:
+                into.fault(f"unknown field{suggest(key, pillar_names)}", str(key))
+            elif raw == DEFAULT:
+                into.desired[f"{name}:{key}"] = None
+            elif raw is not None:
+                try:
+                    texts[key] = str(raw) if key == "netmask" and type(raw) is int else yaml_text(raw)
+                except InvalidValue as error:
+                    into.fault(str(error), str(key))
+        if into.faults:
+            return
+        try:
+            rendered = kind.parse(texts).render()
+        except InvalidValue as error:
+            for fault in error.faults:
+                into.fault(str(fault), *_DNS_PATHS.get(fault.where, (fault.where,)))
+            return
+        # A list is declared whole: a second resolver that is not in it must not stay behind.
+        if "dns" in value:
+            into.desired.update({f"{name}:primary_dns": None, f"{name}:secondary_dns": None})
+        into.desired.update({f"{name}:{key}": text for key, text in rendered.items()})
+
+    return read
+
+
+_DNS_PATHS = {"primary_dns": ("dns", "0"), "secondary_dns": ("dns", "1")}
+
+
+class _Fields(dict[str, Reader]):
+    def remove_group(self, group: str, desired: dict[str, str | None]) -> None:
+        """Let none of the keys of *group* exist."""
+        desired.update({row.field: None for row in keys.TABLE if row.field.startswith(f"{group}:")})
+
+
+#: Every field of a VM in the pillar that says something about keys.
+FIELDS = _Fields(
+    {
+        "type": _scalar(_word(VMType.parse)),
+        "updateable": _scalar(lambda v: flags.render_true_false(flags.from_word(v))),
+        "persistence": _scalar(_word(Persistence.parse)),
+        "base_template": _scalar(_base_template),
+        "default_user": _scalar(lambda v: parse_default_user(yaml_text(v))),
+        "timezone": _scalar(_word(Timezone.parse)),
+        "keyboard": _keyboard,
+        "keymap": _keymap,
+        "debug": _scalar(lambda v: flags.render_one_zero(flags.from_word(v))),
+        "services": _services,
+        "network": _network(ClientNetwork),
+        "provides_network": _network(ProviderNetwork),
+    }
+)

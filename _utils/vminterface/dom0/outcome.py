@@ -1,0 +1,62 @@
+"""One VM on its way through a push, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vminterface.dom0.diff import Change
+from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.state import VMState
+from vminterface.dom0.targets import Target
+from vminterface.errors import VMInterfaceError
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one VM's settings. ``changes`` is empty when nothing was (or, in a diff, would be) changed."""
+
+    vm: str
+    changes: dict[str, Change] = field(default_factory=dict)
+    error: VMInterfaceError | None = None
+    running: bool = True
+    #: What the agent's part was; empty where the comment needs no word of it.
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the VM has (or, in a diff, could be given) what was asked for."""
+        return self.error is None
+
+    def comment(self, *, test: bool = False) -> str:
+        """Return one sentence for the admin."""
+        if self.error is not None:
+            return str(self.error)
+        if not self.running:
+            return f"{self.vm} is not running: its settings take effect with a push after its next start"
+        if not self.changes:
+            return f"{self.vm} is already as configured"
+        if test:
+            return f"{self.vm}: {_count(self.changes)} would be set"
+        return f"{self.vm}: {_count(self.changes)} set{self.note and '; '}{self.note}"
+
+
+def _count(changes: Mapping[str, Change]) -> str:
+    return ", ".join(sorted(changes)) if len(changes) <= 3 else f"{len(changes)} keys"
+
+
+@dataclass(slots=True)
+class Work:
+    """One VM on its way through a push."""
+
+    settings: VMSettings
+    target: Target
+    state: VMState
+    outcome: Outcome
+    #: Whether this push gave the VM its node for answers, so that an agent may yet announce itself.
+    introduced: bool = False
+
+    def fail(self, error: VMInterfaceError) -> None:
+        """Note the first error; it ends this VM's way."""
+        if self.outcome.error is None:
+            self.outcome.error = error

@@ -1,0 +1,188 @@
+"""The desired state of VMs as the pillar says it, parsed: every fault at once, each with its pillar path.
+
+Only what the pillar names is managed; a field that is not there is left as it is. ``default`` (for a network:
+``none``) means that the key shall not exist, so that the VM decides; YAML's null takes a default of
+``qubes:defaults`` back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from vminterface.dom0.fields import FIELDS, Collector, suggest
+from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.values.vmname import VMName
+from vminterface.values.vmtype import VMType
+
+#: Seconds that a VM's agent has to acknowledge a push, unless the pillar says ``timeout:``.
+ACKNOWLEDGE_WITHIN = 5.0
+CHANNELS = ("auto", "xenstore", "qubesdb")
+
+Desired = Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class VMSettings:
+    """What dom0 wants of one VM. ``desired`` is the text of each managed field, None where the key shall not exist."""
+
+    vm: str
+    desired: Desired = field(default_factory=dict)
+    channel: str = "auto"
+    require_running: bool = False
+    #: Seconds.
+    timeout: float = ACKNOWLEDGE_WITHIN
+
+    @classmethod
+    def parse(cls, vm: str, raw: Any, *, where: str = "", defaults: Mapping[str, Any] | None = None) -> VMSettings:
+        """Parse the pillar mapping *raw* of *vm* on top of *defaults*. Raises InvalidValues, paths below *where*."""
+        where = where or vm
+        faults: list[InvalidValue] = []
+        _check_name(vm, where, faults)
+        base = _collect(defaults or {}, "", [])
+        own = _collect(raw, where, faults)
+        merged = {**base.desired, **own.desired}
+        for group in own.taken_back:
+            merged = {f: text for f, text in merged.items() if f.partition(":")[0] != group or f in own.desired}
+        if not faults:
+            faults += _contradictions(merged, where)
+            _conditions(merged)
+        if faults:
+            raise InvalidValues(faults)
+        options = {**base.options, **own.options}
+        return cls(vm, MappingProxyType(merged), **options)
+
+
+def parse_pillar(pillar: Any, *, root: str = "qubes") -> list[VMSettings]:
+    """Parse ``<root>:defaults`` and ``<root>:vms`` of *pillar*: one VMSettings a VM, in the pillar's order.
+
+    Raises InvalidValues with one fault for each thing that is wrong, its path (``qubes:vms:work:network:ip``) as its
+    ``where``. Other keys below *root* are not ours and are left alone.
+    """
+    faults: list[InvalidValue] = []
+    top = _mapping(pillar.get(root) if isinstance(pillar, Mapping) else pillar, root, faults)
+    defaults = _mapping(top.get("defaults"), f"{root}:defaults", faults)
+    _collect(defaults, f"{root}:defaults", faults)
+    vms = _mapping(top.get("vms"), f"{root}:vms", faults)
+    parsed = []
+    # Faults of the defaults have been reported once; they must not come again under every VM.
+    usable = {} if faults else defaults
+    for name, raw in vms.items():
+        try:
+            parsed.append(
+                VMSettings.parse(name, {} if raw is None else raw, where=f"{root}:vms:{_shown(name)}", defaults=usable)
+            )
+        except InvalidValue as error:
+            faults += error.faults
+    if faults:
+        raise InvalidValues(faults)
+    return parsed
+
+
+def _shown(name: Any) -> str:
+    return printable(name, 60) if isinstance(name, str) else printable(str(name), 60)
+
+
+def _check_name(vm: Any, where: str, faults: list[InvalidValue]) -> None:
+    if not isinstance(vm, str):
+        faults.append(InvalidValue(f"a VM's name is text, found {type(vm).__name__} (quote it)", where))
+        return
+    try:
+        VMName.parse(vm)
+    except InvalidValue as error:
+        faults.append(InvalidValue(str(error), where))
+
+
+def _mapping(raw: Any, where: str, faults: list[InvalidValue]) -> Mapping[Any, Any]:
+    if raw is None:
+        return {}
+    if isinstance(raw, Mapping):
+        return raw
+    faults.append(InvalidValue(f"expected a mapping, found {type(raw).__name__}", where))
+    return {}
+
+
+@dataclass(slots=True)
+class _Collected:
+    desired: dict[str, str | None]
+    options: dict[str, Any]
+    #: Top-level fields that replace whatever the defaults say below them.
+    taken_back: set[str]
+
+
+def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
+    collected = _Collected({}, {}, set())
+    for name, value in _mapping(raw, where, faults).items():
+        path = f"{where}:{_shown(name)}"
+        if name in _OPTIONS:
+            try:
+                collected.options[name] = _OPTIONS[name](value)
+            except InvalidValue as error:
+                faults.append(InvalidValue(str(error), path))
+        elif name in FIELDS:
+            if value is None or name != "services":
+                collected.taken_back.add(name)
+            if value is not None:
+                collector = Collector(path)
+                FIELDS[name](name, value, collector)
+                # A layout also gives a keymap's text; a keymap that the pillar gives itself goes before it.
+                collected.desired.update({f: t for f, t in collector.desired.items() if f == name or f not in raw})
+                faults += collector.faults
+        else:
+            faults.append(InvalidValue(f"unknown field{suggest(name, [*FIELDS, *_OPTIONS])}", path))
+    return collected
+
+
+def _channel(value: Any) -> str:
+    if value in CHANNELS:
+        return value
+    raise InvalidValue(f"'{_shown(value)}' is not a channel (expected {', '.join(CHANNELS)})")
+
+
+def _yes_no(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InvalidValue(f"expected true or false, found '{_shown(value)}'")
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 3600:
+        return float(value)
+    raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{_shown(value)}'")
+
+
+_OPTIONS = {"channel": _channel, "require_running": _yes_no, "timeout": _seconds}
+
+
+def _has(desired: Desired, group: str) -> bool:
+    return any(f.startswith(f"{group}:") and text is not None for f, text in desired.items())
+
+
+def _contradictions(desired: Desired, where: str) -> list[InvalidValue]:
+    """What the VM's type forbids: these keys are conditions of each other, so dom0 must not write both."""
+    text = desired.get("type")
+    vm_type = None if text is None else VMType.parse(text)
+    faults = []
+    if vm_type is not None and not vm_type.provides_network and _has(desired, "provides_network"):
+        faults.append(
+            InvalidValue(f"a VM of type {text} does not provide network (expected NetVM or ProxyVM, or no type)",
+                         f"{where}:provides_network")
+        )  # fmt: skip
+    if vm_type is VMType.NET_VM and _has(desired, "network"):
+        faults.append(
+            InvalidValue("a NetVM has no netvm of its own (expected type ProxyVM, or no network)", f"{where}:network")
+        )
+    return faults
+
+
+def _conditions(desired: dict[str, str | None]) -> None:
+    """Where the type says that a condition does not hold, the keys that hang on it shall not exist."""
+    if (text := desired.get("type")) is None:
+        return
+    vm_type = VMType.parse(text)
+    if not vm_type.provides_network:
+        FIELDS.remove_group("provides_network", desired)
+    if vm_type is VMType.NET_VM:
+        FIELDS.remove_group("network", desired)

@@ -1,0 +1,131 @@
+"""What the stores hold of many VMs at once: their keys by field, and what their agents have said.
+
+Two pipelined batches whatever the number of VMs: the names that exist, then the values of those that matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from vminterface import keys
+from vminterface.channel.store import KeyStore, List, Read
+from vminterface.dom0.targets import Target
+from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError
+from vminterface.values.acknowledgement import Acknowledgement
+from vminterface.values.announcement import Announcement
+
+
+@dataclass(slots=True)
+class VMState:
+    """What the store holds of one VM. All texts may come from the VM: they are compared and shown, never trusted."""
+
+    target: Target
+    #: Text of each key that exists, by field.
+    texts: dict[str, str] = field(default_factory=dict)
+    #: Whether dom0 has already given the VM a node for its answers.
+    can_answer: bool = False
+    agent: Announcement | None = None
+    acknowledgements: dict[str, Acknowledgement] = field(default_factory=dict)
+
+    def inputs(self, setting: str) -> dict[str, str]:
+        """Return the texts that *setting* is made of."""
+        return keys.inputs_of(setting, self.texts)
+
+
+def decode(value: bytes) -> str:
+    """Return a key's bytes as text; bytes that are no UTF-8 survive a way back."""
+    return value.decode("utf-8", "surrogateescape")
+
+
+def by_store(targets: Iterable[Target]) -> list[list[Target]]:
+    """Return *targets* grouped by the store that holds them."""
+    groups: dict[int, list[Target]] = {}
+    for target in targets:
+        groups.setdefault(id(target.store), []).append(target)
+    return list(groups.values())
+
+
+def read(targets: Sequence[Target], fields: Mapping[str, Collection[str]] | None = None) -> dict[str, VMState]:
+    """Return the state of each of *targets* (all of one store) by VM name.
+
+    *fields* are those that matter of each VM; the others of the same settings are read too, because an
+    acknowledgement speaks of them all. Without it, every key of the table that exists is read.
+    """
+    store = targets[0].store
+    wanted = None if fields is None else {vm: _whole_settings(names) for vm, names in fields.items()}
+    states = {t.vm: VMState(t) for t in targets}
+    reads: list[tuple[VMState, str, str]] = []
+    for state, names in zip(states.values(), _names(store, targets), strict=True):
+        vm = state.target.vm
+        state.can_answer = keys.ANSWERS in names
+        for name in names:
+            row = keys.for_name(name)
+            if row is not None and (wanted is None or row.field in wanted[vm] or _family(row.field) in wanted[vm]):
+                reads.append((state, name, row.field))
+        if state.can_answer:
+            settings = _APPLIED if wanted is None else keys.settings_of(f for f in wanted[vm] if not f.endswith("*"))
+            settings |= {"services"} if wanted is not None and "services:*" in wanted[vm] else set()
+            reads += [(state, keys.AGENT, ""), *((state, keys.acknowledgement(s), "") for s in settings)]
+    for (state, name, field_), value in zip(
+        reads, store.batch([Read(state.target.path(name)) for state, name, _ in reads]), strict=True
+    ):
+        if isinstance(value, VMInterfaceError):
+            if not isinstance(value, KeyNotFound):
+                raise value
+        elif field_:
+            # A drifted spelling never hides the true one.
+            if name == keys.for_field(field_).name or field_ not in state.texts:
+                state.texts[field_] = decode(value)
+        else:
+            note_answer(state, name, value)
+    return states
+
+
+def note_answer(state: VMState, name: str, untrusted_value: bytes | None) -> None:
+    """Take what the VM wrote under *name*, a key below ``vminterface``; what does not parse counts as not said."""
+    setting = name.rpartition("/")[2]
+    try:
+        if name == keys.AGENT:
+            state.agent = None if untrusted_value is None else Announcement.parse(decode(untrusted_value))
+        elif untrusted_value is None:
+            state.acknowledgements.pop(setting, None)
+        else:
+            state.acknowledgements[setting] = Acknowledgement.parse(decode(untrusted_value))
+    except InvalidValue:
+        if name == keys.AGENT:
+            state.agent = None
+        else:
+            state.acknowledgements.pop(setting, None)
+
+
+_APPLIED = {row.setting for row in keys.TABLE if row.setting}
+_FOLDERS = [row.name[:-2] for row in keys.TABLE if row.family]
+
+
+def _family(field_: str) -> str:
+    return field_.partition(":")[0] + ":*"
+
+
+def _whole_settings(fields: Collection[str]) -> set[str]:
+    settings = keys.settings_of(fields)
+    return {*fields, *(row.field for row in keys.TABLE if row.setting in settings)}
+
+
+def _names(store: KeyStore, targets: Sequence[Target]) -> list[list[str]]:
+    """The names that exist below each target, those of families (``qubes-service/cups``) with their folder."""
+    folders = ["", *_FOLDERS]
+    listings = store.batch([List(t.path(f).rstrip("/") or "/") for t in targets for f in folders])
+    names: list[list[str]] = []
+    for i in range(0, len(listings), len(folders)):
+        own: list[str] = []
+        for folder, listing in zip(folders, listings[i : i + len(folders)], strict=True):
+            if isinstance(listing, VMInterfaceError):
+                if not isinstance(listing, KeyNotFound):
+                    raise listing
+                listing = []
+            own += [f"{folder}/{name}" if folder else name for name in listing]
+        names.append(own)
+    return names
+
+
