@@ -117,3 +117,26 @@ class ProgramMissing(VMInterfaceError, FileNotFoundError):
 
 class ProgramFailed(VMInterfaceError):
     """A program ended with a status other than 0."""
+
+
+class CallRefused(VMInterfaceError, PermissionError):
+    """The policy, or a user who was asked, does not allow this service call."""
+
+
+class ServiceNotFound(VMInterfaceError, LookupError):
+    """The VM has no handler for that service."""
+
+
+class ServiceFailed(VMInterfaceError):
+    """The service ended with a status that its caller does not accept."""
+
+    def __init__(self, message: str, status: int, stderr: str = "") -> None:
+        super().__init__(message)
+        #: 1..255; 128+n: ended by signal n; 125: qrexec itself failed.
+        self.status = status
+        #: What the handler said, printable ASCII.
+        self.stderr = stderr
+
+
+class OutputTooLarge(VMInterfaceError):
+    """The other side sent more than it may; it was cut off and what had come is dropped."""
