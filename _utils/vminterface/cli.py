@@ -1,0 +1,211 @@
+"""The command ``vminterface``: what the Salt states do, for those who do not use Salt that day; and the VM's agent.
+
+Exit status: 0 nothing to do or done, 1 something was refused or failed, 2 usage, 3 (``diff`` alone) there is drift.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vminterface import __version__
+from vminterface.errors import InvalidValue, InvalidValues, VMInterfaceError
+
+DONE, FAILED, USAGE, DRIFT = 0, 1, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; a fault is one line on stderr."""
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.run(options))
+    except InvalidValues as error:
+        for fault in error.faults:
+            print(f"vminterface: {fault.where}: {fault}" if fault.where else f"vminterface: {fault}", file=sys.stderr)
+        return FAILED
+    except VMInterfaceError as error:
+        print(f"vminterface: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
+        sys.stderr.close()
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vminterface",
+        description="Configure the VMs of this Xen or Qubes host, and see that they listened.",
+        epilog="Exit status: 0 nothing to do or done, 1 refused or failed, 2 usage, 3 drift (diff alone).",
+    )
+    parser.add_argument("--version", action="version", version=f"vminterface {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    get = command("get", _get, "Show what the store holds of a VM, or of all running VMs.")
+    get.add_argument("vm", nargs="?", metavar="VM")
+    get.add_argument("fields", nargs="*", metavar="FIELD", help="such as timezone, network:ip, services:cups")
+    set_ = command("set", _set, "Set fields of one running VM and wait until it has them.")
+    set_.add_argument("vm", metavar="VM")
+    set_.add_argument(
+        "fields", nargs="+", metavar="FIELD=VALUE", help="such as timezone=Europe/Warsaw, services:cups=on"
+    )
+    set_.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the VM may take to acknowledge")
+    for name, run, text in (
+        ("diff", _diff, "Show what a push would change. Exit status 3 if anything would."),
+        ("push", _push, "Bring running VMs to what the pillar says and wait until they have it."),
+    ):
+        sub = command(name, run, text)
+        sub.add_argument("vms", nargs="*", metavar="VM", help="these alone (default: every VM of the pillar)")
+        sub.add_argument(
+            "--pillar", required=True, metavar="FILE", help="YAML or JSON with qubes:vms; - reads standard input"
+        )
+    agent = command("agent", _agent, "Run in a VM: watch what dom0 says, apply it, acknowledge it.")
+    agent.add_argument("--root", default="/", metavar="DIR", help="where this VM's files are (default: /)")
+    agent.add_argument(
+        "--live-services", action="store_true", help="start or stop the systemd unit that has a service's name"
+    )
+    for sub in commands.choices.values():
+        if sub is not agent:
+            sub.add_argument("--json", action="store_true", help="print JSON for programs")
+    return parser
+
+
+def _print(options: argparse.Namespace, data: Any, lines: Sequence[str]) -> None:
+    print(json.dumps(data, indent=2, sort_keys=True) if options.json else "\n".join(lines))
+
+
+def _get(options: argparse.Namespace) -> int:
+    from vminterface.dom0 import state
+    from vminterface.dom0.diff import shown
+    from vminterface.dom0.targets import Targets
+    from vminterface.errors import KeyNotFound, printable
+
+    with Targets() as targets:
+        found = targets.find(targets.running()) if options.vm is None else {options.vm: targets.one(options.vm)}
+        held = {vm: s.texts for group in state.by_store(found.values()) for vm, s in state.read(group).items()}
+    if missing := [f for f in options.fields if f not in held[options.vm]]:
+        raise KeyNotFound(f"{options.vm}: no key for {', '.join(missing)}")
+    data = {
+        vm: {f: shown(f, text) for f, text in sorted(texts.items()) if f in (options.fields or texts)}
+        for vm, texts in held.items()
+    }
+    _print(options, data, [f"{vm}: {f}: {printable(text, 4096)}" for vm, own in data.items() for f, text in own.items()])
+    return DONE
+
+
+def _set(options: argparse.Namespace) -> int:
+    from vminterface.dom0.settings import VMSettings
+
+    raw: dict[str, Any] = {"require_running": True}
+    for word in options.fields:
+        field, equals, value = word.partition("=")
+        group, colon, member = field.partition(":")
+        if not equals or not field:
+            raise InvalidValue(f"'{word}' is not FIELD=VALUE (such as timezone=Europe/Warsaw)")
+        if colon:
+            raw.setdefault(group, {})[member] = value.split(",") if member == "dns" else value
+        else:
+            raw[group] = value
+    if options.timeout is not None:
+        raw["timeout"] = options.timeout
+    return _apply(options, [VMSettings.parse(options.vm, raw)])
+
+
+def _push(options: argparse.Namespace) -> int:
+    return _apply(options, _chosen(options))
+
+
+def _apply(options: argparse.Namespace, settings: Sequence[Any]) -> int:
+    from vminterface.dom0.push import push
+    from vminterface.dom0.targets import Targets
+
+    with Targets() as targets:
+        outcomes = push(settings, targets)
+    _report(options, outcomes, test=False)
+    return DONE if all(o.ok for o in outcomes) else FAILED
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from vminterface.dom0.push import diff
+    from vminterface.dom0.targets import Targets
+
+    settings = _chosen(options)
+    with Targets() as targets:
+        outcomes = diff(settings, targets)
+    _report(options, outcomes, test=True)
+    if not all(o.ok for o in outcomes):
+        return FAILED
+    return DRIFT if any(o.changes for o in outcomes) else DONE
+
+
+def _report(options: argparse.Namespace, outcomes: Sequence[Any], *, test: bool) -> None:
+    from vminterface.dom0.diff import as_changes
+    from vminterface.errors import printable
+
+    data = {
+        o.vm: {"ok": o.ok, "running": o.running, "changes": as_changes(o.changes), "comment": o.comment(test=test)}
+        for o in outcomes
+    }
+    lines = []
+    for vm, own in data.items():
+        lines.append(own["comment"])
+        for field, change in own["changes"].items():
+            lines.append(f"  {vm}: {field}: {printable(change['old'])} -> {printable(change['new'])}")
+    _print(options, data, lines)
+
+
+def _chosen(options: argparse.Namespace) -> list[Any]:
+    from vminterface.dom0.settings import parse_pillar
+
+    settings = parse_pillar(_load(options.pillar))
+    if unknown := set(options.vms) - {s.vm for s in settings}:
+        raise InvalidValue(f"{options.pillar}: no qubes:vms:{sorted(unknown)[0]} there")
+    return [s for s in settings if not options.vms or s.vm in options.vms]
+
+
+def _load(path: str) -> Mapping[str, Any]:
+    """Read a pillar from YAML or JSON; the output of ``salt-call --local pillar.items --out json`` will do."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"{path}: cannot be read: {error}") from None
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = _yaml(path, text)
+    if not isinstance(data, Mapping):
+        raise InvalidValue(f"{path}: expected a mapping with qubes:vms")
+    data = data["local"] if list(data) == ["local"] else data
+    if not isinstance(data, Mapping) or "qubes" not in data:
+        raise InvalidValue(f"{path}: expected a mapping with qubes:vms")
+    return data
+
+
+def _yaml(path: str, text: str) -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise InvalidValue(f"{path}: is not JSON, and PyYAML, which reads YAML, is not installed") from None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}" if mark is not None else ""
+        raise InvalidValue(f"{path}{place}: is no YAML: {getattr(error, 'problem', error)}") from None
+
+
+def _agent(options: argparse.Namespace) -> int:
+    from vminterface.vm import agent
+
+    return agent.run(root=options.root, live_services=options.live_services)
