@@ -1,0 +1,1 @@
+"""Dom0 and VMs on one ordinary machine, for the demo and the tests; never shipped."""
