@@ -1,0 +1,61 @@
+"""A time zone by its IANA name: the value of ``qubes-timezone``.
+
+The VM turns the name into a link to a file, so that a name that leads nowhere, or out of the zones' folder, would
+silently give UTC or worse. Hence the strict form, and the one look at the file system that this package takes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vminterface.errors import InvalidValue, printable
+
+ZONES = "/usr/share/zoneinfo"
+_LIMIT = 64
+_FORM = re.compile(r"[A-Za-z][A-Za-z0-9+_-]*(?:/[A-Za-z][A-Za-z0-9+_-]*){0,2}")
+#: Zone data that is not a zone by a name of its own: links of the system, and whole second copies.
+_NOT_ZONES = ("localtime", "posixrules")
+_COPIES = ("posix", "right")
+
+
+def zone_is_installed(name: str, folder: str = ZONES) -> bool:
+    """Tell whether *folder* holds zone data (a TZif file, RFC 8536) under *name*."""
+    path = os.path.join(folder, name)
+    try:
+        # A pipe in that place would block the opening.
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            return file.read(4) == b"TZif"
+    except (OSError, ValueError):
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Timezone:
+    """A zone such as ``Europe/Warsaw`` or ``America/Indiana/Indianapolis``."""
+
+    name: str
+
+    @classmethod
+    def parse(cls, text: str, exists: Callable[[str], bool] = zone_is_installed) -> Timezone:
+        """Read a zone's name; *exists* tells whether a well-formed name leads to zone data. Raises InvalidValue."""
+        if len(text) > _LIMIT or not _FORM.fullmatch(text):
+            raise InvalidValue(
+                f"'{printable(text, 60)}' is no time zone's name (expected one such as Europe/Warsaw: three parts at"
+                f" most, of letters, digits, '+', '-' and '_', {_LIMIT} characters in all)"
+            )
+        if text in _NOT_ZONES or text.split("/")[0] in _COPIES:
+            raise InvalidValue(f"'{text}' is zone data but no zone's name (expected one such as Europe/Warsaw)")
+        if not exists(text):
+            raise InvalidValue(
+                f"there is no time zone '{text}' in this system's zone data (expected one such as Europe/Warsaw)"
+            )
+        return cls(text)
+
+    def render(self) -> str:
+        """Return the key's text."""
+        return self.name

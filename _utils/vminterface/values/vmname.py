@@ -1,0 +1,55 @@
+"""Names that dom0 gives: a VM's own (``name``) and that of its default user (``default-user``).
+
+The rules are those of Qubes core-admin (R4), which hold for older releases too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from vminterface.errors import InvalidValue, printable
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
+_RESERVED = ("none", "default", "Domain-0")
+#: A leading ``-`` would be an option to every tool that gets the name.
+_USER = re.compile(r"[A-Za-z0-9_+,.][A-Za-z0-9_+,.-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True)
+class VMName:
+    """A VM's name, which is also its host name."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> VMName:
+        """Read a name: 1 to 31 characters, a letter first, then letters, digits, ``_``, ``.``, ``-``.
+
+        Names that end in ``-dm`` belong to stub domains; ``none``, ``default`` and ``Domain-0`` have meanings of
+        their own. Raises InvalidValue.
+        """
+        if not _NAME.fullmatch(text):
+            raise InvalidValue(
+                f"'{printable(text, 60)}' is no VM name (expected a letter, then letters, digits, '_', '.' or '-',"
+                " 31 characters at most)"
+            )
+        if text in _RESERVED or text.endswith("-dm"):
+            raise InvalidValue(
+                f"'{text}' is a reserved VM name (expected none of {', '.join(_RESERVED)}, and no '-dm' at the end)"
+            )
+        return cls(text)
+
+    def render(self) -> str:
+        """Return the key's text."""
+        return self.text
+
+
+def parse_default_user(text: str) -> str:
+    """Read a user's name: letters, digits, ``_ - + , .``, 32 at most, no ``-`` first. Raises InvalidValue."""
+    if not _USER.fullmatch(text):
+        raise InvalidValue(
+            f"'{printable(text, 60)}' is no user name (expected 1 to 32 letters, digits, '_', '-', '+', ',' or '.',"
+            " no '-' first)"
+        )
+    return text
