@@ -1,0 +1,299 @@
+"""Run one program: feed it, read it within bounds, end it and all its children when the deadline comes.
+
+One loop writes standard input while it reads standard output and standard error, so that no sizes can make the
+two sides wait for each other. Nothing outlives :func:`run`: a program that is not done is ended with its whole
+process group and reaped, whatever the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import selectors
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, BinaryIO, Protocol
+
+from vminterface.deadline import Deadline
+from vminterface.errors import DeadlineExceeded, OutputTooLarge, ProgramFailed, ProgramMissing
+
+#: What may be sent to a program: all of it, a file, or pieces. Of pieces, None means "nothing to send before the
+#: program has said more": so a conversation can be had with it.
+Input = bytes | BinaryIO | Iterable[bytes | None]
+
+#: Called with the bytes sent and the bytes received so far.
+Progress = Callable[[int, int], None]
+
+#: Bytes of standard error that are kept, the first ones; the rest is read and dropped.
+STDERR_LIMIT = 4096
+
+#: Seconds between asking a process group to end and killing it.
+GRACE = 0.5
+
+_CHUNK = 65536
+
+
+class Writer(Protocol):
+    """Where output may go as it comes: a binary file, or a parser with such a method."""
+
+    def write(self, untrusted_data: bytes, /) -> object:
+        """Take the next piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended. *status* is negative if a signal ended it."""
+
+    status: int
+    untrusted_stdout: bytes
+    untrusted_stderr: bytes
+
+
+def run(
+    argv: Sequence[str],
+    what: str,
+    deadline: Deadline,
+    *,
+    stdin: Input = b"",
+    stdout_limit: int,
+    stdout_to: Writer | None = None,
+    early_answer: bool = False,
+    progress: Progress | None = None,
+) -> Ended:
+    """Run *argv* until it has ended and closed both of its outputs.
+
+    *what* names the undertaking in errors. *stdout_limit* is in bytes and holds for *stdout_to* too; with
+    *stdout_to*, nothing is kept. With *early_answer*, the first byte of output ends the sending. A program
+    that stops reading is not an error.
+
+    Raises ProgramMissing, ProgramFailed (it could not be started), DeadlineExceeded, OutputTooLarge.
+    """
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise ProgramMissing(f"{what}: {argv[0]} is not a program here") from error
+    except OSError as error:
+        raise ProgramFailed(f"{what}: {argv[0]} cannot be started: {error.strerror}") from error
+    exchange = _Exchange(process, what, stdout_limit, stdout_to, early_answer, progress)
+    try:
+        exchange.talk(_Source(stdin), deadline)
+        status = process.wait(timeout=deadline.check(what))
+    except subprocess.TimeoutExpired:
+        raise DeadlineExceeded(f"{what}: not ended within {deadline.seconds:g} s") from None
+    finally:
+        if process.returncode is None:
+            _end(process)
+        exchange.close()
+    return Ended(status, bytes(exchange.stdout), bytes(exchange.stderr))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End *process* and its group. It is reaped last: until then nobody else can get its process group's number."""
+    _signal_group(process.pid, signal.SIGTERM)
+    kill_at = time.monotonic() + GRACE
+    while time.monotonic() < kill_at:
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            break
+        time.sleep(0.01)
+    _signal_group(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10 * GRACE)
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+class _Source:
+    """What is left to be sent."""
+
+    def __init__(self, data: Input) -> None:
+        self.piece = memoryview(b"")
+        #: A descriptor that is to be readable before :meth:`fetch` is called, None: fetch at any time.
+        self.descriptor: int | None = None
+        #: Nothing to send until more output has come.
+        self.listening = False
+        self.ended = False
+        self._pieces: Iterator[bytes | None]
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            self._pieces = iter([data])
+        elif hasattr(data, "read"):
+            self.descriptor = _waitable(data)
+            self._pieces = _blocks(data)
+        else:
+            self._pieces = iter(data)
+
+    def fetch(self) -> None:
+        """Get the next piece that has a byte in it, or find out that there is none."""
+        while not self.piece and not self.ended and not self.listening:
+            try:
+                piece = next(self._pieces)
+            except StopIteration:
+                self.ended = True
+                return
+            if piece is None:
+                self.listening = True
+            else:
+                self.piece = memoryview(piece).cast("B")
+            if self.descriptor is not None:
+                return
+
+
+def _waitable(file: BinaryIO) -> int | None:
+    """Return the descriptor of a pipe, socket or terminal, None for what is always ready."""
+    try:
+        descriptor = file.fileno()
+    except (OSError, AttributeError, io.UnsupportedOperation):
+        return None
+    mode = os.fstat(descriptor).st_mode
+    return descriptor if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode) else None
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    # read1 returns what one read gives; read would wait until the block is full.
+    read = getattr(file, "read1", file.read)
+    while block := read(_CHUNK):
+        yield block
+
+
+class _Exchange:
+    """The three pipes of a running program."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        what: str,
+        stdout_limit: int,
+        stdout_to: Writer | None,
+        early_answer: bool,
+        progress: Progress | None,
+    ) -> None:
+        assert process.stdin and process.stdout and process.stderr
+        self.stdin: IO[bytes] = process.stdin
+        self.out: IO[bytes] = process.stdout
+        self.err: IO[bytes] = process.stderr
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self.what = what
+        self.stdout_limit = stdout_limit
+        self.stdout_to = stdout_to
+        self.early_answer = early_answer
+        self.progress = progress
+        self.sent = 0
+        self.received = 0
+        self.selector = selectors.PollSelector()
+
+    def close(self) -> None:
+        """Close all that is still open."""
+        self.selector.close()
+        for pipe in (self.stdin, self.out, self.err):
+            pipe.close()
+
+    def talk(self, source: _Source, deadline: Deadline) -> None:
+        """Send and receive until both outputs have ended."""
+        for pipe in (self.stdin, self.out, self.err):
+            os.set_blocking(pipe.fileno(), False)
+        self.selector.register(self.out, selectors.EVENT_READ)
+        self.selector.register(self.err, selectors.EVENT_READ)
+        while not (self.out.closed and self.err.closed):
+            self._prepare(source)
+            for key, _events in self.selector.select(deadline.check(self.what)):
+                if key.fileobj is self.out:
+                    self._receive(source)
+                elif key.fileobj is self.err:
+                    self._receive_stderr()
+                elif key.fileobj is self.stdin:
+                    self._send(source)
+                elif not self.stdin.closed:
+                    source.fetch()
+
+    def _prepare(self, source: _Source) -> None:
+        """Have the selector wait for what can be done next on the sending side."""
+        if self.stdin.closed:
+            return
+        if source.descriptor is None:
+            source.fetch()
+        if source.ended or (source.listening and self.out.closed):
+            self._stop_sending(source)
+            return
+        self._watch(self.stdin, selectors.EVENT_WRITE, bool(source.piece))
+        if source.descriptor is not None:
+            self._watch(source.descriptor, selectors.EVENT_READ, not source.piece)
+
+    def _watch(self, file: IO[bytes] | int, events: int, wanted: bool) -> None:
+        watched = file in self.selector.get_map()
+        if wanted and not watched:
+            self.selector.register(file, events)
+        elif watched and not wanted:
+            self.selector.unregister(file)
+
+    def _stop_sending(self, source: _Source) -> None:
+        if self.stdin.closed:
+            return
+        self._watch(self.stdin, 0, False)
+        if source.descriptor is not None:
+            self._watch(source.descriptor, 0, False)
+        self.stdin.close()
+
+    def _send(self, source: _Source) -> None:
+        if self.stdin.closed:
+            return
+        try:
+            count = os.write(self.stdin.fileno(), source.piece[:_CHUNK])
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            # The program wants no more; what it says and how it ends is the answer.
+            self._stop_sending(source)
+            return
+        source.piece = source.piece[count:]
+        self.sent += count
+        self._report()
+
+    def _receive(self, source: _Source) -> None:
+        data = self._read(self.out)
+        if self.early_answer and (data or self.out.closed):
+            self._stop_sending(source)
+        if not data:
+            return
+        self.received += len(data)
+        if self.received > self.stdout_limit:
+            raise OutputTooLarge(f"{self.what}: it sent more than {self.stdout_limit} bytes")
+        if self.stdout_to is None:
+            self.stdout += data
+        else:
+            self.stdout_to.write(data)
+        source.listening = False
+        self._report()
+
+    def _receive_stderr(self) -> None:
+        data = self._read(self.err)
+        self.stderr += data[: STDERR_LIMIT - len(self.stderr)]
+
+    def _read(self, pipe: IO[bytes]) -> bytes:
+        """Return what has come; at its end, close *pipe*."""
+        try:
+            data = os.read(pipe.fileno(), _CHUNK)
+        except BlockingIOError:
+            return b""
+        if not data:
+            self.selector.unregister(pipe)
+            pipe.close()
+        return data
+
+    def _report(self) -> None:
+        if self.progress is not None:
+            self.progress(self.sent, self.received)
