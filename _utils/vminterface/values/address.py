@@ -7,6 +7,7 @@ apart from an IPv4 tail and a scope. Addresses that no single host can have are 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -48,10 +49,8 @@ def parse_ipv4(text: str) -> IPv4Address:
     """Read the IPv4 address of a host, ``10.137.0.12``. Raises InvalidValue."""
     address = None
     if _IPV4.fullmatch(text):
-        try:
+        with contextlib.suppress(ValueError):
             address = IPv4Address(text)
-        except ValueError:
-            pass
     if address is None:
         raise InvalidValue(
             f"'{printable(text, 60)}' is no IPv4 address (expected four numbers from 0 to 255 with dots between)"
@@ -66,10 +65,8 @@ def parse_ipv6(text: str) -> IPv6Address:
     """Read the IPv6 address of a host, ``fd09:24ef:4179::a89:3``; rendered in the short form. Raises InvalidValue."""
     address = None
     if _IPV6.fullmatch(text):
-        try:
+        with contextlib.suppress(ValueError):
             address = IPv6Address(text)
-        except ValueError:
-            pass
     if address is None:
         raise InvalidValue(
             f"'{printable(text, 60)}' is no IPv6 address (expected groups of hexadecimal digits with colons between,"

@@ -40,7 +40,15 @@ def from_word(word: str | int) -> bool:
 
     Upper and lower case are the same. Raises InvalidValue.
     """
-    value = _WORDS.get(str(word).lower()) if isinstance(word, (str, int)) else None
+    if isinstance(word, str):
+        value = _WORDS.get(word.lower())
+    else:
+        value = bool(word) if isinstance(word, int) and word in (0, 1) else None
     if value is None:
-        raise InvalidValue(f"'{printable(str(word), 60)}' is neither 'on' nor 'off' (nor true, false, 1, 0)")
+        raise InvalidValue(f"{found(word)} is neither 'on' nor 'off' (nor true, false, 1, 0)")
     return value
+
+
+def found(word: object) -> str:
+    """Return how a fault speaks of *word*, which YAML may have made into anything."""
+    return f"'{printable(word, 60)}'" if isinstance(word, str) else f"a value of type {type(word).__name__}"

@@ -72,7 +72,7 @@ class ServiceState(enum.Enum):
             return cls.ON if flags.from_word(word) else cls.OFF
         except InvalidValue:
             raise InvalidValue(
-                f"'{printable(str(word), 60)}' is no service's state (expected 'on', 'off' or 'default')"
+                f"{flags.found(word)} is no service's state (expected 'on', 'off' or 'default')"
             ) from None
 
     def key_text(self) -> str | None:

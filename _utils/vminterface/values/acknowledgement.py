@@ -1,0 +1,69 @@
+"""What a VM's agent answers to a setting: the text of ``vminterface/ack/SETTING``, and the digest that it names.
+
+Forms: ``ok DIGEST``, ``ok DIGEST NOTE``, ``refused DIGEST REASON``; printable ASCII, 512 bytes at most. The digest
+tells dom0 that the answer is to what stands in the store now, and not to something older.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vminterface.errors import InvalidValue, printable
+
+_LIMIT = 512
+_NOTE_LIMIT = 200
+_FORM = re.compile(r"(ok|refused) ([0-9a-f]{16})(?: ([!-~](?:[ -~]*[!-~])?))?")
+
+
+def digest(inputs: Mapping[str, str]) -> str:
+    """Return the digest of a setting's *inputs* (keys' texts by field): 16 lower-case hexadecimal digits.
+
+    They are the first of SHA-256 over ``FIELD=TEXT`` for each field, sorted by field, a NUL byte between. In either
+    part a backslash becomes two, and NUL a backslash and ``0``; in a field ``=`` gets a backslash before it; so no two
+    inputs share a form. Texts are UTF-8, other bytes of a key as they are (``surrogateescape``). Raises InvalidValue
+    for a text that no bytes decode to.
+    """
+    parts = []
+    for field in sorted(inputs):
+        parts.append(_escaped(field).replace("=", "\\=") + "=" + _escaped(inputs[field]))
+    try:
+        joined = "\0".join(parts).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise InvalidValue(
+            f"'{printable(', '.join(sorted(inputs)), 60)}' holds lone surrogates (expected text that was bytes)"
+        ) from None
+    return hashlib.sha256(joined).hexdigest()[:16]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\0", "\\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The agent read the inputs with that *digest*, and applied them or refused to; *note* says more, or why."""
+
+    accepted: bool
+    digest: str
+    note: str = ""
+
+    @classmethod
+    def parse(cls, untrusted_text: str) -> Acknowledgement:
+        """Read what the VM wrote. Raises InvalidValue."""
+        form = _FORM.fullmatch(untrusted_text) if len(untrusted_text) <= _LIMIT else None
+        if form is None or (form[1] == "refused" and not form[3]):
+            raise InvalidValue(
+                f"'{printable(untrusted_text, 80)}' is no acknowledgement"
+                f" (expected 'ok DIGEST', 'ok DIGEST NOTE' or 'refused DIGEST REASON', {_LIMIT} bytes at most)"
+            )
+        return cls(form[1] == "ok", form[2], form[3] or "")
+
+    def render(self) -> str:
+        """Return the key's text: the note on one line, in printable ASCII, cut to 200 characters."""
+        note = printable("; ".join(self.note.splitlines()), _NOTE_LIMIT).strip()
+        if self.accepted:
+            return f"ok {self.digest} {note}".rstrip()
+        return f"refused {self.digest} {note or 'no reason given'}"

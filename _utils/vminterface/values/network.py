@@ -1,0 +1,169 @@
+"""A VM's place in the network: what it is told as a client, and what it is told as a provider to others.
+
+The fields are those of the vm-interface document, named as their keys end (``qubes-primary-dns``,
+``qubes-netvm-primary-dns``). All of a VM's keys are read together, and every fault among them is found in one pass:
+a VM that applied half of them would be off the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import Any
+
+from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.values.address import MAC, Netmask, parse_ipv4, parse_ipv6, parse_mac, parse_netmask, render
+
+#: A host of its own: the VM reaches all others through its gateway (R4 always, R2 and R3 in effect).
+HOST = Netmask(32)
+
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "ip": parse_ipv4,
+    "netmask": parse_netmask,
+    "gateway": parse_ipv4,
+    "network": parse_ipv4,
+    "primary_dns": parse_ipv4,
+    "secondary_dns": parse_ipv4,
+    "mac": parse_mac,
+    "ip6": parse_ipv6,
+    "gateway6": parse_ipv6,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientNetwork:
+    """A VM with a netvm: its one interface, the way out, and who answers its DNS requests."""
+
+    ip: IPv4Address
+    netmask: Netmask = HOST
+    #: Reached by a host route over the interface, hence free to lie outside of the VM's own subnet.
+    gateway: IPv4Address
+    primary_dns: IPv4Address | None = None
+    secondary_dns: IPv4Address | None = None
+    mac: MAC | None = None
+    ip6: IPv6Address | None = None
+    gateway6: IPv6Address | None = None
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str]) -> ClientNetwork:
+        """Read the keys' texts by field; ``ip`` and ``gateway`` must be there. Raises InvalidValues."""
+        values, faults = _read(cls, texts, ("ip", "gateway"))
+        faults += _client_faults(texts, values)
+        if faults:
+            raise InvalidValues(faults)
+        return cls(**values)
+
+    def render(self) -> dict[str, str]:
+        """Return the keys' texts, by field, of what is set."""
+        return _render(self)
+
+    @property
+    def dns(self) -> tuple[IPv4Address, ...]:
+        """Who answers DNS requests, first choice first: without a primary one that is the gateway (R2, R3.0)."""
+        return _dns(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderNetwork:
+    """A VM that serves network to others: the addresses under which its clients see it."""
+
+    gateway: IPv4Address
+    netmask: Netmask = HOST
+    #: R2 and R3 write the clients' network, R4 the gateway once more, as a sign that there are clients.
+    network: IPv4Address | None = None
+    primary_dns: IPv4Address | None = None
+    secondary_dns: IPv4Address | None = None
+    gateway6: IPv6Address | None = None
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str]) -> ProviderNetwork:
+        """Read the keys' texts by field; ``gateway`` must be there. Raises InvalidValues."""
+        values, faults = _read(cls, texts, ("gateway",))
+        faults += _provider_faults(values)
+        if faults:
+            raise InvalidValues(faults)
+        return cls(**values)
+
+    def render(self) -> dict[str, str]:
+        """Return the keys' texts, by field, of what is set."""
+        return _render(self)
+
+    def with_defaults(self) -> ProviderNetwork:
+        """Return the same with ``network`` set: that of gateway and netmask, which for a host's mask is the gateway."""
+        if self.network is not None:
+            return self
+        return replace(self, network=_subnet(self.gateway, self.netmask).network_address)
+
+    @property
+    def dns(self) -> tuple[IPv4Address, ...]:
+        """The addresses whose port 53 is redirected to real resolvers, the gateway's own for lack of a primary one."""
+        return _dns(self)
+
+
+def _read(
+    kind: type[ClientNetwork] | type[ProviderNetwork], texts: Mapping[str, str], needed: tuple[str, ...]
+) -> tuple[dict[str, Any], list[InvalidValue]]:
+    """Read each field by itself: the values that could be read, and the faults of the others."""
+    known = [field.name for field in fields(kind)]
+    values: dict[str, Any] = {}
+    faults = []
+    for field, text in texts.items():
+        if field not in known:
+            name = printable(field, 60)
+            faults.append(InvalidValue(f"there is no field '{name}' here (expected {', '.join(known)})", name))
+            continue
+        try:
+            values[field] = _PARSERS[field](text)
+        except InvalidValue as fault:
+            faults.append(InvalidValue(str(fault), field))
+    faults += [InvalidValue("it is missing (expected an IPv4 address)", field) for field in needed if field not in texts]
+    return values, faults
+
+
+def _client_faults(texts: Mapping[str, str], values: Mapping[str, Any]) -> Iterator[InvalidValue]:
+    """Find what is wrong between fields that are right by themselves."""
+    ip, gateway, netmask = values.get("ip"), values.get("gateway"), values.get("netmask")
+    if ip is not None and ip == gateway:
+        yield InvalidValue(f"{gateway} is the VM's own ip (expected another host's)", "gateway")
+    elif ip is not None and netmask is not None:
+        for field, address in (("ip", ip), ("gateway", gateway)):
+            if address is not None and _is_edge(address, _subnet(ip, netmask)):
+                yield InvalidValue(
+                    f"{address} is the first or last address of {_subnet(ip, netmask)} (expected a host's)", field
+                )
+    if "gateway6" in texts and "ip6" not in texts:
+        yield InvalidValue("it needs ip6, which is missing (expected both or neither)", "gateway6")
+    elif "ip6" in values and values["ip6"] == values.get("gateway6"):
+        yield InvalidValue(f"{values['ip6']} is the VM's own ip6 (expected another host's)", "gateway6")
+
+
+def _provider_faults(values: Mapping[str, Any]) -> Iterator[InvalidValue]:
+    gateway, netmask, network = values.get("gateway"), values.get("netmask", HOST), values.get("network")
+    if gateway is None or netmask == HOST:
+        # Beside a host's mask the network is a mere sign, and says nothing that could be compared.
+        return
+    subnet = _subnet(gateway, netmask)
+    if _is_edge(gateway, subnet):
+        yield InvalidValue(f"{gateway} is the first or last address of {subnet} (expected a host's)", "gateway")
+    if network is not None and network not in (gateway, subnet.network_address):
+        yield InvalidValue(f"{network} is neither {subnet.network_address}, the network, nor the gateway", "network")
+
+
+def _subnet(address: IPv4Address, netmask: Netmask) -> IPv4Network:
+    return IPv4Network((address, netmask.prefix), strict=False)
+
+
+def _is_edge(address: IPv4Address, subnet: IPv4Network) -> bool:
+    """Whether *address* names the subnet itself or all of its hosts; pairs and single hosts have no such (RFC 3021)."""
+    return subnet.prefixlen < 31 and address in (subnet.network_address, subnet.broadcast_address)
+
+
+def _render(network: ClientNetwork | ProviderNetwork) -> dict[str, str]:
+    values = ((field.name, getattr(network, field.name)) for field in fields(network))
+    return {name: render(value) for name, value in values if value is not None}
+
+
+def _dns(network: ClientNetwork | ProviderNetwork) -> tuple[IPv4Address, ...]:
+    first = network.primary_dns or network.gateway
+    return (first,) if network.secondary_dns is None else (first, network.secondary_dns)
