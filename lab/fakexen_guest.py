@@ -22,8 +22,9 @@ from pathlib import Path
 from vminterface.wire.xenstore import HEADER, Op
 
 RING = 1024
-RESPONSES, REQUEST_CONSUMER, REQUEST_PRODUCER, RESPONSE_CONSUMER, RESPONSE_PRODUCER = 1024, 2048, 2052, 2056, 2060
-WORD = struct.Struct("<I")
+RESPONSES = 1024
+#: Offsets in words.
+REQUEST_CONSUMER, REQUEST_PRODUCER, RESPONSE_CONSUMER, RESPONSE_PRODUCER = 512, 513, 514, 515
 CHUNK = 65536
 
 
@@ -33,21 +34,21 @@ class Ring:
     def __init__(self, root: Path, domid: int) -> None:
         with open(root / f"dom{domid}" / "ring", "r+b") as page:
             self._page = mmap.mmap(page.fileno(), 4096)
+        # Native words are loaded and stored whole. With struct's "<I" it is byte by byte, and a daemon that reads an
+        # index in between finds the ring broken and ignores the guest ever after.
+        self._words = memoryview(self._page).cast("I")
         self.events = os.open(root / f"dom{domid}" / "evtchn", os.O_RDWR | os.O_NONBLOCK)
         self._daemon = os.open(root / "evtchn", os.O_WRONLY)
-        self._port = WORD.pack(domid + 2)
-
-    def _word(self, at: int) -> int:
-        return WORD.unpack_from(self._page, at)[0]
+        self._port = struct.pack("<I", domid + 2)
 
     def _advance(self, at: int, value: int) -> None:
-        WORD.pack_into(self._page, at, value & 0xFFFFFFFF)
+        self._words[at] = value & 0xFFFFFFFF
         os.write(self._daemon, self._port)
 
     def put(self, data: bytes) -> int:
         """Write what there is room for; return how much that was."""
-        produced = self._word(REQUEST_PRODUCER)
-        room = RING - ((produced - self._word(REQUEST_CONSUMER)) & 0xFFFFFFFF)
+        produced = self._words[REQUEST_PRODUCER]
+        room = RING - ((produced - self._words[REQUEST_CONSUMER]) & 0xFFFFFFFF)
         data = data[:room]
         if data:
             start = produced % RING
@@ -59,17 +60,18 @@ class Ring:
 
     def take(self) -> bytes:
         """Return all that xenstored has written."""
-        consumed = self._word(RESPONSE_CONSUMER)
-        size = (self._word(RESPONSE_PRODUCER) - consumed) & 0xFFFFFFFF
+        consumed = self._words[RESPONSE_CONSUMER]
+        size = (self._words[RESPONSE_PRODUCER] - consumed) & 0xFFFFFFFF
         if not size:
             return b""
-        start = consumed % RING
-        first = min(size, RING - start)
-        data = self._page[RESPONSES + start : RESPONSES + start + first] + self._page[RESPONSES : RESPONSES + size - first]
+        start = RESPONSES + consumed % RING
+        first = min(size, RESPONSES + RING - start)
+        data = self._page[start : start + first] + self._page[RESPONSES : RESPONSES + size - first]
         self._advance(RESPONSE_CONSUMER, consumed + size)
         return data
 
     def close(self) -> None:
+        self._words.release()
         self._page.close()
         os.close(self.events)
         os.close(self._daemon)

@@ -16,6 +16,7 @@ one message, if the caller takes all events before it feeds more.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from struct import Struct
@@ -26,6 +27,7 @@ from vminterface.wire.xenstore_messages import (
     DEVICE_PAYLOAD_MAX,
     PAYLOAD_MAX,
     RAW,
+    SHAPES,
     Malformed,
     Op,
     check_path,
@@ -189,6 +191,14 @@ class Connection:
         except Malformed as fault:
             raise self._broken(str(fault)) from None
 
+    def events(self) -> Iterator[Event]:
+        """Yield what ``next_event`` gives until that is NEED_DATA or the end of the stream, itself the last one."""
+        while (event := self.next_event()) is not NEED_DATA:
+            assert not isinstance(event, Sentinel)
+            yield event
+            if event is _CLOSED:
+                return
+
     def _answer(self, kind: int, request_id: int, transaction: int, payload: bytes) -> Event:
         if kind == Op.WATCH_EVENT:
             return WatchEvent(*decode_watch_event(payload))
@@ -229,8 +239,22 @@ class Connection:
             if isinstance(event, Request):
                 return self._send_request(event)
             return self._send_answer(event)
-        except Malformed as fault:
+        except (Malformed, UnicodeEncodeError) as fault:
             raise LocalProtocolError(str(fault)) from None
+
+    def send_all(self, requests: Sequence[Request]) -> tuple[list[bytes], list[int]]:
+        """Return the bytes and the id of each request. Raises LocalProtocolError; then none of them was taken."""
+        frames: list[bytes] = []
+        ids: list[int] = []
+        try:
+            for request in requests:
+                frames.append(self._send_request(request))
+                ids.append(self.request_id)
+        except Malformed as fault:
+            for request_id in ids:
+                del self._in_flight[request_id]
+            raise LocalProtocolError(str(fault)) from None
+        return frames, ids
 
     def _send_request(self, request: Request) -> bytes:
         if not self._client:
@@ -264,6 +288,8 @@ class Connection:
             decode_error(payload)
         elif isinstance(event, Reply):
             kind, request_id, transaction = event.op, event.request_id, event.transaction
+            if kind not in SHAPES or any("\0" in string for string in event.strings):
+                raise Malformed(f"{kind!r} with {event.strings!r} is no answer")
             if kind in RAW:
                 payload = event.value
             elif kind in ACKNOWLEDGED:

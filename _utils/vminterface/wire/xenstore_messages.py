@@ -120,7 +120,7 @@ def check_path(path: str, special: bool = False) -> None:
         return
     if not _PATH.fullmatch(path):
         raise Malformed(
-            f"{printable(path)!r} is no path of the XenStore: expected letters, digits, '-', '_', '@' between single '/'"
+            f"{printable(path)!r} is no XenStore path: expected letters, digits, '-', '_' and '@' between single '/'"
         )
     home = _HOME.match(path)
     relative = len(path) - home.end() if home else len(path)
@@ -216,10 +216,9 @@ def decode_reply(op: Op, untrusted_payload: bytes) -> tuple[bytes, tuple[str, ..
     elif op is Op.IS_DOMAIN_INTRODUCED:
         if not _END.fullmatch(strings[0]):
             raise Malformed(f"{op.name} answered with {printable(strings[0], 40)!r}, expected T or F")
-    elif op is Op.TRANSACTION_START:
+    elif op is Op.TRANSACTION_START and not (_NUMBER.fullmatch(strings[0]) and 0 < int(strings[0]) < 1 << 32):
         # 0 means "in no transaction": a transaction of that number would not be one.
-        if not _NUMBER.fullmatch(strings[0]) or not 0 < int(strings[0]) < 1 << 32:
-            raise Malformed(f"TRANSACTION_START answered with {printable(strings[0], 40)!r}, expected a number")
+        raise Malformed(f"TRANSACTION_START answered with {printable(strings[0], 40)!r}, expected a number")
     return b"", strings
 
 

@@ -1,0 +1,72 @@
+"""The operations of a key store as XenStore requests, and the daemon's answers as their outcomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vminterface.channel.store import GetPermissions, List, Operation, Read, Remove, SetPermissions, Write
+from vminterface.errors import (
+    KeyNotFound,
+    PermissionDenied,
+    QuotaExceeded,
+    StoreError,
+    TransactionConflict,
+    VMInterfaceError,
+)
+from vminterface.wire.xenstore import ErrorReply, Op, Reply, Request
+
+#: Errno names as the daemon spells them (``xen/include/public/io/xs_wire.h``), what they are here, what they mean.
+_ERRORS: dict[str, tuple[type[VMInterfaceError], str]] = {
+    "ENOENT": (KeyNotFound, "no such key"),
+    "EACCES": (PermissionDenied, "permission denied"),
+    "EPERM": (PermissionDenied, "permission denied"),
+    "ENOSPC": (QuotaExceeded, "quota exceeded"),
+    "EQUOTA": (QuotaExceeded, "quota exceeded"),
+    "E2BIG": (QuotaExceeded, "too big"),
+    "ENOMEM": (QuotaExceeded, "no memory left for it"),
+    "EAGAIN": (TransactionConflict, "changed by others at the same time"),
+}
+
+
+def refusal(path: str, error: str) -> VMInterfaceError:
+    """Return the error that stands for the errno name *error* (``ENOENT``) about *path*."""
+    kind, meaning = _ERRORS.get(error, (StoreError, "refused by the store"))
+    return kind(f"{path}: {meaning} ({error})")
+
+
+def requests_of(operation: Operation, transaction: int) -> tuple[Request, ...]:
+    """Return what to ask for *operation*, in this order."""
+    path = operation.path
+    match operation:
+        case Read():
+            return (Request(Op.READ, path, b"", (), transaction),)
+        case Write():
+            return (Request(Op.WRITE, path, operation.value, (), transaction),)
+        case List():
+            return (Request(Op.DIRECTORY, path, b"", (), transaction),)
+        case Remove():
+            # The daemon says OK to the removal of a key that is not there: only reading tells.
+            return (Request(Op.READ, path, b"", (), transaction), Request(Op.RM, path, b"", (), transaction))
+        case GetPermissions():
+            return (Request(Op.GET_PERMS, path, b"", (), transaction),)
+        case SetPermissions():
+            return (Request(Op.SET_PERMS, path, b"", operation.permissions, transaction),)
+
+
+def outcome_of(operation: Operation, answers: tuple[Reply | ErrorReply, ...]) -> Any:
+    """Return the outcome of *operation*, given the answers to all its requests."""
+    answer = answers[-1]
+    if isinstance(operation, Remove) and isinstance(answers[0], ErrorReply) and answers[0].error == "ENOENT":
+        answer = answers[0]
+    if isinstance(answer, ErrorReply):
+        return refusal(operation.path, answer.error)
+    if isinstance(operation, Read):
+        return answer.value
+    if isinstance(operation, List | GetPermissions):
+        return list(answer.strings)
+    return None
+
+
+def is_too_long(operation: Operation, answers: tuple[Reply | ErrorReply, ...]) -> bool:
+    """Whether *operation* is a listing that does not fit into one message."""
+    return isinstance(operation, List) and isinstance(answers[0], ErrorReply) and answers[0].error == "E2BIG"
