@@ -7,13 +7,14 @@ Only what the pillar names is managed; a field that is not there is left as it i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from vminterface.dom0.fields import FIELDS, Collector, suggest
 from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.keys import for_field
 from vminterface.values.vmname import VMName
 from vminterface.values.vmtype import VMType
 
@@ -54,9 +55,30 @@ class VMSettings:
         options = {**base.options, **own.options}
         return cls(vm, MappingProxyType(merged), **options)
 
+    def only(self, topics: Collection[str]) -> VMSettings:
+        """Return the part of these settings that concerns *topics*, fields of the pillar such as ``services``.
 
-def parse_pillar(pillar: Any, *, root: str = "qubes") -> list[VMSettings]:
+        A setting that is made of several fields (``keyboard``) stays whole. Raises InvalidValue for an unknown topic.
+        """
+        if isinstance(topics, str) or not isinstance(topics, Collection):
+            raise InvalidValue("expected a list of topics, such as [timezone, services]", "only")
+        for topic in topics:
+            if topic not in FIELDS:
+                raise InvalidValue(f"'{_shown(topic)}' is not a topic{suggest(topic, FIELDS)}", "only")
+        return replace(
+            self,
+            desired=MappingProxyType(
+                {f: text for f, text in self.desired.items() if {f.partition(":")[0], for_field(f).setting} & {*topics}}
+            ),
+        )
+
+
+def parse_pillar(
+    pillar: Any, *, root: str = "qubes", vm: str | None = None, only: Collection[str] | None = None
+) -> list[VMSettings]:
     """Parse ``<root>:defaults`` and ``<root>:vms`` of *pillar*: one VMSettings a VM, in the pillar's order.
+
+    With *vm* that one alone, whatever the others' faults; with *only* those topics alone (see VMSettings.only).
 
     Raises InvalidValues with one fault for each thing that is wrong, its path (``qubes:vms:work:network:ip``) as its
     ``where``. Other keys below *root* are not ours and are left alone.
@@ -66,6 +88,10 @@ def parse_pillar(pillar: Any, *, root: str = "qubes") -> list[VMSettings]:
     defaults = _mapping(top.get("defaults"), f"{root}:defaults", faults)
     _collect(defaults, f"{root}:defaults", faults)
     vms = _mapping(top.get("vms"), f"{root}:vms", faults)
+    if vm is not None:
+        if vm not in vms:
+            faults.append(InvalidValue("the pillar has no such VM", f"{root}:vms:{_shown(vm)}"))
+        vms = {vm: vms[vm]} if vm in vms else {}
     parsed = []
     # Faults of the defaults have been reported once; they must not come again under every VM.
     usable = {} if faults else defaults
@@ -78,7 +104,7 @@ def parse_pillar(pillar: Any, *, root: str = "qubes") -> list[VMSettings]:
             faults += error.faults
     if faults:
         raise InvalidValues(faults)
-    return parsed
+    return parsed if only is None else [settings.only(only) for settings in parsed]
 
 
 def _shown(name: Any) -> str:

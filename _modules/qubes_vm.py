@@ -1,0 +1,181 @@
+"""
+What dom0 tells its VMs: the settings that the pillar gives each VM, what the store holds of them, and the push.
+
+The pillar is ``qubes:defaults`` and ``qubes:vms:<name>``; ``qubes_vm`` states say the same as states.
+
+Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
+"""
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    from vminterface.dom0 import push as _push
+    from vminterface.dom0 import returns as _returns
+    from vminterface.dom0 import settings as _settings
+    from vminterface.dom0 import state as _state
+    from vminterface.dom0 import targets as _targets
+
+    MISSING = ""
+except ImportError as error:
+    MISSING = str(error)
+
+__virtualname__ = "qubes_vm"
+__func_alias__ = {"set_": "set"}
+
+
+def __virtual__():
+    if MISSING:
+        return False, f"qubes_vm: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+    return __virtualname__
+
+
+def _errors():
+    return _returns.raising(SaltInvocationError, CommandExecutionError)
+
+
+def _wanted(vm, only):
+    return _settings.parse_pillar(__pillar__, vm=vm, only=only)
+
+
+def _outcomes(run, vm, only, test):
+    with _errors(), _targets.Targets() as targets:
+        outcomes = run(_wanted(vm, only), targets)
+    if not all(o.ok for o in outcomes):
+        __context__["retcode"] = 1
+    data = _returns.data_of(outcomes, test=test)
+    return data if vm is None else data[vm]
+
+
+def settings(vm=None, only=None):
+    """
+    Return what the pillar wants of a VM, defaults included: ``{field: value}``, or that of every VM by its name.
+
+    vm
+        Name of a VM that has ``qubes:vms:<name>`` in the pillar.
+    only
+        List of topics (``timezone``, ``services``, ``network``, …); the others are left out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.settings work
+    """
+    with _errors():
+        found = {s.vm: _returns.fields(s.desired) for s in _wanted(vm, only)}
+    return found if vm is None else found[vm]
+
+
+def get(vm, *fields):
+    """
+    Return what the store holds of a running VM, by field, in the pillar's words.
+
+    vm
+        Name of the VM.
+    fields
+        These alone, such as ``timezone``, ``network:ip``, ``services:cups``; one that has no key is left out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.get work timezone services:cups
+    """
+    with _errors(), _targets.Targets() as targets:
+        texts = _state.read([targets.one(vm)])[vm].texts
+    return {f: text for f, text in _returns.fields(texts).items() if not fields or f in fields}
+
+
+def set_(vm, timeout=None, **fields):
+    """
+    Set fields of one running VM and wait until its agent has them. Returns ``{field: {"old": …, "new": …}}``.
+
+    vm
+        Name of the VM.
+    timeout
+        Seconds that the VM has to acknowledge.
+    fields
+        As in the pillar below ``qubes:vms:<name>``: ``timezone=…``, ``services='{cups: on}'``, …
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.set work timezone=Asia/Tokyo services='{cups: on}'
+    """
+    raw = {name: value for name, value in fields.items() if not name.startswith("__")}
+    if not raw:
+        raise SaltInvocationError("expected at least one field, such as timezone=Europe/Warsaw")
+    raw["require_running"] = True
+    if timeout is not None:
+        raw["timeout"] = timeout
+    with _errors(), _targets.Targets() as targets:
+        outcome = _push.push([_settings.VMSettings.parse(vm, raw)], targets)[0]
+        if outcome.error is not None:
+            raise outcome.error
+    return _returns.changes_of(outcome)
+
+
+def diff(vm=None, only=None):
+    """
+    Return what a push of the pillar would change; writes nothing.
+
+    For each VM: ``ok``, ``running``, ``changes`` (``{field: {"old": …, "new": …}}``) and ``comment``.
+
+    vm
+        Name of a VM that has ``qubes:vms:<name>`` in the pillar; without it, all of them.
+    only
+        List of topics (``timezone``, ``services``, ``network``, …); the others are left alone.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.diff work
+    """
+    return _outcomes(_push.diff, vm, only, True)
+
+
+def push(vm=None, only=None):
+    """
+    Bring running VMs to what the pillar says, all at the same time, and wait until their agents have it.
+
+    For each VM: ``ok``, ``running``, ``changes`` (``{field: {"old": …, "new": …}}``) and ``comment``. One VM that
+    fails does not keep the others; the exit status is then 1.
+
+    vm
+        Name of a VM that has ``qubes:vms:<name>`` in the pillar; without it, all of them.
+    only
+        List of topics (``timezone``, ``services``, ``network``, …); the others are left alone.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.push
+        salt-call qubes_vm.push work only='[timezone]'
+    """
+    return _outcomes(_push.push, vm, only, False)
+
+
+def vms():
+    """
+    Return the running VMs by name: ``domid``, and of its agent the ``version`` and the ``settings`` that it applies;
+    ``agent`` is None where none is in work.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.vms
+    """
+    with _errors(), _targets.Targets() as targets:
+        found = targets.find(targets.running())
+        states = {}
+        for group in _state.by_store(found.values()):
+            states.update(_state.read(group))
+    return {vm: {"domid": found[vm].domid, "agent": _agent(states[vm].agent)} for vm in sorted(found)}
+
+
+def _agent(announced):
+    return None if announced is None else {"version": announced.version, "settings": sorted(announced.settings)}

@@ -1,0 +1,328 @@
+"""
+Bring VMs to what dom0 wants of them: each setting is written, read back, and acknowledged by the VM's agent.
+
+``qubes_vm.all_configured`` pushes the whole pillar (``qubes:defaults``, ``qubes:vms``) into all running VMs at the
+same time; the others concern one VM each. Within one VM it is all or nothing: what its agent refuses, or does not
+acknowledge in time, is taken back. In test mode nothing is written and ``changes`` says what would be.
+
+A VM that is not running is no error, unless ``require_running: True`` says so.
+
+.. code-block:: yaml
+
+    vminterface-push:
+      qubes_vm.all_configured
+
+    work:
+      qubes_vm.timezone:
+        - timezone: Europe/Warsaw
+
+Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
+"""
+
+import inspect
+
+try:
+    from vminterface import errors as _errors
+    from vminterface.dom0 import push as _push
+    from vminterface.dom0 import returns as _returns
+    from vminterface.dom0 import settings as _settings
+    from vminterface.dom0 import targets as _targets
+
+    MISSING = ""
+except ImportError as error:
+    MISSING = str(error)
+
+__virtualname__ = "qubes_vm"
+
+
+def __virtual__():
+    if MISSING:
+        return False, f"qubes_vm: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+    return __virtualname__
+
+
+def _outcomes(settings):
+    run = _push.diff if __opts__["test"] else _push.push
+    with _targets.Targets() as targets:
+        return run(settings, targets)
+
+
+def _one(name, raw, require_running=None, timeout=None):
+    """Bring the VM *name* to the pillar mapping *raw*."""
+    options = {"require_running": require_running, "timeout": timeout}
+    try:
+        if isinstance(raw, dict):
+            raw = {**raw, **{option: value for option, value in options.items() if value is not None}}
+        outcome = _outcomes([_settings.VMSettings.parse(name, raw)])[0]
+    except _errors.VMInterfaceError as error:
+        return _returns.failure(name, error)
+    return _returns.state_of(name, outcome, test=__opts__["test"])
+
+
+def all_configured(name, only=None):
+    """
+    Bring every running VM of the pillar to its settings, all at the same time.
+
+    Each VM is a line of its own in the run's report; the state itself says in one sentence what came of them all, and
+    its ``changes`` are ``{vm: {field: {old, new}}}``. If anything in the pillar is wrong, every fault is listed with
+    its path and nothing is written anywhere.
+
+    name
+        Any text; requisites refer to it.
+    only
+        List of topics to push, the pillar's fields: ``type``, ``updateable``, ``persistence``, ``base_template``,
+        ``default_user``, ``timezone``, ``keyboard``, ``keymap``, ``debug``, ``services``, ``network``,
+        ``provides_network``. Without it, all.
+
+    .. code-block:: yaml
+
+        zones:
+          qubes_vm.all_configured:
+            - only: [timezone]
+    """
+    try:
+        outcomes = _outcomes(_settings.parse_pillar(__pillar__, only=only))
+    except _errors.VMInterfaceError as error:
+        return _returns.failure(name, error)
+    return _returns.state_of_all(name, outcomes, test=__opts__["test"], state_id=__low__.get("__id__", name))
+
+
+def configured(name, settings=None, only=None):
+    """
+    Bring one VM to its settings.
+
+    name
+        Name of the VM.
+    settings
+        What the VM shall have, as in the pillar below ``qubes:vms:<name>``. Without it, the pillar's
+        ``qubes:vms:<name>`` on top of ``qubes:defaults``.
+    only
+        List of topics, as for ``all_configured``.
+
+    .. code-block:: yaml
+
+        work:
+          qubes_vm.configured:
+            - settings:
+                timezone: Europe/Warsaw
+                services: {cups: on}
+                require_running: True
+    """
+    try:
+        if settings is None:
+            wanted = _settings.parse_pillar(__pillar__, vm=name, only=only)[0]
+        else:
+            wanted = _settings.VMSettings.parse(name, settings)
+            wanted = wanted if only is None else wanted.only(only)
+        outcome = _outcomes([wanted])[0]
+    except _errors.VMInterfaceError as error:
+        return _returns.failure(name, error)
+    return _returns.state_of(name, outcome, test=__opts__["test"])
+
+
+def timezone(name, timezone, require_running=None, timeout=None):
+    """
+    Give a VM its time zone.
+
+    name
+        Name of the VM.
+    timezone
+        Name of a zone (``Europe/Warsaw``), or ``default``: the VM keeps its own.
+    require_running
+        Whether it is an error if the VM is not running.
+    timeout
+        Seconds that the VM has to acknowledge.
+
+    .. code-block:: yaml
+
+        work:
+          qubes_vm.timezone:
+            - timezone: Europe/Warsaw
+    """
+    return _one(name, {"timezone": timezone}, require_running, timeout)
+
+
+def service_enabled(name, services, require_running=None, timeout=None):
+    """
+    Switch services of a VM on.
+
+    name
+        Name of the VM.
+    services
+        Names of the services, or one name.
+    require_running
+        Whether it is an error if the VM is not running.
+    timeout
+        Seconds that the VM has to acknowledge.
+
+    .. code-block:: yaml
+
+        work:
+          qubes_vm.service_enabled:
+            - services: [cups, meminfo-writer]
+    """
+    return _services(name, services, True, require_running, timeout)
+
+
+def service_disabled(name, services, require_running=None, timeout=None):
+    """
+    Switch services of a VM off.
+
+    name
+        Name of the VM.
+    services
+        Names of the services, or one name.
+    require_running
+        Whether it is an error if the VM is not running.
+    timeout
+        Seconds that the VM has to acknowledge.
+
+    .. code-block:: yaml
+
+        work:
+          qubes_vm.service_disabled:
+            - services: cups
+    """
+    return _services(name, services, False, require_running, timeout)
+
+
+def service_default(name, services, require_running=None, timeout=None):
+    """
+    Leave services to the VM's own default: their keys are removed.
+
+    name
+        Name of the VM.
+    services
+        Names of the services, or one name.
+    require_running
+        Whether it is an error if the VM is not running.
+    timeout
+        Seconds that the VM has to acknowledge.
+
+    .. code-block:: yaml
+
+        work:
+          qubes_vm.service_default:
+            - services: clocksync
+    """
+    return _services(name, services, "default", require_running, timeout)
+
+
+def _services(name, services, state, require_running, timeout):
+    names = [services] if isinstance(services, str) else services
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        fault = _errors.InvalidValue("expected a name or a list of names", f"{name}:services")
+        return _returns.failure(name, fault)
+    return _one(name, {"services": dict.fromkeys(names, state)}, require_running, timeout)
+
+
+def network(
+    name,
+    ip=None,
+    netmask=None,
+    gateway=None,
+    dns=None,
+    mac=None,
+    ip6=None,
+    gateway6=None,
+    none=False,
+    require_running=None,
+    timeout=None,
+):
+    """
+    Give a VM the addresses of its network; what is not named is left as it is.
+
+    name
+        Name of the VM.
+    ip, netmask, gateway
+        IPv4 addresses.
+    dns
+        List of at most two addresses, declared whole.
+    mac
+        Hardware address.
+    ip6, gateway6
+        IPv6 addresses.
+    none
+        The VM shall have no network: all these keys are removed.
+    require_running
+        Whether it is an error if the VM is not running.
+    timeout
+        Seconds that the VM has to acknowledge.
+
+    .. code-block:: yaml
+
+        work:
+          qubes_vm.network:
+            - ip: 10.137.0.12
+            - gateway: 10.137.0.5
+            - dns: [10.139.1.1, 10.139.1.2]
+    """
+    given = {
+        "ip": ip,
+        "netmask": netmask,
+        "gateway": gateway,
+        "dns": dns,
+        "mac": mac,
+        "ip6": ip6,
+        "gateway6": gateway6,
+    }
+    given = {field: value for field, value in given.items() if value is not None}
+    if bool(given) == (none is True):
+        fault = _errors.InvalidValue("expected addresses, or none: True, and not both", f"{name}:network")
+        return _returns.failure(name, fault)
+    return _one(name, {"network": given or "none"}, require_running, timeout)
+
+
+def keyboard(name, layout, require_running=None, timeout=None):
+    """
+    Give a VM its keyboard layout.
+
+    name
+        Name of the VM.
+    layout
+        Layout, variant and options with ``+`` between them (``pl+dvorak``), or ``default``: the VM keeps its own.
+    require_running
+        Whether it is an error if the VM is not running.
+    timeout
+        Seconds that the VM has to acknowledge.
+
+    .. code-block:: yaml
+
+        work:
+          qubes_vm.keyboard:
+            - layout: pl+dvorak
+    """
+    return _one(name, {"keyboard": layout}, require_running, timeout)
+
+
+def debug_mode(name, enabled=True, require_running=None, timeout=None):
+    """
+    Switch a VM's debug mode on or off.
+
+    name
+        Name of the VM.
+    enabled
+        True, False, or ``default``: the key is removed.
+    require_running
+        Whether it is an error if the VM is not running.
+    timeout
+        Seconds that the VM has to acknowledge.
+
+    .. code-block:: yaml
+
+        work:
+          qubes_vm.debug_mode:
+            - enabled: False
+    """
+    return _one(name, {"debug": enabled}, require_running, timeout)
+
+
+def mod_watch(name, sfun=None, **kwargs):
+    """
+    A watched state has changed: do what the state *sfun* does once more, so that requisites and ``listen`` work.
+
+    Not for use in SLS files.
+    """
+    again = globals()[sfun]
+    known = inspect.signature(again).parameters
+    return again(name, **{k: v for k, v in kwargs.items() if k in known})

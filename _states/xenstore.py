@@ -1,0 +1,139 @@
+"""
+Bare XenStore keys, for what ``qubes_vm`` has no word for. Nothing waits for an agent here.
+
+A path is absolute (``/vm``), or, with ``vm``, below that VM's own ``/local/domain/<domid>/``; the keys of a VM that is
+not running are no error, unless ``require_running: True`` says so. In test mode nothing is written.
+
+.. code-block:: yaml
+
+    vm-config/greeting:
+      xenstore.present:
+        - vm: work
+        - value: hello
+
+Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
+"""
+
+import inspect
+
+try:
+    from vminterface import errors as _errors
+    from vminterface.channel import update as _update
+    from vminterface.dom0 import returns as _returns
+    from vminterface.dom0 import targets as _targets
+
+    MISSING = ""
+except ImportError as error:
+    MISSING = str(error)
+
+__virtualname__ = "xenstore"
+
+
+def __virtual__():
+    if MISSING:
+        return False, f"xenstore: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+    return __virtualname__
+
+
+def _brought(name, wanted, vm, require_running):
+    """Bring the keys to the values that the function *wanted* says, given the store and the VM's path."""
+    test = __opts__["test"]
+    of = f"{vm}: {name}" if vm else name
+    try:
+        with _targets.Targets() as targets:
+            if vm and not require_running and vm not in targets.running():
+                return _returns.state(name, {}, f"{vm} is not running: {name} was left alone", test=test)
+            base = targets.one(vm).base if vm else ""
+            run = _update.differences if test else _update.update
+            found = run(targets.xenstore, wanted(targets.xenstore, base))
+    except _errors.VMInterfaceError as error:
+        return _returns.failure(name, error)
+    changes = _returns.key_changes({path.removeprefix(base): change for path, change in found.items()})
+    comment = f"{of} is already as it should be"
+    if changes:
+        comment = f"{of} would be changed" if test else f"{of} has been changed"
+    return _returns.state(name, changes, comment, test=test)
+
+
+def present(name, value, vm=None, require_running=False):
+    """
+    Let a key have a value.
+
+    name
+        Path of the key.
+    value
+        Text or a whole number.
+    vm
+        Name of the VM whose own keys are meant.
+    require_running
+        Whether it is an error if the VM is not running.
+
+    .. code-block:: yaml
+
+        vm-config/greeting:
+          xenstore.present:
+            - vm: work
+            - value: hello
+    """
+    return _brought(name, lambda store, base: {base + name: _update.value_bytes(value)}, vm, require_running)
+
+
+def absent(name, vm=None, require_running=False):
+    """
+    Let there be no such key, and none below it.
+
+    name
+        Path of the key.
+    vm
+        Name of the VM whose own keys are meant.
+    require_running
+        Whether it is an error if the VM is not running.
+
+    .. code-block:: yaml
+
+        vm-config/greeting:
+          xenstore.absent:
+            - vm: work
+    """
+    return _brought(name, lambda store, base: {base + name: None}, vm, require_running)
+
+
+def tree(name, keys, vm=None, prune=False, require_running=False):
+    """
+    Let the keys below a key have these values, all at once or not at all.
+
+    name
+        Path of the key.
+    keys
+        Mapping of names to values; a mapping in it is a subtree, null is a key that shall not exist.
+    vm
+        Name of the VM whose own keys are meant.
+    prune
+        Whether other keys below ``name`` shall be removed.
+    require_running
+        Whether it is an error if the VM is not running.
+
+    .. code-block:: yaml
+
+        vm-config:
+          xenstore.tree:
+            - vm: work
+            - keys:
+                greeting: hello
+                colours: {sky: blue, grass: green}
+            - prune: True
+    """
+    return _brought(
+        name, lambda store, base: _update.tree(store, base + name, keys, prune=prune), vm, require_running
+    )  # fmt: skip
+
+
+def mod_watch(name, sfun=None, **kwargs):
+    """
+    A watched state has changed: do what the state *sfun* does once more, so that requisites and ``listen`` work.
+
+    Not for use in SLS files.
+    """
+    again = globals()[sfun]
+    known = inspect.signature(again).parameters
+    return again(name, **{k: v for k, v in kwargs.items() if k in known})

@@ -1,0 +1,120 @@
+"""Bring some keys of a store to some values: what differs is found in one batch and written in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vminterface.channel.store import KeyStore, Remove, Write
+from vminterface.errors import InvalidValue, InvalidValues, KeyNotFound, VerificationFailed, VMInterfaceError, printable
+
+#: Values by path; None where the key shall not exist.
+Wanted = Mapping[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The value of one key before and after; None where the key does not exist."""
+
+    old: bytes | None
+    new: bytes | None
+
+
+def value_bytes(value: Any) -> bytes:
+    """Return a key's value as YAML or a command line gives it: text, or a whole number. Raises InvalidValue."""
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise InvalidValue(f"'{printable(value, 60)}' is no UTF-8 text") from None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value).encode()
+    raise InvalidValue(f"expected text or a whole number, found {printable(repr(value), 60)} (quote it)")
+
+
+def differences(store: KeyStore, wanted: Wanted) -> dict[str, Difference]:
+    """Return the keys of *wanted* that do not hold what they should."""
+    found = store.read_many(list(wanted))
+    return {
+        path: Difference(old, new)
+        for (path, new), old in zip(wanted.items(), found, strict=True)
+        if old != new
+    }  # fmt: skip
+
+
+def update(store: KeyStore, wanted: Wanted) -> dict[str, Difference]:
+    """Give every key of *wanted* its value, all at once or none where the store has transactions.
+
+    Returns what differed. Raises what the store refuses, and VerificationFailed when *wanted* contradicts itself
+    (a key below one that shall not exist).
+    """
+    changes = differences(store, wanted)
+    if not changes:
+        return {}
+
+    def work(view: KeyStore) -> dict[str, Difference]:
+        # Others may have written since: what counts is what the transaction sees.
+        now = differences(view, wanted)
+        put(view, {path: change.new for path, change in now.items()})
+        if left := differences(view, wanted):
+            raise VerificationFailed(f"{next(iter(left))} does not hold what was written")
+        return now
+
+    return store.transaction(work)
+
+
+def put(store: KeyStore, values: Wanted) -> None:
+    """Remove and write *values*, pipelined, removals first. Raises the first refusal."""
+    operations: list[Write | Remove] = [Remove(path) for path, value in values.items() if value is None]
+    operations += [Write(path, value) for path, value in values.items() if value is not None]
+    for operation, outcome in zip(operations, store.batch(operations), strict=True):
+        if isinstance(outcome, KeyNotFound) and isinstance(operation, Remove):
+            continue
+        if isinstance(outcome, VMInterfaceError):
+            raise outcome
+
+
+def tree(store: KeyStore, path: str, keys: Any, *, prune: bool = False) -> dict[str, bytes | None]:
+    """Return the values by full path that the nested mapping *keys* wants below *path*.
+
+    With *prune*, every other key below *path* is wanted gone. Raises InvalidValues.
+    """
+    if not isinstance(keys, Mapping):
+        raise InvalidValue(f"expected a mapping of names to values, found {type(keys).__name__}", path)
+    wanted: dict[str, bytes | None] = {}
+    faults: list[InvalidValue] = []
+    _flatten(path.rstrip("/"), keys, wanted, faults)
+    if faults:
+        raise InvalidValues(faults)
+    if prune:
+        kept = {path}
+        for key, value in wanted.items():
+            kept.update(key[:at] for at in range(len(key)) if key[at] == "/" and value is not None)
+            kept.add(key)
+        gone: set[str] = set()
+        for key in sorted(_existing(store, path) - kept):
+            # A key goes with everything below it, so those need no mention.
+            if key.rpartition("/")[0] not in gone:
+                wanted[key] = None
+            gone.add(key)
+    return wanted
+
+
+def _existing(store: KeyStore, path: str) -> set[str]:
+    try:
+        return set(store.tree(path))
+    except KeyNotFound:
+        return set()
+
+
+def _flatten(path: str, keys: Mapping[Any, Any], into: dict[str, bytes | None], faults: list[InvalidValue]) -> None:
+    for name, value in keys.items():
+        below = f"{path}/{name}"
+        if isinstance(value, Mapping):
+            _flatten(below, value, into, faults)
+            continue
+        try:
+            into[below] = None if value is None else value_bytes(value)
+        except InvalidValue as error:
+            faults.append(InvalidValue(str(error), below))
