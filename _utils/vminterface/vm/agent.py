@@ -1,0 +1,273 @@
+"""The agent of a VM: watches what dom0 says, applies it, and acknowledges it under ``vminterface/ack/SETTING``.
+
+One setting's fault never stops the others nor the agent. A store that goes away is waited for, with what was applied
+left in place.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import vminterface
+from vminterface import keys
+from vminterface.channel.store import KeyStore, List, Read, Watch
+from vminterface.channel.xenstore import XenStore
+from vminterface.deadline import Deadline
+from vminterface.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    InvalidValue,
+    KeyNotFound,
+    PermissionDenied,
+    RemoteProtocolError,
+    VMInterfaceError,
+    printable,
+)
+from vminterface.values.acknowledgement import Acknowledgement, digest
+from vminterface.values.announcement import Announcement
+from vminterface.values.vmname import parse_default_user
+from vminterface.values.vmtype import VMType
+from vminterface.vm.apply import debug, keyboard, name, network, services, timezone
+from vminterface.vm.machine import Machine
+
+#: In this order: what is applied later may look at what was applied before.
+SETTINGS = ("name", "timezone", "services", "network", "keyboard", "debug")
+#: Seconds without an event after which a burst of them counts as over, and how long one may last.
+QUIET, BURST = 0.03, 0.5
+#: Seconds between two looks at whether the agent shall stop.
+LOOK = 0.5
+#: Seconds to the first new attempt, at a lost connection or a setting that could not be applied; doubled each time.
+FIRST_PAUSE, CONNECT_PAUSE_MAX, APPLY_PAUSE_MAX = 0.1, 5.0, 60.0
+
+_ROWS = [row for row in keys.TABLE if row.setting]
+_PLAIN = [row for row in keys.TABLE if not row.family and (row.setting or row.field in ("type", "default_user"))]
+_FOLDERS = {row.name[:-2]: row for row in _ROWS if row.family}
+#: What a connection that is of no more use raises.
+_LOST = (ConnectionLost, DeadlineExceeded, RemoteProtocolError)
+
+Log = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far one setting has come."""
+
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    #: The answer to *inputs*; None: not applied, or not answered because there never was anything to apply.
+    answer: Acknowledgement | None = None
+    #: When to try once more (monotonic), after a fault that may pass.
+    again_at: float | None = None
+    pause: float = FIRST_PAUSE
+
+
+class Agent:
+    """Applies settings to *machine* and remembers what came of it; one connection after the other may serve it."""
+
+    def __init__(self, machine: Machine, *, live_services: bool = False, log: Log | None = None) -> None:
+        self._machine = machine
+        self._live_services = live_services
+        self._log = log or (lambda line: None)
+        self._progress = {setting: _Progress() for setting in SETTINGS}
+        self._may_answer = True
+
+    def serve(self, store: KeyStore, stop: threading.Event) -> None:
+        """Keep the machine as *store* says until *stop* is set. Raises ConnectionLost and its like."""
+        key = partial(_key, store)
+        watched = [*(row.name for row in _PLAIN), *_FOLDERS, keys.ANSWERS]
+        with store.watch([key(path) for path in watched]) as watch:
+            self._take_over(store, stop, first=True)
+            while not stop.is_set():
+                if self._wait(watch, stop):
+                    self._take_over(store, stop)
+        with suppress(KeyNotFound, PermissionDenied):
+            store.remove(key(keys.AGENT), timeout=0.5)
+
+    def _wait(self, watch: Watch, stop: threading.Event) -> bool:
+        """Wait for a burst of events, the time of a new attempt, or *stop*; whether there is something to do."""
+        while not stop.is_set():
+            due = min((p.again_at for p in self._progress.values() if p.again_at is not None), default=float("inf"))
+            try:
+                watch.next(Deadline.after(max(0.0, min(LOOK, due - time.monotonic()))))
+            except DeadlineExceeded:
+                if time.monotonic() >= due:
+                    return True
+                continue
+            burst = Deadline.after(BURST)
+            with suppress(DeadlineExceeded):
+                while not burst.passed:
+                    watch.next(Deadline.after(QUIET))
+            return True
+        return False
+
+    def _take_over(self, store: KeyStore, stop: threading.Event, first: bool = False) -> None:
+        """Read everything, apply what is new, and see to it that the store holds the right answers."""
+        texts, answers = _read(store)
+        services_changed = False
+        for setting in SETTINGS:
+            if stop.is_set():
+                return
+            progress = self._progress[setting]
+            inputs = keys.inputs_of(setting, texts)
+            if first and not inputs and progress.inputs:
+                # A daemon that was started afresh has lost its keys; that is no word of dom0 to undo anything.
+                self._log(f"{setting}: no keys in the store any more after a reconnection, kept as it is")
+                progress.inputs, progress.answer, progress.again_at = {}, None, None
+                continue
+            known = bool(inputs or progress.inputs) or keys.acknowledgement(setting) in answers
+            by_type = setting == "services" and "type" in texts
+            new = progress.inputs != inputs or (progress.answer is None and (known or (by_type and first)))
+            due = progress.again_at is not None and time.monotonic() >= progress.again_at
+            depends = setting == "network" and services_changed and bool(inputs)
+            if new or due or depends:
+                answer = self._apply(setting, inputs, texts, progress)
+                services_changed = services_changed or setting == "services"
+                progress.inputs = inputs
+                progress.answer = answer if known else None
+            if progress.answer is not None:
+                self._say(store, answers, keys.acknowledgement(setting), progress.answer.render())
+        announcement = Announcement(vminterface.__version__, frozenset(SETTINGS))
+        self._say(store, answers, keys.AGENT, announcement.render())
+
+    def _apply(
+        self, setting: str, inputs: Mapping[str, str], texts: Mapping[str, str], progress: _Progress
+    ) -> Acknowledgement:
+        """Apply one setting, whatever comes of it, and return the answer to dom0."""
+        if inputs != progress.inputs:
+            progress.pause = FIRST_PAUSE
+        progress.again_at = None
+        try:
+            answer = Acknowledgement(True, digest(inputs), self._step(setting, texts)(inputs, self._machine))
+        except InvalidValue as error:
+            answer = Acknowledgement(False, digest(inputs), str(error))
+        except Exception as error:
+            expected = isinstance(error, VMInterfaceError)
+            reason = str(error) if expected else f"unexpected {type(error).__name__}: {error}"
+            answer = Acknowledgement(False, digest(inputs), reason)
+            progress.again_at = time.monotonic() + progress.pause
+            progress.pause = min(2 * progress.pause, APPLY_PAUSE_MAX)
+        if answer != progress.answer:
+            self._log(f"{setting}: {'' if answer.accepted else 'refused: '}{answer.note}")
+        return answer
+
+    def _step(self, setting: str, texts: Mapping[str, str]) -> Callable[[Mapping[str, str], Machine], str]:
+        """Return what applies *setting*, with what it needs of the other keys; of those a bad text counts as none."""
+        vm_type = user = None
+        with suppress(InvalidValue):
+            vm_type = VMType.parse(texts.get("type", ""))
+        with suppress(InvalidValue):
+            user = parse_default_user(texts.get("default_user", ""))
+        steps: dict[str, Callable[[Mapping[str, str], Machine], str]] = {
+            "name": name.apply,
+            "timezone": timezone.apply,
+            "services": partial(services.apply, vm_type=vm_type, live_units=self._live_services),
+            "network": network.apply,
+            "keyboard": partial(keyboard.apply, user=user or "user"),
+            "debug": debug.apply,
+        }
+        return steps[setting]
+
+    def _say(self, store: KeyStore, answers: Mapping[str, bytes], key: str, text: str) -> None:
+        """Write one of our keys unless the store has it so; nothing lost where dom0 has not given us the node yet."""
+        data = text.encode("ascii")
+        if answers.get(key) == data:
+            return
+        try:
+            store.write(_key(store, key), data)
+        except PermissionDenied:
+            if self._may_answer:
+                self._log(f"dom0 has not given this VM the key {keys.ANSWERS}: answers wait until it does")
+            self._may_answer = False
+        except _LOST:
+            raise
+        except VMInterfaceError as error:
+            self._log(f"{key}: cannot be written: {error}")
+        else:
+            self._may_answer = True
+
+
+def _key(store: KeyStore, path: str) -> str:
+    return f"/{path}" if store.channel == "qubesdb" else path
+
+
+def _read(store: KeyStore) -> tuple[dict[str, str], dict[str, bytes]]:
+    """Return the texts of all keys that concern an agent, by field, and what the store holds of our own answers."""
+    own = [keys.AGENT, *(keys.acknowledgement(setting) for setting in SETTINGS)]
+    reads = [*((row, row.name) for row in _PLAIN), *((None, path) for path in own)]
+    operations = [Read(_key(store, path)) for _, path in reads] + [List(_key(store, folder)) for folder in _FOLDERS]
+    outcomes = store.batch(operations)
+    members = [
+        (row.member(member), f"{folder}/{member}")
+        for (folder, row), listing in zip(_FOLDERS.items(), outcomes[len(reads) :], strict=True)
+        for member in _found(listing, [])
+    ]
+    values = [*outcomes[: len(reads)], *(store.batch([Read(_key(store, path)) for _, path in members]))]
+    texts, answers = {}, {}
+    for (row, path), outcome in zip([*reads, *members], values, strict=True):
+        value = _found(outcome, None)
+        if value is None:
+            continue
+        if row is None:
+            answers[path] = value
+        else:
+            texts[row.field] = value.decode("utf-8", "surrogateescape")
+    return texts, answers
+
+
+def _found(outcome: Any, instead: Any) -> Any:
+    """Return *outcome*; *instead* for a key that does not exist or is hidden from this VM; raise other refusals."""
+    if isinstance(outcome, KeyNotFound | PermissionDenied):
+        return instead
+    if isinstance(outcome, VMInterfaceError):
+        raise outcome
+    return outcome
+
+
+def serve(
+    open_store: Callable[[], KeyStore],
+    machine: Machine,
+    stop: threading.Event,
+    *,
+    live_services: bool = False,
+    log: Log | None = None,
+) -> None:
+    """Be the agent of *machine* until *stop* is set, with as many connections from *open_store* as it takes."""
+    agent = Agent(machine, live_services=live_services, log=log)
+    pause = FIRST_PAUSE
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            with open_store() as store:
+                agent.serve(store, stop)
+        except VMInterfaceError as error:
+            if time.monotonic() - began > CONNECT_PAUSE_MAX:
+                pause = FIRST_PAUSE
+            if log is not None:
+                log(f"no store: {error}; next attempt in {pause:g} s")
+            stop.wait(pause)
+            pause = min(2 * pause, CONNECT_PAUSE_MAX)
+
+
+def run(
+    *,
+    root: str = "/",
+    live_services: bool = False,
+    open_store: Callable[[], KeyStore] = XenStore.open,
+) -> int:
+    """Be the agent of the machine below *root* until SIGTERM or SIGINT; return the exit status."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    serve(open_store, Machine(root), stop, live_services=live_services, log=_to_stderr)
+    return 0
+
+
+def _to_stderr(line: str) -> None:
+    print(f"vminterface agent: {printable('; '.join(line.splitlines()), 400)}", file=sys.stderr, flush=True)

@@ -1,0 +1,70 @@
+"""The VM's name as its host name: the kernel's, ``/etc/hostname``, and the loopback lines of ``/etc/hosts``.
+
+The rule for ``/etc/hosts`` is that of Qubes core-agent's ``qubes-early-vm-config.sh``: the last name of the line
+is the machine's; names of the loopback address itself are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from vminterface.errors import VMInterfaceError
+from vminterface.values.vmname import VMName
+from vminterface.vm.machine import Machine
+
+HOSTNAME = "/etc/hostname"
+HOSTS = "/etc/hosts"
+KERNEL = "/proc/sys/kernel/hostname"
+_OF_LOOPBACK = re.compile(r"localhost|localhost[.\d].*|ip6-\w+|loopback", re.ASCII)
+
+
+def apply(inputs: Mapping[str, str], machine: Machine) -> str:
+    """Make ``name`` the host name and return what holds now; without it, the host name stays.
+
+    The kernel's host name is set only where *machine* is the whole machine. Raises InvalidValue and VMInterfaceError.
+    """
+    if "name" not in inputs:
+        return "no name from dom0: left as it is"
+    name = VMName.parse(inputs["name"]).render()
+    if machine.is_protected(HOSTNAME):
+        return f"left as it is: {HOSTNAME} is protected in this VM"
+    wanted = {HOSTNAME: f"{name}\n"}
+    hosts = machine.read_text(HOSTS)
+    if hosts is not None and not machine.is_protected(HOSTS):
+        ipv4 = "127.0.1.1" if machine.exists("/etc/debian_version") else "127.0.0.1"
+        wanted[HOSTS] = "".join(_renamed(line, (ipv4, "::1"), name) for line in hosts.splitlines(keepends=True))
+    put_back = [machine.keep(path) for path in wanted]
+    try:
+        for path, text in wanted.items():
+            if machine.read_text(path) != text:
+                machine.write_file(path, text)
+        if machine.is_whole and (machine.read_text(KERNEL) or "").rstrip("\n") != name:
+            _tell_kernel(machine, name)
+    except VMInterfaceError:
+        for one in put_back:
+            one()
+        raise
+    return f"host name {name}"
+
+
+def _tell_kernel(machine: Machine, name: str) -> None:
+    if machine.which("hostname"):
+        machine.run(["hostname", name])
+        return
+    try:
+        with open(KERNEL, "w", encoding="ascii") as file:
+            file.write(name)
+    except OSError as error:
+        raise VMInterfaceError(f"{KERNEL}: {error.strerror}") from None
+
+
+def _renamed(line: str, addresses: tuple[str, ...], name: str) -> str:
+    """Return the line of ``/etc/hosts`` with *name* as its last name, if it is the line of one of *addresses*."""
+    entry, comment = re.fullmatch(r"([^#\n]*?)(\s*(?:#.*)?\n?)", line, re.DOTALL).groups()  # type: ignore[union-attr]
+    words = entry.split()
+    if len(words) < 2 or words[0] not in addresses or words[-1] == name:
+        return line
+    if _OF_LOOPBACK.fullmatch(words[-1]):
+        return f"{entry} {name}{comment}"
+    return f"{entry[: -len(words[-1])]}{name}{comment}"

@@ -1,0 +1,150 @@
+"""The VM's uplink: address, gateway, default route and resolvers, all or nothing.
+
+The steps are those of Qubes core-agent's ``setup-ip``. The gateway answers no ARP, so its neighbour entry is
+permanent, and it may lie outside of the VM's subnet, so a host route leads to it. Where NetworkManager is in charge it
+gets a keyfile and does the rest itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vminterface.errors import VMInterfaceError
+from vminterface.values.network import ClientNetwork
+from vminterface.vm.apply import link, networkmanager, services
+from vminterface.vm.apply.link import Link
+from vminterface.vm.machine import Machine
+
+#: The address under which every backend answers on a Qubes network interface.
+GATEWAY_MAC = "fe:ff:ff:ff:ff:ff"
+RESOLV_CONF = "/etc/resolv.conf"
+#: What this program has configured, so that it can be taken away again and nothing else is.
+STATE = "/run/vminterface/network.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What is ours on *interface*: its *link*, the text of resolv.conf (None: not written), whether by a keyfile."""
+
+    interface: str
+    link: Link
+    resolv_conf: str | None = None
+    keyfile: bool = False
+
+
+def apply(inputs: Mapping[str, str], machine: Machine) -> str:
+    """Configure the interface as ``network:...`` says; without any of these, take away what was configured.
+
+    The interface is the one with the MAC address that dom0 names, else ``eth0``. Returns what holds now. Raises
+    InvalidValue and VMInterfaceError; the former configuration is then in place.
+    """
+    old = _recall(machine)
+    if not inputs:
+        return "no network from dom0" if old is None else _withdraw(machine, old)
+    network = ClientNetwork.parse({field.partition(":")[2]: text for field, text in inputs.items()})
+    found = link.find(machine, str(network.mac or ""))
+    if found is None:
+        wanted = f"with MAC address {network.mac}, nor one called eth0" if network.mac else "eth0"
+        raise VMInterfaceError(f"there is no interface {wanted} in this VM now")
+    interface, mac = found
+    own = _wanted(machine, network, interface)
+    mine_before = old.link if old is not None and old.interface == interface else Link(up=False)
+    before = link.read(machine, interface)
+    # A default route that is there already on this interface is an older word of dom0.
+    stale = frozenset(r for r in before.routes if r.startswith("default ") and " metric " not in r)
+    mine_before = Link(True, mine_before.addresses, mine_before.routes | stale, mine_before.neighbours)
+    put_back = [machine.keep(path) for path in (RESOLV_CONF, networkmanager.path(interface), STATE)]
+    try:
+        link.change(machine, interface, before.with_own(mine_before, own.link))
+        if own.resolv_conf is not None and _resolv_conf(machine) != own.resolv_conf:
+            machine.write_file(RESOLV_CONF, own.resolv_conf)
+        if own.keyfile:
+            networkmanager.load(machine, interface, networkmanager.keyfile(network, interface, mac, _off(machine)))
+        elif old is not None and old.keyfile:
+            networkmanager.unload(machine, old.interface)
+        if old is not None and old.interface != interface and link.find(machine, name=old.interface):
+            link.change(machine, old.interface, link.read(machine, old.interface).with_own(old.link, Link(up=False)))
+        _remember(machine, own)
+    except VMInterfaceError:
+        link.restore(machine, interface, before)
+        for one in put_back:
+            one()
+        raise
+    by = " through NetworkManager" if own.keyfile else ""
+    return f"{interface}: {network.ip}/{network.netmask.prefix} via {network.gateway}{by}"
+
+
+def _off(machine: Machine) -> set[str]:
+    """What dom0 or the VM's admin has switched off of the usual configuration, by a service."""
+    return {
+        name for name in ("disable-default-route", "disable-dns-server") if machine.exists(f"{services.FOLDER}/{name}")
+    }
+
+
+def _wanted(machine: Machine, network: ClientNetwork, interface: str) -> Own:
+    off = _off(machine)
+    gateways = [str(g) for g in (network.gateway, network.gateway6) if g is not None]
+    neighbours = frozenset(f"{gateway} lladdr {GATEWAY_MAC}" for gateway in gateways)
+    if machine.exists(f"{services.FOLDER}/network-manager") and machine.which("nmcli"):
+        return Own(interface, Link(True, neighbours=neighbours), keyfile=True)
+    addresses = {f"{network.ip}/{network.netmask.prefix}"}
+    if network.ip6 is not None:
+        addresses.add(f"{network.ip6}/128")
+    routes = {f"{network.gateway} scope link"}
+    if network.gateway6 is not None and not network.gateway6.is_link_local:
+        routes.add(str(network.gateway6))
+    if "disable-default-route" not in off:
+        routes |= {f"default via {gateway} onlink" for gateway in gateways}
+    resolv_conf = None
+    if not machine.is_protected(RESOLV_CONF):
+        servers = () if "disable-dns-server" in off else network.dns
+        resolv_conf = "".join(f"nameserver {server}\n" for server in servers)
+    return Own(interface, Link(True, frozenset(addresses), frozenset(routes), neighbours), resolv_conf)
+
+
+def _withdraw(machine: Machine, old: Own) -> str:
+    if link.find(machine, name=old.interface):
+        link.change(machine, old.interface, link.read(machine, old.interface).with_own(old.link, Link(up=False)))
+    if old.resolv_conf and _resolv_conf(machine) == old.resolv_conf and not machine.is_protected(RESOLV_CONF):
+        machine.write_file(RESOLV_CONF, "")
+    if old.keyfile:
+        networkmanager.unload(machine, old.interface)
+    machine.remove(STATE)
+    return f"no network: {old.interface} is down"
+
+
+def _resolv_conf(machine: Machine) -> str | None:
+    """Return the text of resolv.conf, None where it is a link to somebody else's file."""
+    return None if machine.link_target(RESOLV_CONF) is not None else machine.read_text(RESOLV_CONF)
+
+
+def _recall(machine: Machine) -> Own | None:
+    """Return what was configured, None where the record is gone or no longer whole."""
+    try:
+        record = json.loads(machine.read_text(STATE) or "null")
+        sets = {name: frozenset(map(str, record[name])) for name in ("addresses", "routes", "neighbours")}
+        resolv_conf = record["resolv_conf"]
+        return Own(
+            str(record["interface"]),
+            Link(True, **sets),
+            None if resolv_conf is None else str(resolv_conf),
+            record["keyfile"] is True,
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _remember(machine: Machine, own: Own) -> None:
+    record = {
+        "interface": own.interface,
+        "addresses": sorted(own.link.addresses),
+        "routes": sorted(own.link.routes),
+        "neighbours": sorted(own.link.neighbours),
+        "resolv_conf": own.resolv_conf,
+        "keyfile": own.keyfile,
+    }
+    text = json.dumps(record, indent=1) + "\n"
+    if machine.read_text(STATE) != text:
+        machine.write_file(STATE, text)

@@ -1,0 +1,116 @@
+"""Services: one empty file a service that is on, ``/run/qubes-service/NAME``, which units and scripts look for.
+
+A service that dom0 does not name follows the default of the VM's type (Qubes core-agent's ``qubes-sysinit.sh``).
+Where that program has made the folder already, its choices stand: only what dom0 named is touched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError, printable
+from vminterface.values.service import ServiceName, ServiceState
+from vminterface.values.vmtype import VMType
+from vminterface.vm.machine import Machine
+
+FOLDER = "/run/qubes-service"
+#: What this program has done before: the names that it looks after, and whether it made the defaults.
+STATE = "/run/vminterface/services.json"
+
+_MINIMAL = frozenset({"meminfo-writer", "software-rendering"})
+_COMMON = _MINIMAL | {"qubes-update-check"}
+_APP = _COMMON | {"tracker", "evolution-data-server"}
+_BY_TYPE: Mapping[VMType, frozenset[str]] = {
+    VMType.NET_VM: _COMMON | {"network-manager", "qubes-network", "qubes-updates-proxy", "qubes-firewall"},
+    VMType.PROXY_VM: _COMMON | {"qubes-network", "qubes-firewall"},
+    VMType.APP_VM: _APP,
+    VMType.TEMPLATE_VM: _APP | {"updates-proxy-setup"},
+}
+
+
+def defaults_for(vm_type: VMType | None) -> frozenset[str]:
+    """Return the services that are on in a VM of that type when dom0 says nothing; an unknown type is an AppVM."""
+    return _APP if vm_type is None else _BY_TYPE.get(vm_type, _MINIMAL)
+
+
+def apply(
+    inputs: Mapping[str, str], machine: Machine, *, vm_type: VMType | None = None, live_units: bool = False
+) -> str:
+    """Let the files say what ``services:NAME`` says, and return what holds now.
+
+    One bad name or value refuses all of them. With *live_units*, a unit ``NAME.service`` that exists is started or
+    stopped with its file. Raises InvalidValue and VMInterfaceError.
+    """
+    wanted = _parse(inputs)
+    defaults = defaults_for(vm_type)
+    managed, made_defaults = _recall(machine)
+    if not machine.is_folder(FOLDER):
+        made_defaults = True
+    after_us = set(wanted) | (set(defaults) if made_defaults else set())
+    states = {name: name in defaults for name in managed | after_us} | wanted
+    changes = {name: on for name, on in states.items() if machine.exists(f"{FOLDER}/{name}") != on}
+    machine.make_folder(FOLDER)
+    done: dict[str, bool] = {}
+    try:
+        # Written first: if this is cut short, the names that were begun are known the next time.
+        _remember(machine, managed | after_us, made_defaults)
+        for name, on in sorted(changes.items()):
+            done[name] = on
+            _set_file(machine, name, on)
+        if live_units:
+            for name, on in sorted(changes.items()):
+                _set_unit(machine, name, on)
+        _remember(machine, after_us, made_defaults)
+    except VMInterfaceError:
+        for name, on in done.items():
+            _set_file(machine, name, not on)
+        _remember(machine, managed, made_defaults)
+        raise
+    on_now = sorted(name for name, on in wanted.items() if on)
+    off_now = sorted(set(wanted) - set(on_now))
+    return "; ".join(
+        [f"{word}: {', '.join(names)}" for word, names in (("on", on_now), ("off", off_now)) if names]
+    ) or "all at the defaults of the VM's type"  # fmt: skip
+
+
+def _parse(inputs: Mapping[str, str]) -> dict[str, bool]:
+    wanted = {}
+    for field, text in sorted(inputs.items()):
+        name = field.partition(":")[2]
+        try:
+            wanted[ServiceName.parse(name).render()] = ServiceState.from_key(text) is ServiceState.ON
+        except InvalidValue as error:
+            raise InvalidValue(f"service {printable(name, 60)}: {error}") from None
+    return wanted
+
+
+def _recall(machine: Machine) -> tuple[set[str], bool]:
+    """Return the names looked after and whether the defaults are ours; nothing where the record is no longer whole."""
+    try:
+        record = json.loads(machine.read_text(STATE) or "{}")
+        return {ServiceName.parse(n).render() for n in record.get("names", [])}, record.get("made_defaults") is True
+    except (ValueError, TypeError, AttributeError):
+        return set(), False
+
+
+def _remember(machine: Machine, names: set[str], made_defaults: bool) -> None:
+    text = json.dumps({"names": sorted(names), "made_defaults": made_defaults}) + "\n"
+    if machine.read_text(STATE) != text:
+        machine.write_file(STATE, text)
+
+
+def _set_file(machine: Machine, name: str, on: bool) -> None:
+    if on:
+        machine.touch(f"{FOLDER}/{name}")
+    else:
+        machine.remove(f"{FOLDER}/{name}")
+
+
+def _set_unit(machine: Machine, name: str, on: bool) -> None:
+    unit = f"{name}.service"
+    try:
+        machine.run(["systemctl", "cat", "--", unit])
+    except ProgramFailed:
+        return
+    machine.run(["systemctl", "start" if on else "stop", "--", unit], timeout=30)

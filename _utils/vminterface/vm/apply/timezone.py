@@ -1,0 +1,54 @@
+"""The time zone: ``/etc/localtime`` and the file in which the distribution keeps the zone's name.
+
+Steps of Qubes core-agent's ``qubes-early-vm-config.sh``, with the checks that it lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vminterface.errors import VMInterfaceError
+from vminterface.values.timezone import ZONES, Timezone
+from vminterface.vm.machine import Machine
+
+LOCALTIME = "/etc/localtime"
+
+
+def apply(inputs: Mapping[str, str], machine: Machine) -> str:
+    """Set the zone ``timezone`` and return what holds now; without it, the zone stays as it is.
+
+    Raises InvalidValue (no name of a zone, or one that this machine does not have) and VMInterfaceError.
+    """
+    if "timezone" not in inputs:
+        return "no time zone from dom0: left as it is"
+    name = Timezone.parse(inputs["timezone"], lambda name: _is_zone(machine, name)).render()
+    if machine.is_protected("/etc/timezone"):
+        return "left as it is: /etc/timezone is protected in this VM"
+    link = f"../usr/share/zoneinfo/{name}"
+    record, text = _record(machine, name)
+    put_back = [machine.keep(path) for path in (record, LOCALTIME) if path]
+    try:
+        if record and machine.read_text(record) != text:
+            machine.write_file(record, text)
+        if machine.link_target(LOCALTIME) != link:
+            machine.symlink(link, LOCALTIME)
+    except VMInterfaceError:
+        for one in put_back:
+            one()
+        raise
+    return f"time zone {name}"
+
+
+def _is_zone(machine: Machine, name: str) -> bool:
+    """Whether this machine has zone data (a TZif file, RFC 8536) of that name."""
+    path = f"{ZONES}/{name}"
+    return machine.is_file(path) and (machine.read_bytes(path) or b"").startswith(b"TZif")
+
+
+def _record(machine: Machine, name: str) -> tuple[str, str]:
+    """Return the file in which this distribution records the zone, and its text; no path where it has none."""
+    if machine.exists("/etc/debian_version"):
+        return "/etc/timezone", f"{name}\n"
+    if machine.is_folder("/etc/sysconfig"):
+        return "/etc/sysconfig/clock", f'# Written by the VM interface agent: dom0 chooses the zone.\nZONE="{name}"\n'
+    return "", ""

@@ -1,0 +1,251 @@
+"""The one door of the VM wing to this machine: its files, its commands, and which files an admin has protected.
+
+With a root prefix every file lives below it, so that a folder can stand for a VM; commands are run as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from vminterface.channel import process
+from vminterface.deadline import Deadline
+from vminterface.errors import ProgramFailed, ProgramMissing, VMInterfaceError, printable
+
+#: Bytes of a file or of a program's output that are taken at most, unless the call says otherwise.
+LIMIT = 1 << 20
+#: Seconds that a program has unless the call says otherwise.
+TIMEOUT = 10.0
+#: Folders of files that name, one a line, what no tool may change (Qubes core-agent's init/functions).
+PROTECTED_LISTS = ("/etc/qubes/protected-files.d", "/rw/config/protected-files.d")
+
+
+class Machine:
+    """This machine, or the one whose files are below *root*. Paths are absolute, as the machine itself sees them."""
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = os.path.realpath(root)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is the machine that runs this program, so that its kernel may be spoken to."""
+        return self.root == "/"
+
+    def path(self, path: str) -> str:
+        """Return where *path* is for the system's calls. Raises VMInterfaceError where a link leads out of the root.
+
+        The last part of *path* is not resolved: it may be a link that is to be read or replaced.
+        """
+        if not path.startswith("/"):
+            raise VMInterfaceError(f"{printable(path)}: expected an absolute path")
+        folder, _, name = path.rstrip("/").rpartition("/")
+        return os.path.join(self._inside(self.root + folder, path), name)
+
+    def read_bytes(self, path: str, *, limit: int = LIMIT) -> bytes | None:
+        """Return what is in the file *path*, None if there is none. More than *limit* bytes: VMInterfaceError."""
+        with _named(path):
+            place = self._inside(self.path(path), path)
+            try:
+                with open(place, "rb") as file:
+                    data = file.read(limit + 1)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        if len(data) > limit:
+            raise VMInterfaceError(f"{printable(path)}: longer than {limit} bytes")
+        return data
+
+    def read_text(self, path: str, *, limit: int = LIMIT) -> str | None:
+        """Return the text of *path*, None if there is no such file; bytes that are no UTF-8 survive a way back."""
+        data = self.read_bytes(path, limit=limit)
+        return None if data is None else data.decode("utf-8", "surrogateescape")
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in the folder *path*, sorted; none if there is no such folder."""
+        with _named(path):
+            try:
+                return sorted(os.listdir(self._inside(self.path(path), path)))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+
+    def exists(self, path: str) -> bool:
+        """Whether there is something at *path* (a link that leads nowhere counts as nothing)."""
+        return os.path.exists(self._inside(self.path(path), path))
+
+    def is_folder(self, path: str) -> bool:
+        """Whether *path* is a folder."""
+        return os.path.isdir(self._inside(self.path(path), path))
+
+    def is_file(self, path: str) -> bool:
+        """Whether *path* is a regular file."""
+        return os.path.isfile(self._inside(self.path(path), path))
+
+    def link_target(self, path: str) -> str | None:
+        """Return what the symbolic link *path* says, None if it is no link."""
+        with _named(path):
+            place = self.path(path)
+            return os.readlink(place) if os.path.islink(place) else None
+
+    def write_file(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
+        """Give *path* the content *data*, at once or not at all; a link at *path* is replaced, not followed.
+
+        A file that was there keeps its owner, mode and SELinux label; a new one gets *mode*. Missing folders are made.
+        """
+        content = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+        with _named(path):
+            place = self._with_folder(path)
+            temporary = _temporary(place)
+            try:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+                with open(descriptor, "wb") as file:
+                    _look_like(file.fileno(), place, mode)
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                try:
+                    os.rename(temporary, place)
+                except OSError as error:
+                    # A file that is a mount of its own (bind-dirs, containers) cannot be replaced, only rewritten.
+                    if error.errno != errno.EBUSY:
+                        raise
+                    with open(place, "r+b") as file:
+                        file.write(content)
+                        file.truncate()
+                    os.unlink(temporary)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make *path* a symbolic link to *target*, at once, in place of whatever file or link is there."""
+        with _named(path):
+            place = self._with_folder(path)
+            temporary = _temporary(place)
+            os.symlink(target, temporary)
+            try:
+                os.rename(temporary, place)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+
+    def touch(self, path: str, mode: int = 0o644) -> None:
+        """Let there be a file *path*; one that is there stays as it is."""
+        with _named(path):
+            place = self._with_folder(path)
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode))
+
+    def make_folder(self, path: str, mode: int = 0o755) -> None:
+        """Let there be a folder *path*."""
+        with _named(path):
+            os.makedirs(self._with_folder(path), mode, exist_ok=True)
+
+    def remove(self, path: str) -> None:
+        """Let there be no file or link *path*."""
+        with _named(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(self.path(path))
+
+    def is_protected(self, path: str) -> bool:
+        """Whether an admin has named *path* on a line of its own in a list of protected files."""
+        for folder in PROTECTED_LISTS:
+            for name in self.names(folder):
+                listed = f"{folder}/{name}"
+                if self.is_file(listed) and path in (self.read_text(listed) or "").split("\n"):
+                    return True
+        return False
+
+    def which(self, program: str) -> str | None:
+        """Return the path of *program*, None if it is not installed."""
+        return shutil.which(program)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        input: bytes = b"",
+        timeout: float = TIMEOUT,
+        env: Mapping[str, str] | None = None,
+        limit: int = LIMIT,
+    ) -> bytes:
+        """Run a program, no shell, and return its standard output; *env* is added to this one's environment.
+
+        Raises ProgramMissing, ProgramFailed (status other than 0), OutputTooLarge (more than *limit* bytes) and
+        DeadlineExceeded after *timeout* seconds, when the program and all that it started are ended.
+        """
+        name = printable(argv[0])
+        if self.which(argv[0]) is None:
+            raise ProgramMissing(f"the program {name} is not installed here")
+        words = ["env", "LC_ALL=C", *(f"{key}={value}" for key, value in (env or {}).items()), *argv]
+        ended = process.run(words, name, Deadline.after(timeout), stdin=input, stdout_limit=limit)
+        if ended.status:
+            said = (ended.untrusted_stderr or ended.untrusted_stdout).decode("utf-8", "replace").strip()
+            shown = printable(said.replace("\n", "; "), 300)
+            raise ProgramFailed(f"{name} ended with status {ended.status}{': ' if shown else ''}{shown}")
+        return ended.untrusted_stdout
+
+    def keep(self, path: str) -> Callable[[], None]:
+        """Return a function that makes *path* what it is now: a file with this content, a link, or nothing."""
+        link = self.link_target(path)
+        content = None if link is not None else self.read_bytes(path)
+
+        def put_back() -> None:
+            if link is not None:
+                if self.link_target(path) != link:
+                    self.symlink(link, path)
+            elif content is None:
+                self.remove(path)
+            elif self.link_target(path) is not None or self.read_bytes(path) != content:
+                self.write_file(path, content)
+
+        return put_back
+
+    def _inside(self, place: str, path: str) -> str:
+        """Return *place* with all links resolved; raise where that is not below the root."""
+        real = os.path.realpath(place)
+        if self.root != "/" and real != self.root and not real.startswith(self.root + "/"):
+            raise VMInterfaceError(f"{printable(path)}: a link leads out of the machine's root {printable(self.root)}")
+        return real
+
+    def _with_folder(self, path: str) -> str:
+        place = self.path(path)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        return place
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Turn the system's errors into ours, with the path as the machine sees it."""
+    try:
+        yield
+    except VMInterfaceError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise VMInterfaceError(f"{printable(path)}: {reason}") from None
+
+
+def _temporary(place: str) -> str:
+    folder, name = os.path.split(place)
+    return os.path.join(folder, f".{name[:200]}.{secrets.token_hex(6)}")
+
+
+def _look_like(descriptor: int, place: str, mode: int) -> None:
+    """Give the open file owner, mode and SELinux label of the regular file at *place*, or just *mode*."""
+    try:
+        old = os.lstat(place)
+    except FileNotFoundError:
+        old = None
+    if old is None or not stat.S_ISREG(old.st_mode):
+        os.fchmod(descriptor, mode)
+        return
+    own = os.fstat(descriptor)
+    if (old.st_uid, old.st_gid) != (own.st_uid, own.st_gid):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+    with contextlib.suppress(OSError):
+        os.setxattr(descriptor, "security.selinux", os.getxattr(place, "security.selinux"))
