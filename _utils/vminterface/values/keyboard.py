@@ -26,7 +26,7 @@ _OPENING = re.compile(r'xkb_keymap[ \n\t]*(?:"[^"\n]*"[ \n\t]*)?\{')
 _TEXT = re.compile(r"[ -~\n\t]*")
 #: Strings and comments whole, so that braces within them do not count; a quote left over is one without its pair.
 _TOKEN = re.compile(r'"[^"\n]*"|(?://|#)[^\n]*|["{}]')
-_BLANK = re.compile(r"(?:[ \n\t;]|(?://|#)[^\n]*)*")
+_BLANK = re.compile(r"(?:[ \n\t;]|(?://|#)[^\n]*(?:\n|\Z))*")
 _ESCAPE = re.compile(r"\\(?:([nt\\])|x([0-9A-Fa-f]{2}))?")
 
 # What rules/evdev says of single layouts, for a keyboard of model pc105.
@@ -53,8 +53,8 @@ class KeyboardLayout:
         parts = text.split("+") if len(text) <= _TEXT_LIMIT else []
         if not 1 <= len(parts) <= 3:
             raise InvalidValue(
-                f"'{printable(text, 60)}' is no keyboard layout (expected layout+variant+options, the last two optional,"
-                f" {_TEXT_LIMIT} characters at most)"
+                f"'{printable(text, 60)}' is no keyboard layout (expected layout+variant+options, the last two"
+                f" optional, {_TEXT_LIMIT} characters at most)"
             )
         layout, variant, options = [*parts, "", ""][:3]
         if not _LAYOUT.fullmatch(layout) or layout.count(",") >= _GROUPS:
@@ -72,7 +72,7 @@ class KeyboardLayout:
                 f"'{printable(options, 60)}' are no keyboard options (expected some such as compose:caps, with commas"
                 " between)"
             )
-        return cls(layout, variant, options)
+        return cls(layout, variant if variant.strip(",") else "", options)
 
     def render(self) -> str:
         """Return the key's text, with both ``+``: dom0's own tools refuse fewer."""
@@ -146,9 +146,9 @@ class Keymap:
 
     @classmethod
     def from_escaped(cls, text: str) -> Keymap:
-        """Read a keymap as the stores' tools print it: ``\\n``, ``\\t``, ``\\\\`` and ``\\xHH`` stand for one byte each.
+        """Read a keymap as the stores' tools print it. Raises InvalidValue.
 
-        Raises InvalidValue.
+        ``\\n``, ``\\t``, ``\\\\`` and ``\\xHH`` stand for one byte each; there are no other escapes.
         """
         # Four characters of text are one byte at least: what is longer cannot become a keymap that fits.
         if len(text) > 4 * _KEYMAP_LIMIT:

@@ -117,7 +117,8 @@ def _read(
             values[field] = _PARSERS[field](text)
         except InvalidValue as fault:
             faults.append(InvalidValue(str(fault), field))
-    faults += [InvalidValue("it is missing (expected an IPv4 address)", field) for field in needed if field not in texts]
+    missing = [field for field in needed if field not in texts]
+    faults += [InvalidValue("it is missing (expected an IPv4 address)", field) for field in missing]
     return values, faults
 
 
