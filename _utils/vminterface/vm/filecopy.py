@@ -1,0 +1,228 @@
+"""Receives a Qubes file copy: reads the stream, fills a folder, and says once how it went.
+
+What comes is read in blocks of 1 MiB into a few buffers and goes from there into the files; memory use does not
+depend on the sizes of the files or of the transfer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import itertools
+import os
+import re
+import select
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from vminterface.errors import InvalidValue, printable
+from vminterface.vm.filecopy_tree import PartialFile, Tree
+from vminterface.wire.qfile import Data, Directory, EntryEnd, EntryStart, Event, Symlink, Unpacker
+from vminterface.wire.qfile_result import Refused, Result
+
+#: Bytes read at once.
+BLOCK = 1 << 20
+#: Blocks that are in memory at once: one being read and checked, the others being written.
+BLOCKS = 4
+#: Bytes from which on it pays to write in the background.
+LARGE = 1 << 16
+#: Seconds without a byte after which the sender is given up.
+IDLE_TIMEOUT = 600.0
+
+_VM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a receiver takes.
+
+    *total_bytes* and *entries* (files, folders and links) bound the whole transfer, None: no bound. *allow_all_names*
+    lifts the rules on characters, not those on the form of names. *keep_special_modes*: see ``filecopy_tree.Tree``.
+    *sync*: the file system has written everything to its disk before success is reported. *idle_timeout*: seconds.
+    """
+
+    total_bytes: int | None = None
+    entries: int | None = None
+    allow_all_names: bool = False
+    keep_special_modes: bool = False
+    sync: bool = True
+    idle_timeout: float = IDLE_TIMEOUT
+
+
+def open_incoming(source: str, home: Path) -> int:
+    """Return ``QubesIncoming/<source>`` below *home* as an open folder; both parts are made (0700) where missing.
+
+    Raises :class:`InvalidValue` if *source* is no VM name, or if one of the two is there and no folder of its own.
+    """
+    if not _VM_NAME.fullmatch(source):
+        raise InvalidValue(f"'{printable(source)}' is no VM name: expected a letter, then up to 30 of A-Z a-z 0-9 _ . -")
+    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for part in ("QubesIncoming", source):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(part, 0o700, dir_fd=folder)
+        try:
+            below = os.open(part, _FOLDER, dir_fd=folder)
+        except NotADirectoryError:
+            raise InvalidValue(f"{home}/QubesIncoming: '{part}' is not a folder, or is a symbolic link") from None
+        finally:
+            os.close(folder)
+        folder = below
+    return folder
+
+
+def receive(source: int, folder: int, terms: Terms = Terms()) -> Result:  # noqa: B008 (frozen)
+    """Receive one transfer from the descriptor *source* into the open *folder* and return the result to send.
+
+    Whatever goes wrong, in the stream or on the disk, is in the result; entries that were whole before it stay.
+    """
+    unpacker = Unpacker(allow_all_names=terms.allow_all_names)
+    with Tree(folder, keep_special_modes=terms.keep_special_modes) as tree:
+        filler = _Filler(tree, terms)
+        try:
+            for block in _blocks(source, terms.idle_timeout):
+                unpacker.receive_data(block)
+                while (event := unpacker.next_event()) is not None:
+                    filler.take(event)
+                if unpacker.ended:
+                    break
+            if terms.sync:
+                _sync(folder)
+        except Refused as fault:
+            return unpacker.result(fault)
+        except OSError as error:
+            return unpacker.result(Refused(error.errno or errno.EIO, unpacker.last_name))
+        finally:
+            filler.close()
+    return unpacker.result()
+
+
+def serve(source: int, answer: int, folder: int, terms: Terms = Terms()) -> int:  # noqa: B008 (frozen)
+    """Receive from *source* into *folder*, write the result to *answer* and return the exit status to end with.
+
+    *source* is closed before the result is written, so that a sender in the middle of a file stops at once.
+    A sender that is gone takes no answer; that changes nothing here.
+    """
+    result = receive(source, folder, terms)
+    os.close(source)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        _write_all(answer, memoryview(result.render()))
+    return result.exit_status
+
+
+class _Filler:
+    """Does with the folder what the events say."""
+
+    def __init__(self, tree: Tree, terms: Terms) -> None:
+        self._tree = tree
+        self._bytes_left = terms.total_bytes
+        self._entries_left = terms.entries
+        self._writer = _Writer()
+        self._file: PartialFile | None = None
+        self._start: EntryStart | None = None
+
+    def take(self, event: Event) -> None:
+        """Do what *event* says. Raises OSError or Refused."""
+        match event:
+            case Data(chunk):
+                assert self._file is not None
+                self._writer.write(self._file.fd, chunk)
+            case EntryStart():
+                self._count(event.path, event.size)
+                self._start = event
+                self._file = self._tree.file(event.path)
+            case EntryEnd():
+                assert self._file is not None and self._start is not None
+                self._writer.finish()
+                self._file.complete(self._tree.mode(self._start.mode), (self._start.atime_ns, self._start.mtime_ns))
+                self._file = None
+            case Directory():
+                if self._tree.folder(event.path, event.mode, (event.atime_ns, event.mtime_ns)):
+                    self._count(event.path, 0)
+            case Symlink(path, target):
+                self._count(path, len(target))
+                self._tree.link(path, target)
+
+    def close(self) -> None:
+        """Leave nothing of a file that is not whole."""
+        self._writer.close()
+        if self._file is not None:
+            self._file.discard()
+
+    def _count(self, path: bytes, size: int) -> None:
+        if self._entries_left is not None:
+            self._entries_left -= 1
+            if self._entries_left < 0:
+                raise Refused(errno.EDQUOT, path, "more entries than are taken here")
+        if self._bytes_left is not None:
+            self._bytes_left -= size
+            if self._bytes_left < 0:
+                raise Refused(errno.EDQUOT, path, "more bytes than are taken here")
+
+
+class _Writer:
+    """Writes large chunks in a second thread, so that the next block is read and checked meanwhile.
+
+    Chunks are views of the blocks that :func:`_blocks` reuses in turn. Since at most BLOCKS - 1 of them wait here,
+    and every chunk that waits is the last one of its block, the block that is read next is never among them.
+    """
+
+    def __init__(self) -> None:
+        self._thread: ThreadPoolExecutor | None = None
+        self._waiting: deque[Future[None]] = deque()
+
+    def write(self, fd: int, chunk: memoryview) -> None:
+        """Write *chunk* now or soon. OSError may be that of an earlier chunk."""
+        if len(chunk) < LARGE:
+            self.finish()
+            _write_all(fd, chunk)
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "filecopy-writer")
+        while len(self._waiting) >= BLOCKS - 1:
+            self._waiting.popleft().result()
+        self._waiting.append(self._thread.submit(_write_all, fd, chunk))
+
+    def finish(self) -> None:
+        """Wait until everything is written. Raises OSError if something was not."""
+        while self._waiting:
+            self._waiting.popleft().result()
+
+    def close(self) -> None:
+        """Stop; afterwards no descriptor is used any more."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _write_all(fd: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _blocks(source: int, idle_timeout: float) -> Iterator[memoryview]:
+    """Yield what comes from *source*, each valid for BLOCKS - 1 more, then an empty one for its end."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(source, fcntl.F_SETPIPE_SZ, BLOCK)
+    buffers = [memoryview(bytearray(BLOCK)) for _ in range(BLOCKS)]
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    for buffer in itertools.cycle(buffers):
+        if not poll.poll(idle_timeout * 1000):
+            raise TimeoutError(errno.ETIMEDOUT, f"nothing came for {idle_timeout:g} s")
+        count = os.readv(source, [buffer])
+        yield buffer[:count]
+        if not count:
+            return
+
+
+def _sync(folder: int) -> None:
+    """Have the file system of *folder* written to its disk."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(folder):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,273 @@
+"""The stream of a Qubes file copy (qfile), both ends, without I/O: bytes in, events out, bytes to send.
+
+Source of the format: ``struct file_header`` and ``unpack.c``/``pack.c`` of Qubes' ``libqubes-rpc-filecopy``. An
+entry is a 32-byte header, a name with its final NUL, and the data: a file's content, a symbolic link's target,
+nothing for a folder. A folder is sent twice, before and after its content; the second one carries what is to stay.
+A header with name length 0 ends the stream. Integers are little-endian, as on every machine that Qubes runs on.
+The checksum is the CRC-32 of zlib over every byte of the stream.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vminterface.errors import LocalProtocolError
+from vminterface.wire.qfile_names import LINK_TARGET_MAX_BYTES, check_link, check_name
+from vminterface.wire.qfile_result import LEGAL_EOF, NAME_MAX_BYTES, Refused, Result
+
+#: Largest file that the format takes, bytes.
+SIZE_MAX = 2**63 - 1
+
+_HEADER = struct.Struct("<IIQIIII")
+_END = bytes(_HEADER.size)
+_SECONDS_MAX = 2**32 - 1
+_NS = 1_000_000_000
+
+
+class Entry(NamedTuple):
+    """The header of one entry. *mode* as in ``stat``, *size* in bytes, times in nanoseconds since 1970."""
+
+    path: bytes
+    mode: int
+    size: int
+    atime_ns: int
+    mtime_ns: int
+
+
+class EntryStart(Entry):
+    """A regular file begins; *size* bytes follow as :class:`Data`, then :class:`EntryEnd`."""
+
+    __slots__ = ()
+
+
+class Directory(Entry):
+    """A folder, before or after its content."""
+
+    __slots__ = ()
+
+
+class Data(NamedTuple):
+    """Some bytes of the file: a view of what was received, valid until ``receive_data`` is called again."""
+
+    chunk: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class EntryEnd:
+    """The file is whole."""
+
+
+class Symlink(NamedTuple):
+    """A symbolic link that stays inside what is copied (links carry no times and no permissions)."""
+
+    path: bytes
+    target: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The stream is whole; what comes after it is not read."""
+
+
+Event = EntryStart | Directory | Data | EntryEnd | Symlink | End
+
+
+class Packer:
+    """The sender's end: turns entries and data into the stream and keeps its checksum.
+
+    Raises :class:`LocalProtocolError` for what a receiver could not take; the stream is then unchanged.
+    """
+
+    def __init__(self) -> None:
+        self.crc = 0
+        self._left = 0
+        self._ended = False
+
+    def entry(self, entry: Entry) -> bytes:
+        """Return header and name of *entry*; ``size`` bytes of :meth:`data` must follow unless it is a folder.
+
+        Times before 1970 and after 2106 are sent as the nearest that the format has.
+        """
+        self._between_entries()
+        if not entry.path or b"\0" in entry.path or len(entry.path) >= NAME_MAX_BYTES:
+            raise LocalProtocolError(f"a name has 1 to {NAME_MAX_BYTES - 1} bytes without NUL, not {entry.path[:40]!r}")
+        size = 0 if stat.S_ISDIR(entry.mode) else entry.size
+        if not 0 <= size <= SIZE_MAX:
+            raise LocalProtocolError(f"{entry.path[:40]!r}: {size} bytes, expected 0 to {SIZE_MAX}")
+        header = _HEADER.pack(
+            len(entry.path) + 1, entry.mode, size, *_seconds(entry.atime_ns), *_seconds(entry.mtime_ns)
+        )
+        self._left = size
+        return self._counted(header + entry.path + b"\0")
+
+    def data(self, chunk: bytes | memoryview) -> bytes | memoryview:
+        """Return *chunk*, the next bytes of the entry, as it is."""
+        if len(chunk) > self._left:
+            raise LocalProtocolError(f"{len(chunk)} bytes of data where {self._left} are left to send")
+        self._left -= len(chunk)
+        self.crc = zlib.crc32(chunk, self.crc)
+        return chunk
+
+    def end(self) -> bytes:
+        """Return the end of the stream."""
+        self._between_entries()
+        self._ended = True
+        return self._counted(_END)
+
+    def _between_entries(self) -> None:
+        if self._ended:
+            raise LocalProtocolError("the stream has ended")
+        if self._left:
+            raise LocalProtocolError(f"{self._left} bytes of the entry are still to send")
+
+    def _counted(self, data: bytes) -> bytes:
+        self.crc = zlib.crc32(data, self.crc)
+        return data
+
+
+def _seconds(time_ns: int) -> tuple[int, int]:
+    seconds, ns = divmod(time_ns, _NS)
+    if seconds < 0:
+        return 0, 0
+    return (seconds, ns) if seconds <= _SECONDS_MAX else (_SECONDS_MAX, _NS - 1)
+
+
+class Unpacker:
+    """The receiver's end: feed it with :meth:`receive_data`, take events until None, feed again.
+
+    It holds at most one header, name or link target, never file data. Whatever is fed in, in whatever pieces, it
+    gives events or raises :class:`Refused` with the code that the result must carry; the same one from then on.
+    """
+
+    def __init__(self, *, allow_all_names: bool = False) -> None:
+        self._allow_all_names = allow_all_names
+        self.crc = 0
+        #: The name of the entry that was read last, empty before the first one.
+        self.last_name = b""
+        #: Whether the stream is whole.
+        self.ended = False
+        self._input = memoryview(b"")
+        self._at = 0
+        self._kept = bytearray()
+        self._end_of_input = False
+        self._fault: Refused | None = None
+        self._step: Callable[[], Event | None] = self._read_header
+        self._name_length = self._left = 0
+        self._fields: list[int] = []
+        self._path = b""
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes of the stream; none at all means that the sender has closed it.
+
+        They are not copied: leave *data* unchanged until :meth:`next_event` has returned None.
+        """
+        if self._at < len(self._input) and not self.ended and self._fault is None:
+            raise LocalProtocolError("the events of the last data have not all been taken")
+        self._input = memoryview(data).cast("B")
+        self._at = 0
+        self._end_of_input = self._end_of_input or not len(self._input)
+
+    def next_event(self) -> Event | None:
+        """Return what comes next in the stream, None if that needs more data or nothing comes any more."""
+        if self._fault is not None:
+            raise self._fault
+        try:
+            return self._step()
+        except Refused as fault:
+            self._fault = fault
+            raise
+
+    def result(self, fault: Refused | None = None) -> Result:
+        """Return the result to send after the end of the stream, or after *fault*."""
+        if fault is None:
+            return Result(0, self.crc, self.last_name)
+        return Result(fault.code, self.crc, fault.name)
+
+    def _take(self, size: int) -> bytes | None:
+        """Return *size* bytes, which enter the checksum, or None and keep what is there."""
+        start, kept = self._at, self._kept
+        piece = self._input[start : start + size - len(kept)]
+        self._at = start + len(piece)
+        if len(kept) + len(piece) < size:
+            if self._end_of_input:
+                inside_header = self._step == self._read_header
+                raise Refused(errno.EREMOTEIO if inside_header else LEGAL_EOF, self.last_name)
+            kept += piece
+            return None
+        taken = bytes(kept) + piece if kept else bytes(piece)
+        kept.clear()
+        self.crc = zlib.crc32(taken, self.crc)
+        return taken
+
+    def _read_header(self) -> Event | None:
+        header = self._take(_HEADER.size)
+        if header is None:
+            return None
+        self._name_length, *self._fields = _HEADER.unpack(header)
+        if not self._name_length:
+            self.ended = True
+            self._step = lambda: None
+            return End()
+        if self._name_length > NAME_MAX_BYTES:
+            raise Refused(errno.ENAMETOOLONG, None, f"a name of {self._name_length} bytes")
+        self._step = self._read_name
+        return self._read_name()
+
+    def _read_name(self) -> Event | None:
+        untrusted_name = self._take(self._name_length)
+        if untrusted_name is None:
+            return None
+        path = untrusted_name.removesuffix(b"\0")
+        self.last_name = path
+        self._path = check_name(path, allow_all_names=self._allow_all_names)
+        mode, size, atime, atime_ns, mtime, mtime_ns = self._fields
+        kind = stat.S_IFMT(mode)
+        if kind == stat.S_IFLNK:
+            if size > LINK_TARGET_MAX_BYTES:
+                raise Refused(errno.ENAMETOOLONG, path, f"a link target of {size} bytes")
+            self._left = size
+            self._step = self._read_target
+            return self._read_target()
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise Refused(errno.EINVAL, path, f"type and mode {mode:#o}: not a file, folder or symbolic link")
+        # The stock receiver notices this only when it sets the times, and then sends no result at all.
+        if atime_ns >= _NS or mtime_ns >= _NS:
+            raise Refused(errno.EINVAL, path, f"a time with {max(atime_ns, mtime_ns)} nanoseconds in its second")
+        times = atime * _NS + atime_ns, mtime * _NS + mtime_ns
+        if kind == stat.S_IFDIR:
+            self._step = self._read_header
+            return Directory(path, mode, 0, *times)
+        if size > SIZE_MAX:
+            raise Refused(errno.EDQUOT, path, f"a file of {size} bytes")
+        self._left = size
+        self._step = self._read_data
+        return EntryStart(path, mode, size, *times)
+
+    def _read_target(self) -> Event | None:
+        untrusted_target = self._take(self._left)
+        if untrusted_target is None:
+            return None
+        target = check_link(self._path, untrusted_target, allow_all_names=self._allow_all_names)
+        self._step = self._read_header
+        return Symlink(self._path, target)
+
+    def _read_data(self) -> Event | None:
+        if not self._left:
+            self._step = self._read_header
+            return EntryEnd()
+        start = self._at
+        chunk = self._input[start : start + self._left]
+        if not chunk:
+            if self._end_of_input:
+                raise Refused(LEGAL_EOF, self.last_name)
+            return None
+        self._at = start + len(chunk)
+        self._left -= len(chunk)
+        self.crc = zlib.crc32(chunk, self.crc)
+        return Data(chunk)

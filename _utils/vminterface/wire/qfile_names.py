@@ -1,0 +1,100 @@
+"""Which names and symbolic links a qfile transfer may carry, so that nothing lands or points outside its folder.
+
+The structure rules and their error codes are those of ``unicode.c`` in Qubes' ``libqubes-rpc-filecopy``. Which
+characters beyond ASCII are plain is decided here by a rule that is as careful as its table, not by its table:
+
+- allowed: letters, marks, digits, punctuation, currency, mathematical and modifier signs, and ``°¦©®``;
+- refused: controls, private and unassigned code points, every space but U+0020 (U+00A0 too), everything
+  invisible or that changes direction or joining (U+202E, U+FEFF, variation selectors, fillers), all scripts
+  written from right to left, and pictures and emoji.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import unicodedata
+from functools import lru_cache
+
+from vminterface.wire.qfile_result import Refused
+
+#: Longest symbolic link target, bytes: the most that Linux takes.
+LINK_TARGET_MAX_BYTES = 4095
+
+_PLAIN_ASCII = re.compile(rb"[ -~]*")
+_PLAIN_CATEGORIES = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"}) | frozenset(
+    {"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk"}
+)
+_RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
+# Letters and marks that show nothing although their category says otherwise.
+_INVISIBLE = frozenset(
+    {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10)}
+)
+_PICTURES = range(0x1F000, 0x20000)
+_VARIATION_SELECTORS = range(0xE0000, 0xE1000)
+
+
+def is_plain(name: bytes) -> bool:
+    """Say whether every character of *name* is taken without ``allow-all-names``."""
+    if _PLAIN_ASCII.fullmatch(name):
+        return True
+    try:
+        return all(map(_is_plain_character, name.decode("utf-8")))
+    except UnicodeDecodeError:
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _is_plain_character(character: str) -> bool:
+    if character in " °¦©®":
+        return True
+    code = ord(character)
+    return (
+        unicodedata.category(character) in _PLAIN_CATEGORIES
+        and unicodedata.bidirectional(character) not in _RIGHT_TO_LEFT
+        and code not in _INVISIBLE
+        and code not in _PICTURES
+        and code not in _VARIATION_SELECTORS
+    )
+
+
+def check_name(untrusted_name: bytes, *, allow_all_names: bool = False) -> bytes:
+    """Return *untrusted_name* if it is a path below the receiving folder, in its one canonical spelling.
+
+    Refused with EILSEQ: empty, absolute, a component that is empty, ``.`` or ``..``, a NUL byte, and, unless
+    *allow_all_names*, characters that are not plain. (The stock receiver negates the code for a folder.)
+    """
+    parts = untrusted_name.split(b"/")
+    if b"" in parts or b"." in parts or b".." in parts:
+        raise Refused(errno.EILSEQ, untrusted_name, "expected a relative path without empty, '.' and '..' parts")
+    if b"\0" in untrusted_name:
+        raise Refused(errno.EILSEQ, untrusted_name, "a name cannot have a NUL byte")
+    if not allow_all_names and not is_plain(untrusted_name):
+        raise Refused(errno.EILSEQ, untrusted_name, "characters that are taken only with 'allow-all-names'")
+    return untrusted_name
+
+
+def check_link(name: bytes, untrusted_target: bytes, *, allow_all_names: bool = False) -> bytes:
+    """Return *untrusted_target* if a symbolic link *name* (a checked name) to it stays inside what is copied.
+
+    The target must be relative, with ``..`` only at its start and fewer of them than there are folders above
+    the link within the top folder of the transfer: so a link at the top is always refused (ENOLINK), and what
+    is copied is the same wherever it is put. ``.`` and doubled slashes are tolerated. EILSEQ: characters as for
+    names; ENOENT: empty; ENAMETOOLONG: over :data:`LINK_TARGET_MAX_BYTES`. The refusal names the target.
+    """
+    if not untrusted_target:
+        raise Refused(errno.ENOENT, untrusted_target, "a symbolic link with an empty target")
+    if len(untrusted_target) > LINK_TARGET_MAX_BYTES:
+        raise Refused(errno.ENAMETOOLONG, untrusted_target)
+    if b"\0" in untrusted_target or (not allow_all_names and not is_plain(untrusted_target)):
+        raise Refused(errno.EILSEQ, untrusted_target, "characters that a link target cannot have")
+    levels = name.count(b"/") - 1
+    if levels < 0:
+        raise Refused(errno.ENOLINK, untrusted_target, "a symbolic link that is not inside a copied folder")
+    if untrusted_target.startswith(b"/"):
+        raise Refused(errno.ENOLINK, untrusted_target, "a symbolic link to an absolute path")
+    parts = untrusted_target.split(b"/")
+    ups = next((i for i, part in enumerate(parts) if part != b".."), len(parts))
+    if ups > levels or b".." in parts[ups:]:
+        raise Refused(errno.ENOLINK, untrusted_target, "a symbolic link that points out of the copied folder")
+    return untrusted_target
