@@ -1,0 +1,211 @@
+"""The daemon's sockets: one thread, one selector, many clients, bounded buffers.
+
+A folder plays the hypervisor: domain N exists while ``dom<N>`` is in it, and N's processes connect to
+``dom<N>/xenbus``, as they would open ``/dev/xen/xenbus``. dom0's connect to ``run/socket``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+from pathlib import Path
+
+from lab.xenstored.client import Client
+from lab.xenstored.domains import Domain, Quotas
+from lab.xenstored.store import Store
+from vminterface.errors import LocalProtocolError, RemoteProtocolError
+from vminterface.wire.xenstore import NEED_DATA, SERVER, BadRequest, Connection, ConnectionClosed, Request, WatchEvent
+
+#: Bytes that wait for a client before it must read on to be served again.
+OUTPUT_LIMIT = 65536
+#: Different events that may wait for a client; one that lets more of them wait is cut off.
+EVENT_LIMIT = 65536
+
+
+class Peer:
+    """One connected client: its stream, its protocol state, and what it is in the store."""
+
+    def __init__(self, stream: socket.socket, client: Client) -> None:
+        self.stream = stream
+        self.client = client
+        self.protocol = Connection(SERVER)
+        self.output = bytearray()
+        self.ended = False
+
+    @property
+    def stalled(self) -> bool:
+        """Whether its next request has to wait: it does not read, or has too many requests outstanding."""
+        return len(self.output) >= OUTPUT_LIMIT
+
+    def queue_events(self) -> None:
+        """Move waiting events to the output as far as it goes."""
+        while not self.stalled and (event := self.client.take_event()):
+            with contextlib.suppress(LocalProtocolError):  # an event that fits no message is dropped
+                self.output += self.protocol.send(WatchEvent(*event))
+
+
+class Server:
+    """The daemon below the folder *root*."""
+
+    def __init__(self, root: Path, quotas: Quotas | None = None) -> None:
+        self.root = root
+        self.store = Store(self._exists, quotas)
+        self.store.on_introduced = self._listen_to
+        self.store.on_released = self._drop
+        self._selector = selectors.DefaultSelector()
+        self._peers: set[Peer] = set()
+        self._listeners: dict[int, socket.socket] = {}
+        (root / "run").mkdir(parents=True, exist_ok=True)
+        self._listen(0, root / "run" / "socket")
+
+    def _exists(self, domid: int) -> bool:
+        return (self.root / f"dom{domid}").is_dir()
+
+    def _listen(self, domid: int, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listener.bind(str(path))
+        listener.listen(64)
+        self._listeners[domid] = listener
+        self._selector.register(listener, selectors.EVENT_READ, domid)
+
+    def _listen_to(self, domain: Domain) -> None:
+        if domain.domid:
+            self._listen(domain.domid, self.root / f"dom{domain.domid}" / "xenbus")
+
+    def _drop(self, domain: Domain) -> None:
+        listener = self._listeners.pop(domain.domid, None)
+        if listener:
+            self._selector.unregister(listener)
+            listener.close()
+            (self.root / f"dom{domain.domid}" / "xenbus").unlink(missing_ok=True)
+        for peer in [p for p in self._peers if p.client.domain is domain]:
+            self._close(peer)
+
+    def serve(self, stop: socket.socket) -> None:
+        """Serve until *stop* can be read."""
+        self._selector.register(stop, selectors.EVENT_READ, "stop")
+        while True:
+            for key, what in self._selector.select():
+                if key.data == "stop":
+                    return
+                if isinstance(key.data, int):
+                    self._accept(self._listeners.get(key.data), key.data)
+                elif key.data in self._peers:
+                    self._serve_peer(key.data, what)
+            self._settle()
+
+    def close(self) -> None:
+        """End all connections and remove the sockets."""
+        for peer in list(self._peers):
+            self._close(peer)
+        for listener in self._listeners.values():
+            with contextlib.suppress(OSError):
+                os.unlink(listener.getsockname())
+            listener.close()
+        self._listeners.clear()
+        self._selector.close()
+
+    def _accept(self, listener: socket.socket | None, domid: int) -> None:
+        if listener is None:
+            return
+        try:
+            stream, _address = listener.accept()
+        except OSError:  # it is gone again, or this process has no descriptor left for it
+            return
+        stream.setblocking(False)
+        peer = Peer(stream, self.store.connect(self.store.domains.introduced(domid) if domid else None))
+        self._peers.add(peer)
+        self._selector.register(stream, selectors.EVENT_READ, peer)
+
+    def _serve_peer(self, peer: Peer, what: int) -> None:
+        if what & selectors.EVENT_READ:
+            try:
+                data = peer.stream.recv(OUTPUT_LIMIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if data:
+                peer.protocol.receive_data(data)
+            else:
+                peer.ended = True
+
+    def _settle(self) -> None:
+        """Answer whatever can be answered now and send whatever can be sent, until nothing moves."""
+        moved = True
+        while moved:
+            moved = False
+            for peer in list(self._peers):
+                if peer in self._peers:
+                    moved |= self._answer(peer)
+            for peer in list(self._peers):
+                if peer in self._peers:
+                    self._send(peer)
+        for peer in list(self._peers):
+            self._await(peer)
+
+    def _throttled(self, peer: Peer) -> bool:
+        domain = peer.client.domain
+        return peer.stalled or (domain is not None and domain.outstanding >= self.store.quotas.outstanding)
+
+    def _answer(self, peer: Peer) -> bool:
+        moved = False
+        while peer in self._peers and not self._throttled(peer):
+            try:
+                event = peer.protocol.next_event()
+            except RemoteProtocolError:
+                self._close(peer)
+                break
+            if event is NEED_DATA or not isinstance(event, Request | BadRequest | ConnectionClosed):
+                break
+            if isinstance(event, ConnectionClosed):
+                self._close(peer)
+                break
+            moved = True
+            answer, ticket = self.store.handle(peer.client, event)
+            if peer in self._peers:
+                peer.output += peer.protocol.send(answer)
+                peer.queue_events()
+            if ticket:
+                ticket.release()
+        if peer.ended and peer in self._peers and not self._throttled(peer):
+            self._close(peer)
+        return moved
+
+    def _send(self, peer: Peer) -> None:
+        peer.queue_events()
+        if len(peer.client.pending) > EVENT_LIMIT:
+            self._close(peer)
+        while peer.output:
+            try:
+                sent = peer.stream.send(peer.output)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._close(peer)
+                return
+            del peer.output[:sent]
+            peer.queue_events()
+
+    def _await(self, peer: Peer) -> None:
+        wanted = selectors.EVENT_WRITE if peer.output else 0
+        if not peer.ended and not self._throttled(peer):
+            wanted |= selectors.EVENT_READ
+        registered = self._selector.get_map().get(peer.stream)
+        if registered is None:
+            if wanted:
+                self._selector.register(peer.stream, wanted, peer)
+        elif not wanted:
+            self._selector.unregister(peer.stream)
+        elif registered.events != wanted:
+            self._selector.modify(peer.stream, wanted, peer)
+
+    def _close(self, peer: Peer) -> None:
+        self._peers.discard(peer)
+        if self._selector.get_map().get(peer.stream):
+            self._selector.unregister(peer.stream)
+        peer.stream.close()
+        self.store.disconnect(peer.client)
