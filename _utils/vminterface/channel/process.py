@@ -17,7 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, BinaryIO, Protocol
+from typing import IO, BinaryIO, Protocol, cast
 
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, OutputTooLarge, ProgramFailed, ProgramMissing
@@ -128,11 +128,12 @@ class _Source:
         self.listening = False
         self.ended = False
         self._pieces: Iterator[bytes | None]
-        if isinstance(data, (bytes, bytearray, memoryview)):
+        if isinstance(data, bytes):
             self._pieces = iter([data])
         elif hasattr(data, "read"):
-            self.descriptor = _waitable(data)
-            self._pieces = _blocks(data)
+            file = cast(BinaryIO, data)
+            self.descriptor = _waitable(file)
+            self._pieces = _blocks(file)
         else:
             self._pieces = iter(data)
 
@@ -181,10 +182,9 @@ class _Exchange:
         early_answer: bool,
         progress: Progress | None,
     ) -> None:
-        assert process.stdin and process.stdout and process.stderr
-        self.stdin: IO[bytes] = process.stdin
-        self.out: IO[bytes] = process.stdout
-        self.err: IO[bytes] = process.stderr
+        self.stdin = cast(IO[bytes], process.stdin)
+        self.out = cast(IO[bytes], process.stdout)
+        self.err = cast(IO[bytes], process.stderr)
         self.stdout = bytearray()
         self.stderr = bytearray()
         self.what = what

@@ -29,6 +29,7 @@ from vminterface.errors import (
     printable,
 )
 from vminterface.values import rpcname
+from vminterface.values.vmname import parse_default_user
 
 #: Bytes of an answer that are taken unless the call says otherwise.
 STDOUT_LIMIT = 1 << 20
@@ -40,6 +41,9 @@ _DOM0_PROGRAM = "qrexec-client"
 _VM_PROGRAM = "qrexec-client-vm"
 #: Where Qubes puts them when they are not on the PATH.
 _FOLDERS = ("/usr/bin", "/usr/lib/qubes")
+
+#: Stands for the user whom the VM's own setting names.
+_DEFAULT_USER = "DEFAULT"
 
 _REFUSED = 126
 _NOT_FOUND = 127
@@ -170,7 +174,7 @@ class Qrexec:
     def _command_line(self, call: Call) -> tuple[list[str], bool]:
         """Return what to run for *call*, and whether that is dom0's program."""
         descriptor = rpcname.descriptor(call.service, call.argument)
-        user = rpcname.parse_user(rpcname.DEFAULT_USER if call.user is None else call.user)
+        user = parse_default_user(_DEFAULT_USER if call.user is None else call.user)
         rpcname.parse_target(call.vm, keywords=True)
         program = self._program or _installed()
         in_dom0 = self._in_dom0

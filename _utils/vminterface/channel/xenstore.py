@@ -14,8 +14,9 @@ from itertools import count, islice
 from typing import Any, TypeVar
 
 from vminterface.channel.store import KeyStore, List, Operation, Read, Watch, WatchEvent
-from vminterface.channel.xenstore_connection import XenStoreConnection, find_place
+from vminterface.channel.xenstore_connection import XenStoreConnection
 from vminterface.channel.xenstore_operations import is_too_long, outcome_of, refusal, requests_of
+from vminterface.channel.xenstore_transport import find_place
 from vminterface.deadline import Deadline
 from vminterface.errors import (
     KeyNotFound,
@@ -47,7 +48,7 @@ class XenStore(KeyStore):
 
     def __init__(self, path: str, timeout: float, window: int | None) -> None:
         self.timeout = timeout
-        self._connection = XenStoreConnection(path, self._on_event, window)
+        self._connection = XenStoreConnection(path, self._on_event, timeout, window)
         self._watches: dict[str, _XenStoreWatch] = {}
         self._tokens = count(1)
 
@@ -72,7 +73,7 @@ class XenStore(KeyStore):
 
     def read(self, path: str, *, timeout: float | None = None) -> bytes:
         # The most frequent call by far goes past the lists of a batch.
-        answer = self._connection.ask(Request(Op.READ, path), self._deadline(timeout))
+        answer = self._connection.ask_at_once(Request(Op.READ, path), self.timeout if timeout is None else timeout)
         if isinstance(answer, ErrorReply):
             raise refusal(path, answer.error)
         return answer.value

@@ -1,0 +1,118 @@
+"""How bytes reach the XenStore: a Unix socket of the daemon, or the kernel's device file. Nothing here waits."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from typing import Protocol
+
+from vminterface.errors import ConnectionLost
+from vminterface.wire.xenstore import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX
+
+#: Where the daemon or the kernel may be met, in this order, after ``XENSTORED_PATH``.
+PLACES = ("/run/xenstored/socket", "/var/run/xenstored/socket", "/dev/xen/xenbus", "/proc/xen/xenbus")
+#: Bytes that are read at once.
+CHUNK = 65536
+
+
+class Transport(Protocol):
+    """An open byte stream. ``write`` and ``read`` raise BlockingIOError instead of waiting, OSError when it is lost."""
+
+    payload_max: int
+    #: Whether each write takes one whole message and no more.
+    one_by_one: bool
+
+    def fileno(self) -> int: ...
+
+    def write(self, data: bytes) -> int: ...
+
+    def read(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class SocketTransport:
+    """The daemon's socket. Besides, :meth:`read_within` waits in the same system call that reads."""
+
+    payload_max = PAYLOAD_MAX
+    one_by_one = False
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._waits = 0.0
+        try:
+            # The daemon's backlog is short: a connection may have to wait for its turn.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout))
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def write(self, data: bytes) -> int:
+        return self._socket.send(data, socket.MSG_DONTWAIT)
+
+    def read(self) -> bytes:
+        return self._socket.recv(CHUNK, socket.MSG_DONTWAIT)
+
+    def read_within(self, seconds: float) -> bytes:
+        """Return what has come as soon as there is something. Raises BlockingIOError after *seconds*."""
+        if seconds != self._waits:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+            self._waits = seconds
+        return self._socket.recv(CHUNK)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class DeviceTransport:
+    """The kernel's device file, such as ``/dev/xen/xenbus``."""
+
+    payload_max = DEVICE_PAYLOAD_MAX
+    one_by_one = True
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def write(self, data: bytes) -> int:
+        return os.write(self._fd, data)
+
+    def read(self) -> bytes:
+        return os.read(self._fd, CHUNK)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def find_place() -> str:
+    """Return the first path that exists. Raises ConnectionLost."""
+    named = os.environ.get("XENSTORED_PATH")
+    places = (named, *PLACES) if named else PLACES
+    for place in places:
+        if os.path.exists(place):
+            return place
+    raise ConnectionLost(f"no XenStore here: none of {', '.join(places)} exists")
+
+
+def connect(path: str, timeout: float) -> SocketTransport | DeviceTransport:
+    """Connect to the socket, or open the device file, at *path*. Raises ConnectionLost."""
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            return SocketTransport(path, timeout)
+        return DeviceTransport(path)
+    except OSError as error:
+        raise ConnectionLost(f"{path}: {error.strerror or error}") from None
+
+
+def _timeval(seconds: float) -> bytes:
+    # All zeros would mean "for ever".
+    micros = max(1, int(seconds * 1e6))
+    return struct.pack("@ll", micros // 1_000_000, micros % 1_000_000)
