@@ -128,7 +128,7 @@ def _dns(value: Any, into: Collector) -> dict[str, str]:
     return {}
 
 
-def _network(kind: type[ClientNetwork] | type[ProviderNetwork]) -> Reader:
+def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Reader:
     def read(name: str, value: Any, into: Collector) -> None:
         known = [row.field.partition(":")[2] for row in keys.TABLE if row.field.startswith(f"{name}:")]
         pillar_names = ["dns", *(k for k in known if not k.endswith("_dns"))]
@@ -154,7 +154,7 @@ def _network(kind: type[ClientNetwork] | type[ProviderNetwork]) -> Reader:
         if into.faults:
             return
         try:
-            rendered = kind.parse(texts).render()
+            rendered = rendered_of(texts)
         except InvalidValue as error:
             for fault in error.faults:
                 into.fault(str(fault), *_DNS_PATHS.get(fault.where, (fault.where,)))
@@ -189,7 +189,7 @@ FIELDS = _Fields(
         "keymap": _keymap,
         "debug": _scalar(lambda v: flags.render_one_zero(flags.from_word(v))),
         "services": _services,
-        "network": _network(ClientNetwork),
-        "provides_network": _network(ProviderNetwork),
+        "network": _network(lambda texts: ClientNetwork.parse(texts).render()),
+        "provides_network": _network(lambda texts: ProviderNetwork.parse(texts).with_defaults().render()),
     }
 )

@@ -1,0 +1,247 @@
+"""Settings reach running VMs, and what came of it is told truly: on the real xenstored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import fakexen
+from tests.support.dom0 import Dom0
+from vminterface.dom0.push import Outcome, diff, push
+from vminterface.dom0.settings import VMSettings
+from vminterface.errors import ConnectionLost, DeadlineExceeded, SettingRefused, VMNotRunning
+
+pytestmark = pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
+
+WORK = {"timezone": "Europe/Warsaw", "services": {"cups": True, "crond": False}, "debug": False}
+
+
+@pytest.fixture
+def dom0(tmp_path: Path) -> Iterator[Dom0]:
+    with Dom0(tmp_path / "x") as host:
+        yield host
+
+
+def settings(raw: dict, vm: str = "work", **more: object) -> VMSettings:
+    return VMSettings.parse(vm, {**raw, **more})
+
+
+def pushed(dom0: Dom0, *wanted: VMSettings) -> list[Outcome]:
+    with dom0.targets() as targets:
+        return push(wanted, targets)
+
+
+def test_keys_are_written_and_read_by_the_vm(dom0):
+    dom0.start_vm("work")
+    (outcome,) = pushed(dom0, settings(WORK))
+    assert outcome.ok
+    assert set(outcome.changes) == {"timezone", "services:cups", "services:crond", "debug"}
+    with dom0.guest_store("work") as guest:
+        assert guest.read("qubes-timezone") == b"Europe/Warsaw"
+        assert guest.read("qubes-service/cups") == b"1"
+        assert guest.read("qubes-service/crond") == b"0"
+        assert guest.read("qubes-debug-mode") == b"0"
+
+
+def test_without_an_agent_the_comment_says_when_it_takes_effect(dom0):
+    dom0.start_vm("work")
+    (outcome,) = pushed(dom0, settings(WORK))
+    assert "no agent" in outcome.comment()
+    assert "next start" in outcome.comment()
+
+
+def test_a_second_push_changes_nothing(dom0):
+    dom0.start_vm("work")
+    dom0.agent("work")
+    pushed(dom0, settings(WORK))
+    before = dom0.dump()
+    (outcome,) = pushed(dom0, settings(WORK))
+    assert outcome.ok
+    assert outcome.changes == {}
+    assert dom0.dump() == before
+
+
+def test_an_agent_that_acknowledges_makes_it_set(dom0):
+    dom0.start_vm("work")
+    agent = dom0.agent("work")
+    (outcome,) = pushed(dom0, settings(WORK))
+    assert outcome.ok
+    assert agent.announced.is_set()
+    assert "agent" not in outcome.comment()
+
+
+def test_a_refused_setting_restores_all_former_values_and_tells_the_vms_reason(dom0):
+    dom0.start_vm("work")
+    agent = dom0.agent("work")
+    assert pushed(dom0, settings(WORK))[0].ok
+    agent.answer = lambda setting, inputs: "no such zone here" if inputs.get("timezone") == "Asia/Tokyo" else ""
+    (outcome,) = pushed(dom0, settings({"timezone": "Asia/Tokyo", "debug": True, "services": {"crond": "default"}}))
+    assert isinstance(outcome.error, SettingRefused)
+    assert "work refused timezone: no such zone here" in outcome.comment()
+    assert outcome.changes == {}
+    assert dom0.read("work", "qubes-timezone") == "Europe/Warsaw"
+    assert dom0.read("work", "qubes-debug-mode") == "0"
+    assert dom0.read("work", "qubes-service/crond") == "0"
+
+
+def test_one_vm_that_refuses_does_not_stop_the_others(dom0):
+    for vm in ("work", "personal"):
+        dom0.start_vm(vm)
+        dom0.agent(vm, lambda setting, inputs, vm=vm: "no" if vm == "work" and setting == "timezone" else "")
+    work, personal = pushed(dom0, settings(WORK), settings(WORK, vm="personal"))
+    assert isinstance(work.error, SettingRefused)
+    assert personal.ok
+    assert dom0.read("work", "qubes-timezone") is None
+    assert dom0.read("personal", "qubes-timezone") == "Europe/Warsaw"
+
+
+def test_a_vm_that_hangs_costs_its_own_deadline_once_and_gets_its_former_values(dom0):
+    for vm in ("hung", "dead", "well"):
+        dom0.start_vm(vm)
+        agent = dom0.agent(vm)
+        assert pushed(dom0, settings(WORK, vm=vm))[0].ok
+        if vm != "well":
+            agent.answer = lambda setting, inputs: None
+    later = {**WORK, "timezone": "Asia/Tokyo"}
+    started = time.monotonic()
+    hung, dead, well = pushed(dom0, *(settings(later, vm=vm, timeout=1) for vm in ("hung", "dead", "well")))
+    assert 0.9 < time.monotonic() - started < 1.9
+    assert well.ok
+    for outcome in (hung, dead):
+        assert isinstance(outcome.error, DeadlineExceeded)
+        assert "did not acknowledge timezone within 1 s" in outcome.comment()
+        assert dom0.read(outcome.vm, "qubes-timezone") == "Europe/Warsaw"
+    assert dom0.read("well", "qubes-timezone") == "Asia/Tokyo"
+
+
+def test_a_vm_that_is_not_running_is_told_and_is_no_error(dom0):
+    (outcome,) = pushed(dom0, settings(WORK))
+    assert outcome.ok
+    assert not outcome.running
+    assert "work is not running" in outcome.comment()
+
+
+def test_a_vm_that_must_run_and_does_not_is_an_error(dom0):
+    (outcome,) = pushed(dom0, settings(WORK, require_running=True))
+    assert isinstance(outcome.error, VMNotRunning)
+
+
+def test_a_diff_shows_what_a_push_would_change_and_writes_nothing(dom0):
+    dom0.start_vm("work")
+    before = dom0.dump()
+    with dom0.targets() as targets:
+        (outcome,) = diff([settings(WORK)], targets)
+    assert set(outcome.changes) == {"timezone", "services:cups", "services:crond", "debug"}
+    assert outcome.comment(test=True) == "work: 4 keys would be set"
+    assert dom0.dump() == before
+
+
+def test_values_are_compared_not_texts(dom0):
+    dom0.start_vm("work")
+    with dom0.store() as store:
+        store.write("/local/domain/1/qubes-mac", b"00:16:3E:5E:6C:00")
+    network = {"ip": "10.137.0.12", "gateway": "10.137.0.5", "mac": "00:16:3e:5e:6c:00"}
+    (outcome,) = pushed(dom0, settings({"network": network}))
+    assert "network:mac" not in outcome.changes
+
+
+def test_client_keys_go_when_the_network_goes(dom0):
+    dom0.start_vm("work")
+    network = {"ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": ["10.139.1.1"]}
+    pushed(dom0, settings({"network": network}))
+    (outcome,) = pushed(dom0, settings({"network": "none"}))
+    assert outcome.ok
+    assert dom0.read("work", "qubes-ip") is None
+    assert dom0.read("work", "qubes-primary-dns") is None
+
+
+def test_provider_keys_go_when_the_vm_provides_no_more(dom0):
+    dom0.start_vm("net")
+    pushed(dom0, settings({"type": "NetVM", "provides_network": {"gateway": "10.137.0.5"}}, vm="net"))
+    assert dom0.read("net", "qubes-netvm-gateway") == "10.137.0.5"
+    pushed(dom0, settings({"type": "AppVM"}, vm="net"))
+    assert dom0.read("net", "qubes-netvm-gateway") is None
+
+
+def test_a_service_that_the_store_cannot_hold_is_refused_before_anything_is_written(dom0):
+    dom0.start_vm("work")
+    before = dom0.dump()
+    (outcome,) = pushed(dom0, settings({"services": {"app-dispvm.x": True}, "debug": True}))
+    assert "app-dispvm.x" in outcome.comment()
+    assert not outcome.ok
+    assert dom0.dump() == before
+
+
+def test_an_agent_that_says_nonsense_counts_as_silent(dom0):
+    dom0.start_vm("work")
+    dom0.agent("work", lambda setting, inputs: None)
+    pushed(dom0, settings(WORK))
+    with dom0.guest_store("work") as guest:
+        guest.write("vminterface/ack/timezone", b"\x1b[2J" * 100)
+        (outcome,) = pushed(dom0, settings({"timezone": "Asia/Tokyo"}, timeout=0.3))
+    assert isinstance(outcome.error, DeadlineExceeded)
+
+
+def test_a_setting_refused_earlier_is_not_reported_as_well(dom0):
+    dom0.start_vm("work")
+    agent = dom0.agent("work")
+    assert pushed(dom0, settings(WORK))[0].ok
+    agent.answer = lambda setting, inputs: "spoiled"
+    with dom0.store() as store:  # somebody wrote by hand what the VM refuses
+        store.write("/local/domain/1/qubes-timezone", b"Asia/Tokyo")
+    deadline = time.monotonic() + 5
+    while "refused" not in (dom0.read("work", "vminterface/ack/timezone") or ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (outcome,) = pushed(dom0, settings({"timezone": "Asia/Tokyo"}))
+    assert isinstance(outcome.error, SettingRefused)
+
+
+def test_no_xenstored_is_one_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("XENSTORED_PATH", str(tmp_path / "nothing"))
+    from vminterface.dom0.targets import Targets
+
+    with Targets() as targets, pytest.raises(ConnectionLost, match="nothing"):
+        push([settings(WORK)], targets)
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_daemon_stopped_in_the_middle_ends_in_time_and_the_next_run_converges(dom0, how):
+    vms = [f"vm{i}" for i in range(20)]
+    for vm in vms:
+        dom0.start_vm(vm)
+    process = dom0.daemon.process
+    assert process is not None
+    from vminterface.channel.xenstore import XenStore
+    from vminterface.dom0.targets import Targets
+
+    with Targets(lambda: XenStore.open(dom0.path, timeout=1.0)) as targets:
+        targets.running()
+        threading.Timer(0.005, os.kill, [process.pid, how]).start()
+        started = time.monotonic()
+        try:
+            for _ in range(200):
+                zone = {"timezone": "Asia/Tokyo" if _ % 2 else "Europe/Warsaw"}
+                outcomes = push([settings(zone, vm=vm) for vm in vms], targets)
+                if not all(o.ok for o in outcomes):
+                    break
+            assert not all(o.ok for o in outcomes)
+        except (ConnectionLost, DeadlineExceeded):
+            pass
+        assert time.monotonic() - started < 8
+    if how == signal.SIGSTOP:
+        os.kill(process.pid, signal.SIGCONT)
+    else:  # what it held is lost with it, as on a host that restarts
+        dom0.daemon.stop()
+        dom0.daemon.start()
+        for vm in vms:
+            dom0.start_vm(vm)
+    outcomes = pushed(dom0, *(settings({"timezone": "Europe/Lisbon"}, vm=vm) for vm in vms))
+    assert all(o.ok for o in outcomes)
+    assert {dom0.read(vm, "qubes-timezone") for vm in vms} == {"Europe/Lisbon"}

@@ -1,0 +1,192 @@
+"""The pillar becomes settings, or a list of all its faults."""
+
+from __future__ import annotations
+
+import pytest
+
+from vminterface.dom0.settings import VMSettings, parse_pillar
+from vminterface.errors import InvalidValues
+
+NETWORK = {"ip": "10.137.0.12", "gateway": "10.137.0.5"}
+
+
+def faults(pillar: object) -> dict[str, str]:
+    with pytest.raises(InvalidValues) as caught:
+        parse_pillar(pillar)
+    return {fault.where: str(fault) for fault in caught.value.faults}
+
+
+def desired(raw: object, **defaults: object) -> dict[str, str | None]:
+    return dict(VMSettings.parse("work", raw, defaults=defaults).desired)
+
+
+def test_every_field_becomes_the_text_of_its_key():
+    assert desired(
+        {
+            "type": "ProxyVM",
+            "updateable": False,
+            "persistence": "rw-only",
+            "base_template": "fedora-41",
+            "default_user": "user",
+            "timezone": "Europe/Warsaw",
+            "keyboard": "pl+dvorak",
+            "debug": True,
+            "services": {"cups": True, "clocksync": "default", "crond": "off"},
+            "network": {**NETWORK, "netmask": 24, "dns": ["10.139.1.1"], "mac": "00:16:3E:5E:6C:00"},
+            "provides_network": {"gateway": "10.137.0.5", "netmask": "255.255.255.0", "dns": []},
+        }
+    ) == {
+        "type": "ProxyVM",
+        "updateable": "False",
+        "persistence": "rw-only",
+        "base_template": "fedora-41",
+        "default_user": "user",
+        "timezone": "Europe/Warsaw",
+        "keyboard": "pl+dvorak+",
+        "keymap": desired({"keyboard": "pl+dvorak"})["keymap"],
+        "debug": "1",
+        "services:cups": "1",
+        "services:clocksync": None,
+        "services:crond": "0",
+        "network:ip": "10.137.0.12",
+        "network:netmask": "255.255.255.0",
+        "network:gateway": "10.137.0.5",
+        "network:primary_dns": "10.139.1.1",
+        "network:secondary_dns": None,
+        "network:mac": "00:16:3e:5e:6c:00",
+        "provides_network:gateway": "10.137.0.5",
+        "provides_network:netmask": "255.255.255.0",
+        "provides_network:network": "10.137.0.0",
+        "provides_network:primary_dns": None,
+        "provides_network:secondary_dns": None,
+    }
+
+
+def test_what_the_pillar_does_not_name_is_not_managed():
+    assert desired({}) == {}
+
+
+def test_default_means_that_the_key_shall_not_exist():
+    assert desired({"timezone": "default", "debug": "default"}) == {"timezone": None, "debug": None}
+
+
+@pytest.mark.parametrize("word", ["none", False, "default"])
+def test_a_network_of_none_removes_every_key_of_a_client(word):
+    removed = desired({"network": word})
+    assert removed
+    assert set(removed.values()) == {None}
+    assert {"network:ip", "network:gateway", "network:primary_dns"} <= set(removed)
+
+
+def test_a_type_that_provides_no_network_removes_the_keys_of_a_provider():
+    assert desired({"type": "AppVM"})["provides_network:gateway"] is None
+
+
+def test_a_net_vm_has_no_keys_of_a_client():
+    assert desired({"type": "NetVM"})["network:ip"] is None
+
+
+def test_a_vm_overrides_the_defaults_and_its_services_are_added_to_them():
+    merged = desired(
+        {"timezone": "Asia/Tokyo", "services": {"cups": True}},
+        timezone="Europe/Warsaw",
+        debug=False,
+        services={"cups": False, "crond": True},
+    )
+    assert merged == {"timezone": "Asia/Tokyo", "debug": "0", "services:cups": "1", "services:crond": "1"}
+
+
+def test_null_takes_a_default_back():
+    assert desired({"timezone": None, "services": None}, timezone="Europe/Warsaw", services={"cups": True}) == {}
+
+
+def test_a_network_of_the_vm_replaces_that_of_the_defaults_whole():
+    merged = desired({"network": NETWORK}, network={**NETWORK, "ip": "10.1.1.1", "dns": ["10.139.1.1"]})
+    assert "network:primary_dns" not in merged
+    assert merged["network:ip"] == "10.137.0.12"
+
+
+def test_a_keymap_of_its_own_goes_before_the_one_that_the_layout_gives():
+    keymap = 'xkb_keymap { xkb_symbols { include "pc+us" }; };'
+    assert desired({"keymap": keymap, "keyboard": "pl"})["keymap"] == keymap
+    assert desired({"keyboard": "pl", "keymap": keymap})["keymap"] == keymap
+
+
+def test_the_order_is_that_of_the_pillar_and_other_keys_below_qubes_are_left_alone():
+    vms = parse_pillar({"qubes": {"type": "admin", "vms": {"b": {}, "a": None}}})
+    assert [vm.vm for vm in vms] == ["b", "a"]
+
+
+def test_options_are_read():
+    settings = VMSettings.parse("work", {"require_running": True, "timeout": 3, "channel": "xenstore"})
+    assert (settings.require_running, settings.timeout, settings.channel) == (True, 3.0, "xenstore")
+
+
+def test_all_faults_come_at_once_each_with_its_path():
+    found = faults(
+        {
+            "qubes": {
+                "defaults": {"timezone": "Mars/Olympus", "tiemzone": "UTC"},
+                "vms": {
+                    "work": {
+                        "services": {"getty@tty": True, "cups": "maybe"},
+                        "network": {"ip": "10.137.0.300", "gatway": "10.137.0.5", "dns": ["x"]},
+                        "debug": "perhaps",
+                        "timeout": 0,
+                    },
+                    "-bad": {},
+                    "other": ["timezone"],
+                },
+            }
+        }
+    )
+    assert set(found) == {
+        "qubes:defaults:timezone",
+        "qubes:defaults:tiemzone",
+        "qubes:vms:work:services:getty@tty",
+        "qubes:vms:work:services:cups",
+        "qubes:vms:work:network:gatway",
+        "qubes:vms:work:debug",
+        "qubes:vms:work:timeout",
+        "qubes:vms:-bad",
+        "qubes:vms:other",
+    } | (set(found) & {"qubes:vms:work:network:ip", "qubes:vms:work:network:dns:0"})
+    assert "did you mean 'timezone'?" in found["qubes:defaults:tiemzone"]
+    assert "did you mean 'gateway'?" in found["qubes:vms:work:network:gatway"]
+
+
+def test_faults_inside_a_network_name_the_address():
+    found = faults({"qubes": {"vms": {"work": {"network": {"ip": "10.137.0.300", "gateway": "10.1.1.1", "dns": ["x"]}}}}})
+    assert set(found) == {"qubes:vms:work:network:ip", "qubes:vms:work:network:dns:0"}
+
+
+def test_a_network_without_a_gateway_is_refused():
+    assert set(faults({"qubes": {"vms": {"work": {"network": {"ip": "10.137.0.12"}}}}})) == {
+        "qubes:vms:work:network:gateway"
+    }
+
+
+def test_yaml_that_turned_a_word_into_a_boolean_is_named():
+    found = faults({"qubes": {"vms": {"work": {"keyboard": False}}}})
+    assert "the boolean False" in found["qubes:vms:work:keyboard"]
+
+
+@pytest.mark.parametrize("vm_type", ["AppVM", "TemplateVM", "HVM"])
+def test_a_provider_must_be_of_a_type_that_provides(vm_type):
+    found = faults({"qubes": {"vms": {"x": {"type": vm_type, "provides_network": {"gateway": "10.137.0.5"}}}}})
+    assert set(found) == {"qubes:vms:x:provides_network"}
+
+
+def test_a_net_vm_with_a_network_of_its_own_is_refused():
+    found = faults({"qubes": {"vms": {"x": {"type": "NetVM", "network": NETWORK}}}})
+    assert set(found) == {"qubes:vms:x:network"}
+
+
+@pytest.mark.parametrize("pillar", [None, {}, {"qubes": None}, {"qubes": {"vms": {}}}])
+def test_a_pillar_that_says_nothing_asks_for_nothing(pillar):
+    assert parse_pillar(pillar) == []
+
+
+@pytest.mark.parametrize("pillar", [[], "qubes", {"qubes": []}, {"qubes": {"vms": []}}, {"qubes": {"vms": "work"}}])
+def test_a_pillar_of_another_shape_is_one_fault(pillar):
+    assert len(faults(pillar)) == 1
