@@ -63,9 +63,9 @@ def all_configured(name, only=None):
     """
     Bring every running VM of the pillar to its settings, all at the same time.
 
-    Each VM is a line of its own in the run's report; the state itself says in one sentence what came of them all, and
-    its ``changes`` are ``{vm: {field: {old, new}}}``. If anything in the pillar is wrong, every fault is listed with
-    its path and nothing is written anywhere.
+    Each VM is a line of its own in the run's report, with its changes; the state itself says in one sentence what came
+    of them all, and its ``changes`` name the VMs that had any. If anything in the pillar is wrong, every fault is
+    listed with its path and nothing is written anywhere.
 
     name
         Any text; requisites refer to it.

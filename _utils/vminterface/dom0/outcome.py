@@ -37,11 +37,12 @@ class Outcome:
         if not self.changes:
             return f"{self.vm} is already as configured"
         if test:
-            return f"{self.vm}: {_count(self.changes)} would be set"
-        return f"{self.vm}: {_count(self.changes)} set{self.note and '; '}{self.note}"
+            return f"{self.vm}: {count(self.changes)} would be set"
+        return f"{self.vm}: {count(self.changes)} set{self.note and '; '}{self.note}"
 
 
-def _count(changes: Mapping[str, Change]) -> str:
+def count(changes: Mapping[str, Change]) -> str:
+    """Return the names of the fields that change, or how many they are."""
     return ", ".join(sorted(changes)) if len(changes) <= 3 else f"{len(changes)} keys"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from vminterface.channel.update import Difference
 from vminterface.dom0.diff import as_changes
 from vminterface.dom0.diff import shown as in_words
-from vminterface.dom0.outcome import Outcome
+from vminterface.dom0.outcome import Outcome, count
 from vminterface.errors import InvalidValue, LocalProtocolError, VMInterfaceError, printable
 
 #: Characters of a value that are shown at most; a key holds 4096 bytes.
@@ -70,9 +70,14 @@ def state_of(name: str, outcome: Outcome, *, test: bool) -> dict[str, Any]:
 def state_of_all(name: str, outcomes: Sequence[Outcome], *, test: bool, state_id: str = "") -> dict[str, Any]:
     """Return the result of a state about many VMs: one sentence of it all, and a line of its own for each VM.
 
-    The lines are what Salt calls ``sub_state_run``; *state_id* is the ID that theirs start with.
+    The lines are what Salt calls ``sub_state_run``; *state_id* is the ID that theirs start with. The changes of each
+    VM are in its own line; the state itself says only which VMs had any, so that requisites see them.
     """
-    changes = {o.vm: changes_of(o) for o in outcomes if o.ok and o.changes}
+    changes = {
+        o.vm: {"old": f"{count(o.changes)} not as configured", "new": "as configured"}
+        for o in outcomes
+        if o.ok and o.changes
+    }
     whole = state(name, changes, _overall(outcomes, test=test), test=test, ok=all(o.ok for o in outcomes))
     whole["sub_state_run"] = [
         {

@@ -1,0 +1,50 @@
+{#- In a VM (a template, as a rule): install the agent and keep it running. Stock Salt states alone, no pip.
+
+    The ID of the running agent is vminterface-agent.
+-#}
+{%- from "vminterface/map.jinja" import agent with context %}
+{%- set systemd = grains["init"] == "systemd" %}
+
+vminterface-library:
+  file.recurse:
+    - name: {{ agent.library }}/vminterface
+    - source: salt://_utils/vminterface
+    - exclude_pat: 'E@(^|/)(__pycache__|\.[^/]*)(/|$)|\.pyc$'
+    - clean: true
+    - user: root
+    - group: root
+    - dir_mode: '0755'
+    - file_mode: '0644'
+
+vminterface-command:
+  file.managed:
+    - name: {{ agent.command }}
+    - source: salt://vminterface/files/vminterface
+    - template: jinja
+    - context: {{ {"agent": agent} | tojson }}
+    - user: root
+    - group: root
+    - mode: '0755'
+
+vminterface-agent:
+  file.managed:
+{%- if systemd %}
+    - name: /etc/systemd/system/vminterface-agent.service
+    - source: salt://vminterface/files/vminterface-agent.service
+    - mode: '0644'
+{%- else %}
+    - name: /etc/init.d/vminterface-agent
+    - source: salt://vminterface/files/vminterface-agent.init
+    - mode: '0755'
+{%- endif %}
+    - template: jinja
+    - context: {{ {"agent": agent} | tojson }}
+    - user: root
+    - group: root
+  service.running:
+    - name: vminterface-agent
+    - enable: true
+    - watch:
+      - file: vminterface-library
+      - file: vminterface-command
+      - file: vminterface-agent

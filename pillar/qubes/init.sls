@@ -1,0 +1,18 @@
+qubes:
+  defaults:
+    timezone: Europe/Warsaw
+    services: {cups: off}
+  vms:
+    work:
+      timezone: America/Indiana/Indianapolis
+      services: {cups: on, meminfo-writer: on, clocksync: default}
+      network: {ip: 10.137.0.12, netmask: 255.255.255.255, gateway: 10.137.0.5, dns: [10.139.1.1, 10.139.1.2]}
+      keyboard: pl+dvorak
+      debug: off
+    personal:
+      type: AppVM
+      services: {meminfo-writer: on}
+      network: {ip: 10.137.0.13, netmask: 255.255.255.255, gateway: 10.137.0.5, dns: [10.139.1.1, 10.139.1.2]}
+    sys-net:
+      type: NetVM
+      provides_network: {gateway: 10.137.0.5, netmask: 255.255.255.255, network: 10.137.0.0, dns: [10.139.1.1, 10.139.1.2]}

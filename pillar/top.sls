@@ -1,0 +1,4 @@
+# dom0 alone: what one VM is told is none of another VM's business.
+base:
+  'dom0*':
+    - qubes
