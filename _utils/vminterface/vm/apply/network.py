@@ -56,19 +56,23 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
     stale = frozenset(r for r in before.routes if r.startswith("default ") and " metric " not in r)
     mine_before = Link(True, mine_before.addresses, mine_before.routes | stale, mine_before.neighbours)
     put_back = [machine.keep(path) for path in (RESOLV_CONF, networkmanager.path(interface), STATE)]
+    changed = {interface: before}
     try:
+        if old is not None and old.interface != interface and link.find(machine, name=old.interface):
+            # First, as two interfaces cannot have the same default route.
+            changed[old.interface] = link.read(machine, old.interface)
+            link.change(machine, old.interface, changed[old.interface].with_own(old.link, Link(up=False)))
         link.change(machine, interface, before.with_own(mine_before, own.link))
         if own.resolv_conf is not None and _resolv_conf(machine) != own.resolv_conf:
             machine.write_file(RESOLV_CONF, own.resolv_conf)
+        if old is not None and old.keyfile and not (own.keyfile and old.interface == interface):
+            networkmanager.unload(machine, old.interface)
         if own.keyfile:
             networkmanager.load(machine, interface, networkmanager.keyfile(network, interface, mac, _off(machine)))
-        elif old is not None and old.keyfile:
-            networkmanager.unload(machine, old.interface)
-        if old is not None and old.interface != interface and link.find(machine, name=old.interface):
-            link.change(machine, old.interface, link.read(machine, old.interface).with_own(old.link, Link(up=False)))
         _remember(machine, own)
     except VMInterfaceError:
-        link.restore(machine, interface, before)
+        for name, state in changed.items():
+            link.restore(machine, name, state)
         for one in put_back:
             one()
         raise
