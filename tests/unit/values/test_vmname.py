@@ -1,0 +1,44 @@
+"""Names of VMs and of their users, as dom0 allows them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vminterface.errors import InvalidValue
+from vminterface.values.vmname import VMName, parse_default_user
+
+
+@pytest.mark.parametrize("text", ["work", "a", "sys-net", "Fedora-40.min_x", "a" * 31, "a-dmz", "dom0", "NONE"])
+def test_legal_names_come_back_as_written(text):
+    assert VMName.parse(text).render() == text
+
+
+@given(st.from_regex(r"[A-Za-z][A-Za-z0-9_.-]{0,30}", fullmatch=True).filter(lambda t: not t.endswith("-dm")))
+def test_every_name_of_that_form_comes_back_as_written(text):
+    if text not in ("none", "default"):
+        assert VMName.parse(text).render() == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a" * 32, "1work", "-work", "_work", ".", "wo rk", "work/", "work\n", "w\u00f6rk", "../x", "a:b"]
+)
+def test_names_of_another_form_are_refused(text):
+    with pytest.raises(InvalidValue, match="no VM name"):
+        VMName.parse(text)
+
+
+@pytest.mark.parametrize("text", ["none", "default", "Domain-0", "work-dm"])
+def test_names_with_a_meaning_of_their_own_are_refused(text):
+    with pytest.raises(InvalidValue, match="reserved"):
+        VMName.parse(text)
+
+
+@pytest.mark.parametrize("text", ["user", "joanna.r", "a+b,c_d-e", "0", "u" * 32])
+def test_legal_user_names_are_accepted(text):
+    assert parse_default_user(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "-user", "u" * 33, "user:x", "us er", "root\n", "$(id)", "\u00fcser", "a/b"])
+def test_other_user_names_are_refused(text):
+    with pytest.raises(InvalidValue, match="no user name"):
+        parse_default_user(text)
