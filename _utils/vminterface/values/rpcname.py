@@ -1,4 +1,4 @@
-"""Names in a Qubes RPC call: service, argument, user and target.
+"""Names in a Qubes RPC call: service, argument and target.
 
 Source: Qubes core-qrexec, ``libqrexec/qrexec.h`` (lengths) and ``daemon/qrexec-daemon.c`` (characters). The daemon
 turns any other character of a VM's call into ``_`` and would so run another service than the one that was asked
@@ -15,12 +15,8 @@ from vminterface.errors import InvalidValue, printable
 SERVICE_LIMIT = 255
 DESCRIPTOR_LIMIT = 65000
 
-#: The user that the target's own setting names.
-DEFAULT_USER = "DEFAULT"
-
 _SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", re.ASCII)
 _ARGUMENT = re.compile(r"[A-Za-z0-9_.+-]*\Z", re.ASCII)
-_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z", re.ASCII)
 _VM = r"[A-Za-z][A-Za-z0-9_.-]{0,30}"
 _TARGET = re.compile(rf"{_VM}\Z", re.ASCII)
 _KEYWORD = re.compile(rf"@(?:default|adminvm|dispvm(?::{_VM})?)\Z", re.ASCII)
@@ -39,7 +35,7 @@ def parse_argument(text: str) -> str:
     """Return *text* if it may be a service's argument; it may be empty. Raises InvalidValue."""
     if len(text) > DESCRIPTOR_LIMIT or not _ARGUMENT.match(text):
         raise InvalidValue(
-            f"'{printable(text, 80)}' is no service argument (expected at most {DESCRIPTOR_LIMIT} of A-Z a-z 0-9 . _ - +)"
+            f"'{printable(text, 80)}' is no service argument (at most {DESCRIPTOR_LIMIT} of A-Z a-z 0-9 . _ - +)"
         )
     return text
 
@@ -52,20 +48,11 @@ def descriptor(service: str, argument: str = "") -> str:
     return joined
 
 
-def parse_user(text: str) -> str:
-    """Return *text* if it may name a user in a VM, or is ``DEFAULT``. Raises InvalidValue."""
-    if not _USER.match(text):
-        raise InvalidValue(
-            f"'{printable(text, 80)}' is no user name (expected {DEFAULT_USER} or 1 to 32 of A-Z a-z 0-9 . _ -, "
-            "a letter or _ first)"
-        )
-    return text
-
-
 def parse_target(text: str, *, keywords: bool = False) -> str:
     """Return *text* if it may name a VM or, with *keywords*, is ``@default``, ``@adminvm`` or ``@dispvm[:VM]``.
 
-    Keywords mean something to the policy only, so in calls that a VM makes. Raises InvalidValue.
+    Keywords mean something to the policy only, so in calls that a VM makes. A stub domain (``VM-dm``) may be
+    called, though no VM may have such a name. Raises InvalidValue.
     """
     if _TARGET.match(text) or (keywords and _KEYWORD.match(text)):
         return text

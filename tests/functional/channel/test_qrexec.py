@@ -10,8 +10,8 @@ import threading
 import time
 
 import pytest
-from tests.support.rpcstandin import StandIn, child_states, until
 
+from tests.support.rpcstandin import StandIn, child_states, until
 from vminterface.channel.qrexec import Answer, Call, Qrexec
 from vminterface.errors import (
     CallRefused,
@@ -208,7 +208,8 @@ class TestStreams:
             dom0.call("work", "test.S", stdout_limit=999)
 
     def test_a_flood_of_errors_is_cut_and_made_harmless(self, standin, dom0):
-        standin.handler("work", "test.S", r"printf '\033]0;owned\007\n\n' >&2; head -c 20000000 /dev/zero >&2; echo fine")
+        flood = r"printf '\033]0;owned\007\n\n' >&2; head -c 20000000 /dev/zero >&2; echo fine"
+        standin.handler("work", "test.S", flood)
         answer = dom0.call("work", "test.S")
         assert answer.untrusted_stdout == b"fine\n"
         assert answer.stderr.startswith("\\x1b]0;owned\\x07\n\n\\x00")

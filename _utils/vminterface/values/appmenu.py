@@ -1,0 +1,203 @@
+"""Menu entries of a VM: what ``qubes.GetAppmenus`` answers, ``ID.desktop:KEY=VALUE`` in lines.
+
+Sources: Qubes desktop-linux-common ``qubesappmenus/receive.py`` (what dom0 takes), core-agent-linux
+``qubes.GetAppmenus`` (what VMs send) and the freedesktop menu specification 1.1 (categories). The parser's work
+grows with the length of a line, not with its square: the VM chooses the lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from vminterface.errors import InvalidValue, printable
+
+#: Bytes of a line with its end; what is beyond is taken for a line of its own.
+LINE_LIMIT = 1024
+#: So many lines are too many.
+LINE_COUNT = 100_000
+#: Bytes of an answer that has fewer lines.
+ANSWER_LIMIT = LINE_LIMIT * LINE_COUNT
+#: Warnings that are kept; more are only counted.
+WARNING_LIMIT = 20
+
+_TEXT = re.compile(r"[A-Za-z0-9/.,:&()_+ -]*\Z", re.ASCII)
+_ALLOWED: Mapping[str, re.Pattern[str]] = {
+    "Name": _TEXT,
+    "GenericName": _TEXT,
+    "Comment": _TEXT,
+    "StartupWMClass": re.compile(r"[A-Za-z0-9/_.-]*\Z", re.ASCII),
+    "Categories": re.compile(r"[A-Za-z0-9/.;:'() -]*\Z", re.ASCII),
+    "Exec": re.compile(r"[A-Za-z0-9()_&>/{}:.= -]*\Z", re.ASCII),
+    "Icon": re.compile(r"[A-Za-z0-9/_.-]*\Z", re.ASCII),
+}
+_NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+_ID = re.compile(r"[A-Za-z0-9._-]+\Z", re.ASCII)
+#: Possessive, so that a line which does not match is given up at once.
+_ASSIGNMENT = re.compile(r"([A-Za-z0-9-]++(?:\[[A-Za-z@_]++\])?+)\s*+=\s*+")
+_SUFFIX = ".desktop"
+
+#: Main and additional categories; the reserved ones (such as Screensaver) are left out, as dom0 does.
+CATEGORIES = frozenset(
+    (
+        "2DGraphics", "3DGraphics", "Accessibility", "ActionGame", "Adult", "AdventureGame", "Amusement",
+        "ArcadeGame", "Archiving", "Art", "ArtificialIntelligence", "Astronomy", "Audio", "AudioVideo",
+        "AudioVideoEditing", "Biology", "BlocksGame", "BoardGame", "Building", "Calculator", "Calendar",
+        "CardGame", "Chart", "Chat", "Chemistry", "Clock", "Compression", "ComputerScience", "ConsoleOnly",
+        "Construction", "ContactManagement", "Core", "DataVisualization", "Database", "Debugger",
+        "DesktopSettings", "Development", "Dialup", "Dictionary", "DiscBurning", "Documentation", "Economy",
+        "Education", "Electricity", "Electronics", "Email", "Emulator", "Engineering", "Feed", "FileManager",
+        "FileTools", "FileTransfer", "Filesystem", "Finance", "FlowChart", "GNOME", "GTK", "GUIDesigner", "Game",
+        "Geography", "Geology", "Geoscience", "Graphics", "HamRadio", "HardwareSettings", "History", "Humanities",
+        "IDE", "IRCClient", "ImageProcessing", "InstantMessaging", "Java", "KDE", "KidsGame", "Languages",
+        "Literature", "LogicGame", "Maps", "Math", "MedicalSoftware", "Midi", "Mixer", "Monitor", "Motif",
+        "Music", "Network", "News", "NumericalAnalysis", "OCR", "Office", "P2P", "PDA", "PackageManager",
+        "ParallelComputing", "Photography", "Physics", "Player", "Presentation", "Printing", "Profiling",
+        "ProjectManagement", "Publishing", "Qt", "RasterGraphics", "Recorder", "RemoteAccess", "RevisionControl",
+        "Robotics", "RolePlaying", "Scanning", "Science", "Security", "Sequencer", "Settings", "Shooter",
+        "Simulation", "Spirituality", "Sports", "SportsGame", "Spreadsheet", "StrategyGame", "System", "TV",
+        "Telephony", "TelephonyTools", "TerminalEmulator", "TextEditor", "TextTools", "Translation", "Tuner",
+        "Utility", "VectorGraphics", "Video", "VideoConference", "Viewer", "WebBrowser", "WebDevelopment",
+        "WordProcessor", "XFCE",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MenuEntry:
+    """One application: its *id*, and its checked values by their desktop entry's key (``Name``, ``Exec``, ...)."""
+
+    id: str
+    values: Mapping[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether it can become an entry of a menu: only with a name."""
+        return "Name" in self.values
+
+
+@dataclass(frozen=True, slots=True)
+class MenuEntries:
+    """All entries of a VM in the order of their first line, and what was dropped from the answer."""
+
+    entries: tuple[MenuEntry, ...]
+    #: At most WARNING_LIMIT sentences, printable ASCII.
+    warnings: tuple[str, ...] = ()
+    #: How many values were dropped.
+    dropped: int = 0
+
+    def __iter__(self) -> Iterator[MenuEntry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @classmethod
+    def parse(cls, untrusted_answer: bytes) -> MenuEntries:
+        """Read what ``qubes.GetAppmenus`` answered.
+
+        Keys that dom0 does not use, comments and lines that are not ASCII are passed over; of a key that is given
+        twice the last value counts. Raises InvalidValue for 100000 lines or more.
+        """
+        found = _Found()
+        for number, untrusted_line in enumerate(_lines(untrusted_answer), 1):
+            if number >= LINE_COUNT:
+                raise InvalidValue(f"the menu entries have too many lines (expected less than {LINE_COUNT})")
+            if untrusted_line.isascii():
+                found.take(untrusted_line.decode("ascii").strip())
+        entries = tuple(MenuEntry(id_, values) for id_, values in found.entries.items())
+        return cls(entries, tuple(found.warnings), found.dropped)
+
+
+def render(entries: Iterable[MenuEntry]) -> bytes:
+    """Return the answer of ``qubes.GetAppmenus`` with *entries*, an empty line after each.
+
+    Left out is what dom0 would not take: values with other characters or too long, unknown keys, entries whose id
+    has other characters, and all that goes beyond the number of lines.
+    """
+    lines: list[str] = []
+    for entry in entries:
+        if not _ID.match(entry.id):
+            continue
+        shown = [f"{entry.id}{_SUFFIX}:{key}={value}" for key, value in entry.values.items() if _taken(key, value)]
+        shown = [line for line in shown if len(line) < LINE_LIMIT]
+        if len(lines) + len(shown) + 1 >= LINE_COUNT:
+            break
+        lines += [*shown, ""]
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What has been read so far."""
+
+    entries: dict[str, dict[str, str]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    dropped: int = 0
+
+    def take(self, untrusted_line: str) -> None:
+        """Read one line."""
+        if not untrusted_line or _is_comment(untrusted_line) or (parts := _split(untrusted_line)) is None:
+            return
+        id_, key, untrusted_value = parts
+        if key not in _ALLOWED:
+            return
+        if not _taken(key, untrusted_value):
+            self.dropped += 1
+            if len(self.warnings) < WARNING_LIMIT:
+                self.warnings.append(
+                    f"{printable(id_, 60)}: {key} has other characters than allowed: '{printable(untrusted_value, 60)}'"
+                )
+            return
+        value = _known_categories(untrusted_value) if key == "Categories" else untrusted_value
+        self.entries.setdefault(id_, {})[key] = value
+
+
+def _taken(key: str, value: str) -> bool:
+    return key in _ALLOWED and _ALLOWED[key].match(value) is not None
+
+
+def _lines(untrusted_answer: bytes) -> Iterator[bytes]:
+    """Yield the lines, none longer than LINE_LIMIT."""
+    start = 0
+    while start < len(untrusted_answer):
+        end = untrusted_answer.find(b"\n", start, start + LINE_LIMIT) + 1 or start + LINE_LIMIT
+        yield untrusted_answer[start:end]
+        start = end
+
+
+def _split(untrusted_line: str) -> tuple[str, str, str] | None:
+    """Return id, key and value at the first place of the line that has the form ``ID[.desktop]:KEY = VALUE``."""
+    colon = untrusted_line.find(":")
+    searched = 0
+    while colon >= 0:
+        start = colon
+        while start > searched and untrusted_line[start - 1] in _NAME_CHARACTERS:
+            start -= 1
+        if start < colon and (shown := _ASSIGNMENT.match(untrusted_line, colon + 1)):
+            name = untrusted_line[start:colon]
+            return name.removesuffix(_SUFFIX) or name, shown[1], untrusted_line[shown.end() :].strip()
+        searched = colon + 1
+        colon = untrusted_line.find(":", searched)
+    return None
+
+
+def _is_comment(untrusted_line: str) -> bool:
+    """Say whether ``ID.desktop:`` is followed by a comment or by nothing, anywhere in the line."""
+    colon = untrusted_line.find(":")
+    while colon >= 0:
+        if (
+            untrusted_line.endswith("desktop", 0, colon)
+            and colon >= 9
+            and untrusted_line[colon - 9] in _NAME_CHARACTERS
+            and (untrusted_line[colon + 1 : colon + 2] == "#" or not untrusted_line[colon + 1 :].strip())
+        ):
+            return True
+        colon = untrusted_line.find(":", colon + 1)
+    return False
+
+
+def _known_categories(value: str) -> str:
+    known = [category for part in value.split(";") if (category := part.strip()) in CATEGORIES]
+    return ";".join(known) + ";"

@@ -1,0 +1,240 @@
+"""Monitors as a VM is told of them: the input of ``qubes.SetMonitorLayout``.
+
+One line a monitor, ``W H X Y`` or ``W H X Y Wmm Hmm``: pixels, then millimetres. Source: Qubes core-admin-client
+``qvm_start_daemon`` (writer) and gui-agent-linux ``qubes-set-monitor-layout`` (reader). The reader switches all
+outputs off when it gets nothing and takes what it cannot read for a mode, so that this parser is stricter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from vminterface.errors import InvalidValue, InvalidValues, printable
+
+#: Outputs that the dummy video driver of a VM has.
+LIMIT = 16
+
+#: Sizes: the GUI protocol's limits of a window. Positions: the X protocol's coordinates. Millimetres: the range
+#: of the dummy driver's property.
+_RANGES: Mapping[str, tuple[int, int]] = {
+    "width": (1, 16384),
+    "height": (1, 6144),
+    "x": (0, 32767),
+    "y": (0, 32767),
+    "width_mm": (0, 65535),
+    "height_mm": (0, 65535),
+}
+_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z", re.ASCII)
+_XRANDR_OUTPUT = re.compile(
+    r"\S+ (?:connected|disconnected|unknown connection)(?: primary)?"
+    r" ([0-9]{1,5})x([0-9]{1,5})\+([0-9]{1,5})\+([0-9]{1,5})"
+    r"(?: .*?([0-9]{1,6})mm x [0-9]{1,6}mm)?",
+    re.ASCII,
+)
+#: A VM learns only to which of these classes a monitor's resolution belongs: the true size would help to
+#: recognise the machine.
+_DPI_CLASSES = (300, 200, 150)
+_DPI_OTHERWISE = 96
+#: A terminal's character is about twice as high as it is wide.
+_CELL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """One monitor: size and position in pixels, size in millimetres or None. Raises InvalidValues."""
+
+    width: int
+    height: int
+    x: int
+    y: int
+    width_mm: int | None = None
+    height_mm: int | None = None
+
+    def __post_init__(self) -> None:
+        faults = [fault for field in fields(self) if (fault := _fault(field.name, getattr(self, field.name)))]
+        if (self.width_mm is None) != (self.height_mm is None):
+            missing = "width_mm" if self.width_mm is None else "height_mm"
+            faults.append(InvalidValue("missing (millimetres are given for both sides or for none)", missing))
+        if faults:
+            raise InvalidValues(faults)
+
+    def render(self) -> str:
+        """Return the monitor's line, without its end."""
+        line = f"{self.width} {self.height} {self.x} {self.y}"
+        return line if self.width_mm is None else f"{line} {self.width_mm} {self.height_mm}"
+
+
+def _fault(name: str, value: object) -> InvalidValue | None:
+    low, high = _RANGES[name]
+    if value is None and name in ("width_mm", "height_mm"):
+        return None
+    # bool is an int to Python, but `width: yes` is a slip.
+    if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+        return None
+    return InvalidValue(f"{printable(repr(value), 60)} is not a whole number from {low} to {high}", name)
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorLayout:
+    """1 to 16 monitors, in the order of the VM's outputs."""
+
+    monitors: tuple[Monitor, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.monitors) <= LIMIT:
+            raise InvalidValue(f"{len(self.monitors)} monitors (expected 1 to {LIMIT})")
+
+    def __iter__(self) -> Iterator[Monitor]:
+        return iter(self.monitors)
+
+    def __len__(self) -> int:
+        return len(self.monitors)
+
+    @classmethod
+    def parse(cls, text: str) -> MonitorLayout:
+        """Read the lines of ``qubes.SetMonitorLayout``. Raises InvalidValue, ``where`` as in ``0:width``."""
+        if not text.endswith("\n"):
+            raise InvalidValue(f"'{printable(text, 80)}' is no monitor layout (expected lines, each with its end)")
+        lines = text[:-1].split("\n", LIMIT)
+        if len(lines) > LIMIT:
+            raise InvalidValue(f"the monitor layout has too many lines (expected at most {LIMIT})")
+        faults: list[InvalidValue] = []
+        monitors: list[Monitor] = []
+        for index, line in enumerate(lines):
+            words = line.split(" ")
+            if len(words) not in (4, 6) or not all(_NUMBER.match(word) for word in words):
+                faults.append(
+                    InvalidValue(f"'{printable(line, 60)}' is no monitor (expected W H X Y [Wmm Hmm])", str(index))
+                )
+                continue
+            try:
+                monitors.append(Monitor(*map(int, words)))
+            except InvalidValue as error:
+                faults.extend(_at(index, error))
+        if faults:
+            raise InvalidValues(faults)
+        return cls(tuple(monitors))
+
+    @classmethod
+    def from_mappings(cls, monitors: object) -> MonitorLayout:
+        """Read the pillar form, a list of mappings of :class:`Monitor`'s fields.
+
+        Raises InvalidValues with every fault, ``where`` as in ``0:width``.
+        """
+        if not isinstance(monitors, Sequence) or isinstance(monitors, (str, bytes)):
+            raise InvalidValue(f"{printable(repr(monitors), 60)} is not a list of monitors")
+        faults: list[InvalidValue] = []
+        found: list[Monitor] = []
+        if not 1 <= len(monitors) <= LIMIT:
+            faults.append(InvalidValue(f"{len(monitors)} monitors (expected 1 to {LIMIT})"))
+        for index, mapping in enumerate(monitors[:LIMIT]):
+            try:
+                found.append(_from_mapping(mapping))
+            except InvalidValue as error:
+                faults.extend(_at(index, error))
+        if faults:
+            raise InvalidValues(faults)
+        return cls(tuple(found))
+
+    @classmethod
+    def from_xrandr(cls, untrusted_text: str) -> MonitorLayout:
+        """Read the layout that ``xrandr -q`` shows: its outputs that have a geometry, in its order.
+
+        Physical sizes are replaced by those of the resolution's class. Raises InvalidValue if there is none.
+        """
+        monitors = []
+        for line in untrusted_text[: 1 << 20].splitlines():
+            if shown := _XRANDR_OUTPUT.match(line):
+                width, height, x, y, width_mm = (int(number) if number else 0 for number in shown.groups())
+                monitors.append(Monitor(width, height, x, y, *_blurred(width, height, width_mm)))
+        if not monitors:
+            raise InvalidValue("xrandr shows no output with a geometry")
+        return cls(tuple(monitors))
+
+    def render(self) -> str:
+        """Return the input of ``qubes.SetMonitorLayout``."""
+        return "".join(f"{monitor.render()}\n" for monitor in self.monitors)
+
+    @property
+    def bounding_box(self) -> tuple[int, int, int, int]:
+        """The smallest rectangle around all monitors in pixels: x, y, width, height."""
+        left = min(monitor.x for monitor in self.monitors)
+        top = min(monitor.y for monitor in self.monitors)
+        right = max(monitor.x + monitor.width for monitor in self.monitors)
+        bottom = max(monitor.y + monitor.height for monitor in self.monitors)
+        return left, top, right - left, bottom - top
+
+    def sketch(self, columns: int = 60) -> str:
+        """Return a picture in plain characters, *columns* wide: each monitor to scale, with its number and size.
+
+        Of monitors that lie over each other the later one is on top. Raises InvalidValue for less than 8 columns.
+        """
+        if columns < 8:
+            raise InvalidValue(f"{columns} columns are too few for a picture (at least 8)")
+        left, top, width, height = self.bounding_box
+        # Not more rows than columns: a column of many monitors is drawn flatter instead of without end.
+        rows = max(3, min(columns, round(height * (columns - 1) / width / _CELL) + 1))
+        canvas = [[" "] * columns for _ in range(rows)]
+
+        def column(x: int) -> int:
+            return (x - left) * (columns - 1) // width
+
+        def row(y: int) -> int:
+            return (y - top) * (rows - 1) // height
+
+        for number, monitor in enumerate(self.monitors, 1):
+            x0, x1 = column(monitor.x), column(monitor.x + monitor.width)
+            y0, y1 = row(monitor.y), row(monitor.y + monitor.height)
+            for y in range(y0, y1 + 1):
+                for x in range(x0, x1 + 1):
+                    drawn = _character(x in (x0, x1), y in (y0, y1))
+                    # A corner stays a corner under the side of a neighbour.
+                    if drawn == " " or canvas[y][x] != "+":
+                        canvas[y][x] = drawn
+            label = f"{number}: {monitor.width}x{monitor.height}"
+            room = x1 - x0 - 1
+            if y1 - y0 >= 2 and room > 0:
+                shown = label if len(label) <= room else str(number)[:room]
+                start = x0 + 1 + (room - len(shown)) // 2
+                canvas[(y0 + y1) // 2][start : start + len(shown)] = shown
+        return "\n".join("".join(line).rstrip() for line in canvas) + "\n"
+
+
+def _from_mapping(mapping: object) -> Monitor:
+    if not isinstance(mapping, Mapping):
+        raise InvalidValue(f"{printable(repr(mapping), 60)} is not a mapping with width, height, x and y")
+    faults = [
+        InvalidValue(f"unknown field (expected {', '.join(_RANGES)})", printable(str(name), 60))
+        for name in mapping
+        if name not in _RANGES
+    ]
+    known = {name: mapping[name] for name in _RANGES if name in mapping}
+    faults += [InvalidValue("missing", name) for name in ("width", "height", "x", "y") if name not in known]
+    if not faults:
+        return Monitor(**known)
+    faults += [fault for name, value in known.items() if (fault := _fault(name, value))]
+    raise InvalidValues(faults)
+
+
+def _at(index: int, error: InvalidValue) -> list[InvalidValue]:
+    """Return the faults of the monitor at *index*, each with its full place."""
+    return [InvalidValue(str(f), f"{index}:{f.where}" if f.where else str(index)) for f in error.faults]
+
+
+def _blurred(width: int, height: int, width_mm: int) -> tuple[int | None, int | None]:
+    """Return the millimetres to tell for a monitor that is *width_mm* wide; 0: not known."""
+    if not width_mm:
+        return None, None
+    true_dpi = width * 254 // width_mm // 10
+    dpi = next((limit for limit in _DPI_CLASSES if true_dpi > limit), _DPI_OTHERWISE)
+    return width * 254 // dpi // 10, height * 254 // dpi // 10
+
+
+def _character(on_side: bool, on_edge: bool) -> str:
+    if on_side and on_edge:
+        return "+"
+    if on_side:
+        return "|"
+    return "-" if on_edge else " "
