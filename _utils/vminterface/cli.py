@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vminterface import __version__
-from vminterface.errors import InvalidValue, InvalidValues, VMInterfaceError
+from vminterface.errors import InvalidValue, VMInterfaceError
 
 DONE, FAILED, USAGE, DRIFT = 0, 1, 2, 3
 
@@ -23,12 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         return int(options.run(options))
-    except InvalidValues as error:
-        for fault in error.faults:
-            print(f"vminterface: {fault.where}: {fault}" if fault.where else f"vminterface: {fault}", file=sys.stderr)
-        return FAILED
     except VMInterfaceError as error:
-        print(f"vminterface: {error}", file=sys.stderr)
+        from vminterface.dom0.returns import sentence
+
+        for line in sentence(error).splitlines():
+            print(f"vminterface: {line}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return 130
@@ -86,10 +85,9 @@ def _print(options: argparse.Namespace, data: Any, lines: Sequence[str]) -> None
 
 
 def _get(options: argparse.Namespace) -> int:
-    from vminterface.dom0 import state
-    from vminterface.dom0.diff import shown
+    from vminterface.dom0 import returns, state
     from vminterface.dom0.targets import Targets
-    from vminterface.errors import KeyNotFound, printable
+    from vminterface.errors import KeyNotFound
 
     with Targets() as targets:
         found = targets.find(targets.running()) if options.vm is None else {options.vm: targets.one(options.vm)}
@@ -97,10 +95,10 @@ def _get(options: argparse.Namespace) -> int:
     if missing := [f for f in options.fields if f not in held[options.vm]]:
         raise KeyNotFound(f"{options.vm}: no key for {', '.join(missing)}")
     data = {
-        vm: {f: shown(f, text) for f, text in sorted(texts.items()) if f in (options.fields or texts)}
+        vm: {f: text for f, text in returns.fields(texts).items() if f in (options.fields or texts)}
         for vm, texts in held.items()
     }
-    _print(options, data, [f"{vm}: {f}: {printable(text, 4096)}" for vm, own in data.items() for f, text in own.items()])
+    _print(options, data, [f"{vm}: {f}: {text}" for vm, own in data.items() for f, text in own.items()])
     return DONE
 
 
@@ -150,18 +148,13 @@ def _diff(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace, outcomes: Sequence[Any], *, test: bool) -> None:
-    from vminterface.dom0.diff import as_changes
-    from vminterface.errors import printable
+    from vminterface.dom0 import returns
 
-    data = {
-        o.vm: {"ok": o.ok, "running": o.running, "changes": as_changes(o.changes), "comment": o.comment(test=test)}
-        for o in outcomes
-    }
+    data = returns.data_of(outcomes, test=test)
     lines = []
     for vm, own in data.items():
         lines.append(own["comment"])
-        for field, change in own["changes"].items():
-            lines.append(f"  {vm}: {field}: {printable(change['old'])} -> {printable(change['new'])}")
+        lines += [f"  {vm}: {field}: {c['old']} -> {c['new']}" for field, c in own["changes"].items()]
     _print(options, data, lines)
 
 
