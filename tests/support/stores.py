@@ -1,0 +1,61 @@
+"""Stores for tests: the real xenstored, and the three ways by which it is reached."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.fakexen import RealXenstored, missing
+from vminterface.channel.xenstore import XenStore
+
+#: The guest that the fixtures of this file have.
+GUEST = 7
+HOME = f"/local/domain/{GUEST}"
+
+
+def need(lack: str) -> None:
+    """Skip the test for what this machine lacks; on CI, where everything must be there, let it fail."""
+    if lack:
+        if os.environ.get("CI") == "true":
+            pytest.fail(lack)
+        pytest.skip(lack)
+
+
+@pytest.fixture
+def xenstored(tmp_path: Path) -> Iterator[RealXenstored]:
+    """The real C xenstored with an empty store."""
+    need(missing())
+    with RealXenstored(tmp_path / "xen") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def dom0(xenstored: RealXenstored) -> Iterator[XenStore]:
+    """Dom0's connection to the real xenstored."""
+    with XenStore.open(xenstored.socket_path) as store:
+        yield store
+
+
+@pytest.fixture
+def guest_home(xenstored: RealXenstored, dom0: XenStore) -> str:
+    """Domain GUEST with a home: ``name`` readable, ``memory`` its own, ``secret`` dom0's alone."""
+    xenstored.create(GUEST)
+    dom0.write(f"{HOME}/name", b"work")
+    dom0.write(f"{HOME}/memory", b"")
+    dom0.write(f"{HOME}/secret", b"dom0's")
+    dom0.set_permissions(HOME, ["n0", f"r{GUEST}"])
+    dom0.set_permissions(f"{HOME}/name", ["n0", f"r{GUEST}"])
+    dom0.set_permissions(f"{HOME}/memory", [f"n{GUEST}"])
+    dom0.set_permissions(f"{HOME}/secret", ["n0"])
+    return HOME
+
+
+@pytest.fixture(params=["socket", "device"])
+def guest(request: pytest.FixtureRequest, xenstored: RealXenstored, guest_home: str) -> Iterator[XenStore]:
+    """The guest's own connection, once through its bus's socket and once through the device file."""
+    path = xenstored.socket(GUEST) if request.param == "socket" else xenstored.device(GUEST)
+    with XenStore.open(path, window=16) as store:
+        yield store
