@@ -1,0 +1,57 @@
+# Every goal works on a fresh checkout: it makes the environments that it needs under .venv, once.
+# PYTHON=... names another Python than the first one that suits; JOBS=... sets how many tests run side by side.
+
+SHELL := /bin/bash
+VENV := .venv
+MAIN := $(VENV)/salt3008
+LINT := $(VENV)/lint
+JOBS ?= $(shell nproc)
+LIBRARY := PYTHONPATH=_utils
+PYTEST := bin/python -m pytest --quiet
+SALT_FACING := tests/functional/salt $(wildcard tests/system)
+
+.PHONY: demo test test-main test-salt3007 test-salt3006 lint format bench clean
+
+demo: $(MAIN)/.stamp
+	@$(LIBRARY) $(MAIN)/bin/python -m lab demo
+
+# Each Salt gets its turn even where an earlier one failed.
+test:
+	@tools/install-packages
+	@$(MAKE) --no-print-directory --keep-going test-main test-salt3007 test-salt3006
+
+# What brings up a whole dom0 wants the machine for itself.
+test-main: $(MAIN)/.stamp
+	@echo "== all tests, Salt $$($(MAIN)/bin/python -c 'import salt.version; print(salt.version.__version__)')"
+	@status=0; \
+	$(MAIN)/$(PYTEST) -m "not system" --numprocesses $(JOBS) --dist loadfile || status=1; \
+	if [ -d tests/system ]; then $(MAIN)/$(PYTEST) tests/system || status=1; fi; \
+	exit $$status
+
+test-salt3007 test-salt3006: test-%: $(VENV)/%/.stamp
+	@echo "== the Salt-facing tests, Salt $*"
+	@$(VENV)/$*/$(PYTEST) $(SALT_FACING)
+
+lint: $(LINT)/.stamp
+	$(LINT)/bin/ruff check .
+	$(LINT)/bin/ruff format --check .
+	$(LINT)/bin/mypy
+
+format: $(LINT)/.stamp
+	$(LINT)/bin/ruff check --fix .
+	$(LINT)/bin/ruff format .
+
+bench: $(MAIN)/.stamp
+	@for file in $$(grep -l '^def main' benchmarks/*.py); do \
+	    echo "== $$file"; $(LIBRARY):. $(MAIN)/bin/python "$$file" || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(LINT)/.stamp: requirements/lint.txt tools/make-venv
+	@tools/make-venv $(@D) $<
+
+$(VENV)/salt%/.stamp: requirements/salt%.txt requirements/test.txt tools/make-venv
+	@tools/make-venv $(@D) $< requirements/test.txt

@@ -1,0 +1,1 @@
+"""Salt state modules: read, compare, push, report; found by file name."""

@@ -1,0 +1,109 @@
+"""Salt's real loaders over this tree: ``modules.NAME.function()``, ``states.NAME.function()``, loaded in place."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+import salt.config
+from saltfactories.utils.functional import Loaders
+
+from lab.fakexen import missing
+from tests.support.dom0 import Dom0
+from tests.support.stores import need
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+# Pytest asks every importer for a spec, which Salt's own (for nacl) cannot give.
+sys.meta_path[:] = [importer for importer in sys.meta_path if hasattr(importer, "find_spec")]
+
+# Salt leaves handlers on the root logger that write to a stream which pytest has closed by then.
+for handler in list(logging.root.handlers):
+    if type(handler).__module__.startswith("salt."):
+        logging.root.removeHandler(handler)
+
+
+@pytest.fixture(scope="session")
+def salt_factories_config(tmp_path_factory):
+    return {"root_dir": str(tmp_path_factory.mktemp("salt"))}
+
+
+@pytest.fixture(scope="module")
+def minion_opts(tmp_path_factory):
+    """Options of a masterless minion that keeps all it writes below its own folder."""
+    root = tmp_path_factory.mktemp("minion")
+    state_root, pillar_root = root / "srv/salt", root / "srv/pillar"
+    for folder in (state_root, pillar_root, root / "cache", root / "etc/minion.d"):
+        folder.mkdir(parents=True)
+    opts = salt.config.DEFAULT_MINION_OPTS.copy()
+    opts.update(
+        root_dir=str(root),
+        conf_file=str(root / "etc/minion"),
+        config_dir=str(root / "etc"),
+        default_include="minion.d/*.conf",
+        id="dom0",
+        file_client="local",
+        local=True,
+        file_roots={"base": [str(state_root)]},
+        pillar_roots={"base": [str(pillar_root)]},
+        module_dirs=[str(REPOSITORY)],
+        enable_fqdns_grains=False,
+    )
+    (root / "etc/minion").write_text("")
+    return salt.config.apply_minion_config(opts, minion_id=False)
+
+
+@pytest.fixture(scope="module")
+def loaders(minion_opts):
+    return Loaders(minion_opts)
+
+
+@pytest.fixture(autouse=True)
+def reset_loaders_state(request):
+    """Leave no ``__context__`` and no changed option for the next test, where a test uses the loaders at all."""
+    yield
+    if "loaders" in request.fixturenames:
+        request.getfixturevalue("loaders").reset_state()
+
+
+@pytest.fixture
+def modules(loaders):
+    return loaders.modules
+
+
+@pytest.fixture
+def states(loaders):
+    return loaders.states
+
+
+@pytest.fixture
+def state_tree(minion_opts):
+    """The folder that ``state.apply`` takes its files from."""
+    return Path(minion_opts["file_roots"]["base"][0])
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """A dom0 with the real xenstored, which Salt finds, and a running VM called work whose agent accepts everything."""
+    need(missing())
+    with Dom0(tmp_path / "xen") as dom0:
+        monkeypatch.setenv("XENSTORED_PATH", dom0.path)
+        dom0.start_vm("work")
+        dom0.agent("work")
+        yield dom0
+
+
+@pytest.fixture
+def pillar(minion_opts, loaders):
+    """Gives the minion a pillar for one test."""
+    file = Path(minion_opts["pillar_roots"]["base"][0]) / "top.sls"
+
+    def give(data):
+        file.write_text("base: {'*': [data]}")
+        file.with_name("data.sls").write_text(json.dumps(data))
+        loaders.reload_all()
+
+    yield give
+    file.unlink(missing_ok=True)
+    loaders.reload_all()
