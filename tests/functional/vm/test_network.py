@@ -123,10 +123,11 @@ def test_applying_twice_touches_nothing_the_second_time(vm: InNamespace) -> None
 
 @pytest.mark.parametrize("netmask", ["255.255.255.255", "255.255.255.0"])
 def test_a_new_address_takes_the_place_of_the_old_one_and_a_stranger_stays(vm: InNamespace, netmask: str) -> None:
-    network.apply({**INPUTS, "network:netmask": netmask}, vm)
+    inputs = {**INPUTS, "network:netmask": netmask}
+    network.apply(inputs, vm)
     vm.run(["ip", "address", "add", "192.168.7.7/24", "dev", "eth0"])
     vm.run(["ip", "route", "add", "172.16.0.0/12", "via", "192.168.7.1", "dev", "eth0", "metric", "50"])
-    network.apply({**INPUTS, "network:netmask": netmask, "network:ip": "10.137.0.13", "network:gateway": "10.137.0.6"}, vm)
+    network.apply({**inputs, "network:ip": "10.137.0.13", "network:gateway": "10.137.0.6"}, vm)
     prefix = "32" if netmask.endswith("255.255") else "24"
     assert vm.addresses() == {f"10.137.0.13/{prefix}", "192.168.7.7/24"}
     assert vm.routes() == {
