@@ -12,7 +12,6 @@ import errno
 import fcntl
 import itertools
 import os
-import re
 import select
 from collections import deque
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import InvalidValue
+from vminterface.values.vmname import VMName
 from vminterface.vm.filecopy_tree import PartialFile, Tree
 from vminterface.wire.qfile import Data, Directory, EntryEnd, EntryStart, Event, Symlink, Unpacker
 from vminterface.wire.qfile_result import Refused, Result
@@ -34,7 +34,6 @@ LARGE = 1 << 16
 #: Seconds without a byte after which the sender is given up.
 IDLE_TIMEOUT = 600.0
 
-_VM_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -60,8 +59,7 @@ def open_incoming(source: str, home: Path) -> int:
 
     Raises :class:`InvalidValue` if *source* is no VM name, or if one of the two is there and no folder of its own.
     """
-    if not _VM_NAME.fullmatch(source):
-        raise InvalidValue(f"'{printable(source)}' is no VM name: expected a letter, then up to 30 of A-Z a-z 0-9 _ . -")
+    VMName.parse(source)
     folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in ("QubesIncoming", source):
         with contextlib.suppress(FileExistsError):
@@ -76,7 +74,7 @@ def open_incoming(source: str, home: Path) -> int:
     return folder
 
 
-def receive(source: int, folder: int, terms: Terms = Terms()) -> Result:  # noqa: B008 (frozen)
+def receive(source: int, folder: int, terms: Terms = Terms()) -> Result:
     """Receive one transfer from the descriptor *source* into the open *folder* and return the result to send.
 
     Whatever goes wrong, in the stream or on the disk, is in the result; entries that were whole before it stay.
@@ -102,7 +100,7 @@ def receive(source: int, folder: int, terms: Terms = Terms()) -> Result:  # noqa
     return unpacker.result()
 
 
-def serve(source: int, answer: int, folder: int, terms: Terms = Terms()) -> int:  # noqa: B008 (frozen)
+def serve(source: int, answer: int, folder: int, terms: Terms = Terms()) -> int:
     """Receive from *source* into *folder*, write the result to *answer* and return the exit status to end with.
 
     *source* is closed before the result is written, so that a sender in the middle of a file stops at once.
@@ -137,7 +135,8 @@ class _Filler:
                 self._start = event
                 self._file = self._tree.file(event.path)
             case EntryEnd():
-                assert self._file is not None and self._start is not None
+                assert self._file is not None
+                assert self._start is not None
                 self._writer.finish()
                 self._file.complete(self._tree.mode(self._start.mode), (self._start.atime_ns, self._start.mtime_ns))
                 self._file = None

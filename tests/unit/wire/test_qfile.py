@@ -1,0 +1,265 @@
+"""The stream of a file copy, both ends joined in memory, and everything that a receiver refuses."""
+
+import errno
+import random
+import stat
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.qfilestream import END, TIME_NS, cut, events, file, folder, link, raw
+from vminterface.errors import LocalProtocolError
+from vminterface.wire.qfile import Data, Directory, End, Entry, EntryEnd, EntryStart, Packer, Symlink, Unpacker
+from vminterface.wire.qfile_result import LEGAL_EOF, Refused
+
+ONE_FILE = bytes.fromhex(
+    "06000000a48100000300000000000000 039ebb5500000000039ebb5500000000 612e74787400 68690a" + "00" * 32
+)
+
+
+def refusal(data, *, allow_all_names=False, ended=False):
+    """Return the result for a stream that must be refused, fed whole and byte by byte."""
+    results = []
+    for pieces in ([data], [bytes([b]) for b in data]):
+        unpacker = Unpacker(allow_all_names=allow_all_names)
+        with pytest.raises(Refused) as caught:
+            events(unpacker, [*pieces, b""] if ended else pieces)
+        results.append(unpacker.result(caught.value))
+    assert results[0].code == results[1].code
+    assert results[0].name == results[1].name
+    return results[0]
+
+
+def test_one_file_has_exact_bytes():
+    packer = Packer()
+    data = packer.entry(Entry(b"a.txt", 0o100644, 3, TIME_NS, TIME_NS)) + packer.data(b"hi\n") + packer.end()
+    assert data == ONE_FILE
+    assert packer.crc == 0xB2802DF1
+
+
+def test_one_file_is_received_and_answered_with_exact_bytes():
+    unpacker = Unpacker()
+    assert events(unpacker, [ONE_FILE]) == [
+        EntryStart(b"a.txt", 0o100644, 3, TIME_NS, TIME_NS),
+        b"hi\n",
+        EntryEnd(),
+        End(),
+    ]
+    assert unpacker.ended
+    assert unpacker.result().render() == bytes.fromhex("0000000000000000f12d80b200000000 05000000612e747874")
+
+
+def test_a_file_that_is_there_is_answered_with_the_checksum_of_its_header():
+    unpacker = Unpacker()
+    unpacker.receive_data(ONE_FILE)
+    unpacker.next_event()
+    answer = unpacker.result(Refused(errno.EEXIST, unpacker.last_name)).render()
+    assert answer == bytes.fromhex("1100000000000000b81d60a000000000 05000000612e747874")
+
+
+def test_an_empty_transfer_is_answered_with_an_empty_name():
+    unpacker = Unpacker()
+    assert events(unpacker, [END]) == [End()]
+    assert unpacker.result().render() == bytes.fromhex("0000000000000000ad550a190000000000000000")
+
+
+def test_a_missing_end_is_answered_with_eremoteio_and_the_checksum_of_the_rest():
+    result = refusal(ONE_FILE[:41], ended=True)
+    assert (result.code, result.crc) == (errno.EREMOTEIO, 0x94FCD836)
+
+
+def test_an_end_inside_the_data_is_answered_with_the_code_for_it():
+    result = refusal(ONE_FILE[:39], ended=True)
+    assert (result.code, result.exit_status) == (LEGAL_EOF, 118)
+    assert result.render()[:4] == bytes.fromhex("765edf01")
+
+
+@pytest.mark.parametrize("length", range(len(ONE_FILE)))
+def test_a_stream_cut_anywhere_is_refused(length):
+    inside_entry = 32 <= length < 41
+    assert refusal(ONE_FILE[:length], ended=True).code == (LEGAL_EOF if inside_entry else errno.EREMOTEIO)
+
+
+def test_a_name_without_its_nul_is_taken_too():
+    unpacker = Unpacker()
+    assert events(unpacker, [raw(b"ab", 0o100600, name_length=2)])[0].path == b"ab"
+
+
+def test_the_fields_of_the_end_other_than_the_name_length_mean_nothing():
+    assert events(Unpacker(), [bytes(4) + b"\xff" * 28]) == [End()]
+
+
+def test_what_comes_after_the_end_is_not_read():
+    unpacker = Unpacker()
+    assert events(unpacker, [END + b"more", b"and more", b""]) == [End()]
+    assert unpacker.crc == zlib.crc32(END)
+
+
+def test_folders_come_twice_and_have_no_data_whatever_their_size_says():
+    sent = raw(b"d", stat.S_IFDIR | 0o750, size=2**64 - 1)
+    found = events(Unpacker(), [sent + file(b"d/f", b"x") + sent + END])
+    assert found[0] == found[-2] == Directory(b"d", 0o040750, 0, TIME_NS, TIME_NS)
+
+
+def test_a_link_comes_with_its_target():
+    assert events(Unpacker(), [folder(b"d") + link(b"d/l", b"f")])[1:] == [Symlink(b"d/l", b"f")]
+
+
+@pytest.mark.parametrize("size", [2**32 - 1, 2**32, 2**32 + 1, 2**40, 2**63 - 1])
+def test_sizes_over_4_gib_are_kept_whole(size):
+    header = Packer().entry(Entry(b"big", 0o100600, size, 0, 0))
+    assert events(Unpacker(), [header])[0].size == size
+
+
+@pytest.mark.parametrize("name", [b"", b"../x", b"a/../../x", b"/etc/passwd", b"a\0b", b"./a", b"a//b", b"\x1b", b"\xff"])
+@pytest.mark.parametrize("make", [file, folder, lambda name: link(name, b"x")])
+def test_a_bad_name_is_refused_for_every_type(make, name):
+    result = refusal(make(name))
+    assert (result.code, result.name) == (errno.EILSEQ, name)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "name"),
+    [
+        (raw(b"x", 0o100600, name_length=16384), errno.ENAMETOOLONG, None),
+        (raw(b"x", 0o100600, name_length=2**32 - 1), errno.ENAMETOOLONG, None),
+        (raw(b"x", 0o100600, size=2**63), errno.EDQUOT, b"x"),
+        (raw(b"x", 0o100600, nanoseconds=1_000_000_000), errno.EINVAL, b"x"),
+        (raw(b"x", 0o040700, nanoseconds=2**32 - 1), errno.EINVAL, b"x"),
+        (raw(b"x", 0o600), errno.EINVAL, b"x"),
+        (raw(b"x", stat.S_IFIFO | 0o600), errno.EINVAL, b"x"),
+        (raw(b"x", stat.S_IFSOCK | 0o600), errno.EINVAL, b"x"),
+        (raw(b"x", stat.S_IFCHR | 0o600), errno.EINVAL, b"x"),
+        (raw(b"x", 0xFFFFFFFF), errno.EINVAL, b"x"),
+        (raw(b"d/l", stat.S_IFLNK, size=4096), errno.ENAMETOOLONG, b"d/l"),
+        (link(b"l", b"a"), errno.ENOLINK, b"a"),
+        (link(b"d/l", b"../../x"), errno.ENOLINK, b"../../x"),
+        (link(b"d/l", b"/x"), errno.ENOLINK, b"/x"),
+        (link(b"d/l", b""), errno.ENOENT, b""),
+        (link(b"d/l", b"\n"), errno.EILSEQ, b"\n"),
+    ],
+)
+def test_refusals_have_their_codes(data, code, name):
+    result = refusal(data)
+    assert (result.code, result.name) == (code, name)
+
+
+def test_allow_all_names_lifts_the_rule_on_characters_alone():
+    assert events(Unpacker(allow_all_names=True), [file(b"\xff\n")])[0].path == b"\xff\n"
+    assert refusal(file(b"../\xff"), allow_all_names=True).code == errno.EILSEQ
+
+
+def test_a_refusal_is_final():
+    unpacker = Unpacker()
+    for piece in (file(b".."), file(b"a"), END):
+        with pytest.raises(Refused):
+            events(unpacker, [piece])
+
+
+def test_data_is_a_view_and_not_a_copy():
+    buffer = bytearray(file(b"a", b"x" * 1000))
+    unpacker = Unpacker()
+    unpacker.receive_data(buffer)
+    unpacker.next_event()
+    event = unpacker.next_event()
+    assert isinstance(event, Data)
+    assert event.chunk.obj is buffer
+
+
+def test_data_is_not_fed_over_events_that_wait():
+    unpacker = Unpacker()
+    unpacker.receive_data(ONE_FILE)
+    with pytest.raises(LocalProtocolError):
+        unpacker.receive_data(b"x")
+
+
+def test_the_packer_sends_only_what_was_promised():
+    packer = Packer()
+    packer.entry(Entry(b"a", 0o100600, 3, 0, 0))
+    for wrong in (lambda: packer.data(b"1234"), packer.end, lambda: packer.entry(Entry(b"b", 0o100600, 0, 0, 0))):
+        with pytest.raises(LocalProtocolError):
+            wrong()
+    packer.data(b"123")
+    packer.end()
+    with pytest.raises(LocalProtocolError):
+        packer.end()
+
+
+@pytest.mark.parametrize("entry", [(b"", 0), (b"a\0", 0), (b"a" * 16383, 0), (b"a", -1), (b"a", 2**63)])
+def test_the_packer_refuses_what_the_format_cannot_carry(entry):
+    with pytest.raises(LocalProtocolError):
+        Packer().entry(Entry(entry[0], 0o100600, entry[1], 0, 0))
+
+
+@pytest.mark.parametrize(("time", "sent"), [(-1, 0), (0, 0), (2**32 * 10**9, 2**32 * 10**9 - 1), (1_000_000_001, 1_000_000_001)])
+def test_times_that_the_format_has_not_become_the_nearest(time, sent):
+    header = Packer().entry(Entry(b"a", 0o100600, 0, time, time))
+    start = events(Unpacker(), [header])[0]
+    assert (start.atime_ns, start.mtime_ns) == (sent, sent)
+
+
+component = st.sampled_from(["a", "b c", "é", "漢", ".x", "-r"])
+tree = st.recursive(
+    st.binary(max_size=100) | st.sampled_from(["inside", "."]),
+    lambda below: st.dictionaries(component, below, max_size=4),
+    max_leaves=8,
+)
+
+
+def packed(packer, name, node, depth=1):
+    """Return the stream of *node* and the events that it must give: bytes are files, texts links, dicts folders."""
+    if isinstance(node, dict):
+        entry = Directory(name, 0o040755, 0, 5, 7)
+        data, found = packer.entry(entry), [entry]
+        for part, below in node.items():
+            more, events_below = packed(packer, name + b"/" + part.encode(), below, depth + 1)
+            data += more
+            found += events_below
+        return data + packer.entry(entry), [*found, entry]
+    if isinstance(node, str) and depth > 1:
+        target = node.encode()
+        entry = Entry(name, stat.S_IFLNK | 0o777, len(target), 0, 0)
+        return packer.entry(entry) + packer.data(target), [Symlink(name, target)]
+    content = node.encode() if isinstance(node, str) else node
+    start = EntryStart(name, 0o100640, len(content), 1, 2)
+    return packer.entry(start) + packer.data(content), [start, *([content] if content else []), EntryEnd()]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(tree, st.lists(st.integers(0, 2000), max_size=20))
+def test_every_tree_comes_back_however_its_stream_is_cut(node, places):
+    packer = Packer()
+    data, expected = packed(packer, b"top", node)
+    data += packer.end()
+    for pieces in ([data], cut(data, places), cut(data, range(len(data)))):
+        unpacker = Unpacker()
+        assert events(unpacker, pieces) == [*expected, End()]
+        assert unpacker.crc == packer.crc == zlib.crc32(data)
+
+
+@pytest.mark.fuzz
+def test_random_streams_give_the_same_events_or_the_same_refusal_whole_and_split():
+    chance = random.Random(13)
+    base = folder(b"d") + file(b"d/f", b"content") + link(b"d/l", b"f") + folder(b"d") + file(b"g", b"") + END
+    headers = [at for at in range(len(base) - 3) if base[at + 1 : at + 4] == b"\0\0\0"]
+    refused = 0
+    for _ in range(100_000):
+        data = bytearray(base)
+        for _ in range(chance.randrange(4)):
+            at = chance.choice(headers) if chance.random() < 0.3 else chance.randrange(len(data))
+            data[at] = chance.choice((0, 1, 2, 4, 32, 46, 47, 127, 128, 255, chance.randrange(256)))
+        del data[chance.randrange(len(data) * 3) :]
+        outcomes = []
+        for pieces in ([bytes(data)], cut(bytes(data), [chance.randrange(len(data) + 1) for _ in range(4)])):
+            unpacker = Unpacker(allow_all_names=bool(len(data) & 1))
+            try:
+                outcome = events(unpacker, [*(p for p in pieces if p), b""])
+            except Refused as fault:
+                outcome = [fault.code, fault.name]
+            assert len(unpacker._kept) <= 16383
+            outcomes.append(outcome)
+        assert outcomes[0] == outcomes[1]
+        refused += len(outcomes[0]) == 2
+    assert 10_000 < refused < 100_000

@@ -1,0 +1,127 @@
+"""Names and links that a file copy may carry: below its folder, pointing into it, and readable as what they are."""
+
+import errno
+import os
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vminterface.wire.qfile_names import check_link, check_name, is_plain
+from vminterface.wire.qfile_result import Refused
+
+BAD_FORMS = [b"", b"/", b"/a", b"a/", b"a//b", b".", b"..", b"./a", b"a/.", b"../a", b"a/..", b"a/../b", b"a\0b", b"a\0"]
+
+
+@pytest.mark.parametrize("allow_all_names", [False, True])
+@pytest.mark.parametrize("name", BAD_FORMS)
+def test_a_name_of_another_form_is_refused_whatever_is_allowed(name, allow_all_names):
+    with pytest.raises(Refused) as caught:
+        check_name(name, allow_all_names=allow_all_names)
+    assert caught.value.code == errno.EILSEQ
+
+
+@pytest.mark.parametrize("name", ["a", "a/b/c", ".hidden", "...", "-rf", "a 'b' \"c\"", "é", "漢/字", "zażółć", "Ω", "10€", "°"])
+def test_usual_names_are_taken(name):
+    assert check_name(name.encode()) == name.encode()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"\x1b[31m", b"\n", b"\x7f", b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\x80"]
+    + [
+        c.encode()
+        for c in ["א", "ا", "😀", "☃", "\xa0", "\u2003", "\u202e", "\ufeff", "\u200b", "\xad", "ㅤ", "️", "\U000e0041", "\x85", "\u2028", "\ue000", "\u0378", "⠀"]
+        if c
+    ],
+)
+def test_unusual_characters_need_allow_all_names(name):
+    with pytest.raises(Refused) as caught:
+        check_name(b"a/" + name)
+    assert caught.value.code == errno.EILSEQ
+    assert not is_plain(name)
+    assert check_name(b"a/" + name, allow_all_names=True) == b"a/" + name
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        (b"d/l", b"a"),
+        (b"d/l", b"a/b"),
+        (b"d/e/l", b"../a"),
+        (b"d/e/l", b".."),
+        (b"d/e/f/l", b"../../a"),
+        (b"d/l", b"."),
+        (b"d/l", b"./a"),
+        (b"d/l", b"a//b"),
+        (b"d/l", b"a/"),
+        (b"d/l", "é".encode()),
+    ],
+)
+def test_links_inside_the_copied_folder_are_taken(name, target):
+    assert check_link(name, target) == target
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "code"),
+    [
+        (b"l", b"a", errno.ENOLINK),
+        (b"d/l", b"/etc/passwd", errno.ENOLINK),
+        (b"d/l", b"..", errno.ENOLINK),
+        (b"d/l", b"../a", errno.ENOLINK),
+        (b"d/e/l", b"../../a", errno.ENOLINK),
+        (b"d/e/l", b"x/../y", errno.ENOLINK),
+        (b"d/e/l", b"./../y", errno.ENOLINK),
+        (b"d/e/l", b"x/..", errno.ENOLINK),
+        (b"d/l", b"", errno.ENOENT),
+        (b"d/l", b"a" * 4096, errno.ENAMETOOLONG),
+        (b"d/l", b"a\0b", errno.EILSEQ),
+        (b"d/l", b"\x1b", errno.EILSEQ),
+        (b"d/l", b"\xff", errno.EILSEQ),
+    ],
+)
+def test_other_links_are_refused_and_the_refusal_names_the_target(name, target, code):
+    with pytest.raises(Refused) as caught:
+        check_link(name, target)
+    assert (caught.value.code, caught.value.name) == (code, target)
+
+
+def test_allow_all_names_does_not_lift_the_rules_on_links():
+    assert check_link(b"d/l", b"\xff", allow_all_names=True) == b"\xff"
+    for target in (b"../a", b"/a", b"a\0b", b""):
+        with pytest.raises(Refused):
+            check_link(b"d/l", target, allow_all_names=True)
+
+
+parts = st.sampled_from([b"..", b".", b"a", b"", b"e"])
+
+
+@given(st.lists(st.sampled_from([b"a", b"e"]), min_size=1, max_size=5), st.lists(parts, max_size=6))
+def test_a_link_that_is_taken_points_into_the_top_folder(name_parts, target_parts):
+    name, target = b"/".join(name_parts), b"/".join(target_parts)
+    try:
+        check_link(name, target)
+    except Refused:
+        return
+    landed = os.path.normpath(b"/top/" + os.path.join(os.path.dirname(name), target))
+    assert (landed + b"/").startswith(b"/top/" + name_parts[0] + b"/")
+
+
+@pytest.mark.fuzz
+def test_random_names_are_taken_in_one_form_or_refused():
+    chance = random.Random(11)
+    alphabet = [b"/", b".", b"..", b"a", b"\0", b"\xc3", b"\xa9", b"\xd7\x90", b"\xf0\x9f\x98\x80", b"\n", b" "]
+    taken = 0
+    for _ in range(100_000):
+        name = b"".join(chance.choices(alphabet, weights=[4, 3, 1, 12, 1, 2, 2, 1, 1, 1, 2], k=chance.randrange(8)))
+        all_names = chance.random() < 0.5
+        try:
+            check_name(name, allow_all_names=all_names)
+        except Refused as fault:
+            assert fault.code == errno.EILSEQ
+            continue
+        taken += 1
+        assert os.path.normpath(name) == name
+        assert not name.startswith((b"/", b"../"))
+    assert taken > 1000
