@@ -76,11 +76,28 @@ def test_a_refusal_without_a_reason_says_so():
 @pytest.mark.parametrize(
     "text",
     [
-        "", "ok", "ok ", f"OK {DIGEST}", f"ok  {DIGEST}", f"ok {DIGEST} ", f"ok {DIGEST}  x", f"ok {DIGEST} x ", f" ok {DIGEST}",
-        f"ok {DIGEST}\n", f"ok {DIGEST} a\nb", f"ok {DIGEST} \x1b[2J", f"ok {DIGEST} \u00fc", f"ok {DIGEST.upper()}",
-        f"ok {DIGEST}0", f"ok {DIGEST[1:]}", f"refused {DIGEST}", f"refused {DIGEST} ", f"maybe {DIGEST}", f"ok {DIGEST} \ud800",
+        "",
+        "ok",
+        "ok ",
+        f"OK {DIGEST}",
+        f"ok  {DIGEST}",
+        f"ok {DIGEST} ",
+        f"ok {DIGEST}  x",
+        f"ok {DIGEST} x ",
+        f" ok {DIGEST}",
+        f"ok {DIGEST}\n",
+        f"ok {DIGEST} a\nb",
+        f"ok {DIGEST} \x1b[2J",
+        f"ok {DIGEST} \u00fc",
+        f"ok {DIGEST.upper()}",
+        f"ok {DIGEST}0",
+        f"ok {DIGEST[1:]}",
+        f"refused {DIGEST}",
+        f"refused {DIGEST} ",
+        f"maybe {DIGEST}",
+        f"ok {DIGEST} \ud800",
     ],
-)  # fmt: skip
+)
 def test_other_texts_from_the_vm_are_refused(text):
     with pytest.raises(InvalidValue, match="no acknowledgement"):
         Acknowledgement.parse(text)

@@ -21,11 +21,31 @@ def test_every_ipv4_host_comes_back_as_written(number):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "10.137.0", "10.137.0.1.2", "256.1.1.1", "10.137.0.01", "010.1.1.1", "10.137.0.1 ", " 10.137.0.1", "10.137.0.1\n",
-        "10.137.0.1/24", "0x0a.1.1.1", "167772161", "10.1", "\u0661\u0660.0.0.1", "\uff11.2.3.4", "10.-1.0.1", "10.137.0.+1",
-        "::1", "::ffff:10.0.0.1", "localhost", "10,0,0,1", "1.2.3.4%eth0", "10..0.1",
+        "",
+        "10.137.0",
+        "10.137.0.1.2",
+        "256.1.1.1",
+        "10.137.0.01",
+        "010.1.1.1",
+        "10.137.0.1 ",
+        " 10.137.0.1",
+        "10.137.0.1\n",
+        "10.137.0.1/24",
+        "0x0a.1.1.1",
+        "167772161",
+        "10.1",
+        "\u0661\u0660.0.0.1",
+        "\uff11.2.3.4",
+        "10.-1.0.1",
+        "10.137.0.+1",
+        "::1",
+        "::ffff:10.0.0.1",
+        "localhost",
+        "10,0,0,1",
+        "1.2.3.4%eth0",
+        "10..0.1",
     ],
-)  # fmt: skip
+)
 def test_what_is_not_four_plain_numbers_is_no_ipv4_address(text):
     with pytest.raises(InvalidValue, match="no IPv4 address"):
         parse_ipv4(text)
@@ -57,16 +77,34 @@ def test_link_local_private_and_global_ipv6_hosts_are_accepted(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "", ":", "fe80::1%eth0", "fe80::1%1", "fd00::1/64", "fd00::1 ", "fd00::1\n", "1::2::3", "fd00:::1", "12345::", "g::1",
-        "fd00::10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1", "fd00::\u0661", "[fd00::1]", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9",
+        "",
+        ":",
+        "fe80::1%eth0",
+        "fe80::1%1",
+        "fd00::1/64",
+        "fd00::1 ",
+        "fd00::1\n",
+        "1::2::3",
+        "fd00:::1",
+        "12345::",
+        "g::1",
+        "fd00::10.0.0.1",
+        "::ffff:10.0.0.1",
+        "10.0.0.1",
+        "fd00::\u0661",
+        "[fd00::1]",
+        "1:2:3:4:5:6:7",
+        "1:2:3:4:5:6:7:8:9",
     ],
-)  # fmt: skip
+)
 def test_scopes_ipv4_tails_and_malformed_texts_are_no_ipv6_addresses(text):
     with pytest.raises(InvalidValue, match="no IPv6 address"):
         parse_ipv6(text)
 
 
-@pytest.mark.parametrize("text", ["::", "::1", "ff02::1", "ff00::", "::ffff:a00:1", "::a00:1", "0:0:0:0:0:FFFF:0A00:0001"])
+@pytest.mark.parametrize(
+    "text", ["::", "::1", "ff02::1", "ff00::", "::ffff:a00:1", "::a00:1", "0:0:0:0:0:FFFF:0A00:0001"]
+)
 def test_an_ipv6_address_that_no_host_can_have_is_refused(text):
     with pytest.raises(InvalidValue, match="no host's address"):
         parse_ipv6(text)
@@ -81,9 +119,25 @@ def test_a_netmask_as_a_number_is_rendered_dotted_and_read_again(prefix):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "33", "-1", "024", "24 ", "/24", "255.0.255.0", "0.0.0.255", "255.255.255.254.0", "255.255.255.256", "255.255.1.0",
-     "255.255.255.0\n", "\u0662\u0664", "\u00b2", "ffffff00", "255.255.255.00"],
-)  # fmt: skip
+    [
+        "",
+        "33",
+        "-1",
+        "024",
+        "24 ",
+        "/24",
+        "255.0.255.0",
+        "0.0.0.255",
+        "255.255.255.254.0",
+        "255.255.255.256",
+        "255.255.1.0",
+        "255.255.255.0\n",
+        "\u0662\u0664",
+        "\u00b2",
+        "ffffff00",
+        "255.255.255.00",
+    ],
+)
 def test_masks_with_gaps_and_other_texts_are_refused(text):
     with pytest.raises(InvalidValue, match="no netmask"):
         parse_netmask(text)
@@ -101,9 +155,18 @@ def test_a_mac_in_capitals_is_the_same_value():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "00:16:3e:5e:6c", "00:16:3e:5e:6c:00:00", "00-16-3e-5e-6c-00", "00163e5e6c00", "0:16:3e:5e:6c:0", "00:16:3e:5e:6c:0g",
-     "00:16:3e:5e:6c:00\n", "\u0660\u0660:16:3e:5e:6c:00"],
-)  # fmt: skip
+    [
+        "",
+        "00:16:3e:5e:6c",
+        "00:16:3e:5e:6c:00:00",
+        "00-16-3e-5e-6c-00",
+        "00163e5e6c00",
+        "0:16:3e:5e:6c:0",
+        "00:16:3e:5e:6c:0g",
+        "00:16:3e:5e:6c:00\n",
+        "\u0660\u0660:16:3e:5e:6c:00",
+    ],
+)
 def test_other_texts_are_no_mac(text):
     with pytest.raises(InvalidValue, match="no MAC address"):
         parse_mac(text)

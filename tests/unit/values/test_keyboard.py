@@ -22,7 +22,15 @@ US = (
 
 @pytest.mark.parametrize(
     "text",
-    ["us++", "fr+oss+", "pl++compose:caps", "de+neo+ctrl:nocaps,compose:ralt", "us,de+,nodeadkeys+", "us,de,fr,ru++", "a++x"],
+    [
+        "us++",
+        "fr+oss+",
+        "pl++compose:caps",
+        "de+neo+ctrl:nocaps,compose:ralt",
+        "us,de+,nodeadkeys+",
+        "us,de,fr,ru++",
+        "a++x",
+    ],
 )
 def test_layouts_come_back_as_written(text):
     assert KeyboardLayout.parse(text).render() == text
@@ -58,7 +66,23 @@ def test_four_parts_and_endless_ones_are_refused(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "++", "us2", "u s", "us\n", "-us", "us,", ",us", "us,,de", "a,b,c,d,e", "\u0443\u0441", "us;x", "us(x)", "us/x"]
+    "text",
+    [
+        "",
+        "++",
+        "us2",
+        "u s",
+        "us\n",
+        "-us",
+        "us,",
+        ",us",
+        "us,,de",
+        "a,b,c,d,e",
+        "\u0443\u0441",
+        "us;x",
+        "us(x)",
+        "us/x",
+    ],
 )
 def test_layouts_that_are_not_letters_are_refused(text):
     with pytest.raises(InvalidValue, match="no keyboard layout"):
@@ -66,14 +90,17 @@ def test_layouts_that_are_not_letters_are_refused(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["fr+o s+", "fr+-oss", "fr+oss,", "us,de+nodeadkeys", "us,de+a,b,c", "fr+o:s", "fr+\u00f6", "fr+$(id)", "fr+oss\n"]
+    "text",
+    ["fr+o s+", "fr+-oss", "fr+oss,", "us,de+nodeadkeys", "us,de+a,b,c", "fr+o:s", "fr+\u00f6", "fr+$(id)", "fr+oss\n"],
 )
 def test_variants_of_another_alphabet_or_count_are_refused(text):
     with pytest.raises(InvalidValue, match="no variant of the keyboard layout"):
         KeyboardLayout.parse(text)
 
 
-@pytest.mark.parametrize("text", ["us++a b", "us++,", "us++a,,b", "us++a,", "us++-x", "us++a;b", "us++`id`", "us++a\n", "us++\u00e9"])
+@pytest.mark.parametrize(
+    "text", ["us++a b", "us++,", "us++a,,b", "us++a,", "us++-x", "us++a;b", "us++`id`", "us++a\n", "us++\u00e9"]
+)
 def test_options_of_another_alphabet_are_refused(text):
     with pytest.raises(InvalidValue, match="no keyboard options"):
         KeyboardLayout.parse(text)
@@ -107,10 +134,16 @@ def test_options_have_no_place_in_the_keymap():
 @pytest.mark.parametrize(
     "text",
     [
-        US, US.strip(), "xkb_keymap{}", 'xkb_keymap "a } name" { };', "xkb_keymap { // a } brace\n };",
-        'xkb_keymap { key <A> { [ "}" ] }; };', "xkb_keymap { };\n// the end", "xkb_keymap { };\n# the end\n\n",
+        US,
+        US.strip(),
+        "xkb_keymap{}",
+        'xkb_keymap "a } name" { };',
+        "xkb_keymap { // a } brace\n };",
+        'xkb_keymap { key <A> { [ "}" ] }; };',
+        "xkb_keymap { };\n// the end",
+        "xkb_keymap { };\n# the end\n\n",
     ],
-)  # fmt: skip
+)
 def test_keymaps_come_back_as_written(text):
     assert Keymap.parse(text).render() == text
 
@@ -118,11 +151,27 @@ def test_keymaps_come_back_as_written(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "xkb_keymap", "xkb_keymap {", "xkb_keymap }", "xkb_keymap { } }", "xkb_keymap { { };", " xkb_keymap { };", "keymap { };",
-        "xkb_keymap_x { };", "xkb_keymap { }; rm -rf /", "xkb_keymap { }; xkb_keymap { };", 'xkb_keymap { " };', "xkb_keymap { \r };",
-        "xkb_keymap { \x1b };", "xkb_keymap { \u00e9 };", "xkb_keymap { \x00 };", "xkb_keymap { // };", "XKB_KEYMAP { };", "{ };",
+        "",
+        "xkb_keymap",
+        "xkb_keymap {",
+        "xkb_keymap }",
+        "xkb_keymap { } }",
+        "xkb_keymap { { };",
+        " xkb_keymap { };",
+        "keymap { };",
+        "xkb_keymap_x { };",
+        "xkb_keymap { }; rm -rf /",
+        "xkb_keymap { }; xkb_keymap { };",
+        'xkb_keymap { " };',
+        "xkb_keymap { \r };",
+        "xkb_keymap { \x1b };",
+        "xkb_keymap { \u00e9 };",
+        "xkb_keymap { \x00 };",
+        "xkb_keymap { // };",
+        "XKB_KEYMAP { };",
+        "{ };",
     ],
-)  # fmt: skip
+)
 def test_other_texts_are_no_keymap(text):
     with pytest.raises(InvalidValue, match="no keymap"):
         Keymap.parse(text)
@@ -138,7 +187,12 @@ def test_a_keymap_may_be_as_long_as_a_value_in_qubesdb_and_no_longer():
 
 @pytest.mark.parametrize(
     "text",
-    ["xkb_keymap {};" + "#" * 3000 + "\nx", "xkb_keymap {};" + "//" * 1500 + "\nx", "xkb_keymap" + " \t" * 1500, '{"' * 1500],
+    [
+        "xkb_keymap {};" + "#" * 3000 + "\nx",
+        "xkb_keymap {};" + "//" * 1500 + "\nx",
+        "xkb_keymap" + " \t" * 1500,
+        '{"' * 1500,
+    ],
 )
 def test_a_hostile_keymap_costs_no_time(text):
     start = time.process_time()
@@ -155,7 +209,7 @@ def test_escapes_are_expanded():
 
 @given(st.text(alphabet="\n\t\\ axn0", max_size=40))
 def test_what_was_escaped_comes_back_as_it_was(inner):
-    keymap = Keymap.parse(f'xkb_keymap {{ {inner} }};')
+    keymap = Keymap.parse(f"xkb_keymap {{ {inner} }};")
     escaped = keymap.text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
     assert Keymap.from_escaped(escaped) == keymap
 

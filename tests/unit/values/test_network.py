@@ -110,7 +110,7 @@ def test_an_unknown_field_of_hostile_text_is_shown_as_printable_ascii():
 
 
 def test_faults_are_an_invalid_value_whose_text_names_each_field():
-    with pytest.raises(InvalidValue, match="^gateway: it is missing"):
+    with pytest.raises(InvalidValue, match=r"^gateway: it is missing"):
         ClientNetwork.parse({"ip": "10.137.0.12"})
 
 

@@ -19,7 +19,8 @@ def test_names_that_the_vm_lets_through_are_accepted(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "getty@tty", "-x", ".x", ".", "..", "a/b", "a b", "cups\n", "a" * 49, "c\u00fcps", "a=b", "a\x00", "\u0661"]
+    "text",
+    ["", "getty@tty", "-x", ".x", ".", "..", "a/b", "a b", "cups\n", "a" * 49, "c\u00fcps", "a=b", "a\x00", "\u0661"],
 )
 def test_names_that_the_vm_would_ignore_or_dom0_refuse_are_faults(text):
     with pytest.raises(InvalidValue, match="no service name"):

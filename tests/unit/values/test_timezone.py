@@ -48,11 +48,31 @@ def zones_of_this_system():
 @pytest.mark.parametrize(
     "text",
     [
-        "", "/", "/Europe/Warsaw", "Europe/Warsaw/", "Europe//Warsaw", "../../etc/passwd", "Europe/../Europe/Warsaw", "..",
-        ".", "A/B/C/D", "Europe/Warsaw\n", " Europe/Warsaw", "Europe/War saw", "Europe\\Warsaw", "Europe/\u0141\u00f3d\u017a",
-        "zone.tab", "tzdata.zi", "-x", "+1", "A" * 65, "Europe/Warsaw\x00", "\u0435urope", "$(id)",
+        "",
+        "/",
+        "/Europe/Warsaw",
+        "Europe/Warsaw/",
+        "Europe//Warsaw",
+        "../../etc/passwd",
+        "Europe/../Europe/Warsaw",
+        "..",
+        ".",
+        "A/B/C/D",
+        "Europe/Warsaw\n",
+        " Europe/Warsaw",
+        "Europe/War saw",
+        "Europe\\Warsaw",
+        "Europe/\u0141\u00f3d\u017a",
+        "zone.tab",
+        "tzdata.zi",
+        "-x",
+        "+1",
+        "A" * 65,
+        "Europe/Warsaw\x00",
+        "\u0435urope",
+        "$(id)",
     ],
-)  # fmt: skip
+)
 def test_names_of_another_form_are_refused_without_a_look_at_any_file(text):
     def exists(name):
         raise AssertionError("a malformed name reached the file system")

@@ -6,8 +6,17 @@ from vminterface.errors import InvalidValue
 from vminterface.values.vmtype import VMType
 
 NAMES = [
-    "AppVM", "ProxyVM", "NetVM", "TemplateVM", "HVM", "TemplateHVM", "DisposableVM", "StandaloneVM", "DispVM", "AdminVM",
-]  # fmt: skip
+    "AppVM",
+    "ProxyVM",
+    "NetVM",
+    "TemplateVM",
+    "HVM",
+    "TemplateHVM",
+    "DisposableVM",
+    "StandaloneVM",
+    "DispVM",
+    "AdminVM",
+]
 
 
 @pytest.mark.parametrize("text", NAMES)
