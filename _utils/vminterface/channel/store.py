@@ -18,6 +18,10 @@ from vminterface.errors import DeadlineExceeded, KeyNotFound, StoreError, VMInte
 
 T = TypeVar("T")
 
+# Inside KeyStore the name `list` is its method's.
+Strings = list[str]
+Values = list[bytes | None]
+
 #: Nodes that :meth:`KeyStore.tree` reads at most, unless told otherwise: a VM may grow its own subtree.
 TREE_LIMIT = 100_000
 
@@ -150,7 +154,8 @@ class KeyStore(ABC):
 
     def read(self, path: str, *, timeout: float | None = None) -> bytes:
         """Return the value of *path*."""
-        return self._one(Read(path), timeout)
+        value: bytes = self._one(Read(path), timeout)
+        return value
 
     def write(self, path: str, value: bytes, *, timeout: float | None = None) -> None:
         """Set *path* to *value*."""
@@ -160,9 +165,10 @@ class KeyStore(ABC):
         """Remove *path* and everything below it."""
         self._one(Remove(path), timeout)
 
-    def list(self, path: str, *, timeout: float | None = None) -> list[str]:
+    def list(self, path: str, *, timeout: float | None = None) -> Strings:
         """Return the names directly below *path*."""
-        return self._one(List(path), timeout)
+        names: Strings = self._one(List(path), timeout)
+        return names
 
     def exists(self, path: str, *, timeout: float | None = None) -> bool:
         """Say whether there is such a key (it may be empty)."""
@@ -172,15 +178,16 @@ class KeyStore(ABC):
             return False
         return True
 
-    def permissions(self, path: str, *, timeout: float | None = None) -> list[str]:
+    def permissions(self, path: str, *, timeout: float | None = None) -> Strings:
         """Return the permissions of *path*, as :class:`GetPermissions` describes them."""
-        return self._one(GetPermissions(path), timeout)
+        entries: Strings = self._one(GetPermissions(path), timeout)
+        return entries
 
     def set_permissions(self, path: str, permissions: Iterable[str], *, timeout: float | None = None) -> None:
         """Replace the permissions of *path*."""
         self._one(SetPermissions(path, tuple(permissions)), timeout)
 
-    def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
+    def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> Values:
         """Return the values of *paths* in order, None for each that does not exist."""
         values = self.batch([Read(path) for path in paths], timeout=timeout)
         for value in values:

@@ -59,6 +59,8 @@ def outcome_of(operation: Operation, answers: tuple[Reply | ErrorReply, ...]) ->
     if isinstance(operation, Remove) and isinstance(answers[0], ErrorReply) and answers[0].error == "ENOENT":
         answer = answers[0]
     if isinstance(answer, ErrorReply):
+        if isinstance(operation, SetPermissions) and answer.error == "ENOENT":
+            return KeyNotFound(f"{operation.path}: no such key, or no such domain as is to get permissions (ENOENT)")
         return refusal(operation.path, answer.error)
     if isinstance(operation, Read):
         return answer.value

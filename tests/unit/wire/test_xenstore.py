@@ -1,5 +1,7 @@
 """The XenStore protocol: two ends joined in memory, and peers that break it."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,7 +128,7 @@ def test_pieces_of_any_size_give_the_same_events(cuts: list[int]) -> None:
     answered = b"".join(Connection(SERVER).send(answer) for answer in answers)  # type: ignore[arg-type]
     for stream, end, expected in ((said, server, None), (answered, client, [*answers, ConnectionClosed()])):
         edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-        pieces = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        pieces = [stream[a:b] for a, b in itertools.pairwise(edges)]
         events = events_of(end, [*pieces, b""])
         assert len(events) == (len(REQUESTS) + 1 if expected is None else len(expected))
         if expected is None:

@@ -1,0 +1,277 @@
+"""Daemons that misbehave: every call ends within its deadline, in the right error, and never takes a late answer."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from lab.fakexen import RealXenstored
+from tests.support.stores import dom0, xenstored
+from vminterface.channel.store import Read
+from vminterface.channel.xenstore import XenStore
+from vminterface.deadline import Deadline
+from vminterface.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    KeyNotFound,
+    RemoteProtocolError,
+    StoreError,
+    VMInterfaceError,
+)
+from vminterface.wire.xenstore import (
+    HEADER,
+    NEED_DATA,
+    SERVER,
+    Connection,
+    ConnectionClosed,
+    ErrorReply,
+    Op,
+    Reply,
+    Request,
+)
+
+__all__ = ["dom0", "xenstored"]
+
+#: Seconds that the stores of these tests may wait, and what a shared machine may add.
+TIMEOUT = 0.3
+SLACK = 1.0
+
+ANSWERS = {Op.READ: {"value": b"true"}, Op.TRANSACTION_START: {"strings": ("5",)}}
+
+
+def good(request: Request) -> bytes:
+    return Connection(SERVER).send(
+        Reply(request.request_id, request.op, transaction=request.transaction, **ANSWERS.get(request.op, {}))
+    )
+
+
+class FaultyDaemon(threading.Thread):
+    """Answers well, until *op* is asked for: then plays *fault*, which gets the stream and the request."""
+
+    def __init__(self, path: str, op: Op, fault: Callable[[socket.socket, Request], None]) -> None:
+        super().__init__(daemon=True)
+        self._op = op
+        self._fault = fault
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen()
+        self.start()
+
+    def run(self) -> None:
+        stream, _ = self._listener.accept()
+        with stream, suppress(OSError):
+            connection = Connection(SERVER)
+            while True:
+                while (event := connection.next_event()) is NEED_DATA:
+                    connection.receive_data(stream.recv(65536))
+                if isinstance(event, ConnectionClosed):
+                    return
+                assert isinstance(event, Request)
+                if event.op is self._op:
+                    self._fault(stream, event)
+                else:
+                    stream.sendall(good(event))
+
+    def stop(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.join(5)
+        assert not self.is_alive()
+
+
+def send(make: Callable[[Request], bytes], *, then_close: bool = False) -> Callable[[socket.socket, Request], None]:
+    def play(stream: socket.socket, request: Request) -> None:
+        stream.sendall(make(request))
+        if then_close:
+            stream.shutdown(socket.SHUT_RDWR)
+
+    return play
+
+
+def begin_and_stop(stream: socket.socket, request: Request) -> None:
+    stream.sendall(good(request)[:-1])
+    while stream.recv(65536):
+        pass
+
+
+def late(stream: socket.socket, request: Request) -> None:
+    time.sleep(TIMEOUT + 0.1)
+    stream.sendall(good(request))
+
+
+def drop_by_drop(stream: socket.socket, request: Request) -> None:
+    for byte in good(request):
+        time.sleep(TIMEOUT / 5)
+        stream.sendall(bytes([byte]))
+
+
+def flood(stream: socket.socket, request: Request) -> None:
+    event = HEADER.pack(Op.WATCH_EVENT, 0, 0, 4) + b"/\0t\0"
+    while True:
+        stream.sendall(event * 1000)
+
+
+def message(kind: int, request_id: int, payload: bytes) -> bytes:
+    return HEADER.pack(kind, request_id, 0, len(payload)) + payload
+
+
+FAULTS: dict[str, tuple[Callable[[socket.socket, Request], None], type[VMInterfaceError]]] = {
+    "closes after the request": (send(lambda r: b"", then_close=True), ConnectionLost),
+    "reply cut short": (send(lambda r: good(r)[:-1], then_close=True), RemoteProtocolError),
+    "reply cut short, nothing more": (begin_and_stop, DeadlineExceeded),
+    "end of stream in a header": (send(lambda r: good(r)[:7], then_close=True), RemoteProtocolError),
+    "length over 4096": (send(lambda r: HEADER.pack(r.op, r.request_id, 0, 4097)), RemoteProtocolError),
+    "wrong request id": (send(lambda r: message(r.op, r.request_id + 1, b"OK\0")), RemoteProtocolError),
+    "unknown operation": (send(lambda r: message(77, r.request_id, b"OK\0")), RemoteProtocolError),
+    "silent": (send(lambda r: b""), DeadlineExceeded),
+    "malformed watch event": (send(lambda r: message(Op.WATCH_EVENT, 0, b"/a") + good(r)), RemoteProtocolError),
+    "late": (late, DeadlineExceeded),
+    "drop by drop": (drop_by_drop, DeadlineExceeded),
+    "watch events without end": (flood, DeadlineExceeded),
+}
+
+CALLS: dict[str, tuple[Op, Callable[[XenStore], object]]] = {
+    "read": (Op.READ, lambda store: store.read("/a")),
+    "batch of reads": (Op.READ, lambda store: store.read_many(["/a"] * 40)),
+    "write": (Op.WRITE, lambda store: store.write("/a", b"v")),
+    "watch": (Op.WATCH, lambda store: store.watch(["/a"])),
+    "start of a transaction": (Op.TRANSACTION_START, lambda store: store.transaction(lambda view: None)),
+    "write in a transaction": (Op.WRITE, lambda store: store.transaction(lambda view: view.write("/a", b""))),
+    "end of a transaction": (Op.TRANSACTION_END, lambda store: store.transaction(lambda view: view.write("/a", b""))),
+}
+
+
+@pytest.fixture
+def against(tmp_path: Path) -> Iterator[Callable[[Op, Callable[[socket.socket, Request], None]], XenStore]]:
+    """Make a store connected to a daemon with a fault."""
+    made: list[tuple[XenStore, FaultyDaemon]] = []
+
+    def make(op: Op, fault: Callable[[socket.socket, Request], None]) -> XenStore:
+        path = str(tmp_path / f"socket{len(made)}")
+        daemon = FaultyDaemon(path, op, fault)
+        made.append((XenStore.open(path, timeout=TIMEOUT), daemon))
+        return made[-1][0]
+
+    yield make
+    for store, daemon in made:
+        store.close()
+        daemon.stop()
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_daemon_ends_the_call_in_time_and_the_connection_for_good(
+    fault: str, call: str, against: Callable[..., XenStore]
+) -> None:
+    play, expected = FAULTS[fault]
+    op, do = CALLS[call]
+    store = against(op, play)
+    started = time.monotonic()
+    with pytest.raises(expected) as raised:
+        do(store)
+    assert time.monotonic() - started < TIMEOUT + SLACK
+    assert type(raised.value) is expected
+    assert "\n" not in str(raised.value)
+    time.sleep(0.15 if fault == "late" else 0)  # now the late answer is there
+    for later in (lambda: store.read("/b"), lambda: store.read_many(["/b"]), lambda: store.watch(["/b"])):
+        with pytest.raises(ConnectionLost, match="closed"):
+            later()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_an_errno_that_nobody_knows_is_a_store_error_with_its_name(call: str, against: Callable[..., XenStore]) -> None:
+    op, do = CALLS[call]
+    store = against(op, send(lambda r: Connection(SERVER).send(ErrorReply(r.request_id, "EWHATEVER"))))
+    with pytest.raises(StoreError, match="EWHATEVER"):
+        do(store)
+    if op is not Op.READ:
+        assert store.read("/b") == b"true"  # a refusal is no fault of the connection
+
+
+def test_an_interrupt_in_the_middle_of_a_call_closes_the_connection(against: Callable[..., XenStore]) -> None:
+    store = against(Op.READ, late)
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, TIMEOUT / 3)
+        with pytest.raises(KeyboardInterrupt):
+            store.read("/a")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    with pytest.raises(ConnectionLost, match="interrupted"):
+        store.read("/b")
+
+
+def test_a_part_listing_without_end_is_refused(against: Callable[..., XenStore]) -> None:
+    def play(stream: socket.socket, request: Request) -> None:
+        server = Connection(SERVER)
+        if request.op is Op.DIRECTORY_PART:
+            stream.sendall(server.send(Reply(request.request_id, Op.DIRECTORY_PART, strings=("1",))))
+
+    store = against(Op.DIRECTORY_PART, play)
+    with pytest.raises(RemoteProtocolError, match="no end"):
+        store._list_in_parts("/a", Deadline.after(1), 0)
+    with pytest.raises(ConnectionLost):
+        store.read("/b")
+
+
+def signal_soon(daemon: RealXenstored, number: int) -> threading.Timer:
+    assert daemon.process is not None
+    timer = threading.Timer(0.05, os.kill, (daemon.process.pid, number))
+    timer.start()
+    return timer
+
+
+def test_a_daemon_stopped_in_the_middle_of_a_batch_costs_the_deadline_and_no_more(
+    xenstored: RealXenstored, dom0: XenStore
+) -> None:
+    timer = signal_soon(xenstored, signal.SIGSTOP)
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"of 200000 came"):
+        dom0.batch([Read("/")] * 200_000, timeout=1.5)
+    assert time.monotonic() - started < 1.5 + SLACK
+    timer.join()
+    assert xenstored.process is not None
+    os.kill(xenstored.process.pid, signal.SIGCONT)
+    with pytest.raises(ConnectionLost, match="closed"):
+        dom0.read("/")
+    with XenStore.open(xenstored.socket_path) as again:
+        assert again.exists("/")
+
+
+def test_a_daemon_killed_in_the_middle_of_a_batch_is_noticed_at_once(xenstored: RealXenstored, dom0: XenStore) -> None:
+    timer = signal_soon(xenstored, signal.SIGKILL)
+    started = time.monotonic()
+    # Which one depends on whether it dies between two messages or in one.
+    with pytest.raises((ConnectionLost, RemoteProtocolError)):
+        dom0.batch([Read("/")] * 200_000, timeout=30)
+    assert time.monotonic() - started < 10
+    timer.join()
+    with pytest.raises(ConnectionLost):
+        dom0.read("/")
+
+
+def test_after_a_restart_of_the_daemon_only_a_new_connection_works(xenstored: RealXenstored, dom0: XenStore) -> None:
+    dom0.write("/a", b"")
+    watch = dom0.watch(["/a"])
+    watch.next(Deadline.after(5))
+    xenstored.stop()
+    xenstored.start()
+    with pytest.raises(ConnectionLost):
+        watch.next(Deadline.after(5))
+    watch.close()
+    with pytest.raises(ConnectionLost):
+        dom0.read("/a")
+    with XenStore.open(xenstored.socket_path) as again, pytest.raises(KeyNotFound):
+        again.read("/a")
