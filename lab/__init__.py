@@ -1,1 +1,1 @@
-"""Dom0 and VMs on one ordinary machine, for the demo and the tests; never shipped."""
+"""dom0 and VMs on one ordinary machine: what the demo and the system tests run on. Never shipped."""

@@ -1,0 +1,100 @@
+"""``python -m lab``: dom0 and VMs on this machine, to try things out and to test with."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from lab.control import Lab
+from lab.paths import LabPaths
+from vminterface.errors import VMInterfaceError
+
+_ONE_VM = {
+    "start": "start a VM that was stopped",
+    "stop": "end a VM, its domain is released",
+    "restart": "end a VM and start it as a new domain",
+    "pause": "halt every process of a VM",
+    "unpause": "let a paused VM go on",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lab", description="dom0 and VMs on this one machine, without Xen.")
+    parser.add_argument("--dir", metavar="DIR", help="the lab's folder (default: $LAB_DIR, else .lab)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start the store and the VMs")
+    up.add_argument("--vms", type=Path, metavar="FILE", help='JSON such as [{"name": "work", "netvm": "sys-net"}, …]')
+    up.add_argument("--store", choices=("ours", "xenstored"), default="ours", help="the XenStore daemon")
+    status = commands.add_parser("status", help="say what runs")
+    status.add_argument("--json", action="store_true", help="print JSON for programs")
+    for name in ("shell", "exec"):
+        command = commands.add_parser(name, help="run a command in a VM (default: a shell)")
+        command.add_argument("vm")
+        command.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
+    for name, text in _ONE_VM.items():
+        commands.add_parser(name, help=text).add_argument("vm")
+    commands.add_parser("logs", help="print what a VM's agent has said").add_argument("vm")
+    commands.add_parser("down", help="end everything and leave nothing behind")
+    commands.add_parser("demo", help="show the whole product at work, then clean up")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Return the exit status: 0, 1 if something failed, 2 for a wrong command line."""
+    options = _parser().parse_args(arguments)
+    lab = Lab(LabPaths.find(options.dir))
+    try:
+        return _do(lab, options)
+    except VMInterfaceError as fault:
+        print(f"lab: {fault}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _do(lab: Lab, options: argparse.Namespace) -> int:
+    command = options.command
+    if command == "up":
+        status = lab.up(options.vms, options.store)
+        _show(status)
+        print(f"\nFor programs of dom0:\n  export XENSTORED_PATH={status['socket']}")
+    elif command == "status":
+        status = lab.ask("status")
+        if options.json:
+            print(json.dumps(status, indent=2))
+        else:
+            _show(status)
+    elif command in ("shell", "exec"):
+        words = [word for number, word in enumerate(options.words) if number or word != "--"] or ["/bin/bash"]
+        line, variables = lab.command_in(options.vm, words)
+        sys.stdout.flush()
+        os.execvpe(line[0], line, variables)
+    elif command == "logs":
+        if options.vm not in lab.ask("status")["vms"]:
+            raise VMInterfaceError(f"there is no VM '{options.vm}' in this lab")
+        print(lab.paths.vm_log(options.vm).read_text(errors="replace"), end="")
+    elif command == "down":
+        lab.down()
+    elif command == "demo":
+        from lab.demo import demo
+
+        return demo()
+    else:
+        lab.ask(command, options.vm)
+    return 0
+
+
+def _show(status: dict[str, Any]) -> None:
+    print(f"store: {status['store']} at {status['socket']}\n{status['isolation']}\n")
+    print(f"{'VM':<12} {'domid':<6} {'state':<8} {'netvm':<10} agent")
+    for name, told in status["vms"].items():
+        domid = "-" if told["domid"] is None else told["domid"]
+        print(f"{name:<12} {domid:<6} {told['state']:<8} {told['netvm'] or '-':<10} {told['agent'] or '-'}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

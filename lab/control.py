@@ -1,0 +1,173 @@
+"""What the command line and the tests do with a lab: bring it up, ask its supervisor, take it down."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lab import processes
+from lab.namespaces import Isolation
+from lab.paths import PROJECT, LabPaths
+from lab.vm import environment
+from vminterface.deadline import Deadline
+from vminterface.errors import ConnectionLost, DeadlineExceeded, InvalidValue, ProgramFailed
+
+UP_SECONDS = 60.0
+COMMAND_SECONDS = 40.0
+_DOWN_SECONDS = 30.0
+
+
+class Lab:
+    """The lab whose state is in *paths*, running or not."""
+
+    def __init__(self, paths: LabPaths | None = None) -> None:
+        self.paths = paths or LabPaths.find()
+
+    def up(self, vms: Path | None = None, store: str = "ours", seconds: float = UP_SECONDS) -> dict[str, Any]:
+        """Start the supervisor and all VMs; return the status once every agent has announced itself.
+
+        Raises InvalidValue (there is one already), ProgramFailed, DeadlineExceeded; then nothing is left running.
+        """
+        if self.paths.control.exists() and self._answers():
+            raise InvalidValue(f"the lab in {self.paths.folder} is up already")
+        deadline = Deadline.after(seconds)
+        self.clean()
+        self.paths.folder.mkdir(parents=True)
+        try:
+            self._start_supervisor(vms, store, deadline)
+            return self.wait_for_agents(deadline)
+        except BaseException:
+            self.down()
+            raise
+
+    def _start_supervisor(self, vms: Path | None, store: str, deadline: Deadline) -> None:
+        words = [sys.executable, "-m", "lab.supervisor", str(self.paths.folder), str(vms.resolve()) if vms else "", store]
+        paths = [str(PROJECT), str(PROJECT / "_utils"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        with open(self.paths.log, "ab") as log:
+            process = subprocess.Popen(
+                Isolation.probe().supervisor(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}, start_new_session=True,
+            )  # fmt: skip
+        assert process.stdout is not None
+        with process.stdout:
+            readable, _, _ = select.select([process.stdout], [], [], deadline.remaining)
+            word = process.stdout.readline().decode("utf-8", "replace").strip() if readable else ""
+        if word == "up":
+            return
+        if not readable:
+            process.kill()
+            process.wait()
+            raise DeadlineExceeded(f"the lab did not start within {deadline.seconds:g} s (see {self.paths.log})")
+        process.wait()
+        raise ProgramFailed(f"the lab could not start: {word or self._last_log_line()}")
+
+    def wait_for_agents(self, deadline: Deadline) -> dict[str, Any]:
+        """Return the status once the agent of each running VM has announced itself. Raises DeadlineExceeded."""
+        while True:
+            status = self.ask("status")
+            waiting = [vm for vm, told in status["vms"].items() if told["state"] == "running" and not told["announced"]]
+            if not waiting:
+                return status
+            ended = [f"{vm}: its agent {status['vms'][vm]['agent']}" for vm in waiting
+                     if status["vms"][vm]["agent"].startswith("ended")]  # fmt: skip
+            if ended:
+                raise ProgramFailed("; ".join(ended))
+            if deadline.passed:
+                raise DeadlineExceeded(f"no agent has announced itself within {deadline.seconds:g} s in {', '.join(waiting)}")
+            time.sleep(0.03)
+
+    def ask(self, command: str, name: str = "") -> Any:
+        """Let the supervisor do *command*. Raises ConnectionLost (the lab is not up), DeadlineExceeded, InvalidValue."""
+        answer = b""
+        try:
+            with socket.socket(socket.AF_UNIX) as stream:
+                stream.settimeout(COMMAND_SECONDS)
+                stream.connect(str(self.paths.control))
+                stream.sendall(json.dumps([command, name]).encode() + b"\n")
+                while data := stream.recv(65536):
+                    answer += data
+        except TimeoutError:
+            raise DeadlineExceeded(f"the lab's supervisor: no answer to {command} within {COMMAND_SECONDS:g} s") from None
+        except OSError:
+            answer = b""
+        if not answer:
+            raise ConnectionLost(f"no lab is up in {self.paths.folder} (bring it up with `python -m lab up`)")
+        told = json.loads(answer)
+        if "fault" in told:
+            raise InvalidValue(told["fault"])
+        return told["answer"]
+
+    def command_in(self, vm: str, command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+        """Return the command line and the environment that run *command* in *vm*. Raises InvalidValue."""
+        status = self.ask("status")
+        told = status["vms"].get(vm)
+        if told is None or told["state"] in ("stopped", "crashed"):
+            raise InvalidValue(f"{vm} is not a running VM of this lab")
+        if not status["namespaces"]:
+            xenbus = self.paths.store / f"dom{told['domid']}" / "xenbus"
+            return list(command), {**environment(str(xenbus)), "LAB_ROOT": told["root"]}
+        isolation = Isolation(False, vms=True, network=status["network"])
+        return isolation.enter(told["init"], command), environment("/dev/xen/xenbus")
+
+    def run(self, vm: str, *command: str, timeout: float = 20.0) -> subprocess.CompletedProcess[str]:
+        """Run *command* in *vm* and return what it said; its exit status is the caller's to judge."""
+        words, variables = self.command_in(vm, command)
+        return subprocess.run(
+            words, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    def down(self) -> None:
+        """End everything and remove the lab's folder; fine if it is not up, or if its supervisor was killed."""
+        with contextlib.suppress(ConnectionLost, DeadlineExceeded, InvalidValue):
+            self.ask("down")
+            deadline = Deadline.after(_DOWN_SECONDS)
+            supervisor = next(iter(self._pids()), None)
+            while supervisor and processes.start_time(supervisor[0]) == supervisor[1] and not deadline.passed:
+                time.sleep(0.02)
+        self.clean()
+
+    def clean(self) -> None:
+        """Kill what is left of an earlier lab and remove its folder."""
+        pids = self._pids()
+        for pid, started in pids:
+            processes.kill(pid, started)
+        deadline = Deadline.after(_DOWN_SECONDS)
+        while any(started is not None and processes.start_time(pid) == started for pid, started in pids):
+            if deadline.passed:
+                raise DeadlineExceeded(f"processes of the lab in {self.paths.folder} do not end")
+            time.sleep(0.02)
+        while self.paths.folder.exists():
+            # VMs die with their supervisor; they may take a moment to let go of their files.
+            shutil.rmtree(self.paths.folder, ignore_errors=True)
+            if deadline.passed:
+                raise DeadlineExceeded(f"{self.paths.folder}: cannot be removed")
+
+    def _pids(self) -> list[tuple[int, int | None]]:
+        try:
+            return [(int(pid), started) for pid, started in json.loads(self.paths.pids.read_text()).items()]
+        except (OSError, ValueError):
+            return []
+
+    def _answers(self) -> bool:
+        try:
+            self.ask("status")
+        except (ConnectionLost, DeadlineExceeded, InvalidValue):
+            return False
+        return True
+
+    def _last_log_line(self) -> str:
+        try:
+            lines = self.paths.log.read_text(errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,171 @@
+"""dom0 of the lab: the store, the VMs, and what is done with them. The supervisor is its only user."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import Any, Protocol
+
+from lab import network, processes, toolstack
+from lab.fakexen import RealXenstored, missing
+from lab.namespaces import Isolation
+from lab.own_store import OwnXenstored
+from lab.paths import LabPaths
+from lab.vm import VM
+from lab.vmlist import VMSpec
+from vminterface.channel.xenstore import XenStore
+from vminterface.errors import InvalidValue, ProgramMissing, VMInterfaceError, printable
+
+
+class StoreDaemon(Protocol):
+    """What both XenStore daemons can do."""
+
+    socket_path: str
+    process: Any
+
+    def start(self) -> Any: ...
+    def stop(self) -> None: ...
+    def create(self, domid: int) -> Any: ...
+    def destroy(self, domid: int) -> None: ...
+    def socket(self, domid: int) -> str: ...
+
+
+def make_store(kind: str, paths: LabPaths) -> StoreDaemon:
+    """Return the daemon of that *kind*, ``ours`` or ``xenstored`` (the real one). Raises ProgramMissing."""
+    if kind == "ours":
+        return OwnXenstored(paths.store)
+    if lacking := missing():
+        raise ProgramMissing(f"the real xenstored cannot run here: {lacking}")
+    return RealXenstored(paths.store)
+
+
+class Host:
+    """All of one lab. Every method may raise VMInterfaceError."""
+
+    def __init__(self, paths: LabPaths, specs: tuple[VMSpec, ...], store: str) -> None:
+        self.paths = paths
+        self.specs = {spec.name: spec for spec in specs}
+        self.running: dict[str, VM] = {}
+        self.isolation = Isolation.probe()
+        self.store_kind = store
+        self._order = list(self.specs)
+        self._next_domid = 1
+        self._daemon = make_store(store, paths)
+        self._xenstore: XenStore | None = None
+
+    @property
+    def socket_path(self) -> str:
+        """Where dom0's programs meet the store."""
+        return self._daemon.socket_path
+
+    @property
+    def xenstore(self) -> XenStore:
+        """dom0's connection to the store."""
+        if self._xenstore is None:
+            self._xenstore = XenStore.open(self.socket_path)
+        return self._xenstore
+
+    def up(self) -> None:
+        """Start the store and all VMs, providers first."""
+        self._daemon.start()
+        pids = {pid: processes.start_time(pid) for pid in (os.getpid(), self._daemon.process.pid)}
+        self.paths.pids.write_text(json.dumps(pids))
+        for name in self._order:
+            self.start(name)
+
+    def down(self) -> None:
+        """End everything, clients before their providers."""
+        for name in reversed(self._order):
+            if name in self.running:
+                with contextlib.suppress(VMInterfaceError):
+                    self.stop(name)
+        if self._xenstore is not None:
+            self._xenstore.close()
+        self._daemon.stop()
+
+    def spec(self, name: str) -> VMSpec:
+        """Return the VM called *name*, running or not."""
+        try:
+            return self.specs[name]
+        except KeyError:
+            known = ", ".join(self.specs)
+            raise InvalidValue(f"there is no VM '{printable(name, 40)}' in this lab (it has {known})") from None
+
+    def vm(self, name: str) -> VM:
+        """Return the running VM called *name*."""
+        self.spec(name)
+        if name not in self.running:
+            raise InvalidValue(f"{name} is not running")
+        return self.running[name]
+
+    def start(self, name: str) -> None:
+        """Start a VM as a new domain."""
+        spec = self.spec(name)
+        if name in self.running:
+            raise InvalidValue(f"{name} is running already")
+        if spec.netvm and spec.netvm not in self.running:
+            raise InvalidValue(f"{name}: its netvm {spec.netvm} is not running")
+        domid, self._next_domid = self._next_domid, self._next_domid + 1
+        self._daemon.create(domid)
+        vm = VM(spec, self._order.index(name), self.paths, self.isolation, domid, self._daemon.socket(domid))
+        self.running[name] = vm
+        try:
+            toolstack.add_domain(self.xenstore, name, domid)
+            vm.prepare()
+            self._connect(vm)
+            vm.run()
+        except BaseException:
+            self.stop(name)
+            raise
+        for client in self.running.values():
+            if client.spec.netvm == name:
+                self._connect(client)
+
+    def stop(self, name: str) -> None:
+        """End a VM; its domain is released."""
+        vm = self.vm(name)
+        vm.stop()
+        del self.running[name]
+        self._daemon.destroy(vm.domid)
+        provider = self.running.get(vm.spec.netvm)
+        toolstack.remove_domain(self.xenstore, name, vm.domid, provider.domid if provider else None)
+
+    def _connect(self, vm: VM) -> None:
+        """Make the links of a VM that has just started."""
+        if self.isolation.network:
+            network.start(vm.init)
+            if vm.spec.netvm:
+                network.connect(vm.init, vm.domid, self.running[vm.spec.netvm].init, vm.mac)
+            elif vm.spec.provides_network:
+                network.add_uplink(vm.init, vm.mac)
+        if vm.spec.netvm:
+            toolstack.add_link(self.xenstore, vm.domid, self.running[vm.spec.netvm].domid, vm.mac)
+
+    def status(self) -> dict[str, Any]:
+        """Return plain data for an admin."""
+        announced = self.xenstore.read_many(
+            [f"/local/domain/{vm.domid}/vminterface/agent" for vm in self.running.values()]
+        )
+        said = dict(zip(self.running, announced, strict=True))
+        return {
+            "store": self.store_kind,
+            "socket": self.socket_path,
+            "isolation": self.isolation.describe(),
+            "network": self.isolation.network,
+            "namespaces": self.isolation.vms,
+            "vms": {name: self._describe(name, said.get(name)) for name in self._order},
+        }
+
+    def _describe(self, name: str, untrusted_announcement: bytes | None) -> dict[str, Any]:
+        vm, spec = self.running.get(name), self.specs[name]
+        told: dict[str, Any] = {"netvm": spec.netvm, "root": str(self.paths.root(name))}
+        if vm is None:
+            return {**told, "state": "stopped", "domid": None, "init": None, "agent": "", "mac": ""}
+        state = "paused" if vm.paused else "running" if vm.alive else "crashed"
+        if vm.agent_status is not None:
+            agent = f"ended with status {vm.agent_status}: {printable(vm.last_words())}"
+        else:
+            agent = printable(untrusted_announcement or b"not announced")
+        return {**told, "state": state, "domid": vm.domid, "init": vm.init, "agent": agent, "mac": vm.mac,
+                "announced": bool(untrusted_announcement) and vm.agent_status is None}  # fmt: skip

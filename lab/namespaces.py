@@ -1,0 +1,82 @@
+"""What this machine lets us isolate, and the command lines of util-linux that do it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: Capabilities that no process in a VM has, so that it cannot set the machine's clock or reboot it.
+_FORBIDDEN = "-sys_time,-sys_boot,-sys_module,-sys_rawio"
+_PROBE_SECONDS = 10.0
+#: Set for the whole lab, also for tests, to do as if namespaces were not allowed.
+DENY = "LAB_NO_NAMESPACES"
+
+
+def _works(command: Sequence[str]) -> bool:
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            timeout=_PROBE_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """``user``: a user namespace is needed. ``vms``: VMs have own files, processes and names. ``network``: and links."""
+
+    user: bool
+    vms: bool
+    network: bool
+
+    @classmethod
+    def probe(cls) -> Isolation:
+        """Find out, once, by trying."""
+        user = os.geteuid() != 0
+        start = ["unshare", *(["--user", "--map-root-user"] if user else []), "--mount", "--pid", "--uts", "--ipc"]
+        if os.environ.get(DENY) or not _works([*start, "--fork", "mount", "-t", "tmpfs", "none", "/mnt"]):
+            return cls(user, vms=False, network=False)
+        link = ["ip", "link", "add", "a", "type", "veth", "peer", "name", "b"]
+        return cls(user, vms=True, network=_works([*start, "--net", "--fork", *link]))
+
+    def describe(self) -> str:
+        """Return one line for an admin."""
+        if not self.vms:
+            return "no namespaces here: VMs are folders (agent --root), without own network, processes or host name"
+        user = " inside one user namespace" if self.user else ""
+        network = "own network" if self.network else "no network (no veth links here)"
+        return f"VMs have own files, processes and host name, {network}{user}"
+
+    def supervisor(self, command: Sequence[str]) -> list[str]:
+        """Return *command* so that it may make VMs."""
+        if not (self.user and self.vms):
+            return list(command)
+        return ["unshare", "--user", "--map-root-user", *command]
+
+    def vm(self, command: Sequence[str]) -> list[str]:
+        """Return *command* as the first process of a new VM, killed when its parent dies."""
+        spaces = ["--mount", "--pid", "--uts", "--ipc", *(["--net"] if self.network else [])]
+        return [
+            "setpriv", "--pdeathsig", "KILL", "--bounding-set", _FORBIDDEN, "--",
+            "unshare", *spaces, "--propagation", "private", "--fork", "--kill-child", "--", *command,
+        ]  # fmt: skip
+
+    def enter(self, init: int, command: Sequence[str]) -> list[str]:
+        """Return *command* as a further process of the VM whose first process is *init*."""
+        user: list[str] = []
+        if os.readlink(f"/proc/{init}/ns/user") != os.readlink("/proc/self/ns/user"):
+            user = ["--user", "--preserve-credentials"]
+        spaces = ["--mount", "--pid", "--uts", "--ipc", *(["--net"] if self.network else [])]
+        return [
+            "nsenter", "--target", str(init), *user, *spaces, "--root", "--wd", "--",
+            "setpriv", "--bounding-set", _FORBIDDEN, "--", *command,
+        ]  # fmt: skip
+
+
+def in_network_of(pid: int, command: Sequence[str]) -> list[str]:
+    """Return *command* so that it sees the links of *pid*."""
+    return ["nsenter", "--target", str(pid), "--net", "--", *command]

@@ -1,0 +1,72 @@
+"""The XenStore nodes of a domain as ``xl`` makes them (libxl_create.c, libxl_dom.c) and Qubes' dom0 adds to them."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+
+from vminterface.channel.store import KeyStore
+from vminterface.errors import KeyNotFound
+
+_MEMORY_KIB = 409600
+#: What dom0 lets the VM write: memory statistics, device lists, and the answers of its agent.
+_OWNED_BY_VM = ("memory", "qubes-block-devices", "qubes-usb-devices", "vminterface")
+
+
+def add_domain(store: KeyStore, name: str, domid: int) -> None:
+    """Make the nodes of a new domain, all at once."""
+    home, vm = f"/local/domain/{domid}", f"/vm/{uuid.uuid5(uuid.NAMESPACE_DNS, f'{name}.lab')}"
+    readable = ["n0", f"r{domid}"]
+
+    def make(view: KeyStore) -> None:
+        for folder in (home, vm):
+            view.write(folder, b"")
+            view.set_permissions(folder, readable)
+        values = {
+            f"{vm}/name": name,
+            f"{vm}/uuid": vm.rpartition("/")[2],
+            f"{home}/vm": vm,
+            f"{home}/name": name,
+            f"{home}/domid": str(domid),
+            f"{home}/control": "",
+            f"{home}/device": "",
+            **{f"{home}/{folder}": "" for folder in _OWNED_BY_VM},
+            f"{home}/memory/static-max": str(_MEMORY_KIB),
+            f"{home}/memory/target": str(_MEMORY_KIB),
+        }
+        for path, value in values.items():
+            view.write(path, value.encode())
+        for folder in _OWNED_BY_VM:
+            view.set_permissions(f"{home}/{folder}", [f"n{domid}"])
+        for path in ("static-max", "target"):
+            view.set_permissions(f"{home}/memory/{path}", readable)
+
+    store.transaction(make)
+
+
+def add_link(store: KeyStore, client: int, provider: int, mac: str) -> None:
+    """Tell both domains of the network device 0 of *client*, served by *provider*."""
+    front, back = f"/local/domain/{client}/device/vif/0", f"/local/domain/{provider}/backend/vif/{client}/0"
+
+    def make(view: KeyStore) -> None:
+        sides = (
+            (front, {"backend": back, "backend-id": str(provider), "handle": "0", "mac": mac}, client, provider),
+            (back, {"frontend": front, "frontend-id": str(client), "handle": "0", "mac": mac}, provider, client),
+        )
+        for path, values, owner, reader in sides:
+            view.write(path, b"")
+            view.set_permissions(path, [f"n{owner}", f"r{reader}"])
+            for key, value in values.items():
+                view.write(f"{path}/{key}", value.encode())
+
+    store.transaction(make)
+
+
+def remove_domain(store: KeyStore, name: str, domid: int, provider: int | None) -> None:
+    """Remove what is left of a domain that is gone."""
+    leftover = [f"/local/domain/{domid}", f"/vm/{uuid.uuid5(uuid.NAMESPACE_DNS, f'{name}.lab')}"]
+    if provider is not None:
+        leftover.append(f"/local/domain/{provider}/backend/vif/{domid}")
+    for path in leftover:
+        with contextlib.suppress(KeyNotFound):
+            store.remove(path)

@@ -1,0 +1,175 @@
+"""One running VM: its first process, its agent, pause and stop. With no namespaces, the agent alone is the VM."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lab import network, processes, vmroot
+from lab.namespaces import Isolation
+from lab.paths import PROJECT, LabPaths
+from lab.vmlist import VMSpec
+from vminterface.errors import DeadlineExceeded, ProgramFailed
+
+_START_SECONDS = 15.0
+_STOP_SECONDS = 5.0
+_AGENT = [sys.executable, "-m", "vminterface", "agent"]
+
+
+def environment(xenbus: str) -> dict[str, str]:
+    """Return what a process in a VM has in its environment."""
+    paths = [str(PROJECT), str(PROJECT / "_utils"), *(p for p in sys.path if p.endswith("-packages"))]
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "USER": "root",
+        "LANG": "C.UTF-8",
+        "TERM": os.environ.get("TERM", "dumb"),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "XENSTORED_PATH": xenbus,
+    }
+
+
+class VM:
+    """A VM as domain *domid*, whose processes meet the store at the socket *xenbus*."""
+
+    def __init__(self, spec: VMSpec, index: int, paths: LabPaths, isolation: Isolation, domid: int, xenbus: str) -> None:
+        self.spec = spec
+        self.domid = domid
+        self.mac = network.client_mac(index)
+        self.paused = False
+        #: The first process as the supervisor sees it, or the agent where the VM is only a folder.
+        self.init = 0
+        #: Exit status of the agent, None while it runs.
+        self.agent_status: int | None = None
+        self._isolation = isolation
+        self._root = paths.root(spec.name)
+        self._log = paths.vm_log(spec.name)
+        self._xenbus = xenbus
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the VM's first process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def fileno(self) -> int:
+        """Where the first process speaks, for a selector."""
+        assert self._process is not None and self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def prepare(self) -> None:
+        """Start the first process; the agent waits for :meth:`run`. Raises ProgramFailed, DeadlineExceeded."""
+        vmroot.make(self._root, self.spec.name)
+        log = open(self._log, "ab")  # noqa: SIM115 - it is closed below, when the child has it
+        with log:
+            if self._isolation.vms:
+                inside = environment("/dev/xen/xenbus")
+                words = [sys.executable, "-m", "lab.init", str(self._root), self.spec.name, self._xenbus, *_AGENT]
+                command = self._isolation.vm(words)
+            else:
+                vmroot.make_without_mounts(self._root)
+                inside = environment(self._xenbus)
+                command = ["setpriv", "--pdeathsig", "KILL", "--", *_AGENT, "--root", str(self._root)]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=inside, cwd="/"
+            )
+        if not self._isolation.vms:
+            self.init = self._process.pid
+            return
+        os.set_blocking(self.fileno(), False)
+        end = time.monotonic() + _START_SECONDS
+        while not self.init:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self.fileno(), selectors.EVENT_READ)
+                if not selector.select(max(0.0, end - time.monotonic())):
+                    raise DeadlineExceeded(f"{self.spec.name}: not started within {_START_SECONDS:g} s")
+            if not self.listen():
+                raise ProgramFailed(f"{self.spec.name}: could not be started: {self.last_words()}")
+
+    def run(self) -> None:
+        """Let the agent start."""
+        if self._isolation.vms:
+            self._tell("go")
+
+    def listen(self) -> bool:
+        """Take in what the first process says; False when it says no more."""
+        try:
+            data = os.read(self.fileno(), 4096)
+        except BlockingIOError:
+            return True
+        for line in data.decode("ascii", "replace").splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "ready":
+                self.init = int(rest)
+            elif word == "exited":
+                self.agent_status = int(rest)
+        if not data and not self._isolation.vms and self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.agent_status = self._process.wait(1)
+        return bool(data)
+
+    def pause(self) -> None:
+        """Stop every process of the VM where it is."""
+        for pid in self._all():
+            self._signal(pid, signal.SIGSTOP)
+        self.paused = True
+
+    def unpause(self) -> None:
+        """Let them go on."""
+        for pid in reversed(self._all()):
+            self._signal(pid, signal.SIGCONT)
+        self.paused = False
+
+    def stop(self) -> None:
+        """End the VM: the agent is asked first, then everything is killed."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if self.paused or not self.init:
+            self._signal(self.init or process.pid, signal.SIGKILL)
+        elif self._isolation.vms:
+            with contextlib.suppress(OSError):
+                assert process.stdin is not None
+                process.stdin.write(b"stop\n")
+                process.stdin.flush()
+        else:
+            self._signal(self.init, signal.SIGTERM)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._signal(self.init, signal.SIGKILL)
+            process.kill()
+            process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def last_words(self) -> str:
+        """Return the last line of the VM's log."""
+        try:
+            lines = Path(self._log).read_bytes()[-4096:].decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else "it said nothing"
+
+    def _all(self) -> list[int]:
+        return processes.inside(self.init) if self._isolation.vms else processes.descendants(self.init)
+
+    def _tell(self, word: str) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n".encode())
+        self._process.stdin.flush()
+
+    @staticmethod
+    def _signal(pid: int, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

@@ -1,0 +1,87 @@
+"""The file system of a VM: a folder with its own ``/etc``, ``/home``, ``/rw``, ``/run``, ``/var``; the host's programs.
+
+What a VM keeps over a restart is what a Qubes VM keeps: ``/home``, ``/rw`` and here also ``/etc``. ``/run`` and
+``/tmp`` begin empty each time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from lab.paths import PROJECT
+
+_FOLDERS = (
+    "etc", "run", "home/user", "root", "rw/config", "rw/home", "tmp", "var/tmp", "var/log", "var/lib", "var/cache",
+    "proc", "sys", "dev", "mnt", "opt",
+)  # fmt: skip
+_PASSWD = """root:x:0:0:root:/root:/bin/bash
+user:x:1000:1000:user:/home/user:/bin/bash
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+"""
+_GROUP = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"
+_NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n"
+#: Taken from the host if it has them: they say how its programs find their libraries and each other.
+_FROM_HOST = ("debian_version", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "services", "protocols")
+_TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+
+def make(root: Path, name: str) -> None:
+    """Make the folder *root* a VM called *name*, or ready for its next start."""
+    for folder in ("run", "tmp"):
+        shutil.rmtree(root / folder, ignore_errors=True)
+    for folder in _FOLDERS:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "tmp").chmod(0o1777)
+    etc = root / "etc"
+    if not (etc / "passwd").exists():
+        _fill_etc(etc, name)
+    for entry in _TOP:
+        host = Path("/", entry)
+        if host.is_symlink() and not (root / entry).is_symlink():
+            (root / entry).symlink_to(os.readlink(host))
+    for shared in shared_paths():
+        (root / shared.relative_to("/")).mkdir(parents=True, exist_ok=True)
+
+
+def _fill_etc(etc: Path, name: str) -> None:
+    files = {
+        "passwd": _PASSWD,
+        "group": _GROUP,
+        "nsswitch.conf": _NSSWITCH,
+        "hostname": f"{name}\n",
+        "hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n::1\tlocalhost {name}\n",
+        "resolv.conf": "",
+        "timezone": "Etc/UTC\n",
+    }
+    for entry in _FROM_HOST:
+        host = Path("/etc", entry)
+        if host.is_dir():
+            shutil.copytree(host, etc / entry, symlinks=True, dirs_exist_ok=True)
+        elif host.exists():
+            shutil.copyfile(host, etc / entry)
+    (etc / "localtime").unlink(missing_ok=True)
+    (etc / "localtime").symlink_to("../usr/share/zoneinfo/Etc/UTC")
+    for file, text in files.items():
+        (etc / file).write_text(text)
+
+
+def shared_paths() -> list[Path]:
+    """Return the host's folders that a VM sees, read-only, at the same place: programs, Python, this project."""
+    wanted = [Path("/usr"), *(Path("/", entry) for entry in _TOP if not Path("/", entry).is_symlink())]
+    wanted += [PROJECT, Path(sys.prefix), Path(sys.base_prefix), *(Path(entry) for entry in sys.path if entry)]
+    shared: list[Path] = []
+    for path in wanted:
+        real = Path(os.path.abspath(path))
+        if real.is_dir() and real != Path("/") and not any(real.is_relative_to(other) for other in shared):
+            shared.append(real)
+    return shared
+
+
+def make_without_mounts(root: Path) -> None:
+    """Give a VM that is only a folder its own copy of what an agent looks for in ``/usr``: the time zones."""
+    zones = Path("/usr/share/zoneinfo")
+    if zones.is_dir() and not (root / zones.relative_to("/")).exists():
+        shutil.copytree(zones, root / zones.relative_to("/"), symlinks=True)
