@@ -29,7 +29,7 @@ test-main: $(MAIN)/.stamp
 	exit $$status
 
 test-salt3007 test-salt3006: test-%: $(VENV)/%/.stamp
-	@echo "== the Salt-facing tests, Salt $*"
+	@echo "== the Salt-facing tests, $*"
 	@$(VENV)/$*/$(PYTEST) $(SALT_FACING)
 
 lint: $(LINT)/.stamp
