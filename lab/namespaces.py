@@ -25,6 +25,12 @@ def _works(command: Sequence[str]) -> bool:
     return done.returncode == 0
 
 
+def _in_user_namespace() -> bool:
+    """Whether this process is root only among its own."""
+    with open("/proc/self/uid_map") as file:
+        return file.read().split() != ["0", "0", str((1 << 32) - 1)]
+
+
 @dataclass(frozen=True, slots=True)
 class Isolation:
     """``user``: a user namespace is needed. ``vms``: VMs have own files, processes and names. ``network``: and links."""
@@ -40,15 +46,15 @@ class Isolation:
         start = ["unshare", *(["--user", "--map-root-user"] if user else []), "--mount", "--pid", "--uts", "--ipc"]
         if os.environ.get(DENY) or not _works([*start, "--fork", "mount", "-t", "tmpfs", "none", "/mnt"]):
             return cls(user, vms=False, network=False)
-        link = ["ip", "link", "add", "a", "type", "veth", "peer", "name", "b"]
+        link = ["ip", "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"]
         return cls(user, vms=True, network=_works([*start, "--net", "--fork", *link]))
 
     def describe(self) -> str:
         """Return one line for an admin."""
         if not self.vms:
             return "no namespaces here: VMs are folders (agent --root), without own network, processes or host name"
-        user = " inside one user namespace" if self.user else ""
-        network = "own network" if self.network else "no network (no veth links here)"
+        user = " (inside one user namespace)" if self.user or _in_user_namespace() else ""
+        network = "own network" if self.network else "but no network: no veth links here"
         return f"VMs have own files, processes and host name, {network}{user}"
 
     def supervisor(self, command: Sequence[str]) -> list[str]:
