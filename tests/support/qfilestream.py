@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import stat
 import struct
 from collections.abc import Iterable
@@ -45,7 +46,7 @@ def link(name: bytes, target: bytes) -> bytes:
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """Return *data* cut at *places*, without empty pieces."""
     edges = sorted({0, len(data), *(p for p in places if 0 < p < len(data))})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def events(unpacker: Unpacker, pieces: Iterable[bytes]) -> list[Event | bytes]:

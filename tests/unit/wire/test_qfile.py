@@ -113,7 +113,7 @@ def test_sizes_over_4_gib_are_kept_whole(size):
     assert events(Unpacker(), [header])[0].size == size
 
 
-@pytest.mark.parametrize("name", [b"", b"../x", b"a/../../x", b"/etc/passwd", b"a\0b", b"./a", b"a//b", b"\x1b", b"\xff"])
+@pytest.mark.parametrize("name", [b"", b"../x", b"a/../../x", b"/etc/passwd", b"a\0b", b"./a", b"a//b", b"\x1b"])
 @pytest.mark.parametrize("make", [file, folder, lambda name: link(name, b"x")])
 def test_a_bad_name_is_refused_for_every_type(make, name):
     result = refusal(make(name))
@@ -193,7 +193,9 @@ def test_the_packer_refuses_what_the_format_cannot_carry(entry):
         Packer().entry(Entry(entry[0], 0o100600, entry[1], 0, 0))
 
 
-@pytest.mark.parametrize(("time", "sent"), [(-1, 0), (0, 0), (2**32 * 10**9, 2**32 * 10**9 - 1), (1_000_000_001, 1_000_000_001)])
+@pytest.mark.parametrize(
+    ("time", "sent"), [(-1, 0), (0, 0), (2**32 * 10**9, 2**32 * 10**9 - 1), (1_000_000_001, 1_000_000_001)]
+)
 def test_times_that_the_format_has_not_become_the_nearest(time, sent):
     header = Packer().entry(Entry(b"a", 0o100600, 0, time, time))
     start = events(Unpacker(), [header])[0]

@@ -60,7 +60,7 @@ def test_random_text_decodes_or_is_refused():
     chance = random.Random(5)
     decoded = 0
     for _ in range(100_000):
-        text = "".join(chance.choices("ab-+2Ff0._\n\0é ", weights=[9, 9, 4, 3, 9, 9, 1, 4, 1, 1, 1, 1, 1, 1], k=chance.randrange(9)))
+        text = "".join(chance.choices("aab--+22FFf0._\n\0é ", k=chance.randrange(9)))
         try:
             argv = decode(text)
         except InvalidValue:
