@@ -1,0 +1,1 @@
+"""Measurements, each printing ratios of things measured side by side in one run."""

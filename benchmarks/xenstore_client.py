@@ -1,0 +1,150 @@
+"""How fast the XenStore client reads, side by side with what else there is, on the real xenstored.
+
+    PYTHONPATH=_utils:. python benchmarks/xenstore_client.py [--rounds 7] [--keys 2000]
+
+Contestants take turns in every round; the medians are compared, once with client and daemon on one CPU and once on two
+(there each serial call pays for waking the other CPU up, whoever makes it). Exit status 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lab.fakexen import RealXenstored, missing
+from vminterface.channel.xenstore import XenStore
+from vminterface.wire.xenstore import HEADER, Op
+
+#: Reads every path that it is given.
+Contestant = Callable[[list[str]], object]
+
+#: Ours, the other, ours must be at least so many times as fast.
+TARGETS = [
+    ("serial", "bare loop", 0.8),
+    ("batch", "pyxs", 5.0),
+    ("batch", "process per key", 100.0),
+    ("batch", "C binding", 1.0),
+]
+#: A process per key is so slow that a few keys tell.
+FEWER = {"process per key": 40}
+
+
+def bare_loop(path: str) -> Contestant:
+    """The least that Python can do: one request, one answer, nothing checked, no deadline."""
+    stream = socket.socket(socket.AF_UNIX)
+    stream.connect(path)
+
+    def read(keys: list[str]) -> None:
+        for number, key in enumerate(keys):
+            payload = key.encode() + b"\0"
+            stream.sendall(HEADER.pack(Op.READ, number, 0, len(payload)) + payload)
+            length = HEADER.unpack(stream.recv(16, socket.MSG_WAITALL))[3]
+            stream.recv(length, socket.MSG_WAITALL)
+
+    return read
+
+
+def pyxs_client(path: str) -> Contestant:
+    import pyxs
+
+    client = pyxs.Client(unix_socket_path=path)
+    client.connect()
+    return lambda keys: [client.read(key.encode()) for key in keys]
+
+
+def c_binding(path: str) -> Contestant:
+    sys.path += glob.glob("/usr/lib/xen-*/lib/python")
+    from xen.lowlevel import xs
+
+    os.environ["XENSTORED_PATH"] = path
+    handle = xs.xs()
+    return lambda keys: [handle.read("", key) for key in keys]
+
+
+def process_per_key(path: str) -> Contestant:
+    program = shutil.which("xenstore-read")
+    if program is None:
+        raise ImportError("no program xenstore-read (Debian package xenstore-utils)")
+    environment = {**os.environ, "XENSTORED_PATH": path}
+    return lambda keys: [
+        subprocess.run([program, key], env=environment, stdout=subprocess.DEVNULL, check=True) for key in keys
+    ]
+
+
+def contestants(path: str, store: XenStore) -> dict[str, Contestant]:
+    """Return all that can run here; say what cannot, and why."""
+    found: dict[str, Contestant] = {
+        "serial": lambda keys: [store.read(key) for key in keys],
+        "batch": lambda keys: store.read_many(keys, timeout=60),
+        "bare loop": bare_loop(path),
+    }
+    others = {"pyxs": pyxs_client, "C binding": c_binding, "process per key": process_per_key}
+    for name, make in others.items():
+        try:
+            found[name] = make(path)
+        except ImportError as error:
+            hint = " (pip install pyxs)" if name == "pyxs" else " (Debian package xen-utils-4.17)"
+            print(f"without {name}: {error}{hint if 'module' in str(error) else ''}")
+    return found
+
+
+def measure(runners: dict[str, Contestant], keys: list[str], rounds: int) -> dict[str, float]:
+    """Return each contestant's median of keys a second."""
+    speeds: dict[str, list[float]] = {name: [] for name in runners}
+    for _ in range(rounds):
+        for name, read in runners.items():
+            some = keys[: FEWER.get(name, len(keys))]
+            started = time.perf_counter()
+            read(some)
+            speeds[name].append(len(some) / (time.perf_counter() - started))
+    return {name: statistics.median(each) for name, each in speeds.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Speed of the XenStore client against its peers.")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--keys", type=int, default=2000)
+    arguments = parser.parse_args()
+    if missing():
+        print(missing(), file=sys.stderr)
+        return 2
+    cpus = sorted(os.sched_getaffinity(0))
+    placements = {"one CPU": (cpus[0], cpus[0])}
+    if len(cpus) > 1:
+        placements["two CPUs"] = (cpus[0], cpus[1])
+    missed = 0
+    with tempfile.TemporaryDirectory() as folder, RealXenstored(Path(folder) / "xen") as daemon:
+        assert daemon.process is not None
+        with XenStore.open(daemon.socket_path) as store:
+            keys = [f"/local/domain/1/qubes-service/service-{n}" for n in range(arguments.keys)]
+            for key in keys:
+                store.write(key, b"1")
+            runners = contestants(daemon.socket_path, store)
+            for placement, (ours, its) in placements.items():
+                os.sched_setaffinity(0, {ours})
+                os.sched_setaffinity(daemon.process.pid, {its})
+                medians = measure(runners, keys, arguments.rounds)
+                print(f"\n{placement}, load {os.getloadavg()[0]:.2f}, medians of {arguments.rounds} rounds:")
+                for name, speed in medians.items():
+                    print(f"  {name:16} {speed:10,.0f} keys/s")
+                for mine, other, least in TARGETS:
+                    if other in medians:
+                        ratio = medians[mine] / medians[other]
+                        missed += ratio < least
+                        verdict = "met" if ratio >= least else "MISSED"
+                        print(f"  {mine} / {other}: {ratio:.2f} (target {least:g}: {verdict})")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
