@@ -1,4 +1,4 @@
-"""The agent as a program of its own, in a guest of the real xenstored: what dom0 writes comes to be, and is answered."""
+"""The agent as a program of its own, in a guest of the real xenstored: what dom0 writes is applied and answered."""
 
 from __future__ import annotations
 

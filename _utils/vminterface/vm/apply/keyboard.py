@@ -6,6 +6,7 @@ a whole keymap, which the user's own choice in ``~/.config/qubes-keyboard-layout
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -60,20 +61,42 @@ class _XServer:
     def load(self, keymap: bytes) -> None:
         self.run("xkbcomp", "-w", "0", "-", self.display, input=keymap)
 
+    def names(self) -> dict[str, str]:
+        """Return what the server remembers of how its keymap was asked for: rules, model, layout, variant, options."""
+        text = self.run("setxkbmap", "-display", self.display, "-query").decode("ascii", "replace")
+        return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+
+    def ask_for(self, names: Mapping[str, str]) -> None:
+        """Set the keymap by *names*; variants and options that are not there are cleared."""
+        words = ["-variant", names.get("variant", "")]
+        words += [word for key in ("rules", "model", "layout") if key in names for word in (f"-{key}", names[key])]
+        # The empty option clears those of before: setxkbmap would add to them.
+        words += ["-option", "", *(["-option", names["options"]] if names.get("options") else [])]
+        self.run("setxkbmap", "-display", self.display, *words)
+
+    def put_back(self, keymap: bytes, names: Mapping[str, str]) -> None:
+        """Restore what :meth:`keymap` and :meth:`names` were, as far as it goes: an earlier fault is to be reported."""
+        with contextlib.suppress(VMInterfaceError):
+            if self.names() != names:
+                self.ask_for(names)
+            # A keymap of the user's own making is more than its names.
+            if self.keymap() != keymap:
+                self.load(keymap)
+
 
 def _on_all(machine: Machine, user: str, record: str, words: str, setting: Callable[[_XServer], None]) -> str:
     names = [re.fullmatch(r"X(\d{1,5})", name, re.ASCII) for name in machine.names(SOCKETS)]
     servers = [_XServer(machine, f":{name[1]}", user) for name in names if name is not None]
-    before: list[tuple[_XServer, bytes]] = []
+    before: list[tuple[_XServer, bytes, dict[str, str]]] = []
     try:
         for server in servers:
-            before.append((server, server.keymap()))
+            before.append((server, server.keymap(), server.names()))
             setting(server)
         if machine.read_text(STATE) != record:
             machine.write_file(STATE, record)
     except VMInterfaceError:
-        for server, keymap in before:
-            server.load(keymap)
+        for server, keymap, asked in before:
+            server.put_back(keymap, asked)
         raise
     where = f"on {', '.join(server.display for server in servers)}" if servers else "takes effect when X starts"
     return f"{words}: {where}"
@@ -83,17 +106,13 @@ def _set_layout(server: _XServer, layout: KeyboardLayout) -> None:
     names, variants = layout.layout, layout.variant
     if names not in _ALONE:
         names, variants = f"{names},us", f"{variants}," if variants else ""
-    # The empty option clears those of before: setxkbmap would add to them.
-    words = ["-layout", names, "-variant", variants, "-option", ""]
-    words += ["-option", layout.options] if layout.options else []
-    server.run("setxkbmap", "-display", server.display, *words)
+    server.ask_for({"layout": names, "variant": variants, "options": layout.options})
 
 
 def _set_keymap(server: _XServer, keymap: Keymap, choice: KeyboardLayout | None) -> None:
     server.load(keymap.render().encode("ascii"))
     if choice is not None:
-        variant = ["-variant", choice.variant] if choice.variant else []
-        server.run("setxkbmap", "-display", server.display, choice.layout, *variant)
+        server.ask_for({"layout": choice.layout, "variant": choice.variant})
 
 
 def _choice(machine: Machine, user: str) -> KeyboardLayout | None:

@@ -1,0 +1,173 @@
+"""The keyboard step on real X servers: Xvfb, setxkbmap and xkbcomp."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.stores import need
+from vminterface.errors import InvalidValue, ProgramFailed
+from vminterface.values.keyboard import KeyboardLayout
+from vminterface.vm.apply import keyboard
+from vminterface.vm.machine import Machine
+
+_PROGRAMS = ("Xvfb", "setxkbmap", "xkbcomp")
+
+
+class XServer:
+    """An Xvfb on a free display."""
+
+    def __init__(self) -> None:
+        reader, writer = os.pipe()
+        self._process = subprocess.Popen(
+            ["Xvfb", "-displayfd", str(writer), "-screen", "0", "320x240x8", "-nolisten", "tcp", "-noreset"],
+            pass_fds=[writer],
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(writer)
+        with open(reader) as numbers:
+            self.display = f":{int(numbers.readline())}"
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def query(self) -> dict[str, str]:
+        """What setxkbmap says of the server: layout, variant, options."""
+        text = subprocess.run(
+            ["setxkbmap", "-display", self.display, "-query"], check=True, capture_output=True, text=True
+        ).stdout
+        return dict(re.findall(r"^(\w+): +(\S+)$", text, re.MULTILINE))
+
+    def symbols(self) -> str:
+        """The name of the symbols in use, such as pc_de_us_2_inet(evdev)."""
+        text = subprocess.run(["xkbcomp", "-w", "0", self.display, "-"], check=True, capture_output=True).stdout
+        found = re.search(rb'xkb_symbols "([^"]*)"', text)
+        assert found is not None
+        return found[1].decode()
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[list[XServer]]:
+    need("".join(f"no {p} (Debian packages xvfb, x11-xkb-utils)" for p in _PROGRAMS if shutil.which(p) is None))
+    started: list[XServer] = []
+    try:
+        for _ in range(2):
+            started.append(XServer())
+        sockets = tmp_path / "tmp/.X11-unix"
+        sockets.mkdir(parents=True)
+        for server in started:
+            (sockets / f"X{server.display[1:]}").touch()
+        (sockets / "not-a-display").touch()
+        yield started
+    finally:
+        for server in started:
+            server.end()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
+    (tmp_path / "home/user/.config").mkdir(parents=True)
+    return Machine(str(tmp_path))
+
+
+def test_every_server_gets_the_layout_and_us_as_second_group(servers: list[XServer], machine: Machine) -> None:
+    note = keyboard.apply({"keyboard": "de+nodeadkeys+compose:caps"}, machine)
+    assert note == f"layout de+nodeadkeys+compose:caps: on {', '.join(s.display for s in servers)}"
+    for server in servers:
+        asked = server.query()
+        assert asked["layout"] == "de,us"
+        assert asked["variant"] == "nodeadkeys,"
+        assert asked["options"] == "compose:caps"
+        assert "de(nodeadkeys)" in server.symbols()
+
+
+def test_us_stays_alone_and_former_variant_and_options_are_cleared(servers: list[XServer], machine: Machine) -> None:
+    keyboard.apply({"keyboard": "de+nodeadkeys+compose:caps"}, machine)
+    keyboard.apply({"keyboard": "us++"}, machine)
+    asked = servers[0].query()
+    assert asked["layout"] == "us"
+    assert "variant" not in asked
+    assert "options" not in asked
+
+
+def test_a_layout_that_x_does_not_know_is_refused_and_the_old_one_stays(
+    servers: list[XServer], machine: Machine
+) -> None:
+    keyboard.apply({"keyboard": "pl+dvorak+"}, machine)
+    before = [(server.query(), server.symbols()) for server in servers]
+    with pytest.raises(ProgramFailed, match="setxkbmap ended with status"):
+        keyboard.apply({"keyboard": "zz+nowhere+"}, machine)
+    assert [(server.query(), server.symbols()) for server in servers] == before
+
+
+def test_a_server_that_is_gone_puts_the_others_back(servers: list[XServer], machine: Machine) -> None:
+    keyboard.apply({"keyboard": "pl++"}, machine)
+    before = servers[0].query(), servers[0].symbols()
+    (Path(machine.root) / "tmp/.X11-unix/X32001").touch()
+    with pytest.raises(ProgramFailed):
+        keyboard.apply({"keyboard": "fr++"}, machine)
+    assert (servers[0].query(), servers[0].symbols()) == before
+
+
+def test_a_keymap_of_the_users_own_is_put_back_whole(servers: list[XServer], machine: Machine) -> None:
+    keyboard.apply({"keymap": KeyboardLayout.parse("fr+oss").keymap().render()}, machine)
+    (Path(machine.root) / "tmp/.X11-unix/X32001").touch()
+    with pytest.raises(ProgramFailed):
+        keyboard.apply({"keyboard": "de++"}, machine)
+    assert re.split(r"\W|_", servers[0].symbols()) == re.split(r"\W|_", "pc+fr(oss)+inet(evdev)")
+
+
+def test_a_bad_text_is_refused_before_anything_is_run(machine: Machine) -> None:
+    for text in ("", "de;reboot", "de+-option+x", "+us", "a+b+c+d"):
+        with pytest.raises(InvalidValue):
+            keyboard.apply({"keyboard": text}, machine)
+    with pytest.raises(InvalidValue):
+        keyboard.apply({"keymap": "xkb_keymap {"}, machine)
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+def test_a_keymap_is_compiled_as_it_is(servers: list[XServer], machine: Machine, escaped: bool) -> None:
+    text = KeyboardLayout.parse("fr+oss").keymap().render()
+    if escaped:
+        text = text.replace("\n", "\\n").replace("\t", "\\x09")
+    keyboard.apply({"keymap": text}, machine)
+    for server in servers:
+        assert "fr(oss)" in server.symbols()
+
+
+def test_the_users_own_layout_goes_before_the_keymap(servers: list[XServer], machine: Machine) -> None:
+    machine.write_file("/home/user/.config/qubes-keyboard-layout.rc", "cz+qwerty\n")
+    note = keyboard.apply({"keymap": KeyboardLayout.parse("fr").keymap().render()}, machine)
+    assert note.startswith("keymap from dom0, then the user's own layout cz+qwerty+: on ")
+    assert servers[0].query()["layout"] == "cz"
+    assert servers[0].query()["variant"] == "qwerty"
+
+
+def test_a_choice_that_is_no_layout_is_passed_over(servers: list[XServer], machine: Machine) -> None:
+    machine.write_file("/home/user/.config/qubes-keyboard-layout.rc", "$(reboot)\n")
+    keyboard.apply({"keymap": KeyboardLayout.parse("fr").keymap().render()}, machine)
+    assert "fr" in servers[0].symbols()
+
+
+def test_a_keymap_that_xkbcomp_refuses_leaves_the_old_one(servers: list[XServer], machine: Machine) -> None:
+    keyboard.apply({"keyboard": "pl++"}, machine)
+    before = servers[0].symbols()
+    with pytest.raises(ProgramFailed, match="xkbcomp"):
+        keyboard.apply({"keymap": 'xkb_keymap { xkb_symbols { include "nowhere" }; };'}, machine)
+    assert servers[0].symbols() == before
+
+
+def test_without_x_the_layout_waits_for_it(machine: Machine) -> None:
+    assert keyboard.apply({"keyboard": "pl++"}, machine) == "layout pl++: takes effect when X starts"
+    assert machine.read_text("/run/vminterface/keyboard") == "pl++"
+    assert keyboard.apply({}, machine) == "no keyboard from dom0: left as it is"
+    assert machine.read_text("/run/vminterface/keyboard") is None

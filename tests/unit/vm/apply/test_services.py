@@ -1,0 +1,140 @@
+"""Services: files that dom0's word and the VM's type decide about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vminterface.errors import InvalidValue, ProgramFailed
+from vminterface.values.vmtype import VMType
+from vminterface.vm.apply import services
+from vminterface.vm.machine import Machine
+
+APP = ["evolution-data-server", "meminfo-writer", "qubes-update-check", "software-rendering", "tracker"]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(str(tmp_path))
+
+
+@pytest.fixture
+def started_machine(machine: Machine) -> Machine:
+    """One whose distribution has made the folder, with choices of its own."""
+    machine.touch("/run/qubes-service/meminfo-writer")
+    machine.touch("/run/qubes-service/local-choice")
+    return machine
+
+
+def on(machine: Machine) -> list[str]:
+    return machine.names(services.FOLDER)
+
+
+@pytest.mark.parametrize(
+    ("vm_type", "some", "count"),
+    [
+        (VMType.NET_VM, "network-manager", 7),
+        (VMType.PROXY_VM, "qubes-firewall", 5),
+        (VMType.APP_VM, "tracker", 5),
+        (VMType.TEMPLATE_VM, "updates-proxy-setup", 6),
+        (VMType.DISP_VM, "meminfo-writer", 2),
+        (None, "tracker", 5),
+    ],
+)
+def test_each_type_has_its_defaults(vm_type: VMType | None, some: str, count: int) -> None:
+    assert some in services.defaults_for(vm_type)
+    assert len(services.defaults_for(vm_type)) == count
+
+
+def test_where_nobody_else_did_the_defaults_are_made_and_dom0_has_the_last_word(machine: Machine) -> None:
+    note = services.apply({"services:cups": "1", "services:tracker": "0"}, machine, vm_type=VMType.APP_VM)
+    assert note == "on: cups; off: tracker"
+    assert on(machine) == sorted({*APP, "cups"} - {"tracker"})
+    assert services.apply({}, machine, vm_type=VMType.APP_VM) == "all at the defaults of the VM's type"
+    assert on(machine) == APP
+
+
+def test_where_the_distribution_did_only_what_dom0_names_is_touched(started_machine: Machine) -> None:
+    services.apply({"services:cups": "1", "services:meminfo-writer": "0"}, started_machine, vm_type=VMType.APP_VM)
+    assert on(started_machine) == ["cups", "local-choice"]
+    services.apply({}, started_machine, vm_type=VMType.APP_VM)
+    assert on(started_machine) == ["local-choice", "meminfo-writer"]
+    started_machine.remove("/run/qubes-service/meminfo-writer")
+    services.apply({}, started_machine, vm_type=VMType.APP_VM)
+    assert on(started_machine) == ["local-choice"]
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "shown"),
+    [
+        ("services:cups", "True", "cups"),
+        ("services:cups", "", "cups"),
+        ("services:cups", "10", "cups"),
+        ("services:getty@tty1", "1", "getty@tty1"),
+        ("services:../../etc/x", "1", r"\.\./\.\./etc/x"),
+        ("services:\x1b[2J", "1", r"\\x1b\[2J"),
+        ("services:", "1", "service"),
+    ],
+)
+def test_one_bad_line_refuses_them_all(started_machine: Machine, field: str, text: str, shown: str) -> None:
+    before = on(started_machine)
+    with pytest.raises(InvalidValue, match=shown):
+        services.apply({"services:aaa": "1", field: text, "services:zzz": "1"}, started_machine)
+    assert on(started_machine) == before
+
+
+def test_nothing_is_touched_when_it_is_so_already(started_machine: Machine, tmp_path: Path) -> None:
+    services.apply({"services:cups": "1"}, started_machine)
+    files = [tmp_path / "run/qubes-service/cups", tmp_path / "run/vminterface/services.json"]
+    before = [(f.stat().st_ino, f.stat().st_mtime_ns) for f in files]
+    services.apply({"services:cups": "1"}, started_machine)
+    assert [(f.stat().st_ino, f.stat().st_mtime_ns) for f in files] == before
+
+
+@pytest.mark.parametrize("record", ["", "[", "[1]", '{"names": [1]}', '{"names": ["../x"]}', "null", '{"names": 3}'])
+def test_a_record_that_is_not_whole_counts_as_none(started_machine: Machine, record: str) -> None:
+    started_machine.write_file(services.STATE, record)
+    services.apply({"services:cups": "1"}, started_machine)
+    assert on(started_machine) == ["cups", "local-choice", "meminfo-writer"]
+
+
+class WithUnits(Machine):
+    """A machine whose systemctl is played: one cannot be started in a test."""
+
+    units = ("cups.service", "bad.service")
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.told: list[str] = []
+
+    def run(self, argv, **options):  # type: ignore[no-untyped-def]
+        program, verb, dashes, unit = argv
+        assert (program, dashes) == ("systemctl", "--")
+        if verb == "cat":
+            if unit not in self.units:
+                raise ProgramFailed("systemctl ended with status 1")
+            return b""
+        self.told.append(f"{verb} {unit}")
+        if unit == "bad.service":
+            raise ProgramFailed("systemctl ended with status 1: bad.service")
+        return b""
+
+
+def test_live_units_follow_the_changes_alone(tmp_path: Path) -> None:
+    machine = WithUnits(str(tmp_path))
+    machine.make_folder(services.FOLDER)
+    inputs = {"services:cups": "1", "services:no-unit": "1"}
+    services.apply(inputs, machine, live_units=True)
+    services.apply(inputs, machine, live_units=True)
+    assert machine.told == ["start cups.service"]
+    services.apply({**inputs, "services:cups": "0"}, machine, live_units=True)
+    assert machine.told == ["start cups.service", "stop cups.service"]
+
+
+def test_a_unit_that_does_not_start_takes_its_file_back(tmp_path: Path) -> None:
+    machine = WithUnits(str(tmp_path))
+    machine.make_folder(services.FOLDER)
+    with pytest.raises(ProgramFailed, match="bad"):
+        services.apply({"services:bad": "1", "services:aaa": "1"}, machine, live_units=True)
+    assert on(machine) == []
