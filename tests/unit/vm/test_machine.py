@@ -88,8 +88,8 @@ def test_the_systems_errors_become_one_sentence(machine: Machine, tmp_path: Path
     with pytest.raises(VMInterfaceError, match=r"^/etc/folder: Is a directory$"):
         machine.write_file("/etc/folder", "x")
     assert os.listdir(tmp_path / "etc") == ["folder"]
+    machine.write_file("/etc/long", "x" * 11)
     with pytest.raises(VMInterfaceError, match="longer than 10 bytes"):
-        machine.write_file("/etc/long", "x" * 11)
         machine.read_text("/etc/long", limit=10)
 
 
