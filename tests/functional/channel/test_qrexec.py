@@ -367,7 +367,7 @@ class TestMany:
     def test_never_more_are_in_flight_than_allowed(self, standin):
         folder = standin.folder / "flying"
         folder.mkdir()
-        standin.handler("work", "test.Slow", f'touch {folder}/$1; ls {folder} | wc -l; sleep 0.05; rm {folder}/$1')
+        standin.handler("work", "test.Slow", f"touch {folder}/$1; ls {folder} | wc -l; sleep 0.05; rm {folder}/$1")
         answers = Qrexec(standin.client, parallel=3).call_many([Call("work", "test.Slow", f"n{n}") for n in range(12)])
         assert max(int(answer.untrusted_stdout) for answer in answers) <= 3
 

@@ -1,0 +1,63 @@
+"""PCI addresses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vminterface.errors import InvalidValue
+from vminterface.values.device import PciAddress
+
+addresses = st.builds(PciAddress, st.integers(0, 255), st.integers(0, 31), st.integers(0, 7), st.integers(0, 65535))
+
+
+def test_the_short_form_has_no_domain():
+    assert PciAddress.parse("00:06.0") == PciAddress(0, 6, 0)
+    assert PciAddress.parse("0000:00:06.0") == PciAddress(0, 6, 0)
+    assert PciAddress.parse("0001:ff:1f.7") == PciAddress(255, 31, 7, domain=1)
+
+
+def test_the_name_below_sys_always_has_the_domain():
+    assert PciAddress.parse("00:06.0").sysfs_name == "0000:00:06.0"
+
+
+@given(addresses)
+def test_what_was_written_is_read_again(address):
+    assert PciAddress.parse(address.render()) == address
+    assert PciAddress.parse(address.sysfs_name) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "00:06",
+        "00:06.8",
+        "00:20.0",
+        "0:6.0",
+        "00:06.0\n",
+        " 00:06.0",
+        "00:06.0 ",
+        "000:00:06.0",
+        "00:06:0",
+        "00_06.0",
+        "0A:06.0",
+        "zz:06.0",
+        "../../x",
+        "00:06.0/../..",
+        "0000:0000:00:06.0",
+        "00:06.00",
+        "\u06600:06.0",
+        "00:06.-1",
+    ],
+)
+def test_every_other_text_is_refused(text):
+    with pytest.raises(InvalidValue):
+        PciAddress.parse(text)
+
+
+@pytest.mark.parametrize("numbers", [(256, 0, 0, 0), (0, 32, 0, 0), (0, 0, 8, 0), (0, 0, 0, 65536), (-1, 0, 0, 0)])
+def test_numbers_beyond_the_bus_are_refused(numbers):
+    with pytest.raises(InvalidValue):
+        PciAddress(*numbers)

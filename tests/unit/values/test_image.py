@@ -1,0 +1,107 @@
+"""Pictures from VMs: counted, never decoded."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vminterface.errors import InvalidValue
+from vminterface.values.image import ICON, PICTURE, Image, Limits
+
+PIXELS = bytes.fromhex("ff0000ff00ff0080")
+
+
+def unpack_png(png: bytes) -> tuple[int, int, bytes]:
+    """Return width, height and the pixels of a PNG file with 8-bit RGBA rows that have no filter."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, rest = [], png[8:]
+    while rest:
+        (size,) = struct.unpack(">I", rest[:4])
+        kind, data, crc = rest[4:8], rest[8 : 8 + size], rest[8 + size : 12 + size]
+        assert struct.unpack(">I", crc)[0] == zlib.crc32(kind + data)
+        chunks.append((kind, data))
+        rest = rest[12 + size :]
+    assert [kind for kind, _ in chunks] == [b"IHDR", b"IDAT", b"IEND"]
+    width, height, *form = struct.unpack(">IIBBBBB", chunks[0][1])
+    assert form == [8, 6, 0, 0, 0]
+    rows = zlib.decompress(chunks[1][1])
+    row = width * 4 + 1
+    assert {rows[n * row] for n in range(height)} == {0}
+    return width, height, b"".join(rows[n * row + 1 : (n + 1) * row] for n in range(height))
+
+
+@pytest.mark.parametrize(
+    "answer", [b"2 1\n" + PIXELS, b"02 1\n" + PIXELS, b"2 1\n" + PIXELS + b"x", b"000002 1\n" + PIXELS]
+)
+def test_a_header_and_enough_pixels_are_a_picture(answer):
+    assert Image.parse(answer) == Image(2, 1, PIXELS)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\n",
+        b"2 1",
+        b"2 1\n",
+        b"2 1\n" + PIXELS[:7],
+        b"2  1\n" + PIXELS,
+        b"2 1 \n" + PIXELS,
+        b"2 1\r\n" + PIXELS,
+        b" 2 1\n" + PIXELS,
+        b"0 1\n",
+        b"1 0\n",
+        b"2049 1\n" + bytes(9000),
+        b"1 2049\n" + bytes(9000),
+        b"00000002 1\n" + PIXELS,
+        b"-2 1\n" + PIXELS,
+        b"2 1 1\n" + PIXELS,
+        b"\xff\xfe\n",
+        "٢ 1\n".encode() + PIXELS,
+        b"99999999999999999999 1\n",
+    ],
+)
+def test_every_other_answer_is_refused(answer):
+    with pytest.raises(InvalidValue):
+        Image.parse(answer)
+
+
+def test_pictures_may_be_larger_than_icons():
+    wide = b"8192 1\n" + bytes(8192 * 4)
+    assert Image.parse(wide, PICTURE).width == 8192
+    with pytest.raises(InvalidValue, match="8192 by 1 pixels"):
+        Image.parse(wide)
+    assert (ICON.header_size, ICON.answer_size) == (10, 10 + (16 << 20))
+    assert PICTURE.answer_size == 10 + (160 << 20)
+
+
+def test_the_smallest_limits_hold():
+    assert Image.parse(b"1 1\nabcd", Limits(1, 1)).rgba == b"abcd"
+
+
+def test_pixels_that_do_not_fit_the_size_make_no_picture():
+    with pytest.raises(InvalidValue):
+        Image(2, 2, PIXELS)
+    with pytest.raises(InvalidValue):
+        Image(0, 0, b"")
+
+
+images = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(
+    lambda size: st.binary(min_size=size[0] * size[1] * 4, max_size=size[0] * size[1] * 4).map(
+        lambda rgba: Image(*size, rgba)
+    )
+)
+
+
+@given(images)
+def test_what_was_written_is_read_again(image):
+    assert Image.parse(image.render()) == image
+
+
+@given(images)
+def test_the_png_has_the_same_pixels(image):
+    assert unpack_png(image.to_png()) == (image.width, image.height, image.rgba)

@@ -1,0 +1,68 @@
+"""The path that a user chose in a VM."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vminterface.errors import InvalidValue
+from vminterface.values import selectedpath
+
+paths = st.text(string.ascii_letters + string.digits + "/:,_+=()?-", min_size=1, max_size=512)
+
+
+@pytest.mark.parametrize("path", ["/home/user/a.txt", "/media/USB disk/backup-2026(1)", "a", "/a/...", "/" + "a" * 511])
+def test_a_path_of_allowed_characters_is_taken(path):
+    assert selectedpath.parse(f"{path}\n".encode()) == path
+    assert selectedpath.parse(path.encode()) == path
+
+
+@given(paths)
+def test_what_was_written_is_read_again(path):
+    assert selectedpath.parse(selectedpath.render(path)) == path
+
+
+@pytest.mark.parametrize("answer", [b"", b"\n", b"  \n"])
+def test_an_empty_answer_is_no_path(answer):
+    assert selectedpath.parse(answer) is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"../a\n",
+        b"/a/../b\n",
+        b"/a/..\n",
+        b"..",
+        b"/a\n/b\n",
+        b"/a\n\n",
+        b"/a;reboot\n",
+        b"/a$b\n",
+        b"/a`b\n",
+        b"/a\x1b[0m\n",
+        b"/a\0\n",
+        b"/\xc5\xbc\n",
+        b"/a'b\n",
+        b'/a"b\n',
+        b"/a|b\n",
+        b"/a&b\n",
+        b"/a*\n",
+        b"~/a\n",
+        b"/a\\b\n",
+        b"/a\r\n",
+        b"/" + b"a" * 512 + b"\n",
+        b"a" * 100_000,
+    ],
+)
+def test_every_other_answer_is_refused(answer):
+    with pytest.raises(InvalidValue):
+        selectedpath.parse(answer)
+
+
+@pytest.mark.parametrize("path", ["", "/a\nb", "/zażółć", "/a/../b", "x" * 513, "/\udcff"])
+def test_a_path_that_dom0_would_refuse_is_not_written(path):
+    with pytest.raises(InvalidValue):
+        selectedpath.render(path)

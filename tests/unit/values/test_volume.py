@@ -1,0 +1,20 @@
+"""The two volumes that can grow."""
+
+from __future__ import annotations
+
+import pytest
+
+from vminterface.errors import InvalidValue
+from vminterface.values.volume import Volume
+
+
+@pytest.mark.parametrize("volume", Volume)
+def test_a_volume_is_its_word_without_a_lines_end(volume):
+    assert Volume.parse(volume.render()) is volume
+    assert volume.render() in ("private", "root")
+
+
+@pytest.mark.parametrize("text", ["", "volatile", "kernel", "private\n", "ROOT", "root ", "/dev/xvda"])
+def test_every_other_word_is_refused(text):
+    with pytest.raises(InvalidValue, match="expected private or root"):
+        Volume.parse(text)
