@@ -10,10 +10,14 @@ LIBRARY := PYTHONPATH=_utils
 PYTEST := bin/python -m pytest --quiet
 SALT_FACING := tests/functional/salt $(wildcard tests/system)
 
-.PHONY: demo test test-main test-salt3007 test-salt3006 lint format bench clean
+.PHONY: demo install test test-main test-salt3007 test-salt3006 lint format bench clean
 
 demo: $(MAIN)/.stamp
 	@$(LIBRARY) $(MAIN)/bin/python -m lab demo
+
+# In dom0: the modules, the formula, and an example pillar where there is none. Needs neither pip nor a network.
+install:
+	@tools/install "$(DESTDIR)"
 
 # Each Salt gets its turn even where an earlier one failed.
 test:
