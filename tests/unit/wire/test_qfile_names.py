@@ -22,7 +22,7 @@ def test_a_name_of_another_form_is_refused_whatever_is_allowed(name, allow_all_n
     assert caught.value.code == errno.EILSEQ
 
 
-@pytest.mark.parametrize("name", ["a/b/c", ".hidden", "...", "-rf", "a 'b' \"c\"", "é", "漢/字", "żółć", "Ω", "10€", "°"])
+@pytest.mark.parametrize("name", ["a/b/c", ".hidden", "...", "-rf", "a 'b' \"c\"", "é", "漢/字", "żółć", "10€", "°"])
 def test_usual_names_are_taken(name):
     assert check_name(name.encode()) == name.encode()
 
