@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "_utils"))
 
-from vminterface.channel.qrexec import Answer, Call, Qrexec  # noqa: E402
+from vminterface.channel.qrexec import Answer, Call, Qrexec
 
 CALLS = 50
 PARALLEL = 8

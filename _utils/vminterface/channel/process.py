@@ -69,7 +69,7 @@ def run(
 
     *what* names the undertaking in errors. *stdout_limit* is in bytes and holds for *stdout_to* too; with
     *stdout_to*, nothing is kept. With *early_answer*, the first byte of output ends the sending. A program
-    that stops reading is not an error.
+    that stops reading is not an error. After the deadline, ending the program takes up to GRACE seconds.
 
     Raises ProgramMissing, ProgramFailed (it could not be started), DeadlineExceeded, OutputTooLarge.
     """

@@ -136,9 +136,7 @@ class Qrexec:
         ServiceFailed, OutputTooLarge, DeadlineExceeded, ProgramFailed.
         """
         return self._make(
-            Call(
-                vm, service, argument, user, stdin, stdout_limit, stdout_to, timeout, progress, early_answer, accept
-            )
+            Call(vm, service, argument, user, stdin, stdout_limit, stdout_to, timeout, progress, early_answer, accept)
         )
 
     def call_many(self, calls: Iterable[Call]) -> list[Answer | VMInterfaceError]:

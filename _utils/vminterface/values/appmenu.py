@@ -61,7 +61,7 @@ CATEGORIES = frozenset(
         "Utility", "VectorGraphics", "Video", "VideoConference", "Viewer", "WebBrowser", "WebDevelopment",
         "WordProcessor", "XFCE",
     )
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
