@@ -78,6 +78,19 @@ class XenStore(KeyStore):
             raise refusal(path, answer.error)
         return answer.value
 
+    def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
+        # The same for the most frequent batch.
+        requests = [Request(Op.READ, path) for path in paths]
+        values: list[bytes | None] = []
+        for path, answer in zip(paths, self._connection.exchange(requests, self._deadline(timeout)), strict=True):
+            if not isinstance(answer, ErrorReply):
+                values.append(answer.value)
+            elif answer.error == "ENOENT":
+                values.append(None)
+            else:
+                raise refusal(path, answer.error)
+        return values
+
     def _batch(self, operations: Sequence[Operation], deadline: Deadline, transaction: int) -> list[Any]:
         asked = [requests_of(operation, transaction) for operation in operations]
         came = iter(self._connection.exchange([request for group in asked for request in group], deadline))

@@ -93,6 +93,9 @@ SHAPES: dict[Op, Shape] = {
     Op.DIRECTORY_PART: Shape(True, (1, 1), _NUMBER),
 }
 
+#: Operations on one ordinary path that say nothing else.
+PLAIN = frozenset({Op.DIRECTORY, Op.READ, Op.MKDIR, Op.RM})
+
 #: Operations whose only good answer is ``OK``.
 ACKNOWLEDGED = frozenset(
     {
@@ -138,10 +141,12 @@ def encoded_path(path: str, special: bool = False) -> bytes:
 
 def encode_request(op: Op, path: str, value: bytes, arguments: tuple[str, ...]) -> bytes:
     """Return the payload of a request. Raises :class:`Malformed`."""
+    if op in PLAIN and not value and not arguments:
+        return encoded_path(path)  # by far the most
     shape = SHAPES.get(op)
     if shape is None:
         raise Malformed(f"{op!r} is no request")
-    if bool(value) and op is not Op.WRITE:
+    if value and op is not Op.WRITE:
         raise Malformed(f"{op.name} takes no value")
     if shape.path:
         start = encoded_path(path, shape.special)
