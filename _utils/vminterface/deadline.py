@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from vminterface.errors import DeadlineExceeded
 
 
-@dataclass(frozen=True, slots=True)
 class Deadline:
-    """*seconds* from the moment it was made, on the monotonic clock."""
+    """*seconds* from the moment it was made, on the monotonic clock.
 
-    expires: float
-    seconds: float
+    A plain class: programs that are started for one call cannot afford the import of ``dataclasses``.
+    """
+
+    __slots__ = ("expires", "seconds")
+
+    def __init__(self, expires: float, seconds: float) -> None:
+        self.expires = expires
+        self.seconds = seconds
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:

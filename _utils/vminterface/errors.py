@@ -7,7 +7,9 @@ expected. Text that came from a VM is passed through :func:`printable` before it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost every short-lived program time
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def printable(untrusted_text: str | bytes, limit: int = 200) -> str:

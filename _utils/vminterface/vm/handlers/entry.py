@@ -1,0 +1,36 @@
+"""The files that the qrexec agent looks for: the program of a service, and its configuration.
+
+Places and forms: Qubes core-qrexec, ``qubes-rpc-config/README`` and ``libqrexec/exec.c``.
+"""
+
+from __future__ import annotations
+
+from vminterface.vm.handlers.table import Service
+
+#: The folder of programs, and that of configurations; each file is named after its service.
+PROGRAMS = "/etc/qubes-rpc"
+CONFIGURATIONS = "/etc/qubes/rpc-config"
+
+
+def entry(service: str, library: str, python: str = "/usr/bin/python3", root: str = "/") -> str:
+    """Return the text of the program that answers *service*; its file needs mode 0755.
+
+    *library* is the folder in which the package ``vminterface`` is. The interpreter takes nothing from the environment
+    and from ``site-packages``: that is safer where root is served, and takes a quarter of its start away.
+    """
+    return f"""#!{python} -IS
+import sys
+sys.path.insert(0, {library!r})
+from vminterface.vm.handlers.run import main
+sys.exit(main({service!r}, {root!r}))
+"""
+
+
+def configuration(service: Service) -> str:
+    """Return the text of the service's configuration, empty if it needs no file."""
+    lines = []
+    if service.as_root:
+        lines.append("force-user = 'root'\n")
+    if service.waits_for_session:
+        lines.append("wait-for-session = true\n")
+    return "".join(lines)

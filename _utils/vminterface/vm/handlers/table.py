@@ -1,0 +1,34 @@
+"""The services that this VM answers: which module answers each, as which user, and whether it waits for the session."""
+
+from __future__ import annotations
+
+
+class Service:
+    """One row. *module* is the file of ``vminterface.vm.handlers`` that has its ``handle(call)``."""
+
+    __slots__ = ("as_root", "module", "name", "waits_for_session")
+
+    def __init__(self, name: str, module: str, *, as_root: bool = False, waits_for_session: bool = False) -> None:
+        self.name = name
+        self.module = module
+        #: Run as root whoever the caller asks for; else as the user that dom0 names, by default the VM's.
+        self.as_root = as_root
+        #: Started only when the user's session is up.
+        self.waits_for_session = waits_for_session
+
+
+_ROWS = (
+    # Services that configure the VM.
+    Service("qubes.SetMonitorLayout", "setmonitorlayout"),
+    Service("qubes.WaitForSession", "waitforsession"),
+    Service("qubes.GetAppmenus", "getappmenus"),
+    Service("qubes.GetImageRGBA", "getimagergba"),
+    Service("qubes.SetDateTime", "setdatetime", as_root=True),
+    Service("qubes.GetDate", "getdate"),
+    Service("qubes.SetGuiMode", "setguimode"),
+    Service("qubes.ResizeDisk", "resizedisk", as_root=True),
+    Service("qubes.DetachPciDevice", "detachpcidevice", as_root=True),
+)
+
+#: The rows by the service's name.
+SERVICES = {row.name: row for row in _ROWS}
