@@ -17,11 +17,21 @@ one message, if the caller takes all events before it feeds more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from struct import Struct
 
 from vminterface.errors import LocalProtocolError, RemoteProtocolError
+from vminterface.wire.xenstore_events import (
+    NEED_DATA,
+    BadRequest,
+    ConnectionClosed,
+    ErrorReply,
+    Event,
+    Reply,
+    Request,
+    Sentinel,
+    WatchEvent,
+)
 from vminterface.wire.xenstore_messages import (
     ACKNOWLEDGED,
     DEVICE_PAYLOAD_MAX,
@@ -58,75 +68,6 @@ CLIENT = Role.CLIENT
 SERVER = Role.SERVER
 
 
-class Sentinel(Enum):
-    """Answers of ``next_event`` that are no event."""
-
-    NEED_DATA = "need data"
-
-
-NEED_DATA = Sentinel.NEED_DATA
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A client asks. *arguments* are the strings after the path: watch token, permissions, domids, offset,
-    ``T``/``F`` to commit or abort. *request_id* is given by the connection that sends, and is 0 until then.
-    """
-
-    op: Op
-    path: str = ""
-    value: bytes = b""
-    arguments: tuple[str, ...] = ()
-    transaction: int = 0
-    request_id: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class BadRequest:
-    """A well-framed request that makes no sense; the server answers with *error* (``EINVAL``, ``ENOSYS``)."""
-
-    request_id: int
-    transaction: int
-    error: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A server's good answer. *value*: of READ and CONTROL. *strings*: of all other operations that answer with
-    more than ``OK``; for DIRECTORY_PART the generation, names, and a last "" if there are no more names.
-    """
-
-    request_id: int
-    op: Op
-    value: bytes = b""
-    strings: tuple[str, ...] = ()
-    transaction: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorReply:
-    """A server's refusal, *error* being an errno's name (``ENOENT``)."""
-
-    request_id: int
-    error: str
-    transaction: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
-    """*path* changed, says the watch that was registered with *token*."""
-
-    path: str
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionClosed:
-    """The stream ended between two messages."""
-
-
-Event = Request | BadRequest | Reply | ErrorReply | WatchEvent | ConnectionClosed
 _CLOSED = ConnectionClosed()
 _OPS: dict[int, Op] = {op.value: op for op in Op}
 

@@ -83,6 +83,27 @@ def message(kind: int, payload: bytes, request_id: int = 1, transaction: int = 0
     return HEADER.pack(kind, request_id, transaction, len(payload)) + payload
 
 
+BREACHES = [
+    ("length over 4096", HEADER.pack(Op.READ, 1, 0, 4097)),
+    ("length of 4 GiB", HEADER.pack(Op.READ, 1, 0, 0xFFFFFFFF)),
+    ("unknown request id", message(Op.READ, b"v", request_id=2)),
+    ("unknown type", message(99, b"v")),
+    ("type of another request", message(Op.WRITE, b"OK\0")),
+    ("watch event without strings", message(Op.WATCH_EVENT, b"", 0)),
+    ("watch event with one string", message(Op.WATCH_EVENT, b"a\0", 0)),
+    ("watch event without terminator", message(Op.WATCH_EVENT, b"a\0b", 0)),
+    ("watch event with three strings", message(Op.WATCH_EVENT, b"a\0b\0c\0", 0)),
+    ("watch event with a bad path", message(Op.WATCH_EVENT, b"\x1b[0m\0b\0", 0)),
+    ("error without a name", message(Op.ERROR, b"")),
+    ("error without terminator", message(Op.ERROR, b"ENOENT")),
+    ("error that is no errno name", message(Op.ERROR, b"No such file\0")),
+    ("error to no request", message(Op.ERROR, b"ENOENT\0", 5)),
+    ("end of stream in a header", message(Op.READ, b"v")[:15]),
+    ("end of stream after a header", message(Op.READ, b"v")[:16]),
+    ("end of stream in a payload", message(Op.READ, b"value")[:18]),
+]
+
+
 def test_a_write_and_its_reply_are_these_bytes() -> None:
     client, server = Connection(CLIENT), Connection(SERVER)
     sent = client.send(Request(Op.WRITE, "memory/meminfo", b"123456"))
@@ -134,6 +155,37 @@ def test_pieces_of_any_size_give_the_same_events(cuts: list[int]) -> None:
         if expected is None:
             expected = events_of(Connection(SERVER), [stream, b""])
         assert events == expected
+
+
+def test_all_events_at_once_are_those_that_come_one_by_one() -> None:
+    server = Connection(SERVER)
+    answers = [Reply(n, r.op, **ANSWERS.get(r.op, {})) for n, r in enumerate(REQUESTS, 1)]
+    answers += [Reply(n, Op.READ, b"v%d" % n) for n in range(len(REQUESTS) + 1, len(REQUESTS) + 50)]
+    stream = b"".join(
+        server.send(answer) + server.send(WatchEvent("a", "t")) * (n % 3) for n, answer in enumerate(answers)
+    )
+    for pieces in ([stream, b""], [stream[:777], stream[777:], b""]):
+        one_by_one, at_once = Connection(CLIENT), Connection(CLIENT)
+        for client in (one_by_one, at_once):
+            client.send_all([*REQUESTS, *[Request(Op.READ, "a")] * 49])
+        found: list[object] = []
+        for piece in pieces:
+            at_once.receive_data(piece)
+            found += at_once.events()
+        assert found == events_of(one_by_one, pieces)
+        assert [event for event in found if isinstance(event, Reply)] == answers
+        assert isinstance(found[-1], ConnectionClosed)
+        assert at_once.in_flight == 0
+
+
+@pytest.mark.parametrize("stream", [b for _, b in BREACHES], ids=[name for name, _ in BREACHES])
+def test_all_events_at_once_end_in_the_same_error(stream: bytes) -> None:
+    client = asked()
+    client.receive_data(stream)
+    client.receive_data(b"")
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError):
+            client.events()
 
 
 def test_byte_by_byte_gives_what_the_whole_gives() -> None:
@@ -215,27 +267,6 @@ def test_the_longest_messages_and_paths_are_sent() -> None:
         Connection(CLIENT, payload_max=DEVICE_PAYLOAD_MAX).send(Request(Op.WRITE, "a", b"x" * 4079))
     for path in ("/", "/" + "a" * 3071, "a" * 2048, "/local/domain/3/" + "a" * 2048):
         Connection(CLIENT).send(Request(Op.READ, path))
-
-
-BREACHES = [
-    ("length over 4096", HEADER.pack(Op.READ, 1, 0, 4097)),
-    ("length of 4 GiB", HEADER.pack(Op.READ, 1, 0, 0xFFFFFFFF)),
-    ("unknown request id", message(Op.READ, b"v", request_id=2)),
-    ("unknown type", message(99, b"v")),
-    ("type of another request", message(Op.WRITE, b"OK\0")),
-    ("watch event without strings", message(Op.WATCH_EVENT, b"", 0)),
-    ("watch event with one string", message(Op.WATCH_EVENT, b"a\0", 0)),
-    ("watch event without terminator", message(Op.WATCH_EVENT, b"a\0b", 0)),
-    ("watch event with three strings", message(Op.WATCH_EVENT, b"a\0b\0c\0", 0)),
-    ("watch event with a bad path", message(Op.WATCH_EVENT, b"\x1b[0m\0b\0", 0)),
-    ("error without a name", message(Op.ERROR, b"")),
-    ("error without terminator", message(Op.ERROR, b"ENOENT")),
-    ("error that is no errno name", message(Op.ERROR, b"No such file\0")),
-    ("error to no request", message(Op.ERROR, b"ENOENT\0", 5)),
-    ("end of stream in a header", message(Op.READ, b"v")[:15]),
-    ("end of stream after a header", message(Op.READ, b"v")[:16]),
-    ("end of stream in a payload", message(Op.READ, b"value")[:18]),
-]
 
 
 @pytest.mark.parametrize(("stream"), [b for _, b in BREACHES], ids=[name for name, _ in BREACHES])

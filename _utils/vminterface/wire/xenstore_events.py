@@ -1,0 +1,79 @@
+"""What the two ends of a XenStore connection say to each other, as ``wire.xenstore`` takes and gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from vminterface.wire.xenstore_messages import Op
+
+
+class Sentinel(Enum):
+    """Answers of ``next_event`` that are no event."""
+
+    NEED_DATA = "need data"
+
+
+NEED_DATA = Sentinel.NEED_DATA
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A client asks. *arguments* are the strings after the path: watch token, permissions, domids, offset,
+    ``T``/``F`` to commit or abort. *request_id* is given by the connection that sends, and is 0 until then.
+    """
+
+    op: Op
+    path: str = ""
+    value: bytes = b""
+    arguments: tuple[str, ...] = ()
+    transaction: int = 0
+    request_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BadRequest:
+    """A well-framed request that makes no sense; the server answers with *error* (``EINVAL``, ``ENOSYS``)."""
+
+    request_id: int
+    transaction: int
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A server's good answer. *value*: of READ and CONTROL. *strings*: of all other operations that answer with
+    more than ``OK``; for DIRECTORY_PART the generation, names, and a last "" if there are no more names.
+    """
+
+    request_id: int
+    op: Op
+    value: bytes = b""
+    strings: tuple[str, ...] = ()
+    transaction: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """A server's refusal, *error* being an errno's name (``ENOENT``)."""
+
+    request_id: int
+    error: str
+    transaction: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """*path* changed, says the watch that was registered with *token*."""
+
+    path: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed:
+    """The stream ended between two messages."""
+
+
+Event = Request | BadRequest | Reply | ErrorReply | WatchEvent | ConnectionClosed
