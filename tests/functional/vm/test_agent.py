@@ -18,7 +18,8 @@ from lab.fakexen import RealXenstored
 from tests.support.stores import GUEST, HOME, xenstored  # noqa: F401
 from vminterface import __version__, keys
 from vminterface.channel.xenstore import XenStore
-from vminterface.errors import KeyNotFound
+from vminterface.deadline import Deadline
+from vminterface.errors import DeadlineExceeded, KeyNotFound
 from vminterface.values.acknowledgement import Acknowledgement, digest
 from vminterface.vm import agent as agent_module
 from vminterface.vm.machine import Machine
@@ -334,18 +335,22 @@ def test_a_step_with_a_fault_of_its_own_is_refused_and_stops_nothing_else(vm: VM
     assert any("this was not thought of" in line for line in lines)
 
 
-def test_an_agent_at_rest_asks_nothing_of_the_store(vm: VM) -> None:
+def test_an_agent_at_rest_says_and_asks_nothing(vm: VM) -> None:
     vm.push(qubes_timezone="UTC")
     vm.start_agent()
     vm.answer("timezone", {"timezone": "UTC"})
     until(lambda: vm.said(keys.AGENT) == ANNOUNCEMENT)
-    time.sleep(0.3)
+    time.sleep(0.5)
     assert vm.agent is not None
+    status = Path(f"/proc/{vm.agent.pid}/status")
 
-    def written() -> int:
-        status = Path(f"/proc/{vm.agent.pid}/io").read_text()  # type: ignore[union-attr]
-        return int(status.split("syscw: ")[1].split()[0])
+    def awakenings() -> int:
+        return int(status.read_text().split("\nvoluntary_ctxt_switches:")[1].split()[0])
 
-    before = written()
-    time.sleep(1.2)
-    assert written() == before
+    with vm.dom0.watch([f"{HOME}/{keys.ANSWERS}"]) as watch:
+        watch.next(Deadline.after(5))
+        before = awakenings()
+        with pytest.raises(DeadlineExceeded):
+            watch.next(Deadline.after(1.5))
+    # It looks whether it shall stop, twice a second.
+    assert awakenings() - before <= 10

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError
-from vminterface.vm.apply import network
+from vminterface.vm.apply import link, network
+from vminterface.vm.apply.link import Link
 from vminterface.vm.machine import Machine
 
 INPUTS = {
@@ -163,15 +164,49 @@ def test_a_step_that_the_kernel_refuses_puts_everything_back(vm: InNamespace) ->
     assert vm.everything() == before
 
 
-def test_a_resolv_conf_that_cannot_be_written_puts_the_interface_back(vm: InNamespace) -> None:
+def test_a_resolv_conf_that_cannot_be_written_puts_the_interface_back(
+    vm: InNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network.apply(INPUTS, vm)
-    before = vm.everything()[:5]
-    (Path(vm.root) / "etc/resolv.conf").unlink()
-    (Path(vm.root) / "etc/resolv.conf").mkdir()
-    with pytest.raises(VMInterfaceError, match=r"/etc/resolv\.conf"):
-        network.apply({**INPUTS, "network:ip": "10.137.0.13"}, vm)
-    (Path(vm.root) / "etc/resolv.conf").rmdir()
-    assert vm.everything()[:5] == before
+    before = vm.everything()
+    write_file = vm.write_file
+
+    def full(path: str, data: str | bytes, mode: int = 0o644) -> None:
+        if path == "/etc/resolv.conf":
+            raise VMInterfaceError("/etc/resolv.conf: No space left on device")
+        write_file(path, data, mode)
+
+    monkeypatch.setattr(vm, "write_file", full)
+    with pytest.raises(VMInterfaceError, match="No space left"):
+        network.apply({**INPUTS, "network:ip": "10.137.0.13", "network:primary_dns": "10.139.1.9"}, vm)
+    assert vm.everything() == before
+    assert len(vm.batches) == 3
+    # The record is that of before too: what it names can still be taken away.
+    monkeypatch.undo()
+    network.apply({}, vm)
+    assert vm.addresses() == set()
+
+
+def test_a_link_is_changed_as_a_whole_or_not_at_all(vm: InNamespace) -> None:
+    network.apply(INPUTS | IPV6, vm)
+    before = vm.everything()
+    wanted = Link(True, frozenset({"10.0.0.1/24"}), frozenset({"10.0.0.9 scope link", "default via 192.0.2.1"}))
+    with pytest.raises(ProgramFailed):
+        link.change(vm, "eth0", wanted)
+    assert vm.everything() == before
+
+
+def test_a_default_route_of_another_tools_making_gives_way(vm: InNamespace) -> None:
+    vm.run(["ip", "address", "add", "192.168.7.7/32", "dev", "eth0"])
+    vm.run(["ip", "link", "set", "eth0", "up"])
+    vm.run(["ip", "route", "add", "default", "via", "10.137.0.99", "dev", "eth0", "onlink"])
+    vm.run(["ip", "route", "add", "default", "via", "10.137.0.98", "dev", "eth0", "onlink", "metric", "300"])
+    network.apply(INPUTS, vm)
+    assert vm.routes() == {
+        ("10.137.0.5", "", "eth0"),
+        ("default", "10.137.0.5", "eth0"),
+        ("default", "10.137.0.98", "eth0"),
+    }
 
 
 def test_without_keys_what_was_configured_is_taken_away_and_the_link_goes_down(vm: InNamespace) -> None:

@@ -33,6 +33,7 @@ STEPS: dict[str, tuple[Callable[[Mapping[str, str], Machine], str], dict[str, st
     "debug": (debug.apply, {"debug": "1"}),
     "name": (name.apply, {"name": "work"}),
 }
+PIECES = ["", "/", "..", "\0", "\n", "\x1b", "\udcff", "é", "+", ",", "-", "0", "\\", " ", "{", "%s"]
 
 
 class WithoutPrograms(Machine):
@@ -46,7 +47,7 @@ class WithoutPrograms(Machine):
 def mutated(text: str, chance: random.Random) -> str:
     for _ in range(chance.randint(0, 4)):
         at = chance.randint(0, len(text))
-        piece = chance.choice(["", "/", "..", "\0", "\n", "\x1b", "\udcff", "é", "+", ",", "-", "0", "\\", " ", "{", "%s"])
+        piece = chance.choice(PIECES)
         text = text[:at] + piece + text[at + chance.randint(0, 2) :]
     return text * chance.choice([1, 1, 1, 1, 0, 60])
 
