@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lab.xenstored.client import Client
 from lab.xenstored.domains import Domains, Quotas
@@ -21,6 +21,15 @@ def valid_permissions(node: Node, domains: Domains) -> Permissions:
     if domains.younger(permissions[0].domid, node.generation):
         return (replace(permissions[0], domid=0), *permissions[1:])
     return permissions
+
+
+@dataclass(slots=True)
+class _Step:
+    """A node on the way down while a subtree is removed, and how many of its children are gone."""
+
+    path: str
+    node: Node
+    done: int = 0
 
 
 class Nodes:
@@ -89,20 +98,37 @@ class Nodes:
         self.remove_subtree(path)
 
     def remove_subtree(self, path: str) -> None:
-        """Remove *path* and all below, children first, whoever asks."""
-        doomed, level = [path], [path]
-        while level:
-            below = [join(parent, child) for parent in level if (n := self.load(parent)) for child in n.children]
-            doomed += below
-            level = below
-        for each in reversed(doomed):
-            node = self.load(each)
-            if node is not None:
-                self._fires(each, node, exact=each != path)
-                (self._transaction or self._tree).delete(each)
-        parent = self.load(parent_of(path))
-        if parent is not None:
-            (self._transaction or self._tree).write(parent_of(path), parent.without(name_of(path)))
+        """Remove *path* and all below, children first, whoever asks.
+
+        Raises Refused (EIO) where a transaction knows a node's name but saw earlier that it is not there: others have
+        interfered, and the commit will be refused.
+        """
+        view = self._transaction or self._tree
+        walk = [_Step(path, self._there(path))]
+        try:
+            while walk:
+                here = walk[-1]
+                if here.done < len(here.node.children):
+                    child = join(here.path, here.node.children[here.done])
+                    walk.append(_Step(child, self._there(child)))
+                    continue
+                walk.pop()
+                self._fires(here.path, here.node, exact=here.path != path)
+                view.delete(here.path)
+                if walk:
+                    walk[-1].done += 1
+        except Refused:
+            for here in walk:
+                view.write(here.path, replace(here.node, children=here.node.children[here.done :]))
+            raise
+        parent = self._there(parent_of(path))
+        view.write(parent_of(path), parent.without(name_of(path)))
+
+    def _there(self, path: str) -> Node:
+        node = self.load(path)
+        if node is None:
+            raise Refused("EIO")
+        return node
 
     def _allowed(self, node: Node) -> int:
         return access(node.permissions, self._client.identities) if self._client.unprivileged else ALL

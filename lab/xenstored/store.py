@@ -223,15 +223,17 @@ class Store:
             return bool(access(self._special[path], client.identities) & READ)
         if former and access(former, client.identities) & READ:
             return True
-        node = node or self.tree.read(path)
-        if node is None:
+        permissions = node.permissions if node else self._permissions(path)
+        if permissions is None:
             return False
-        if access(valid_permissions(node, self.domains), client.identities) & READ:
+        if access(permissions, client.identities) & READ:
             return True
-        parent = self.tree.read(parent_of(path))
-        return parent is not None and bool(
-            access(valid_permissions(parent, self.domains), client.identities) & READ
-        )
+        above = self._permissions(parent_of(path))
+        return above is not None and bool(access(above, client.identities) & READ)
+
+    def _permissions(self, path: str) -> Permissions | None:
+        node = self.tree.read(path)
+        return valid_permissions(node, self.domains) if node else None
 
     # Domains.
 
