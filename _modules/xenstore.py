@@ -48,7 +48,8 @@ class _Store:
         return self._targets.xenstore
 
     def path(self, path, vm):
-        return self._targets.one(vm).path(path) if vm else path
+        text = _update.path_text(path)
+        return text if vm is None else self._targets.one(vm).path(text)
 
     def domid(self, vm):
         return self._targets.one(vm).domid

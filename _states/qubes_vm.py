@@ -51,8 +51,11 @@ def _one(name, raw, require_running=None, timeout=None):
     """Bring the VM *name* to the pillar mapping *raw*."""
     options = {"require_running": require_running, "timeout": timeout}
     try:
-        if isinstance(raw, dict):
-            raw = {**raw, **{option: value for option, value in options.items() if value is not None}}
+        for field, value in raw.items():
+            # In the pillar null takes a default back; a state that says it has lost its value.
+            if value is None:
+                raise _errors.InvalidValue("expected a value, found none", f"{name}:{field}")
+        raw = {**raw, **{option: value for option, value in options.items() if value is not None}}
         outcome = _outcomes([_settings.VMSettings.parse(name, raw)])[0]
     except _errors.VMInterfaceError as error:
         return _returns.failure(name, error)
@@ -230,7 +233,7 @@ def network(
     timeout=None,
 ):
     """
-    Give a VM the addresses of its network; what is not named is left as it is.
+    Give a VM the addresses of its network: ``ip`` and ``gateway`` at least, others that are not named stay as they are.
 
     name
         Name of the VM.

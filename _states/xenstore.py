@@ -38,12 +38,18 @@ def __virtual__():
 def _brought(name, wanted, vm, require_running):
     """Bring the keys to the values that the function *wanted* says, given the store and the VM's path."""
     test = __opts__["test"]
+    name = str(name)
     of = f"{vm}: {name}" if vm else name
     try:
+        if not isinstance(vm, str | None):
+            raise _errors.InvalidValue(f"expected a VM's name, found {vm!r}", "vm")
         with _targets.Targets() as targets:
-            if vm and not require_running and vm not in targets.running():
+            try:
+                base = "" if vm is None else targets.one(vm).base
+            except _errors.VMNotRunning:
+                if require_running:
+                    raise
                 return _returns.state(name, {}, f"{vm} is not running: {name} was left alone", test=test)
-            base = targets.one(vm).base if vm else ""
             run = _update.differences if test else _update.update
             found = run(targets.xenstore, wanted(targets.xenstore, base))
     except _errors.VMInterfaceError as error:

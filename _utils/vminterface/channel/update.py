@@ -8,6 +8,7 @@ from typing import Any
 
 from vminterface.channel.store import KeyStore, Remove, Write
 from vminterface.errors import InvalidValue, InvalidValues, KeyNotFound, VerificationFailed, VMInterfaceError, printable
+from vminterface.wire.xenstore import PAYLOAD_MAX
 
 #: Values by path; None where the key shall not exist.
 Wanted = Mapping[str, bytes | None]
@@ -33,8 +34,22 @@ def value_bytes(value: Any) -> bytes:
     raise InvalidValue(f"expected text or a whole number, found {printable(repr(value), 60)} (quote it)")
 
 
+def path_text(path: Any) -> str:
+    """Return *path* if it is text, which is all that YAML has to be asked here. Raises InvalidValue."""
+    if isinstance(path, str):
+        return path
+    raise InvalidValue(f"expected a path, found {printable(repr(path), 60)}")
+
+
 def differences(store: KeyStore, wanted: Wanted) -> dict[str, Difference]:
-    """Return the keys of *wanted* that do not hold what they should."""
+    """Return the keys of *wanted* that do not hold what they should. Raises InvalidValue for a value that is too long.
+
+    That is told here and not only when it is written, so that asking what would change is honest.
+    """
+    if store.channel == "xenstore":
+        for path, value in wanted.items():
+            if value is not None and len(path) + 1 + len(value) > PAYLOAD_MAX:
+                raise InvalidValue(f"expected at most {PAYLOAD_MAX - 1 - len(path)} bytes, found {len(value)}", path)
     found = store.read_many(list(wanted))
     return {
         path: Difference(old, new)
@@ -110,11 +125,13 @@ def _existing(store: KeyStore, path: str) -> set[str]:
 
 def _flatten(path: str, keys: Mapping[Any, Any], into: dict[str, bytes | None], faults: list[InvalidValue]) -> None:
     for name, value in keys.items():
+        # Names are numbers where they stand for devices or domains.
         below = f"{path}/{name}"
-        if isinstance(value, Mapping):
-            _flatten(below, value, into, faults)
-            continue
         try:
-            into[below] = None if value is None else value_bytes(value)
+            value_bytes(name)
+            if isinstance(value, Mapping):
+                _flatten(below, value, into, faults)
+            else:
+                into[below] = None if value is None else value_bytes(value)
         except InvalidValue as error:
-            faults.append(InvalidValue(str(error), below))
+            faults.append(InvalidValue(str(error), printable(below)))

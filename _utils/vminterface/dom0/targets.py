@@ -9,7 +9,7 @@ from typing import Self
 
 from vminterface.channel.store import KeyStore
 from vminterface.channel.xenstore import XenStore
-from vminterface.errors import VMNotRunning
+from vminterface.errors import VMNotRunning, printable
 
 #: Seconds that the store has for one batch of requests, however large.
 STORE_TIMEOUT = 10.0
@@ -54,10 +54,10 @@ class Targets:
 
     def one(self, vm: str) -> Target:
         """Return the target of *vm*. Raises VMNotRunning."""
-        try:
-            return self.find([vm])[vm]
-        except KeyError:
-            raise VMNotRunning(f"{vm}: no running VM has this name") from None
+        domid = self.running().get(vm) if isinstance(vm, str) else None
+        if domid is None:
+            raise VMNotRunning(f"{printable(str(vm), 60)}: no running VM has this name")
+        return self._target(vm, domid)
 
     def _target(self, vm: str, domid: int) -> Target:
         return Target(vm, domid, self.xenstore, f"/local/domain/{domid}/")

@@ -1,12 +1,12 @@
 """Salt's real loaders over this tree: ``modules.NAME.function()``, ``states.NAME.function()``, loaded in place."""
 
-import json
 import logging
 import sys
 from pathlib import Path
 
 import pytest
 import salt.config
+import yaml
 from saltfactories.utils.functional import Loaders
 
 from lab.fakexen import missing
@@ -96,14 +96,14 @@ def host(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pillar(minion_opts, loaders):
-    """Gives the minion a pillar for one test."""
-    file = Path(minion_opts["pillar_roots"]["base"][0]) / "top.sls"
+    """Gives the minion a pillar for one test: states see it at once, modules after *reload*."""
+    top = Path(minion_opts["pillar_roots"]["base"][0]) / "top.sls"
 
-    def give(data):
-        file.write_text("base: {'*': [data]}")
-        file.with_name("data.sls").write_text(json.dumps(data))
-        loaders.reload_all()
+    def give(data, *, reload=False):
+        top.write_text("base: {'*': [data]}")
+        top.with_name("data.sls").write_text("#!yaml\n" + yaml.safe_dump(data))
+        if reload:
+            loaders.reload_all()
 
     yield give
-    file.unlink(missing_ok=True)
-    loaders.reload_all()
+    top.unlink(missing_ok=True)

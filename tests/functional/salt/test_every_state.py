@@ -1,0 +1,200 @@
+"""What holds for every state function: truth in test mode, nothing changed twice, faults told and nothing written."""
+
+import ast
+
+import pytest
+
+from tests.functional.salt.conftest import REPOSITORY
+
+PILLAR = {"qubes": {"vms": {"work": {"timezone": "Asia/Tokyo", "services": {"cups": True}}}}}
+
+#: Arguments that change something at first, by function.
+GOOD = {
+    "qubes_vm.all_configured": [{"name": "push"}, {"name": "push", "only": ["services"]}],
+    "qubes_vm.configured": [
+        {"name": "work"},
+        {"name": "work", "only": ["timezone"]},
+        {"name": "work", "settings": {"network": {"ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": []}}},
+        {"name": "work", "settings": {"type": "AppVM", "updateable": False, "persistence": "rw-only"}},
+    ],
+    "qubes_vm.timezone": [{"name": "work", "timezone": "Europe/Warsaw"}],
+    "qubes_vm.service_enabled": [{"name": "work", "services": ["cups", "crond"]}, {"name": "work", "services": "cups"}],
+    "qubes_vm.service_disabled": [{"name": "work", "services": ["cups"]}],
+    "qubes_vm.service_default": [{"name": "work", "services": "sshd"}],
+    "qubes_vm.network": [
+        {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": ["10.139.1.1"], "require_running": True},
+        {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "ip6": "fd09::1", "gateway6": "fd09::2"},
+    ],
+    "qubes_vm.keyboard": [{"name": "work", "layout": "pl+dvorak"}],
+    "qubes_vm.debug_mode": [{"name": "work"}, {"name": "work", "enabled": False, "timeout": 3}],
+    "xenstore.present": [
+        {"name": "/t/key", "value": "x"},
+        {"name": "vm-config/greeting", "value": 1, "vm": "work"},
+    ],
+    "xenstore.absent": [{"name": "/t/old"}, {"name": "qubes-service/sshd", "vm": "work"}],
+    "xenstore.tree": [
+        {"name": "/t", "keys": {"a": {"b": 1}, "old": None}},
+        {"name": "vm-config", "keys": {"a": "b", 51712: "disk"}, "vm": "work"},
+        {"name": "/t", "keys": {"a": "b"}, "prune": True},
+    ],
+}
+#: Arguments that are refused.
+BAD = {
+    "qubes_vm.all_configured": [{"name": "push", "only": ["zones"]}, {"name": "push", "only": "timezone"}],
+    "qubes_vm.configured": [
+        {"name": "personal"},
+        {"name": "work", "settings": []},
+        {"name": "work", "settings": {"timezon": "Europe/Warsaw"}},
+        {"name": "no/name", "settings": {}},
+        {"name": "work", "settings": {"debug": True, "require_running": "perhaps"}},
+    ],
+    "qubes_vm.timezone": [{"name": "work", "timezone": z} for z in ("../../etc/shadow", "a\nb", 7, None, "")],
+    "qubes_vm.service_enabled": [{"name": "work", "services": s} for s in ("a b", [1], {"cups": True}, None)],
+    "qubes_vm.service_disabled": [{"name": "work", "services": ["cups", "../x"]}],
+    "qubes_vm.service_default": [{"name": "work", "services": 5}],
+    "qubes_vm.network": [
+        {"name": "work"},
+        {"name": "work", "ip": "10.137.0.256"},
+        {"name": "work", "ip": "10.137.0.12", "none": True},
+        {"name": "work", "dns": ["10.139.1.1"] * 3},
+    ],
+    "qubes_vm.keyboard": [{"name": "work", "layout": layout} for layout in ("pl;reboot", 7, None)],
+    "qubes_vm.debug_mode": [{"name": "work", "enabled": "perhaps"}, {"name": "nosuch", "require_running": True}],
+    "xenstore.present": [
+        {"name": "/t/key", "value": True},
+        {"name": "/t//key", "value": "x"},
+        {"name": "/t/key", "value": "x" * 5000},
+        {"name": "key", "value": "x", "vm": "nosuch", "require_running": True},
+        {"name": "key", "value": "x", "vm": 7},
+    ],
+    "xenstore.absent": [{"name": "/t/../key"}],
+    "xenstore.tree": [{"name": "/t", "keys": k} for k in ([], "x", {"a": [1]}, {True: "x"}, {"a": {"b c": "x"}})],
+}
+
+
+@pytest.fixture
+def host(host):
+    """The VM's agent has settled, so that only states change the store."""
+    home = f"/local/domain/{host.domids['work']}"
+    with host.store() as store:
+        store.write("/t/old", b"x")
+        store.write(f"{home}/qubes-service/sshd", b"1")
+        store.write(f"{home}/vminterface", b"")
+        store.set_permissions(f"{home}/vminterface", ["n1"])
+        for setting in ("name", "services"):
+            store.wait_for(f"{home}/vminterface/ack/{setting}", bool, timeout=5)
+    return host
+
+
+@pytest.fixture
+def apply(states, pillar):
+    def apply(function, arguments, **more):
+        module, _, name = function.partition(".")
+        return getattr(getattr(states, module), name)(**arguments, **more)
+
+    pillar(PILLAR)
+
+    return apply
+
+
+def cases(table):
+    return [pytest.param(f, arguments, id=f"{f}-{i}") for f in table for i, arguments in enumerate(table[f])]
+
+
+def told(ret):
+    """The lines of a result: the state's own, and those of its VMs."""
+    return [ret.full_return, *ret.full_return.get("sub_state_run", [])]
+
+
+def keys_of(host):
+    with host.store() as store:
+        return store.tree("/")
+
+
+def test_the_tables_name_every_state_function():
+    written = {
+        f"{file.stem}.{node.name}"
+        for file in (REPOSITORY / "_states").glob("*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name != "mod_watch"
+        if file.stem in ("qubes_vm", "xenstore")
+    }
+    assert written == set(GOOD) == set(BAD)
+
+
+@pytest.mark.parametrize(("function", "arguments"), cases(GOOD))
+def test_test_mode_tells_what_would_change_and_writes_nothing(host, apply, function, arguments):
+    before = keys_of(host)
+    ret = apply(function, arguments, test=True)
+    assert ret.result is None
+    assert keys_of(host) == before
+    done = apply(function, arguments)
+    assert done.result is True, done.comment
+    assert done.changes == ret.changes != {}
+    assert keys_of(host) != before
+    for line in told(ret):
+        assert all(set(change) == {"old", "new"} and change["old"] != change["new"] for change in line["changes"].values())
+        assert "\n" not in line["comment"]
+
+
+@pytest.mark.parametrize(("function", "arguments"), cases(GOOD))
+def test_the_second_time_nothing_changes(host, apply, function, arguments):
+    assert apply(function, arguments).changes
+    after = keys_of(host)
+    for test in (False, True):
+        ret = apply(function, arguments, test=test)
+        assert (ret.result, ret.changes) == (True, {})
+        assert all(line["result"] is True and line["changes"] == {} for line in told(ret))
+    assert keys_of(host) == after
+
+
+@pytest.mark.parametrize("test", [True, False])
+@pytest.mark.parametrize(("function", "arguments"), cases(BAD))
+def test_what_is_wrong_is_told_and_nothing_is_written(host, apply, function, arguments, test):
+    before = keys_of(host)
+    ret = apply(function, arguments, test=test)
+    assert ret.result is False
+    assert ret.changes == {}
+    assert ret.comment
+    assert "Traceback" not in ret.comment
+    assert "exception" not in ret.comment
+    assert keys_of(host) == before
+
+
+@pytest.mark.parametrize("test", [True, False])
+@pytest.mark.parametrize("function", sorted(GOOD))
+def test_without_a_store_it_fails_with_one_sentence(apply, monkeypatch, tmp_path, function, test):
+    monkeypatch.setenv("XENSTORED_PATH", str(tmp_path / "nothing"))
+    ret = apply(function, GOOD[function][0], test=test)
+    assert (ret.result, ret.changes) == (False, {})
+    assert "nothing" in ret.comment
+    assert "\n" not in ret.comment
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [case for case in cases(GOOD) if "work" in str(case.values) and "require_running" not in case.values[1]],
+)
+def test_a_vm_that_is_not_running_is_no_error_and_no_change(host, apply, function, arguments):
+    host.stop_vm("work")
+    before = keys_of(host)
+    ret = apply(function, arguments)
+    assert (ret.result, ret.changes) == (True, {})
+    assert "work is not running" in ret.comment
+    assert keys_of(host) == before
+
+
+@pytest.mark.parametrize("function", sorted(GOOD))
+def test_a_watched_change_runs_the_state_once_more(host, loaders, pillar, state_tree, function):
+    pillar(PILLAR)
+    arguments = [{key: value} for key, value in GOOD[function][0].items()]
+    watching = {"id": {function: [*arguments, {"watch": [{"test": "changed"}]}]}}
+    (state_tree / "watching.sls").write_text(
+        "#!py\ndef run():\n"
+        f"    return {{'changed': {{'test.succeed_with_changes': []}}, **{watching!r}}}\n"
+    )  # fmt: skip
+    for changes in (True, False):
+        ret = loaders.modules.state.apply("watching")
+        (line,) = [one for one in ret if one.full_return["__id__"] == "id" and "work" not in one.state_id.split("_|-")[1]]
+        assert line.result is True
+        assert bool(line.changes) is changes
