@@ -1,0 +1,107 @@
+"""What the README and docs/ show works as typed."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab import fakexen
+from tests.support.dom0 import Dom0
+from vminterface.dom0.settings import parse_pillar
+
+ROOT = Path(__file__).parents[3]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+pytestmark = pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [(page.name, text) for page in PAGES for found, text in BLOCK.findall(page.read_text()) if found == language]
+
+
+def is_pillar(text: str) -> bool:
+    return "qubes" in yaml.safe_load(text)
+
+
+PILLARS = [block for block in blocks("yaml") if is_pillar(block[1])]
+STATES = [block for block in blocks("yaml") if not is_pillar(block[1])]
+SESSIONS = blocks("console")
+
+
+@pytest.fixture
+def dom0(tmp_path: Path) -> Iterator[Dom0]:
+    with Dom0(tmp_path / "x") as host:
+        for vm in ("work", "personal", "sys-net"):
+            host.start_vm(vm)
+            host.agent(vm)
+        yield host
+
+
+def test_there_are_examples_of_every_kind():
+    assert min(len(PILLARS), len(STATES), len(SESSIONS)) >= 1
+
+
+@pytest.mark.parametrize(("page", "text"), PILLARS)
+def test_a_pillar_is_one_that_is_accepted(page, text):
+    assert parse_pillar(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize(("page", "text"), STATES)
+def test_states_apply_and_then_have_nothing_left_to_do(page, text, dom0, tmp_path):
+    if "vminterface.agent" in text:
+        return  # runs in a VM, and is applied there by the tests of the agent's formula
+    tree, pillar = tmp_path / "srv", tmp_path / "pillar"
+    tree.mkdir()
+    pillar.mkdir()
+    (tree / "example.sls").write_text(text)
+    (pillar / "top.sls").write_text("base: {'*': [qubes]}")
+    (pillar / "qubes.sls").write_text((ROOT / "pillar/qubes/init.sls").read_text())
+    (tmp_path / "minion").write_text(
+        yaml.safe_dump(
+            {
+                "id": "dom0",
+                "root_dir": str(tmp_path / "run"),
+                "file_client": "local",
+                "file_roots": {"base": [str(tree), str(ROOT / "formulas")]},
+                "pillar_roots": {"base": [str(pillar)]},
+                "module_dirs": [str(ROOT)],
+            }
+        )
+    )
+    command = [str(Path(sys.executable).parent / "salt-call"), "-c", str(tmp_path), "--local", "--retcode-passthrough"]
+    env = {**os.environ, "XENSTORED_PATH": dom0.path, "PYTHONPATH": str(ROOT / "_utils")}
+    for run in ("first", "second"):
+        done = subprocess.run(
+            [*command, "state.apply", "example"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert done.returncode == 0, f"{run}: {done.stdout}{done.stderr}"
+    assert "(changed=" not in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(("page", "text"), SESSIONS)
+def test_a_session_prints_what_it_shows(page, text, dom0):
+    env = {**os.environ, "XENSTORED_PATH": dom0.path, "PYTHONPATH": str(ROOT / "_utils")}
+    for step in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, shown = step.partition("\n")
+        program, *words = shlex.split(command)
+        assert program == "vminterface"
+        done = subprocess.run(
+            [sys.executable, "-m", "vminterface", *words], env=env, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert fnmatch.fnmatchcase(done.stdout + done.stderr, shown), f"$ {command}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
