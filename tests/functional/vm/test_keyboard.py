@@ -166,6 +166,28 @@ def test_a_keymap_that_xkbcomp_refuses_leaves_the_old_one(servers: list[XServer]
     assert servers[0].symbols() == before
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts for another user")
+@pytest.mark.allow_skip
+def test_on_a_whole_machine_root_acts_as_the_user_of_the_session(servers: list[XServer]) -> None:
+    class Whole(Machine):
+        """This machine, of which the step sees one X server and keeps no record."""
+
+        def names(self, path: str) -> list[str]:
+            return [f"X{servers[0].display[1:]}"]
+
+        def write_file(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
+            assert path == keyboard.STATE
+
+        def run(self, argv, **options):  # type: ignore[no-untyped-def]
+            ran.append(argv)
+            return super().run(argv, **options)
+
+    ran: list[list[str]] = []
+    keyboard.apply({"keyboard": "pl++"}, Whole(), user="nobody")
+    assert servers[0].query()["layout"] == "pl,us"
+    assert {tuple(argv[:4]) for argv in ran} == {("runuser", "-u", "nobody", "--")}
+
+
 def test_without_x_the_layout_waits_for_it(machine: Machine) -> None:
     assert keyboard.apply({"keyboard": "pl++"}, machine) == "layout pl++: takes effect when X starts"
     assert machine.read_text("/run/vminterface/keyboard") == "pl++"
