@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
-import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from vminterface.channel import process
-from vminterface.deadline import Deadline
 from vminterface.errors import ProgramFailed, ProgramMissing, VMInterfaceError, printable
+
+TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost every short-lived program time
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
 #: Bytes of a file or of a program's output that are taken at most, unless the call says otherwise.
 LIMIT = 1 << 20
@@ -23,6 +23,8 @@ LIMIT = 1 << 20
 TIMEOUT = 10.0
 #: Folders of files that name, one a line, what no tool may change (Qubes core-agent's init/functions).
 PROTECTED_LISTS = ("/etc/qubes/protected-files.d", "/rw/config/protected-files.d")
+#: Where it exists, the machine's clock is the kernel's and so many microseconds: for VMs that share one kernel.
+CLOCK_OFFSET = "/run/vminterface/clock-offset"
 
 
 class Machine:
@@ -161,6 +163,8 @@ class Machine:
 
     def which(self, program: str) -> str | None:
         """Return the path of *program*, None if it is not installed."""
+        import shutil
+
         return shutil.which(program)
 
     def run(
@@ -177,6 +181,10 @@ class Machine:
         Raises ProgramMissing, ProgramFailed (status other than 0), OutputTooLarge (more than *limit* bytes) and
         DeadlineExceeded after *timeout* seconds, when the program and all that it started are ended.
         """
+        # Here, not above: a program that answers one call and runs no other should not pay for these.
+        from vminterface.channel import process
+        from vminterface.deadline import Deadline
+
         name = printable(argv[0])
         if self.which(argv[0]) is None:
             raise ProgramMissing(f"the program {name} is not installed here")
@@ -187,6 +195,30 @@ class Machine:
             shown = printable(said.replace("\n", "; "), 300)
             raise ProgramFailed(f"{name} ended with status {ended.status}{': ' if shown else ''}{shown}")
         return ended.untrusted_stdout
+
+    def now(self) -> datetime:
+        """Return the time of the machine's clock, UTC. Raises VMInterfaceError for an offset that is no number."""
+        from datetime import UTC, datetime, timedelta
+
+        return datetime.now(UTC) + timedelta(microseconds=self._clock_offset() or 0)
+
+    def set_clock(self, moment: datetime) -> None:
+        """Set the machine's clock; that of a machine below a root is kept as an offset. Raises VMInterfaceError."""
+        import time
+
+        if self._clock_offset() is None and self.is_whole:
+            with _named("the clock"):
+                time.clock_settime_ns(time.CLOCK_REALTIME, round(moment.timestamp() * 1_000_000) * 1000)
+        else:
+            offset = round(moment.timestamp() * 1_000_000) - time.time_ns() // 1000
+            self.write_file(CLOCK_OFFSET, f"{offset}\n")
+
+    def _clock_offset(self) -> int | None:
+        text = self.read_text(CLOCK_OFFSET, limit=64)
+        try:
+            return None if text is None else int(text)
+        except ValueError:
+            raise VMInterfaceError(f"{CLOCK_OFFSET}: '{printable(text or '', 40)}' is no number") from None
 
     def keep(self, path: str) -> Callable[[], None]:
         """Return a function that makes *path* what it is now: a file with this content, a link, or nothing."""
@@ -231,7 +263,7 @@ def _named(path: str) -> Iterator[None]:
 
 def _temporary(place: str) -> str:
     folder, name = os.path.split(place)
-    return os.path.join(folder, f".{name[:200]}.{secrets.token_hex(6)}")
+    return os.path.join(folder, f".{name[:200]}.{os.urandom(6).hex()}")
 
 
 def _look_like(descriptor: int, place: str, mode: int) -> None:
