@@ -32,10 +32,14 @@ _ALLOWED: Mapping[str, re.Pattern[str]] = {
     "Exec": re.compile(r"[A-Za-z0-9()_&>/{}:.= -]*\Z", re.ASCII),
     "Icon": re.compile(r"[A-Za-z0-9/_.-]*\Z", re.ASCII),
 }
-_NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 _ID = re.compile(r"[A-Za-z0-9._-]+\Z", re.ASCII)
-#: Possessive, so that a line which does not match is given up at once.
-_ASSIGNMENT = re.compile(r"([A-Za-z0-9-]++(?:\[[A-Za-z@_]++\])?+)\s*+=\s*+")
+#: ``ID[.desktop]:KEY = VALUE``, anywhere in a line. Tried at the start of a word only and possessive, so that no line
+#: is gone through more than once.
+_ASSIGNMENT = re.compile(
+    r"(?<![A-Za-z0-9._-])([A-Za-z0-9._-]++):([A-Za-z0-9-]++(?:\[[A-Za-z@_]++\])?+)\s*+=\s*+([^\n]*+)"
+)
+#: ``ID.desktop:`` with a comment or nothing behind it, anywhere in a line.
+_COMMENT = re.compile(r"[A-Za-z0-9._-][^\n]desktop:(?:#|\Z)")
 _SUFFIX = ".desktop"
 
 #: Main and additional categories; the reserved ones (such as Screensaver) are left out, as dom0 does.
@@ -138,9 +142,9 @@ class _Found:
 
     def take(self, untrusted_line: str) -> None:
         """Read one line."""
-        if not untrusted_line or _is_comment(untrusted_line) or (parts := _split(untrusted_line)) is None:
+        if _COMMENT.search(untrusted_line) or not (shown := _ASSIGNMENT.search(untrusted_line)):
             return
-        id_, key, untrusted_value = parts
+        id_, key, untrusted_value = shown[1].removesuffix(_SUFFIX) or shown[1], shown[2], shown[3].strip()
         if key not in _ALLOWED:
             return
         if not _taken(key, untrusted_value):
@@ -165,37 +169,6 @@ def _lines(untrusted_answer: bytes) -> Iterator[bytes]:
         end = untrusted_answer.find(b"\n", start, start + LINE_LIMIT) + 1 or start + LINE_LIMIT
         yield untrusted_answer[start:end]
         start = end
-
-
-def _split(untrusted_line: str) -> tuple[str, str, str] | None:
-    """Return id, key and value at the first place of the line that has the form ``ID[.desktop]:KEY = VALUE``."""
-    colon = untrusted_line.find(":")
-    searched = 0
-    while colon >= 0:
-        start = colon
-        while start > searched and untrusted_line[start - 1] in _NAME_CHARACTERS:
-            start -= 1
-        if start < colon and (shown := _ASSIGNMENT.match(untrusted_line, colon + 1)):
-            name = untrusted_line[start:colon]
-            return name.removesuffix(_SUFFIX) or name, shown[1], untrusted_line[shown.end() :].strip()
-        searched = colon + 1
-        colon = untrusted_line.find(":", searched)
-    return None
-
-
-def _is_comment(untrusted_line: str) -> bool:
-    """Say whether ``ID.desktop:`` is followed by a comment or by nothing, anywhere in the line."""
-    colon = untrusted_line.find(":")
-    while colon >= 0:
-        if (
-            untrusted_line.endswith("desktop", 0, colon)
-            and colon >= 9
-            and untrusted_line[colon - 9] in _NAME_CHARACTERS
-            and (untrusted_line[colon + 1 : colon + 2] == "#" or not untrusted_line[colon + 1 :].strip())
-        ):
-            return True
-        colon = untrusted_line.find(":", colon + 1)
-    return False
 
 
 def _known_categories(value: str) -> str:

@@ -132,7 +132,7 @@ class TestParser:
     def test_no_line_takes_long(self, line):
         started = time.process_time()
         MenuEntries.parse((line + b"\n") * 2000)
-        assert time.process_time() - started < 4
+        assert time.process_time() - started < 1
 
 
 class TestRenderer:
