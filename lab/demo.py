@@ -1,0 +1,274 @@
+"""``make demo``: three VMs, the shipped formula and pillar, one value that one VM must refuse, and what came of it all.
+
+Every claim that is printed is checked; the exit status is 0 only if all of them were true.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lab.control import Lab
+from lab.paths import LabPaths
+from lab.saltdir import SaltDir, StateResult
+from vminterface.channel.xenstore import XenStore
+from vminterface.errors import VMInterfaceError, printable
+
+#: What the shipped pillar gives each VM, as the VM itself shows it: zone, address, a service that is on, one that is not.
+EXPECTED = {
+    "sys-net": ("Europe/Warsaw", "", "", "cups"),
+    "work": ("America/Indiana/Indianapolis", "10.137.0.12", "cups", "clocksync"),
+    "personal": ("Europe/Warsaw", "10.137.0.13", "meminfo-writer", "cups"),
+}
+REFUSING = "personal"
+ZONES = "/usr/share/zoneinfo/Australia"
+ZONE = "Australia/Eucla"
+
+
+class Broken(Exception):
+    """Something is not as it has to be."""
+
+
+def require(condition: bool, claim: str) -> None:
+    """Print *claim* if it is true. Raises Broken."""
+    if not condition:
+        raise Broken(f"not true: {claim}")
+    print(f"  ok  {claim}")
+
+
+class Demo:
+    """The steps, in their order, on the lab *lab* with the Salt of *salt*."""
+
+    def __init__(self, lab: Lab, salt: SaltDir, status: dict[str, Any]) -> None:
+        self.lab = lab
+        self.salt = salt
+        self.status = status
+        self.changed = 0
+
+    def run(self) -> None:
+        """Raises Broken, VMInterfaceError."""
+        self.first_run()
+        self.second_run()
+        self.one_vm_refuses()
+        self.mended()
+
+    def first_run(self) -> None:
+        heading("salt-call --local state.highstate")
+        code, report = self.salt.highstate()
+        lines = by_vm(report)
+        for vm, line in lines.items():
+            print(f"  {line.comment}")
+            for field, change in line.changes.items():
+                print(f"      {field:<29} {short(change['old'])} -> {short(change['new'])}")
+        self.changed = sum(len(line.changes) for line in lines.values())
+        require(code == 0 and all(r.ok is True for r in report), "the run succeeded in all three VMs")
+        require(set(lines) == set(EXPECTED) and all(line.changes for line in lines.values()), "each VM had changes")
+        heading("What each VM has now, as it sees it itself")
+        self.show_all()
+
+    def second_run(self) -> None:
+        heading("The same again")
+        code, report = self.salt.highstate()
+        for result in report:
+            print(f"  {result.comment}")
+        require(code == 0 and all(r.ok is True for r in report), "the run succeeded")
+        require(not any(result.changes for result in report), "nothing was changed, as nothing had to be")
+
+    def one_vm_refuses(self) -> None:
+        heading(f"A zone that dom0 knows and {REFUSING} has not: {ZONE} for every VM")
+        self.hide_zone()
+        self.salt.add_to_pillar({"qubes": {"vms": {vm: {"timezone": ZONE} for vm in EXPECTED}}})
+        code, report = self.salt.highstate()
+        lines = by_vm(report)
+        for result in report:
+            print(f"  {'ok    ' if result.ok else 'FAILED'} {result.comment}")
+        require(code != 0, "salt-call says by its exit status that something failed")
+        fault = lines[REFUSING].comment
+        require(
+            lines[REFUSING].ok is False and REFUSING in fault and ZONE in fault and "\n" not in fault,
+            f"the fault is one sentence that names {REFUSING} and the zone",
+        )
+        require(not lines[REFUSING].changes, f"no change is claimed for {REFUSING}")
+        others = [vm for vm in EXPECTED if vm != REFUSING]
+        require(
+            all(lines[vm].ok is True and set(lines[vm].changes) == {"timezone"} for vm in others),
+            f"{' and '.join(others)} have the new zone",
+        )
+        self.require_zones({vm: EXPECTED[vm][0] if vm == REFUSING else ZONE for vm in EXPECTED})
+        domid = self.status["vms"][REFUSING]["domid"]
+        with XenStore.open(self.status["socket"]) as store:
+            held = store.read(f"/local/domain/{domid}/qubes-timezone").decode("ascii")
+        require(held == EXPECTED[REFUSING][0], f"dom0 has put the key of {REFUSING} back to {held}")
+
+    def mended(self) -> None:
+        heading(f"{REFUSING} gets the zone's file, and the same pillar again")
+        self.show_zone()
+        code, report = self.salt.highstate()
+        for result in report:
+            print(f"  {result.comment}")
+        require(code == 0 and all(r.ok is True for r in report), "the run succeeded")
+        lines = by_vm(report)
+        require(
+            {vm for vm, line in lines.items() if line.changes} == {REFUSING}
+            and set(lines[REFUSING].changes) == {"timezone"},
+            f"only {REFUSING} was changed, and only its time zone",
+        )
+        self.require_zones({vm: ZONE for vm in EXPECTED})
+
+    def show_all(self) -> None:
+        """Print a table of what the VMs say of themselves and hold it against the shipped pillar."""
+        print(f"  {'VM':<9} {'hostname':<9} {'date':<21} {'ip route show default':<29} ls /run/qubes-service")
+        facts = {vm: self.facts(vm) for vm in EXPECTED}
+        for vm, (host, date, route, services) in facts.items():
+            listed = textwrap.wrap(" ".join(services), 46)
+            print(f"  {vm:<9} {host:<9} {date:<21} {route.removeprefix('default ') or '-':<29} {listed[0]}")
+            for line in listed[1:]:
+                print(f"{line:>{73 + len(line)}}")
+        for vm, (host, date, route, services) in facts.items():
+            zone, address, on, off = EXPECTED[vm]
+            require(host == vm, f"{vm}: the host name is its own")
+            self.require_zone(vm, date, zone)
+            require((not on or on in services) and off not in services, f"{vm}: services as the pillar says")
+            if self.status["network"] and address:
+                own = self.in_vm(vm, "ip", "-4", "-brief", "address", "show", "eth0")
+                require(address in own and "10.137.0.5" in route, f"{vm}: eth0 has {address}, via 10.137.0.5")
+
+    def require_zones(self, zones: dict[str, str]) -> None:
+        """Hold each VM's clock against *zones*."""
+        for vm, zone in zones.items():
+            self.require_zone(vm, self.facts(vm)[1], zone)
+
+    @staticmethod
+    def require_zone(vm: str, date: str, zone: str) -> None:
+        """Raises Broken unless *date*, as the VM shows it, is in *zone*."""
+        name = time_in(zone, "%Z")
+        require(date.endswith(f" {name}"), f"{vm}: `date` there says {date}, which is {zone}")
+
+    def facts(self, vm: str) -> tuple[str, str, str, list[str]]:
+        """Return host name, date, default route and services, as programs in the VM show them."""
+        root = self.status["vms"][vm]["root"]
+        if self.status["namespaces"]:
+            date = self.in_vm(vm, "date", "+%F %H:%M %Z")
+            services = self.in_vm(vm, "ls", "/run/qubes-service").split()
+            host = self.in_vm(vm, "hostname")
+        else:
+            zone = os.readlink(f"{root}/etc/localtime").partition("zoneinfo/")[2]
+            date = time_in(zone, "%F %H:%M %Z")
+            services = sorted(os.listdir(f"{root}/run/qubes-service"))
+            host = Path(root, "etc/hostname").read_text().strip()
+        route = self.in_vm(vm, "ip", "-4", "route", "show", "default") if self.status["network"] else ""
+        return host, date, route, services
+
+    def in_vm(self, vm: str, *command: str) -> str:
+        """Return what *command* prints in *vm*. Raises Broken if it fails."""
+        done = self.lab.run(vm, *command)
+        if done.returncode != 0:
+            raise Broken(f"{vm}: {' '.join(command)} failed: {printable(done.stderr)}")
+        return done.stdout.strip()
+
+    def hide_zone(self) -> None:
+        """Take a folder of time zones from the VM that is to refuse, as if it had an older zone database."""
+        if self.status["namespaces"]:
+            self.in_vm(REFUSING, "mount", "-t", "tmpfs", "none", ZONES)
+        else:
+            folder = Path(self.status["vms"][REFUSING]["root"] + ZONES)
+            folder.rename(folder.with_name("hidden"))
+
+    def show_zone(self) -> None:
+        """Give it back."""
+        if self.status["namespaces"]:
+            self.in_vm(REFUSING, "umount", ZONES)
+        else:
+            folder = Path(self.status["vms"][REFUSING]["root"] + ZONES)
+            folder.with_name("hidden").rename(folder)
+
+
+def heading(text: str) -> None:
+    """Begin a step."""
+    print(f"\n== {text}", flush=True)
+
+
+def by_vm(report: list[StateResult]) -> dict[str, StateResult]:
+    """Return the lines of the report that are about one VM."""
+    return {result.vm: result for result in report if result.vm}
+
+
+def short(value: Any) -> str:
+    """Return a value so that it fits on a line."""
+    return printable(str(value), 40)
+
+
+def time_in(zone: str, form: str) -> str:
+    """Return the time now in *zone*, as dom0 reckons it."""
+    former = os.environ.get("TZ")
+    os.environ["TZ"] = zone
+    time.tzset()
+    try:
+        return time.strftime(form)
+    finally:
+        if former is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = former
+        time.tzset()
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def demo() -> int:
+    """Run it all and clean up, whatever happens; return the exit status."""
+    began = time.monotonic()
+    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGHUP, _interrupted)
+    folder = Path(tempfile.mkdtemp(prefix="vmi-demo-"))
+    lab = Lab(LabPaths(folder / "lab"))
+    status, outcome = 1, "the demo was interrupted"
+    try:
+        heading("dom0's XenStore and three VMs")
+        told = lab.up()
+        print(f"  {told['isolation']}")
+        for vm, one in told["vms"].items():
+            print(f"  {vm:<9} domain {one['domid']}, its agent: {one['agent']}")
+        one = Demo(lab, SaltDir(folder / "salt", told["socket"]), told)
+        one.run()
+        status = 0
+        outcome = f"{one.changed} settings pushed to {len(EXPECTED)} VMs, one refusal reported and mended"
+    except (Broken, VMInterfaceError, OSError) as fault:
+        outcome = str(fault)
+    except KeyboardInterrupt:
+        status = 130
+    finally:
+        _in_peace(lambda: clean_up(lab, folder))
+    word = "demo ok" if status == 0 else "demo FAILED"
+    print(f"\n{word}: {outcome} ({time.monotonic() - began:.0f} s)", file=sys.stderr if status else sys.stdout)
+    return status
+
+
+def clean_up(lab: Lab, folder: Path) -> None:
+    """End the lab and remove the demo's folder."""
+    try:
+        lab.down()
+    except VMInterfaceError as fault:
+        print(f"demo: cleaning up: {fault}", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_peace(work: Callable[[], None]) -> None:
+    """Do *work* without being interrupted: a second Ctrl-C must not leave anything behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    former = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        work()
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
