@@ -126,7 +126,7 @@ class ScriptedAgent(threading.Thread):
                         watch.next(Deadline.after(0.1))
                     except DeadlineExceeded:
                         continue
-        except ConnectionLost:
+        except (ConnectionLost, DeadlineExceeded):
             return
 
     def _work(self) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vminterface import keys
+from vminterface.dom0.fields import DEFAULT
 from vminterface.dom0.settings import Desired
 from vminterface.errors import InvalidValue
-from vminterface.values.service import ServiceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,14 @@ def _same(field: str, found: str | None, text: str | None) -> bool:
 
 def shown(field: str, text: str | None) -> str:
     """Return *text* of *field* in the pillar's own words, for people."""
-    if field.startswith("services:"):
-        return ServiceState.DEFAULT.word() if text is None else {"1": "on", "0": "off"}.get(text, text)
-    return "default" if text is None else text
+    if text is None:
+        return DEFAULT
+    if field.startswith("services:") or field in ("debug", "updateable"):
+        return _WORDS.get(text, text)
+    return text
+
+
+_WORDS = {"1": "on", "0": "off", "True": "on", "False": "off"}
 
 
 def as_changes(changes: Mapping[str, Change]) -> dict[str, dict[str, str]]:

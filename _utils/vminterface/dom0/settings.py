@@ -162,7 +162,7 @@ def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
 
 
 def _channel(value: Any) -> str:
-    if value in CHANNELS:
+    if isinstance(value, str) and value in CHANNELS:
         return value
     raise InvalidValue(f"'{_shown(value)}' is not a channel (expected {', '.join(CHANNELS)})")
 

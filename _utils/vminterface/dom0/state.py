@@ -127,5 +127,3 @@ def _names(store: KeyStore, targets: Sequence[Target]) -> list[list[str]]:
             own += [f"{folder}/{name}" if folder else name for name in listing]
         names.append(own)
     return names
-
-

@@ -27,7 +27,8 @@ class Announcement:
         """Read what the VM wrote. Raises InvalidValue."""
         if len(untrusted_text) > 1200 or not _FORM.match(untrusted_text):
             raise InvalidValue(
-                f"'{printable(untrusted_text, 80)}' is no agent's announcement (expected '{PROTOCOL} VERSION SETTING...')"
+                f"'{printable(untrusted_text, 80)}' is no agent's announcement"
+                f" (expected '{PROTOCOL} VERSION SETTING...')"
             )
         _protocol, version, *settings = untrusted_text.split(" ")
         return cls(version, frozenset(settings))

@@ -82,7 +82,13 @@ def test_states_apply_and_then_have_nothing_left_to_do(page, text, dom0, tmp_pat
     env = {**os.environ, "XENSTORED_PATH": dom0.path, "PYTHONPATH": str(ROOT / "_utils")}
     for run in ("first", "second"):
         done = subprocess.run(
-            [*command, "state.apply", "example"], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False
+            [*command, "state.apply", "example"],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
         )
         assert done.returncode == 0, f"{run}: {done.stdout}{done.stderr}"
     assert "(changed=" not in done.stdout, done.stdout
@@ -96,7 +102,12 @@ def test_a_session_prints_what_it_shows(page, text, dom0):
         program, *words = shlex.split(command)
         assert program == "vminterface"
         done = subprocess.run(
-            [sys.executable, "-m", "vminterface", *words], env=env, capture_output=True, text=True, timeout=30, check=False
+            [sys.executable, "-m", "vminterface", *words],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
         assert fnmatch.fnmatchcase(done.stdout + done.stderr, shown), f"$ {command}\n{done.stdout}{done.stderr}"
 

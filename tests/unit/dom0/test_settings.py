@@ -156,7 +156,9 @@ def test_all_faults_come_at_once_each_with_its_path():
 
 
 def test_faults_inside_a_network_name_the_address():
-    found = faults({"qubes": {"vms": {"work": {"network": {"ip": "10.137.0.300", "gateway": "10.1.1.1", "dns": ["x"]}}}}})
+    found = faults(
+        {"qubes": {"vms": {"work": {"network": {"ip": "10.137.0.300", "gateway": "10.1.1.1", "dns": ["x"]}}}}}
+    )
     assert set(found) == {"qubes:vms:work:network:ip", "qubes:vms:work:network:dns:0"}
 
 
