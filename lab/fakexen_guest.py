@@ -43,7 +43,8 @@ class Ring:
 
     def _advance(self, at: int, value: int) -> None:
         self._words[at] = value & 0xFFFFFFFF
-        os.write(self._daemon, self._port)
+        with contextlib.suppress(BrokenPipeError):  # the daemon has ended: nobody is to be woken
+            os.write(self._daemon, self._port)
 
     def put(self, data: bytes) -> int:
         """Write what there is room for; return how much that was."""

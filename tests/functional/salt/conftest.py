@@ -96,14 +96,21 @@ def host(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pillar(minion_opts, loaders):
-    """Gives the minion a pillar for one test: states see it at once, modules after *reload*."""
+    """Gives the minion a pillar for one test: states see it at once, the modules that it returns after *reload*."""
     top = Path(minion_opts["pillar_roots"]["base"][0]) / "top.sls"
 
+    reloaded = False
+
     def give(data, *, reload=False):
+        nonlocal reloaded
         top.write_text("base: {'*': [data]}")
-        top.with_name("data.sls").write_text("#!yaml\n" + yaml.safe_dump(data))
+        top.with_name("data.sls").write_text("#!yaml\n" + yaml.safe_dump(data, sort_keys=False))
         if reload:
+            reloaded = True
             loaders.reload_all()
+        return loaders.modules
 
     yield give
     top.unlink(missing_ok=True)
+    if reloaded:
+        loaders.reload_all()

@@ -28,7 +28,7 @@ def test_a_whole_number_is_written_as_its_digits(xenstore):
 
 @pytest.mark.parametrize("value", [True, 1.5, None, ["a"], {"a": "b"}, "\udc80"])
 def test_what_has_no_one_text_is_refused(xenstore, value):
-    with pytest.raises(SaltInvocationError, match="expected text or a whole number|no UTF-8"):
+    with pytest.raises(SaltInvocationError, match=r"expected text or a whole number|no UTF-8"):
         xenstore.write("/t/x", value)
     assert xenstore.exists("/t/x") is False
 
@@ -139,16 +139,11 @@ def test_an_update_that_contradicts_itself_changes_nothing(xenstore):
     "function", ["read", "write", "list", "tree", "remove", "perms", "set_perms", "wait", "update"]
 )
 def test_a_path_that_is_none_is_one_clear_error(host, xenstore, function, path):
-    arguments = {"write": ["x"], "set_perms": ["n0"]}.get(function, [])
-    call = getattr(xenstore, function)
+    arguments = {"write": ["x"], "set_perms": ["n0"], "wait": [None, False, 0.2]}.get(function, [])
+    arguments = [{tuple(path) if isinstance(path, list) else path: "x"}] if function == "update" else [path, *arguments]
     before = host.dump()
-    if function == "wait":
-        arguments = [None, False, 0.2]
     with pytest.raises((SaltInvocationError, CommandExecutionError)) as raised:
-        if function == "update":
-            call({tuple(path) if isinstance(path, list) else path: "x"})
-        else:
-            call(path, *arguments)
+        getattr(xenstore, function)(*arguments)
     assert "\n" not in str(raised.value)
     assert host.dump() == before
 

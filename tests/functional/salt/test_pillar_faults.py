@@ -1,0 +1,153 @@
+"""A pillar with faults: each is one line ``path: message``, all come at once, and nothing is written."""
+
+import pytest
+
+#: What no field takes.
+NEVER = {
+    "a list in a list": [[1]],
+    "a path upwards": "../../etc/shadow",
+    "two lines": "a\nb",
+    "a NUL": "a\0b",
+    "an escape": "\x1b[2J",
+    "not ASCII": "Łódź/ß",
+    "spaces": "a b",
+    "too long": "x" * 5000,
+    "a fraction": 1.5,
+    "a big number": 10**30,
+    "a negative number": -1,
+}
+#: Fields of a VM, what else each refuses, and how to get at the place in it.
+TEXT = {"a number": 7, "a boolean": True, "empty": "", "a mapping": {"a": "b"}}
+FIELDS = {
+    "timezone": (lambda v: {"timezone": v}, TEXT),
+    "type": (lambda v: {"type": v}, {**TEXT, "unknown": "NotAVM"}),
+    "updateable": (lambda v: {"updateable": v}, {"perhaps": "perhaps", "empty": "", "a mapping": {"a": "b"}, "2": 2}),
+    "persistence": (lambda v: {"persistence": v}, {**TEXT, "unknown": "half"}),
+    "base_template": (lambda v: {"base_template": v}, {"a number": 7, "a boolean": True, "a mapping": {"a": "b"}}),
+    "default_user": (lambda v: {"default_user": v}, {**TEXT, "an option": "-x"}),
+    "keyboard": (lambda v: {"keyboard": v}, TEXT),
+    "debug": (lambda v: {"debug": v}, {"perhaps": "perhaps", "empty": "", "a mapping": {"a": "b"}, "2": 2}),
+    "services": (lambda v: {"services": v}, {"a number": 7, "a boolean": True, "empty": "", "a list": ["cups"]}),
+    "services:cups": (lambda v: {"services": {"cups": v}}, {"perhaps": "perhaps", "empty": "", "a list": ["on"]}),
+    "network": (lambda v: {"network": v}, {"a number": 7, "empty": "", "unknown": {"adress": "10.0.0.1"}}),
+    **{
+        f"network:{field}": (
+            lambda v, field=field: {"network": {"ip": "10.137.0.12", "gateway": "10.137.0.5", field: v}},
+            {"a number": 70, "a boolean": True, "empty": "", "a mapping": {"a": "b"}, "out of range": "10.0.0.256"},
+        )
+        for field in ("ip", "netmask", "gateway", "mac", "ip6", "gateway6")
+    },
+    "network:dns": (
+        lambda v: {"network": {"ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": v}},
+        {"text": "10.139.1.1", "a number": 7, "three": ["10.139.1.1"] * 3, "not one": ["x"], "a boolean": True},
+    ),
+    "provides_network:gateway": (
+        lambda v: {"type": "NetVM", "provides_network": {"gateway": v}},
+        {"a number": 7, "empty": "", "out of range": "10.0.0.256"},
+    ),
+    "channel": (lambda v: {"channel": v}, {"unknown": "smoke", "a number": 7, "empty": ""}),
+    "require_running": (lambda v: {"require_running": v}, {"text": "yes", "a number": 1, "empty": ""}),
+    "timeout": (lambda v: {"timeout": v}, {"text": "5", "none at all": 0, "too many": 3601, "a boolean": True}),
+    "timezon": (lambda v: {"timezon": v}, {"unknown": "Europe/Warsaw"}),
+}
+#: A text to one, a form of it to the other: these take what others refuse.
+TAKEN = {
+    ("timeout", "a fraction"),
+    ("network:netmask", "a number"),
+}
+
+
+def mutations():
+    for field, (place, more) in FIELDS.items():
+        for what, value in {**NEVER, **more}.items():
+            if (field, what) not in TAKEN:
+                yield field, what, place(value)
+
+
+MUTATIONS = {f"vm{i}": mutation for i, mutation in enumerate(mutations())}
+
+
+@pytest.fixture
+def result(pillar, states, host, request):
+    before = host.dump()
+    pillar({"qubes": {"vms": {"work": {"timezone": "Asia/Tokyo"}, **{vm: m[2] for vm, m in MUTATIONS.items()}}}})
+    ret = states.qubes_vm.all_configured("push", test=request.param)
+    assert host.dump() == before
+    return ret
+
+
+@pytest.mark.parametrize("result", [False, True], indirect=True, ids=["apply", "test"])
+def test_every_fault_of_every_vm_is_told_in_one_line_with_its_path_and_nothing_is_written(result):
+    assert (result.result, result.changes) == (False, {})
+    lines = str(result.comment).split("\n")
+    assert "sub_state_run" not in result.full_return
+    for line in lines:
+        assert line.startswith("qubes:vms:vm")
+        assert line.isascii()
+        assert line.isprintable()
+        assert "Traceback" not in line
+        assert len(line) < 500
+    told = {line.split(":")[2]: line for line in lines}
+    for vm, (field, what, _) in MUTATIONS.items():
+        assert vm in told, f"{field} took {what}"
+        assert told[vm].startswith(f"qubes:vms:{vm}:{field}"), told[vm]
+    assert set(told) == set(MUTATIONS)
+
+
+def test_faults_of_one_vm_are_told_together(host, states, pillar):
+    pillar(
+        {
+            "qubes": {
+                "defaults": {"timezone": "../x"},
+                "vms": {
+                    "work": {"debug": "perhaps", "keybord": "pl", "network": {"ip": "1.2.3", "gateway": "1.2.3.4.5"}},
+                    "no/name": {},
+                },
+            }
+        }
+    )
+    ret = states.qubes_vm.all_configured("push")
+    assert ret.result is False
+    assert [line.partition(": ")[0] for line in str(ret.comment).split("\n")] == [
+        "qubes:defaults:timezone",
+        "qubes:vms:work:debug",
+        "qubes:vms:work:keybord",
+        "qubes:vms:work:network:ip",
+        "qubes:vms:work:network:gateway",
+        "qubes:vms:no/name",
+    ]
+    assert "did you mean 'keyboard'?" in ret.comment
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        ("text", "qubes"),
+        ([], "qubes"),
+        ({"vms": ["work"]}, "qubes:vms"),
+        ({"vms": {"work": "on"}}, "qubes:vms:work"),
+        ({"vms": {7: {}}}, "qubes:vms:7"),
+        ({"vms": {True: {}}}, "qubes:vms:True"),
+        ({"defaults": 1}, "qubes:defaults"),
+    ],
+)
+def test_a_pillar_of_the_wrong_shape_is_told_by_its_path(host, states, pillar, data, path):
+    pillar({"qubes": data})
+    ret = states.qubes_vm.all_configured("push")
+    assert ret.result is False
+    assert str(ret.comment).startswith(f"{path}: ")
+    assert "\n" not in ret.comment
+
+
+@pytest.mark.parametrize("data", [{}, {"qubes": None}, {"qubes": {}}, {"qubes": {"vms": None}}, {"qubes": {"vms": {}}}])
+def test_a_pillar_without_vms_is_nothing_to_do(host, states, pillar, data):
+    pillar(data)
+    ret = states.qubes_vm.all_configured("push")
+    assert (ret.result, ret.changes) == (True, {})
+    assert "nothing to do" in ret.comment
+
+
+def test_faults_of_another_vm_do_not_keep_a_state_about_one(host, states, pillar):
+    pillar({"qubes": {"vms": {"work": {"timezone": "Asia/Tokyo"}, "other": {"timezone": 7}}}})
+    assert states.qubes_vm.configured("work").changes == {"timezone": {"old": "default", "new": "Asia/Tokyo"}}
+    assert states.qubes_vm.configured("other").result is False
