@@ -51,7 +51,14 @@ class Lab:
             raise
 
     def _start_supervisor(self, vms: Path | None, store: str, deadline: Deadline) -> None:
-        words = [sys.executable, "-m", "lab.supervisor", str(self.paths.folder), str(vms.resolve()) if vms else "", store]
+        words = [
+            sys.executable,
+            "-m",
+            "lab.supervisor",
+            str(self.paths.folder),
+            str(vms.resolve()) if vms else "",
+            store,
+        ]
         paths = [str(PROJECT), str(PROJECT / "_utils"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         with open(self.paths.log, "ab") as log:
             process = subprocess.Popen(
@@ -83,11 +90,13 @@ class Lab:
             if ended:
                 raise ProgramFailed("; ".join(ended))
             if deadline.passed:
-                raise DeadlineExceeded(f"no agent has announced itself within {deadline.seconds:g} s in {', '.join(waiting)}")
+                raise DeadlineExceeded(
+                    f"no agent has announced itself within {deadline.seconds:g} s in {', '.join(waiting)}"
+                )
             time.sleep(0.03)
 
     def ask(self, command: str, name: str = "") -> Any:
-        """Let the supervisor do *command*. Raises ConnectionLost (the lab is not up), DeadlineExceeded, InvalidValue."""
+        """Let the supervisor do *command*. Raises ConnectionLost (no lab is up), DeadlineExceeded, InvalidValue."""
         answer = b""
         try:
             with socket.socket(socket.AF_UNIX) as stream:
@@ -97,7 +106,9 @@ class Lab:
                 while data := stream.recv(65536):
                     answer += data
         except TimeoutError:
-            raise DeadlineExceeded(f"the lab's supervisor: no answer to {command} within {COMMAND_SECONDS:g} s") from None
+            raise DeadlineExceeded(
+                f"the lab's supervisor: no answer to {command} within {COMMAND_SECONDS:g} s"
+            ) from None
         except OSError:
             answer = b""
         if not answer:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: Capabilities that no process in a VM has, so that it cannot set the machine's clock or reboot it.
 _FORBIDDEN = "-sys_time,-sys_boot,-sys_module,-sys_rawio"
+#: The network is always a VM's own, so that no agent can come near the host's links.
+_SPACES = ("--mount", "--pid", "--uts", "--ipc", "--net")
 _PROBE_SECONDS = 10.0
+#: Before a command: it is killed when the process that started it ends, however that ends. An absolute path, as the
+#: command may have a PATH of its own.
+DIE_WITH_PARENT = (shutil.which("setpriv") or "setpriv", "--pdeathsig", "KILL", "--")
 #: Set for the whole lab, also for tests, to do as if namespaces were not allowed.
 DENY = "LAB_NO_NAMESPACES"
 
@@ -33,7 +39,7 @@ def _in_user_namespace() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """``user``: a user namespace is needed. ``vms``: VMs have own files, processes and names. ``network``: and links."""
+    """``user``: a user namespace is needed. ``vms``: VMs have own files, processes, names. ``network``: and links."""
 
     user: bool
     vms: bool
@@ -43,11 +49,11 @@ class Isolation:
     def probe(cls) -> Isolation:
         """Find out, once, by trying."""
         user = os.geteuid() != 0
-        start = ["unshare", *(["--user", "--map-root-user"] if user else []), "--mount", "--pid", "--uts", "--ipc"]
-        if os.environ.get(DENY) or not _works([*start, "--fork", "mount", "-t", "tmpfs", "none", "/mnt"]):
+        start = ["unshare", *(["--user", "--map-root-user"] if user else []), *_SPACES, "--fork"]
+        if os.environ.get(DENY) or not _works([*start, "mount", "-t", "tmpfs", "none", "/mnt"]):
             return cls(user, vms=False, network=False)
         link = ["ip", "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"]
-        return cls(user, vms=True, network=_works([*start, "--net", "--fork", *link]))
+        return cls(user, vms=True, network=_works([*start, *link]))
 
     def describe(self) -> str:
         """Return one line for an admin."""
@@ -65,10 +71,8 @@ class Isolation:
 
     def vm(self, command: Sequence[str]) -> list[str]:
         """Return *command* as the first process of a new VM, killed when its parent dies."""
-        spaces = ["--mount", "--pid", "--uts", "--ipc", *(["--net"] if self.network else [])]
         return [
-            "setpriv", "--pdeathsig", "KILL", "--bounding-set", _FORBIDDEN, "--",
-            "unshare", *spaces, "--propagation", "private", "--fork", "--kill-child", "--", *command,
+            *DIE_WITH_PARENT[:-1], "--bounding-set", _FORBIDDEN, "--", "unshare", *_SPACES, "--propagation", "private", "--fork", "--kill-child", "--", *command,
         ]  # fmt: skip
 
     def enter(self, init: int, command: Sequence[str]) -> list[str]:
@@ -76,9 +80,8 @@ class Isolation:
         user: list[str] = []
         if os.readlink(f"/proc/{init}/ns/user") != os.readlink("/proc/self/ns/user"):
             user = ["--user", "--preserve-credentials"]
-        spaces = ["--mount", "--pid", "--uts", "--ipc", *(["--net"] if self.network else [])]
         return [
-            "nsenter", "--target", str(init), *user, *spaces, "--root", "--wd", "--",
+            "nsenter", "--target", str(init), *user, *_SPACES, "--root", "--wd", "--",
             "setpriv", "--bounding-set", _FORBIDDEN, "--", *command,
         ]  # fmt: skip
 

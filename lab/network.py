@@ -1,4 +1,4 @@
-"""The links between VMs: a client's ``eth0`` has its other end, ``vif<domid>.0``, in the VM that provides its network."""
+"""The links between VMs: the other end of a client's ``eth0`` is ``vif<domid>.0`` in the VM that is its netvm."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from lab.namespaces import DIE_WITH_PARENT
 from vminterface.errors import ConnectionLost, StoreError
 from vminterface.wire.xenstore import CLIENT, NEED_DATA, Connection, ErrorReply, Op, Reply, Request
 
@@ -38,7 +39,8 @@ class OwnXenstored:
         (self.root / "run" / "socket").unlink(missing_ok=True)
         paths = os.pathsep.join([str(_PROJECT), str(_PROJECT / "_utils")])
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lab.xenstored", str(self.root)], env={**os.environ, "PYTHONPATH": paths}
+            [*DIE_WITH_PARENT, sys.executable, "-m", "lab.xenstored", str(self.root)],
+            env={**os.environ, "PYTHONPATH": paths},
         )
         end = time.monotonic() + START_SECONDS
         while True:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from lab import network, processes, vmroot
-from lab.namespaces import Isolation
+from lab.namespaces import DIE_WITH_PARENT, Isolation
 from lab.paths import PROJECT, LabPaths
 from lab.vmlist import VMSpec
 from vminterface.errors import DeadlineExceeded, ProgramFailed
@@ -24,7 +24,7 @@ _AGENT = [sys.executable, "-m", "vminterface", "agent"]
 
 def environment(xenbus: str) -> dict[str, str]:
     """Return what a process in a VM has in its environment."""
-    paths = [str(PROJECT), str(PROJECT / "_utils"), *(p for p in sys.path if p.endswith("-packages"))]
+    paths = [str(PROJECT), str(PROJECT / "_utils"), *vmroot.package_folders()]
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
@@ -40,7 +40,9 @@ def environment(xenbus: str) -> dict[str, str]:
 class VM:
     """A VM as domain *domid*, whose processes meet the store at the socket *xenbus*."""
 
-    def __init__(self, spec: VMSpec, index: int, paths: LabPaths, isolation: Isolation, domid: int, xenbus: str) -> None:
+    def __init__(
+        self, spec: VMSpec, index: int, paths: LabPaths, isolation: Isolation, domid: int, xenbus: str
+    ) -> None:
         self.spec = spec
         self.domid = domid
         self.mac = network.client_mac(index)
@@ -62,7 +64,8 @@ class VM:
 
     def fileno(self) -> int:
         """Where the first process speaks, for a selector."""
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
     def prepare(self) -> None:
@@ -75,9 +78,8 @@ class VM:
                 words = [sys.executable, "-m", "lab.init", str(self._root), self.spec.name, self._xenbus, *_AGENT]
                 command = self._isolation.vm(words)
             else:
-                vmroot.make_without_mounts(self._root)
-                inside = environment(self._xenbus)
-                command = ["setpriv", "--pdeathsig", "KILL", "--", *_AGENT, "--root", str(self._root)]
+                inside = {**environment(self._xenbus), "PATH": str(vmroot.make_without_mounts(self._root))}
+                command = [*DIE_WITH_PARENT, *_AGENT, "--root", str(self._root)]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=inside, cwd="/"
             )
@@ -165,7 +167,8 @@ class VM:
         return processes.inside(self.init) if self._isolation.vms else processes.descendants(self.init)
 
     def _tell(self, word: str) -> None:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         self._process.stdin.write(f"{word}\n".encode())
         self._process.stdin.flush()
 

@@ -71,17 +71,29 @@ def _fill_etc(etc: Path, name: str) -> None:
 def shared_paths() -> list[Path]:
     """Return the host's folders that a VM sees, read-only, at the same place: programs, Python, this project."""
     wanted = [Path("/usr"), *(Path("/", entry) for entry in _TOP if not Path("/", entry).is_symlink())]
-    wanted += [PROJECT, Path(sys.prefix), Path(sys.base_prefix), *(Path(entry) for entry in sys.path if entry)]
+    wanted += [PROJECT, Path(sys.prefix), Path(sys.base_prefix), *map(Path, package_folders())]
     shared: list[Path] = []
     for path in wanted:
-        real = Path(os.path.abspath(path))
-        if real.is_dir() and real != Path("/") and not any(real.is_relative_to(other) for other in shared):
-            shared.append(real)
+        if path.is_dir() and path != Path("/") and not any(path.is_relative_to(other) for other in shared):
+            shared.append(path)
     return shared
 
 
-def make_without_mounts(root: Path) -> None:
-    """Give a VM that is only a folder its own copy of what an agent looks for in ``/usr``: the time zones."""
+def package_folders() -> list[str]:
+    """Return the folders of Python packages that this process uses besides the standard library."""
+    return [entry for entry in sys.path if entry.endswith("-packages") and os.path.isabs(entry)]
+
+
+def make_without_mounts(root: Path) -> Path:
+    """Give a VM that is only a folder its own time zones; return the folder of all programs that its agent may run.
+
+    There is one program, an ``ip`` that knows of no links: the real one would speak of this machine's.
+    """
     zones = Path("/usr/share/zoneinfo")
     if zones.is_dir() and not (root / zones.relative_to("/")).exists():
         shutil.copytree(zones, root / zones.relative_to("/"), symlinks=True)
+    programs = root / "programs"
+    programs.mkdir(exist_ok=True)
+    (programs / "ip").write_text("#!/bin/sh\necho '[]'\n")
+    (programs / "ip").chmod(0o755)
+    return programs

@@ -123,7 +123,9 @@ class Store:
         except ValueError:
             raise Refused("EINVAL") from None
         permissions = tuple(
-            entry if self.domains.meet(entry.domid, self.tree.generation + 1) else Permission(entry.letter, entry.domid, True)
+            entry
+            if self.domains.meet(entry.domid, self.tree.generation + 1)
+            else Permission(entry.letter, entry.domid, True)
             for entry in permissions
         )
         if permissions[0].void:

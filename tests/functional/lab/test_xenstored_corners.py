@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from tests.support.lab_store import KINDS, Answer, Daemon, RawClient, daemon
 from vminterface.wire.xenstore import Op
 
@@ -138,7 +139,16 @@ def domain_that_goes(scene: Scene) -> object:
     new = scene.connect(scene.store.socket(1))
     old_permission = new.ask(Op.READ, "/shared"), dom0.ask(Op.GET_PERMS, "/shared")
     dom0.ask(Op.SET_PERMS, "/shared", arguments=("n0", "r1"))
-    return first, told, after, introduced, old_permission, new.ask(Op.READ, "/shared"), dom0.new_events(), other.new_events()
+    return (
+        first,
+        told,
+        after,
+        introduced,
+        old_permission,
+        new.ask(Op.READ, "/shared"),
+        dom0.new_events(),
+        other.new_events(),
+    )
 
 
 def special_watches(scene: Scene) -> object:

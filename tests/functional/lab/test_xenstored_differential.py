@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from tests.support.lab_store import KINDS, Answer, RawClient, daemon
 from vminterface.wire.xenstore import Op
 
