@@ -81,7 +81,7 @@ class Lab:
     def wait_for_agents(self, deadline: Deadline) -> dict[str, Any]:
         """Return the status once the agent of each running VM has announced itself. Raises DeadlineExceeded."""
         while True:
-            status = self.ask("status")
+            status: dict[str, Any] = self.ask("status")
             waiting = [vm for vm, told in status["vms"].items() if told["state"] == "running" and not told["announced"]]
             if not waiting:
                 return status

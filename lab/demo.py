@@ -22,7 +22,7 @@ from lab.saltdir import SaltDir, StateResult
 from vminterface.channel.xenstore import XenStore
 from vminterface.errors import VMInterfaceError, printable
 
-#: What the shipped pillar gives each VM, as the VM itself shows it: zone, address, a service that is on, one that is not.
+#: What the shipped pillar gives each VM, as the VM shows it: zone, address, a service that is on, one that is not.
 EXPECTED = {
     "sys-net": ("Europe/Warsaw", "", "", "cups"),
     "work": ("America/Indiana/Indianapolis", "10.137.0.12", "cups", "clocksync"),
@@ -71,7 +71,7 @@ class Demo:
         self.salt.add_to_pillar({"qubes": {"vms": self.own}})
         code, report = self.salt.highstate()
         lines = by_vm(report)
-        for vm, line in lines.items():
+        for line in lines.values():
             print(f"  {line.comment}")
             for field, change in line.changes.items():
                 print(f"      {field:<29} {short(change['old'])} -> {short(change['new'])}")

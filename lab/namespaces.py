@@ -72,7 +72,8 @@ class Isolation:
     def vm(self, command: Sequence[str]) -> list[str]:
         """Return *command* as the first process of a new VM, killed when its parent dies."""
         return [
-            *DIE_WITH_PARENT[:-1], "--bounding-set", _FORBIDDEN, "--", "unshare", *_SPACES, "--propagation", "private", "--fork", "--kill-child", "--", *command,
+            *DIE_WITH_PARENT[:-1], "--bounding-set", _FORBIDDEN, "--",
+            "unshare", *_SPACES, "--propagation", "private", "--fork", "--kill-child", "--", *command,
         ]  # fmt: skip
 
     def enter(self, init: int, command: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A dom0's Salt in a folder of its own: the shipped modules, formula and pillar, and what the admin adds to that pillar."""
+"""A dom0's Salt in a folder of its own: the shipped modules, formula and pillar, and what the admin adds to these."""
 
 from __future__ import annotations
 

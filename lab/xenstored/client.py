@@ -63,6 +63,10 @@ class Client:
         """What relative paths are relative to."""
         return f"/local/domain/{self.domid}"
 
+    def absolute(self, path: str) -> str:
+        """Return *path* from the root on; special ones stay as they are."""
+        return path if path[0] in "/@" else f"{self.home}/{path}"
+
     def tell(self, path: str, token: str, cause: Ticket | None) -> None:
         """Queue one event, unless an equal one waits already."""
         if (path, token) not in self.pending:

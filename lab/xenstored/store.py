@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from lab.xenstored.client import Client, Ticket
 from lab.xenstored.domains import Domain, Domains, Quotas
+from lab.xenstored.node_requests import HANDLERS, as_number
 from lab.xenstored.nodes import Nodes, valid_permissions
-from lab.xenstored.permissions import CLOSED, OWNER, READ, WRITE, Permission, Permissions, access
+from lab.xenstored.permissions import CLOSED, READ, Permissions, access
 from lab.xenstored.transaction import Transaction
 from lab.xenstored.tree import Node, Refused, Tree, parent_of
 from lab.xenstored.watches import Watch
@@ -22,11 +23,6 @@ _NO_TRANSACTION = {Op.WATCH, Op.UNWATCH}
 INTRODUCED, RELEASED = "@introduceDomain", "@releaseDomain"
 #: DOMID_SELF of xen/include/public/xen.h.
 _SELF = 0x7FF0
-
-
-def _number(text: str) -> int:
-    """Return what C's ``atoi`` makes of digits that fit."""
-    return min(int(text), 0x7FFFFFFF)
 
 
 class Store:
@@ -40,7 +36,8 @@ class Store:
         #: Called with a domain that was introduced or released: its connections begin or end.
         self.on_introduced: Callable[[Domain], None] = lambda domain: None
         self.on_released: Callable[[Domain], None] = lambda domain: None
-        self._special: dict[str, Permissions] = {INTRODUCED: CLOSED, RELEASED: CLOSED}
+        #: Permissions of what can only be watched.
+        self.special: dict[str, Permissions] = {INTRODUCED: CLOSED, RELEASED: CLOSED}
         self._cause: Ticket | None = None
 
     def connect(self, domain: Domain | None = None) -> Client:
@@ -81,85 +78,21 @@ class Store:
             transaction = client.transactions.get(request.transaction)
             if transaction is None:
                 raise Refused("ENOENT")
-        value, strings = b"", ()
-        if op in _ON_NODES:
+        value: bytes = b""
+        if op in HANDLERS:
             nodes = Nodes(client, self.tree, transaction, self.domains, self.quotas, self._fire)
-            value, strings = _ON_NODES[op](self, nodes, client, request)
+            value, strings = HANDLERS[op](self, nodes, client, request)
         else:
             strings = _OTHERS[op](self, client, request, transaction)
         if sum(len(string) + 1 for string in strings) > PAYLOAD_MAX:
             raise Refused("E2BIG")
         return Reply(request.request_id, op, value, strings, request.transaction)
 
-    # Nodes. Each returns the reply's value and strings.
-
-    def _read(self, nodes: Nodes, client: Client, request: Request) -> tuple[bytes, tuple[str, ...]]:
-        return nodes.get(_absolute(client, request.path), READ).value, ()
-
-    def _directory(self, nodes: Nodes, client: Client, request: Request) -> tuple[bytes, tuple[str, ...]]:
-        return b"", nodes.get(_absolute(client, request.path), READ).children
-
-    def _directory_part(self, nodes: Nodes, client: Client, request: Request) -> tuple[bytes, tuple[str, ...]]:
-        node = nodes.get(_absolute(client, request.path), READ)
-        names = "".join(f"{child}\0" for child in node.children)
-        generation, offset = str(node.generation), _number(request.arguments[0])
-        room = PAYLOAD_MAX - len(generation) - 2
-        rest = names[offset : offset + room]
-        rest = rest[: rest.rfind("\0") + 1]
-        end = ("",) if offset + len(rest) >= len(names) else ()
-        return b"", (generation, *rest.split("\0")[:-1], *end)
-
-    def _get_perms(self, nodes: Nodes, client: Client, request: Request) -> tuple[bytes, tuple[str, ...]]:
-        if request.path.startswith("@"):
-            raise Refused("EINVAL")
-        node = nodes.get(_absolute(client, request.path), READ)
-        return b"", tuple(entry.render() for entry in node.permissions)
-
-    def _set_perms(self, nodes: Nodes, client: Client, request: Request) -> tuple[bytes, tuple[str, ...]]:
-        if client.unprivileged and len(request.arguments) > self.quotas.permissions:
-            raise Refused("ENOSPC")
-        try:
-            permissions = tuple(map(Permission.parse, request.arguments))
-        except ValueError:
-            raise Refused("EINVAL") from None
-        permissions = tuple(
-            entry
-            if self.domains.meet(entry.domid, self.tree.generation + 1)
-            else Permission(entry.letter, entry.domid, True)
-            for entry in permissions
-        )
-        if permissions[0].void:
-            raise Refused("ENOENT")
-        if request.path.startswith("@"):
-            self._set_special(client, request.path, permissions)
-        else:
-            nodes.set_permissions(_absolute(client, request.path), permissions, WRITE | OWNER)
-        return b"", ()
-
-    def _set_special(self, client: Client, path: str, permissions: Permissions) -> None:
-        if path not in self._special:
-            raise Refused("EINVAL")
-        if not access(self._special[path], client.identities) & OWNER:
-            raise Refused("EACCES")
-        self._special[path] = permissions
-
-    def _write(self, nodes: Nodes, client: Client, request: Request) -> tuple[bytes, tuple[str, ...]]:
-        nodes.write(_absolute(client, request.path), request.value, WRITE)
-        return b"", ()
-
-    def _mkdir(self, nodes: Nodes, client: Client, request: Request) -> tuple[bytes, tuple[str, ...]]:
-        nodes.make(_absolute(client, request.path), WRITE)
-        return b"", ()
-
-    def _rm(self, nodes: Nodes, client: Client, request: Request) -> tuple[bytes, tuple[str, ...]]:
-        nodes.remove(_absolute(client, request.path), WRITE)
-        return b"", ()
-
     # Watches and transactions. Each returns the reply's strings.
 
     def _watch(self, client: Client, request: Request, _none: Transaction | None) -> tuple[str, ...]:
         relative = request.path[0] not in "/@"
-        watch = Watch(_absolute(client, request.path), request.arguments[0], client.home if relative else "")
+        watch = Watch(client.absolute(request.path), request.arguments[0], client.home if relative else "")
         domain = client.domain if client.unprivileged else None
         if (watch.path, watch.token) not in client.watches and domain and domain.watches > self.quotas.watches:
             raise Refused("E2BIG")
@@ -170,7 +103,7 @@ class Store:
         return ()
 
     def _unwatch(self, client: Client, request: Request, _none: Transaction | None) -> tuple[str, ...]:
-        client.watches.remove(_absolute(client, request.path), request.arguments[0])
+        client.watches.remove(client.absolute(request.path), request.arguments[0])
         if client.domain:
             client.domain.watches -= 1
         return ()
@@ -221,8 +154,8 @@ class Store:
                     client.tell(watch.shown(path), watch.token, self._cause)
 
     def _may_see(self, client: Client, path: str, node: Node | None, former: Permissions | None) -> bool:
-        if path in self._special:
-            return bool(access(self._special[path], client.identities) & READ)
+        if path in self.special:
+            return bool(access(self.special[path], client.identities) & READ)
         if former and access(former, client.identities) & READ:
             return True
         permissions = node.permissions if node else self._permissions(path)
@@ -240,7 +173,7 @@ class Store:
     # Domains.
 
     def _introduce(self, client: Client, request: Request, _transaction: Transaction | None) -> tuple[str, ...]:
-        domid, _frame, port = map(_number, request.arguments)
+        domid, _frame, port = map(as_number, request.arguments)
         if port <= 0:
             raise Refused("EINVAL")
         domain = self.domains.meet(domid, self.tree.generation + 1)
@@ -256,13 +189,13 @@ class Store:
         return ()
 
     def _connected(self, text: str) -> Domain:
-        domain = self.domains.introduced(_number(text))
+        domain = self.domains.introduced(as_number(text))
         if domain is None:
             raise Refused("ENOENT")
         return domain
 
     def _release(self, client: Client, request: Request, _transaction: Transaction | None) -> tuple[str, ...]:
-        if _number(request.arguments[0]) == 0:
+        if as_number(request.arguments[0]) == 0:
             raise Refused("EINVAL")
         self.release(self._connected(request.arguments[0]))
         return ()
@@ -277,7 +210,7 @@ class Store:
         self._fire(RELEASED, None, False, None)
 
     def _resume(self, client: Client, request: Request, _transaction: Transaction | None) -> tuple[str, ...]:
-        if _number(request.arguments[0]) == 0:
+        if as_number(request.arguments[0]) == 0:
             raise Refused("EINVAL")
         self._connected(request.arguments[0])
         return ()
@@ -288,30 +221,16 @@ class Store:
         return ()
 
     def _is_introduced(self, client: Client, request: Request, _transaction: Transaction | None) -> tuple[str, ...]:
-        domid = _number(request.arguments[0])
+        domid = as_number(request.arguments[0])
         return ("T" if domid == _SELF or self.domains.introduced(domid) else "F",)
 
     def _domain_path(self, client: Client, request: Request, _transaction: Transaction | None) -> tuple[str, ...]:
-        return (f"/local/domain/{_number(request.arguments[0])}",)
+        return (f"/local/domain/{as_number(request.arguments[0])}",)
 
     def _control(self, client: Client, request: Request, _transaction: Transaction | None) -> tuple[str, ...]:
         raise Refused("EINVAL")  # what an unknown command gets: there is nothing here to control
 
 
-def _absolute(client: Client, path: str) -> str:
-    return path if path[0] in "/@" else f"{client.home}/{path}"
-
-
-_ON_NODES = {
-    Op.READ: Store._read,
-    Op.DIRECTORY: Store._directory,
-    Op.DIRECTORY_PART: Store._directory_part,
-    Op.GET_PERMS: Store._get_perms,
-    Op.SET_PERMS: Store._set_perms,
-    Op.WRITE: Store._write,
-    Op.MKDIR: Store._mkdir,
-    Op.RM: Store._rm,
-}
 _OTHERS = {
     Op.WATCH: Store._watch,
     Op.UNWATCH: Store._unwatch,
