@@ -1,0 +1,105 @@
+"""Bring the clocks of all running VMs to that of the one that asks the network: what ``qvm-sync-clock`` does.
+
+The network is up → the clock VM is synchronised → its time is read, strictly → every VM is set, some at a time. A VM
+that fails holds up nobody. Source: Qubes core-admin ``qvm-sync-clock`` of R2 to R4.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from vminterface.channel.qrexec import Qrexec
+from vminterface.dom0 import tools
+from vminterface.dom0.services import clock, timesync
+from vminterface.errors import ServiceFailed, ServiceNotFound, VMInterfaceError
+from vminterface.values import rpcname
+
+#: VMs that are spoken to at a time.
+PARALLEL = 8
+
+
+class Time:
+    """The right time: a moment, and how long ago on this machine's steady clock it was read."""
+
+    def __init__(self, moment: datetime) -> None:
+        self._moment, self._read_at = moment, time.monotonic()
+
+    def now(self) -> datetime:
+        """Return the right time now."""
+        return self._moment + timedelta(seconds=time.monotonic() - self._read_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What came of one VM. *drift*: seconds by which its clock was ahead (negative: behind), None if it did not say."""
+
+    vm: str
+    drift: float | None = None
+    #: Whether its clock was set, or (in a look) would have to be.
+    set: bool = False
+    error: VMInterfaceError | None = None
+
+
+def right_time(qrexec: Qrexec, clock_vm: str, *, network_vm: str | None = None) -> Time:
+    """Return the time of *clock_vm* after it has asked the network, for which *network_vm* is awaited first.
+
+    A network that is not up is no error: the clock VM may have the time from elsewhere. Nor is a VM without
+    ``qubes.SyncNtpClock`` (R4), which keeps its clock by itself.
+
+    Raises RemoteProtocolError for what is no time, else as
+    :meth:`Qrexec.call`.
+    """
+    if network_vm is not None:
+        with contextlib.suppress(ServiceFailed, ServiceNotFound):
+            tools.wait_for_network(qrexec, network_vm)
+    with contextlib.suppress(ServiceNotFound):
+        timesync.sync_ntp_clock(qrexec, clock_vm)
+    return read_time(qrexec, clock_vm)
+
+
+def read_time(qrexec: Qrexec, clock_vm: str) -> Time:
+    """Return the time of *clock_vm* as it is; changes nothing. Raises as :func:`right_time`."""
+    try:
+        return Time(clock.get_clock(qrexec, clock_vm))
+    except ServiceNotFound:
+        # R2 and R3 have no such service.
+        return Time(tools.read_date(qrexec, clock_vm))
+
+
+def host_time() -> Time:
+    """Return dom0's own time, for hosts without a clock VM."""
+    return Time(datetime.now(UTC))
+
+
+def set_all(
+    qrexec: Qrexec, right: Time, vms: Iterable[str], *, look: bool = False, parallel: int = PARALLEL
+) -> list[Clock]:
+    """Set the clock of each of *vms* to the *right* time unless it is within the tolerance; with *look*, set none.
+
+    Returns what came of each, in their order. Raises InvalidValue for what is no VM's name, before anything runs.
+    """
+    vms = [rpcname.parse_target(vm) for vm in vms]
+    with ThreadPoolExecutor(parallel, thread_name_prefix="clock") as pool:
+        return list(pool.map(lambda vm: _set(qrexec, right, vm, look), vms))
+
+
+def _set(qrexec: Qrexec, right: Time, vm: str, look: bool) -> Clock:
+    drift: float | None = None
+    try:
+        try:
+            drift = (clock.get_clock(qrexec, vm) - right.now()).total_seconds()
+        except ServiceNotFound:
+            # Such a VM is told the time whatever its clock says; its handler leaves a small error alone.
+            if look:
+                return Clock(vm)
+        wrong = drift is None or abs(drift) > clock.TOLERANCE
+        if wrong and not look:
+            clock.set_clock(qrexec, vm, right.now())
+        return Clock(vm, drift, wrong)
+    except VMInterfaceError as error:
+        return Clock(vm, drift, False, error)

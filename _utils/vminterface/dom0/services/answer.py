@@ -1,0 +1,38 @@
+"""What all service calls share: an answer that a parser must accept, and output that is kept whatever the status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from vminterface.channel.qrexec import Answer
+from vminterface.errors import InvalidValue, RemoteProtocolError
+
+T = TypeVar("T")
+
+#: Bytes of noise on standard output that are taken from a service which has nothing to say there.
+NOISE = 1 << 16
+
+
+def accepted(vm: str, service: str, parse: Callable[[bytes], T], answer: Answer) -> T:
+    """Return what *parse* makes of *answer*. Raises RemoteProtocolError that names *vm* and *service*."""
+    try:
+        return parse(answer.untrusted_stdout)
+    except InvalidValue as error:
+        raise RemoteProtocolError(f"{service} in {vm}: {error}") from error
+
+
+class Kept:
+    """Takes output as it comes, so that it is there also after a call that failed."""
+
+    def __init__(self) -> None:
+        self._pieces = bytearray()
+
+    def write(self, untrusted_data: bytes) -> None:
+        """Take the next piece."""
+        self._pieces += untrusted_data
+
+    @property
+    def untrusted_data(self) -> bytes:
+        """All that has come."""
+        return bytes(self._pieces)

@@ -1,0 +1,163 @@
+"""``qubes.Filecopy`` and ``qubes.OpenInVM``: files of dom0 sent into a VM, and one that is edited there.
+
+Sources: Qubes core-agent-linux (``qvm-copy``, ``qopen-in-vm.c``) and linux-utils ``libqubes-rpc-filecopy``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import BinaryIO
+
+from vminterface.channel.qrexec import Qrexec
+from vminterface.dom0.filesend import Progress, Sender
+from vminterface.dom0.services.answer import Kept
+from vminterface.dom0.wholefile import FileFault, WholeFile
+from vminterface.errors import InvalidValue, LocalProtocolError, RemoteProtocolError, ServiceFailed, printable
+from vminterface.wire import openinvm
+from vminterface.wire.qfile_result import RESULT_MAX_BYTES, Refused, Result, as_errno, check_result
+
+COPY = "qubes.Filecopy"
+OPEN = "qubes.OpenInVM"
+ALL_NAMES = "allow-all-names"
+#: Seconds that a transfer or an edit may take unless the call says otherwise.
+TIMEOUT = 3600.0
+#: Bytes that an edited file may have when it comes back.
+EDITED_LIMIT = 1 << 30
+_BLOCK = 1 << 18
+
+
+class NotTaken(ServiceFailed):
+    """The VM refused a file; ``code`` is its errno (:data:`vminterface.wire.qfile_result.LEGAL_EOF` apart)."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message, code & 0xFF)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a VM has now: *total_bytes* of content. *skipped*: pipes, sockets and devices that were not sent."""
+
+    total_bytes: int
+    skipped: tuple[bytes, ...]
+
+
+def send(
+    qrexec: Qrexec,
+    vm: str,
+    paths: Sequence[str | bytes | PathLike[str]],
+    *,
+    allow_all_names: bool = False,
+    skip_links: bool = False,
+    progress: Progress | None = None,
+    timeout: float = TIMEOUT,
+) -> Sent:
+    """Copy files and folders into ``QubesIncoming/dom0`` of the VM's user.
+
+    Everything is looked at before anything is sent. With *allow_all_names* the VM is asked to take any character in
+    names, if there is need: at once where a name shows it, again after a first copy that it refused for a name.
+    *progress* is told the bytes of content sent and their total.
+
+    Raises InvalidValues (names and links that no receiver takes), SourceFault, :class:`NotTaken`,
+    RemoteProtocolError, else as :meth:`Qrexec.call`.
+    """
+    survey = Sender(paths, skip_links=skip_links).survey()
+    if survey.needs_all_names and not allow_all_names:
+        raise InvalidValue("a name has characters that a VM takes only if it is asked to (allow_all_names)")
+
+    def attempt(argument: str) -> None:
+        sender = Sender(paths, skip_links=skip_links)
+        chunks = sender.chunks(progress, survey.total_bytes)
+        _check(vm, sender, *_exchange(qrexec, vm, argument, chunks, timeout))
+
+    try:
+        attempt(ALL_NAMES if survey.needs_all_names else "")
+    except NotTaken as fault:
+        # Its table of characters may be shorter than the one here.
+        if as_errno(fault.code) != errno.EILSEQ or not allow_all_names or survey.needs_all_names:
+            raise
+        attempt(ALL_NAMES)
+    return Sent(survey.total_bytes, survey.skipped)
+
+
+def _exchange(
+    qrexec: Qrexec, vm: str, argument: str, chunks: Iterator[bytes], timeout: float
+) -> tuple[bytes, ServiceFailed | None]:
+    """Return what the receiver said, and how its service failed."""
+    kept = Kept()
+    try:
+        qrexec.call(
+            vm, COPY, argument, stdin=chunks, stdout_limit=RESULT_MAX_BYTES, stdout_to=kept, early_answer=True,
+            timeout=timeout,
+        )  # fmt: skip
+    except ServiceFailed as error:
+        # With a result, the status is only the result's code once more.
+        return kept.untrusted_data, error
+    return kept.untrusted_data, None
+
+
+def _check(vm: str, sender: Sender, untrusted_answer: bytes, failure: ServiceFailed | None) -> None:
+    if failure is not None and not untrusted_answer:
+        raise failure
+    try:
+        check_result(Result.parse(untrusted_answer), sender.crc)
+    except Refused as fault:
+        raise NotTaken(f"{COPY} in {vm}: {fault}", fault.code) from fault
+    except RemoteProtocolError as fault:
+        raise RemoteProtocolError(f"{COPY} in {vm}: {fault}") from fault
+    if failure is not None:
+        raise failure
+
+
+def open_in_vm(
+    qrexec: Qrexec, vm: str, path: str | PathLike[str], *, view_only: bool = False, timeout: float = TIMEOUT
+) -> bool:
+    """Open the file *path* in *vm* and wait until it is closed there; return whether an edited copy replaced it.
+
+    The copy comes into a new file beside *path* and takes its place only if the service ended well and sent
+    something. With *view_only* nothing is taken back. Raises InvalidValue, FileFault, OutputTooLarge (more than
+    EDITED_LIMIT comes back), else as :meth:`Qrexec.call`.
+    """
+    place = os.fspath(path)
+    try:
+        header = openinvm.header(os.fsencode(place), view_only=view_only)
+    except LocalProtocolError as error:
+        raise InvalidValue(str(error)) from error
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise FileFault.at(place, error) from error
+    with open(descriptor, "rb") as source:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidValue(f"{printable(place)}: expected a file")
+        pieces = _pieces(header, source)
+        if view_only:
+            qrexec.call(vm, OPEN, stdin=pieces, stdout_limit=EDITED_LIMIT, stdout_to=_Dropped(), timeout=timeout)
+            return False
+        # Through a link, so that the file itself is replaced.
+        with WholeFile(os.path.realpath(place)) as edited:
+            qrexec.call(vm, OPEN, stdin=pieces, stdout_limit=EDITED_LIMIT, stdout_to=edited, timeout=timeout)
+            if not edited.size:
+                return False
+            edited.put(mode=stat.S_IMODE(found.st_mode))
+    return True
+
+
+class _Dropped:
+    def write(self, untrusted_data: bytes) -> None:
+        """Take nothing."""
+
+
+def _pieces(header: bytes, source: BinaryIO) -> Iterator[bytes]:
+    yield header
+    try:
+        while block := source.read(_BLOCK):
+            yield block
+    except OSError as error:
+        raise FileFault.at(source.name, error) from error

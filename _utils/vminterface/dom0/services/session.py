@@ -1,0 +1,33 @@
+"""``qubes.WaitForSession``: wait until the user of a VM is logged in there.
+
+Source: Qubes core-qrexec ``qubes.WaitForSession`` and, for R2 to R4.0, core-agent-linux. The service itself has no
+deadline; here it always has one.
+"""
+
+from __future__ import annotations
+
+from vminterface.channel.qrexec import Qrexec
+from vminterface.dom0.services.answer import NOISE
+from vminterface.errors import ServiceFailed
+from vminterface.values.vmname import parse_default_user
+
+SERVICE = "qubes.WaitForSession"
+#: systemctl's status for a session that is up with failed units.
+_DEGRADED = 1
+
+
+def wait(qrexec: Qrexec, vm: str, *, user: str = "user", timeout: float = 60.0) -> bool:
+    """Wait until the session of *user* in *vm* is up; False: it is, but some of its units have failed.
+
+    Releases up to R4.0 need the name of the *user*; later ones know it themselves.
+    Raises InvalidValue, DeadlineExceeded after *timeout* seconds, else as :meth:`Qrexec.call`.
+    """
+    name = parse_default_user(user).encode("ascii")
+    try:
+        qrexec.call(vm, SERVICE, stdin=name, stdout_limit=NOISE, timeout=timeout)
+    except ServiceFailed as error:
+        # A handler that failed otherwise says so in a line that begins with the service's name.
+        if error.status == _DEGRADED and not error.stderr.startswith(f"{SERVICE}:"):
+            return False
+        raise
+    return True

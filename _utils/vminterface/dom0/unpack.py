@@ -1,0 +1,141 @@
+"""A file copy (qfile) that comes into dom0: unpacked beside its place, put there only when it is whole and accepted.
+
+Taken are regular files and folders alone, as Qubes' dom0 takes updates and backups: no links, nothing executable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from vminterface.dom0.wholefile import FileFault
+from vminterface.errors import InvalidValue, RemoteProtocolError, printable
+from vminterface.wire.qfile import Data, Directory, EntryEnd, EntryStart, Event, Symlink, Unpacker
+from vminterface.wire.qfile_result import Refused, Result
+
+_FILE_MODE, _FOLDER_MODE = 0o600, 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is taken at most: *total_bytes* of content, *entries* (files and folders)."""
+
+    total_bytes: int = 1 << 40
+    entries: int = 1 << 16
+
+
+class Arrival:
+    """One transfer into *place*, which must not be there yet. Used in a ``with`` block.
+
+    :meth:`write` takes the stream and never raises for what is in it: the fault is in :attr:`result`, which the
+    sender is to be told; :meth:`put` raises it. *single*: the transfer is one file, and *place* will be that file.
+    Raises InvalidValue if there is something at *place*, FileFault.
+    """
+
+    def __init__(self, place: str, limits: Limits, *, single: bool = False) -> None:
+        self._place = os.path.abspath(place)
+        if os.path.lexists(self._place):
+            raise InvalidValue(f"{printable(self._place)}: is already there")
+        folder, name = os.path.split(self._place)
+        try:
+            self._folder = tempfile.mkdtemp(prefix=f".{name[:60]}.", dir=folder)
+        except OSError as error:
+            raise FileFault.at(folder, error) from error
+        self._limits, self._single = limits, single
+        self._unpacker = Unpacker()
+        self._file = -1
+        #: Files by their names.
+        self.files: list[str] = []
+        self._folders: set[bytes] = set()
+        self.total_bytes = 0
+        #: What the sender is to be told, as soon as the stream has ended or is refused.
+        self.result: Result | None = None
+        self._fault: Refused | None = None
+
+    def write(self, untrusted_data: bytes) -> None:
+        """Take the next bytes of the stream; after its end or a fault they are dropped."""
+        if self.result is not None:
+            return
+        self._unpacker.receive_data(untrusted_data)
+        try:
+            while (event := self._unpacker.next_event()) is not None:
+                self._take(event)
+            if self._unpacker.ended:
+                self.result = self._unpacker.result()
+        except Refused as fault:
+            self._refuse(fault)
+        except OSError as error:
+            self._refuse(Refused(error.errno or errno.EIO, self._unpacker.last_name))
+
+    def put(self, what: str) -> None:
+        """Let what has come be at the place. Raises RemoteProtocolError, told of *what*, FileFault."""
+        if self.result is None:
+            raise RemoteProtocolError(f"{what}: the files broke off before their end")
+        if self._fault is not None:
+            raise RemoteProtocolError(f"{what}: {self._fault}") from self._fault
+        if self._single and (len(self.files) != 1 or self._folders):
+            raise RemoteProtocolError(f"{what}: {len(self.files)} files came (expected one)")
+        made = os.path.join(self._folder, self.files[0]) if self._single else self._folder
+        try:
+            if self._single:
+                os.link(made, self._place)
+            else:
+                # Onto a folder that somebody has made meanwhile only if it is empty.
+                os.rename(made, self._place)
+        except OSError as error:
+            raise FileFault.at(self._place, error) from error
+
+    def _refuse(self, fault: Refused) -> None:
+        self._fault = fault
+        self.result = self._unpacker.result(fault)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Data(chunk):
+                while chunk:
+                    chunk = chunk[os.write(self._file, chunk) :]
+            case EntryStart():
+                self._count(event.path, event.size)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._file = os.open(self._at(event.path), flags, _FILE_MODE)
+                self.files.append(os.fsdecode(event.path))
+            case EntryEnd():
+                os.fsync(self._file)
+                self._close()
+            case Directory():
+                # Each folder comes a second time after its content.
+                if event.path not in self._folders:
+                    self._count(event.path, 0)
+                    os.mkdir(self._at(event.path), _FOLDER_MODE)
+                    self._folders.add(event.path)
+            case Symlink(path, _):
+                raise Refused(errno.EINVAL, path, "a symbolic link, which is not taken here")
+
+    def _at(self, path: bytes) -> bytes:
+        return os.path.join(os.fsencode(self._folder), path)
+
+    def _count(self, path: bytes, size: int) -> None:
+        self.total_bytes += size
+        if self.total_bytes > self._limits.total_bytes:
+            raise Refused(errno.EDQUOT, path, f"more than {self._limits.total_bytes} bytes, which is all that is taken")
+        if len(self.files) + len(self._folders) >= self._limits.entries:
+            raise Refused(errno.EDQUOT, path, f"more than {self._limits.entries} entries, which is all that is taken")
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        with contextlib.suppress(OSError):
+            self._close()
+        shutil.rmtree(self._folder, ignore_errors=True)

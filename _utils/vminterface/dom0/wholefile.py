@@ -1,0 +1,78 @@
+"""A file in dom0 that is written whole or not at all: made beside its place, then put there at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from os import PathLike
+from types import TracebackType
+from typing import Self
+
+from vminterface.errors import VMInterfaceError, printable
+
+Path = str | PathLike[str]
+
+
+class FileFault(VMInterfaceError):
+    """A file of dom0 cannot be read or written; the text says which and why."""
+
+    @classmethod
+    def at(cls, path: Path, error: OSError) -> FileFault:
+        """Return the fault that *error* is for the file *path*."""
+        return cls(f"{printable(os.fspath(path))}: {error.strerror or error}")
+
+
+class WholeFile:
+    """A new file in the folder of *path*, used in a ``with`` block; without :meth:`put` nothing is left of it.
+
+    Methods raise FileFault.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = os.path.abspath(os.fspath(path))
+        folder, name = os.path.split(self.path)
+        #: Bytes written so far.
+        self.size = 0
+        try:
+            descriptor, self._temporary = tempfile.mkstemp(prefix=f".{name[:60]}.", dir=folder)
+        except OSError as error:
+            raise FileFault.at(folder, error) from error
+        self._file = open(descriptor, "wb")  # noqa: SIM115  closed by __exit__
+
+    def write(self, data: bytes) -> None:
+        """Append *data*."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise FileFault.at(self.path, error) from error
+        self.size += len(data)
+
+    def put(self, *, mode: int = 0o644, replace: bool = True) -> None:
+        """Let the file be *path*, in place of what is there unless *replace* is False."""
+        try:
+            self._file.flush()
+            os.fchmod(self._file.fileno(), mode)
+            os.fsync(self._file.fileno())
+            if replace:
+                os.rename(self._temporary, self.path)
+            else:
+                os.link(self._temporary, self.path)
+        except OSError as error:
+            raise FileFault.at(self.path, error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._temporary)
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Give *path* the content *data*. Raises FileFault; whatever was there is then as before."""
+    with WholeFile(path) as file:
+        file.write(data)
+        file.put(mode=mode)
