@@ -52,9 +52,8 @@ def main() -> int:
     ratio = statistics.median(
         ours / theirs for ours, theirs in zip(seconds["qubes.SetDateTime"], seconds["python3 -c pass"], strict=True)
     )
-    print(
-        f"  qubes.SetDateTime / python3 -c pass: {ratio:.2f} (target {TARGET:g}: {'met' if ratio <= TARGET else 'MISSED'})"
-    )
+    verdict = "met" if ratio <= TARGET else "MISSED"
+    print(f"  qubes.SetDateTime / python3 -c pass: {ratio:.2f} (target {TARGET:g}: {verdict})")
     return 0 if ratio <= TARGET else 1
 
 

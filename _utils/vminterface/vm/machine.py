@@ -123,6 +123,15 @@ class Machine:
                     os.unlink(temporary)
                 raise
 
+    def write_attribute(self, path: str, text: str) -> None:
+        """Write *text* into the kernel's file *path* (sysfs, procfs), which must be there, in one system call."""
+        with _named(path):
+            descriptor = os.open(self._inside(self.path(path), path), os.O_WRONLY)
+            try:
+                os.write(descriptor, text.encode("ascii"))
+            finally:
+                os.close(descriptor)
+
     def symlink(self, target: str, path: str) -> None:
         """Make *path* a symbolic link to *target*, at once, in place of whatever file or link is there."""
         with _named(path):
