@@ -8,6 +8,7 @@ below ``/`` (``/qubes-timezone``). Sources: the ``VMInterface`` document for R2 
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,7 @@ BY_FIELD: Mapping[str, Key] = {key.field: key for key in TABLE}
 _BY_NAME: Mapping[str, Key] = {name: key for key in TABLE for name in (key.name, *key.drift)}
 
 
+@functools.lru_cache(maxsize=4096)
 def for_field(field: str) -> Key:
     """Return the row of *field* (``timezone``, ``network:ip``, ``services:cups``). Raises InvalidValue."""
     if (key := BY_FIELD.get(field)) is not None and not key.family:
@@ -142,6 +144,7 @@ def for_field(field: str) -> Key:
     return family.member(member)
 
 
+@functools.lru_cache(maxsize=4096)
 def for_name(name: str) -> Key | None:
     """Return the row of the key called *name* (without a leading slash), None for a key that is not in the table."""
     if (key := _BY_NAME.get(name)) is not None and not key.family:
