@@ -1,0 +1,60 @@
+"""``qubes.GetImageRGBA``: send a picture of this VM, or one that the caller sends, as plain pixels.
+
+Input: a line, ``xdgicon:NAME`` (an icon of the themes here), a path, or ``-`` or ``FORMAT:-``, behind which the picture
+itself follows. Output: ``W H`` in a line, then 4 bytes a pixel, R G B A, rows from the top. After Qubes
+core-agent-linux's ``qubes.GetImageRGBA``, which sends the first line before it knows that there will be pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from vminterface.errors import InvalidValue, VMInterfaceError, printable
+from vminterface.values.image import ICON, PICTURE
+from vminterface.vm.handlers import icontheme, pictures
+from vminterface.vm.handlers.call import Call
+
+_ICON = "xdgicon:"
+_DATA = "-"
+_LINE_LIMIT = 4096
+
+
+def handle(call: Call) -> None:
+    """Read which picture, and send it. Raises InvalidValue, KeyNotFound (no such icon), VMInterfaceError."""
+    call.refuse_argument()
+    wanted = call.read_line(_LINE_LIMIT).decode("utf-8", "surrogateescape").removesuffix("\n")
+    if not wanted or "\0" in wanted:
+        raise InvalidValue("no picture was named (expected xdgicon:NAME, a path, or -)")
+    limits, fit = PICTURE, None
+    if wanted.startswith(_ICON):
+        limits, fit = ICON, icontheme.SIZE
+        data = _file(call, icontheme.find(call.machine, wanted.removeprefix(_ICON), os.environ))
+    elif wanted == _DATA or wanted.endswith(f":{_DATA}"):
+        name = wanted.removesuffix(_DATA).removesuffix(":").lower()
+        if name and name not in pictures.NAMES:
+            raise InvalidValue(f"'{printable(name, 40)}' is no form of pictures that is known here")
+        data = call.read_all(pictures.FILE_LIMIT)
+    else:
+        data = _file(call, os.path.abspath(wanted))
+    picture = pictures.decode(call.machine, data, limits, fit=fit)
+    # Only now: a caller that sees the first line may count on the pixels.
+    call.write(f"{picture.width} {picture.height}\n".encode("ascii"))
+    call.write(picture.rgba)
+
+
+def _file(call: Call, path: str) -> bytes:
+    # A pipe or a device could make the call wait without end.
+    if not stat.S_ISREG(_mode(call, path)):
+        raise InvalidValue(f"{printable(path)} is no file")
+    data = call.machine.read_bytes(path, limit=pictures.FILE_LIMIT)
+    if data is None:
+        raise VMInterfaceError(f"{printable(path)} is gone")
+    return data
+
+
+def _mode(call: Call, path: str) -> int:
+    try:
+        return os.stat(call.machine.path(path)).st_mode
+    except OSError as error:
+        raise VMInterfaceError(f"{printable(path)} cannot be read: {error.strerror}") from None

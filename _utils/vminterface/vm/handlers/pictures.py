@@ -1,0 +1,133 @@
+"""Pictures of many forms into plain RGBA pixels: with Pillow, GraphicsMagick or ImageMagick, else PNG files alone."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tempfile
+
+from vminterface.errors import InvalidValue, OutputTooLarge, ProgramFailed, ProgramMissing, VMInterfaceError, printable
+from vminterface.values.image import Image, Limits
+from vminterface.vm.handlers import pngdecode
+from vminterface.vm.machine import Machine
+
+#: Bytes of a picture's file.
+FILE_LIMIT = 64 << 20
+#: Seconds for one program.
+TIMEOUT = 60.0
+#: How files of a form begin: only these are handed on, each by its name, so that no program guesses. What they begin
+#: with decides, not what the caller says.
+_FORMS = (
+    ("png", pngdecode.SIGNATURE),
+    ("jpeg", b"\xff\xd8\xff"),
+    ("gif", b"GIF8"),
+    ("bmp", b"BM"),
+    ("tiff", b"II*\0"),
+    ("tiff", b"MM\0*"),
+    ("ico", b"\0\0\1\0"),
+    ("webp", b"RIFF"),
+    ("xpm", b"/* XPM"),
+)
+SVG = "svg"
+NAMES = frozenset((SVG, "jpg", "tif", *(name for name, _ in _FORMS)))
+_SVG_MARKS = (b"<svg", b"<?xml", b"<!--", b"<!DOCTYPE svg")
+
+
+def form(data: bytes) -> str:
+    """Return the name of the form that *data* has. Raises InvalidValue."""
+    for name, start in _FORMS:
+        if data.startswith(start) and (name != "webp" or data[8:12] == b"WEBP"):
+            return name
+    head = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith(_SVG_MARKS) and b"<svg" in data:
+        return SVG
+    # Without a word of what it is instead: the caller may name any file.
+    raise InvalidValue("that is no picture of a form that is known here")
+
+
+def decode(machine: Machine, data: bytes, limits: Limits, *, fit: int | None = None) -> Image:
+    """Return the picture *data*; one without pixels of its own is scaled down to *fit* by *fit* at most.
+
+    Raises InvalidValue (no picture, damaged, over *limits*), ProgramMissing (nothing here reads it), VMInterfaceError.
+    """
+    name = form(data)
+    if name == SVG:
+        data = _render(machine, data, fit)
+        name = "png"
+    first: VMInterfaceError | None = None
+    for reader in (_with_pillow, _with_magick, _alone):
+        try:
+            return reader(machine, name, data, limits)
+        except InvalidValue:
+            raise
+        except VMInterfaceError as error:
+            # What a program said of the file is more to the point than that another one is missing.
+            first = error if first is None or isinstance(first, ProgramMissing) else first
+    assert first is not None
+    raise first
+
+
+def _with_pillow(machine: Machine, name: str, data: bytes, limits: Limits) -> Image:
+    # Handlers start without site-packages, where Pillow is.
+    import site
+
+    site.main()
+    try:
+        from PIL import Image as pillow
+    except ImportError:
+        raise ProgramMissing("Pillow is not installed here") from None
+    try:
+        with pillow.open(io.BytesIO(data), formats=[name.upper()]) as picture:
+            width, height = picture.size
+            _check(width, height, limits)
+            return Image(width, height, picture.convert("RGBA").tobytes())
+    except VMInterfaceError:
+        raise
+    except Exception as error:  # each of Pillow's readers has errors of its own
+        raise ProgramFailed(f"the {name} file cannot be read: {printable(str(error), 100)}") from None
+
+
+def _with_magick(machine: Machine, name: str, data: bytes, limits: Limits) -> Image:
+    tool = next((tool for tool in (["gm"], []) if machine.which((tool or ["convert"])[0])), None)
+    if tool is None:
+        raise ProgramMissing(f"no program here reads {name} files (GraphicsMagick or ImageMagick would)")
+    with tempfile.NamedTemporaryFile(prefix="qimg-") as file:
+        file.write(data)
+        file.flush()
+        source = f"{name}:{file.name}[0]"
+        sizes = machine.run([*tool, "identify", "-ping", "-format", "%w %h\n", source], timeout=TIMEOUT, limit=4096)
+        words = sizes.split()
+        if len(words) < 2 or not all(word.isdigit() and len(word) < 9 for word in words[:2]):
+            raise ProgramFailed(f"the {name} file has no size: '{printable(sizes, 40)}'")
+        width, height = int(words[0]), int(words[1])
+        _check(width, height, limits)
+        command = [*tool, "convert", source, "-depth", "8", "rgba:-"]
+        try:
+            pixels = machine.run(command, timeout=TIMEOUT, limit=4 * width * height)
+        except OutputTooLarge:
+            raise ProgramFailed(f"the {name} file has more pixels than it says") from None
+    return Image(width, height, pixels)
+
+
+def _alone(machine: Machine, name: str, data: bytes, limits: Limits) -> Image:
+    if name != "png":
+        raise ProgramMissing(f"no program here reads {name} files (GraphicsMagick or ImageMagick would)")
+    return pngdecode.decode(data, limits)
+
+
+def _check(width: int, height: int, limits: Limits) -> None:
+    if not (1 <= width <= limits.width and 1 <= height <= limits.height):
+        shown = f"expected 1 to {limits.width} by 1 to {limits.height}"
+        raise InvalidValue(f"the picture has {width} by {height} pixels ({shown})")
+
+
+def _render(machine: Machine, svg: bytes, fit: int | None) -> bytes:
+    """Return an SVG picture as a PNG file."""
+    if machine.which("rsvg-convert") is None and machine.which("gm") is not None:
+        return machine.run(["gm", "convert", "svg:-", "png:-"], input=svg, timeout=TIMEOUT, limit=FILE_LIMIT)
+    png = machine.run(["rsvg-convert"], input=svg, timeout=TIMEOUT, limit=FILE_LIMIT)
+    width, height = struct.unpack(">II", png[16:24].ljust(8, b"\0"))
+    if fit is None or (width <= fit and height <= fit):
+        return png
+    scaled = ["rsvg-convert", "-a", "-w", str(fit), "-h", str(fit)]
+    return machine.run(scaled, input=svg, timeout=TIMEOUT, limit=FILE_LIMIT)
