@@ -74,6 +74,10 @@ def _do(lab: Lab, options: argparse.Namespace) -> int:
     elif command in ("shell", "exec"):
         words = [word for number, word in enumerate(options.words) if number or word != "--"] or ["/bin/bash"]
         line, variables = lab.command_in(options.vm, words)
+        if "LAB_ROOT" in variables:
+            print(
+                f"lab: this runs on the host: {options.vm} is only the folder {variables['LAB_ROOT']}", file=sys.stderr
+            )
         sys.stdout.flush()
         os.execvpe(line[0], line, variables)
     elif command == "logs":

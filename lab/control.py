@@ -42,7 +42,8 @@ class Lab:
             raise InvalidValue(f"the lab in {self.paths.folder} is up already")
         deadline = Deadline.after(seconds)
         self.clean()
-        self.paths.folder.mkdir(parents=True)
+        self.paths.folder.mkdir(parents=True, exist_ok=True)
+        self.paths.mark.touch()
         try:
             self._start_supervisor(vms, store, deadline)
             return self.wait_for_agents(deadline)
@@ -148,7 +149,11 @@ class Lab:
         self.clean()
 
     def clean(self) -> None:
-        """Kill what is left of an earlier lab and remove its folder."""
+        """Kill what is left of an earlier lab and remove its folder. Raises InvalidValue where it is not a lab's."""
+        if not self.paths.mark.exists():
+            if self.paths.folder.exists() and any(self.paths.folder.iterdir()):
+                raise InvalidValue(f"{self.paths.folder} has files that are no lab's: nothing was done")
+            return
         pids = self._pids()
         for pid, started in pids:
             processes.kill(pid, started)

@@ -240,7 +240,7 @@ def demo() -> int:
     signal.signal(signal.SIGTERM, _interrupted)
     signal.signal(signal.SIGHUP, _interrupted)
     folder = Path(tempfile.mkdtemp(prefix="vmi-demo-"))
-    lab = Lab(LabPaths(folder / "lab"))
+    lab = Lab(LabPaths.find(str(folder / "lab")))
     status, outcome = 1, "the demo was interrupted"
     try:
         heading("dom0's XenStore and three VMs")

@@ -41,6 +41,11 @@ class LabPaths:
         return self.folder / "pids.json"
 
     @property
+    def mark(self) -> Path:
+        """Its presence says that the folder is a lab's own and may be removed."""
+        return self.folder / "this-folder-is-a-lab"
+
+    @property
     def log(self) -> Path:
         """What the supervisor has to say."""
         return self.folder / "supervisor.log"

@@ -16,7 +16,7 @@ from lab.xenstored.client import Client
 from lab.xenstored.domains import Domain, Quotas
 from lab.xenstored.store import Store
 from vminterface.errors import LocalProtocolError, RemoteProtocolError
-from vminterface.wire.xenstore import NEED_DATA, SERVER, BadRequest, Connection, ConnectionClosed, Request, WatchEvent
+from vminterface.wire.xenstore import SERVER, BadRequest, Connection, ConnectionClosed, Request, WatchEvent
 
 #: Bytes that wait for a client before it must read on to be served again.
 OUTPUT_LIMIT = 65536
@@ -55,7 +55,10 @@ class Server:
         self.store.on_introduced = self._listen_to
         self.store.on_released = self._drop
         self._selector = selectors.DefaultSelector()
-        self._peers: set[Peer] = set()
+        self._peers: dict[Client, Peer] = {}
+        #: Those to look at before the next wait, and those that are served no further for now.
+        self._active: set[Peer] = set()
+        self._waiting: set[Peer] = set()
         self._listeners: dict[int, socket.socket] = {}
         (root / "run").mkdir(parents=True, exist_ok=True)
         self._listen(0, root / "run" / "socket")
@@ -67,7 +70,7 @@ class Server:
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         listener.bind(str(path))
-        listener.listen(64)
+        listener.listen(128)
         self._listeners[domid] = listener
         self._selector.register(listener, selectors.EVENT_READ, domid)
 
@@ -81,7 +84,7 @@ class Server:
             self._selector.unregister(listener)
             listener.close()
             (self.root / f"dom{domain.domid}" / "xenbus").unlink(missing_ok=True)
-        for peer in [p for p in self._peers if p.client.domain is domain]:
+        for peer in [p for p in self._peers.values() if p.client.domain is domain]:
             self._close(peer)
 
     def serve(self, stop: socket.socket) -> None:
@@ -93,13 +96,14 @@ class Server:
                     return
                 if isinstance(key.data, int):
                     self._accept(self._listeners.get(key.data), key.data)
-                elif key.data in self._peers:
+                elif key.data.client in self._peers:
+                    self._active.add(key.data)
                     self._serve_peer(key.data, what)
             self._settle()
 
     def close(self) -> None:
         """End all connections and remove the sockets."""
-        for peer in list(self._peers):
+        for peer in list(self._peers.values()):
             self._close(peer)
         for listener in self._listeners.values():
             with contextlib.suppress(OSError):
@@ -117,7 +121,7 @@ class Server:
             return
         stream.setblocking(False)
         peer = Peer(stream, self.store.connect(self.store.domains.introduced(domid) if domid else None))
-        self._peers.add(peer)
+        self._peers[peer.client] = peer
         self._selector.register(stream, selectors.EVENT_READ, peer)
 
     def _serve_peer(self, peer: Peer, what: int) -> None:
@@ -135,50 +139,55 @@ class Server:
 
     def _settle(self) -> None:
         """Answer whatever can be answered now and send whatever can be sent, until nothing moves."""
-        moved = True
-        while moved:
-            moved = False
-            for peer in list(self._peers):
-                if peer in self._peers:
-                    moved |= self._answer(peer)
-            for peer in list(self._peers):
-                if peer in self._peers:
+        touched: set[Peer] = set()
+        while self._active:
+            batch, self._active = self._active, set()
+            for peer in batch:
+                if peer.client in self._peers:
+                    self._answer(peer)
+            batch |= {self._peers[client] for client in self.store.told if client in self._peers}
+            self.store.told.clear()
+            for peer in batch:
+                if peer.client in self._peers:
                     self._send(peer)
-        for peer in list(self._peers):
-            self._await(peer)
+            touched |= batch
+            # What was sent may have made room for those that had to wait.
+            self._active |= {peer for peer in self._waiting if not self._throttled(peer)}
+            self._waiting -= self._active
+        for peer in touched:
+            if peer.client in self._peers:
+                self._await(peer)
 
     def _throttled(self, peer: Peer) -> bool:
         domain = peer.client.domain
         return peer.stalled or (domain is not None and domain.outstanding >= self.store.quotas.outstanding)
 
-    def _answer(self, peer: Peer) -> bool:
-        moved = False
-        while peer in self._peers and not self._throttled(peer):
+    def _answer(self, peer: Peer) -> None:
+        while not self._throttled(peer):
             try:
                 event = peer.protocol.next_event()
             except RemoteProtocolError:
                 self._close(peer)
-                break
-            if event is NEED_DATA or not isinstance(event, Request | BadRequest | ConnectionClosed):
-                break
+                return
             if isinstance(event, ConnectionClosed):
                 self._close(peer)
-                break
-            moved = True
+                return
+            if not isinstance(event, Request | BadRequest):
+                if peer.ended:
+                    self._close(peer)
+                return
             answer, ticket = self.store.handle(peer.client, event)
-            if peer in self._peers:
-                peer.output += peer.protocol.send(answer)
-                peer.queue_events()
+            peer.output += peer.protocol.send(answer)
+            peer.queue_events()
             if ticket:
                 ticket.release()
-        if peer.ended and peer in self._peers and not self._throttled(peer):
-            self._close(peer)
-        return moved
+        self._waiting.add(peer)
 
     def _send(self, peer: Peer) -> None:
         peer.queue_events()
         if len(peer.client.pending) > EVENT_LIMIT:
             self._close(peer)
+            return
         while peer.output:
             try:
                 sent = peer.stream.send(peer.output)
@@ -204,7 +213,9 @@ class Server:
             self._selector.modify(peer.stream, wanted, peer)
 
     def _close(self, peer: Peer) -> None:
-        self._peers.discard(peer)
+        self._peers.pop(peer.client, None)
+        self._active.discard(peer)
+        self._waiting.discard(peer)
         if self._selector.get_map().get(peer.stream):
             self._selector.unregister(peer.stream)
         peer.stream.close()

@@ -33,6 +33,8 @@ class Store:
         self.domains = Domains(exists)
         self.quotas = quotas or Quotas()
         self.clients: list[Client] = []
+        #: Clients that have got an event since this was last emptied.
+        self.told: set[Client] = set()
         #: Called with a domain that was introduced or released: its connections begin or end.
         self.on_introduced: Callable[[Domain], None] = lambda domain: None
         self.on_released: Callable[[Domain], None] = lambda domain: None
@@ -52,6 +54,7 @@ class Store:
         while client.take_event():
             pass
         self.clients.remove(client)
+        self.told.discard(client)
 
     def handle(self, client: Client, request: Request | BadRequest) -> tuple[Reply | ErrorReply, Ticket | None]:
         """Carry out *request*; return the answer, and what to release when that is sent."""
@@ -100,6 +103,7 @@ class Store:
         if client.domain:
             client.domain.watches += 1
         client.tell(watch.shown(watch.path), watch.token, None)
+        self.told.add(client)
         return ()
 
     def _unwatch(self, client: Client, request: Request, _none: Transaction | None) -> tuple[str, ...]:
@@ -152,6 +156,7 @@ class Store:
             if len(client.watches) and self._may_see(client, path, node, former):
                 for watch in client.watches.on(path, exact):
                     client.tell(watch.shown(path), watch.token, self._cause)
+                    self.told.add(client)
 
     def _may_see(self, client: Client, path: str, node: Node | None, former: Permissions | None) -> bool:
         if path in self.special:

@@ -43,8 +43,8 @@ class RawClient:
 
     def __init__(self, path: str, seconds: float = 20.0) -> None:
         self._stream = socket.socket(socket.AF_UNIX)
+        self._stream.connect(path)  # waits for its turn, which it would not with a timeout
         self._stream.settimeout(seconds)
-        self._stream.connect(path)
         self._connection = Connection(CLIENT)
         self.events: list[tuple[str, str]] = []
 
@@ -71,6 +71,13 @@ class RawClient:
         self.ask(Op.GET_DOMAIN_PATH, arguments=("0",))
         events, self.events = set(self.events), []
         return events
+
+    def ended(self) -> bool:
+        """Wait for the daemon to say something unasked; whether that is the end of the connection."""
+        try:
+            return self._stream.recv(1) == b""
+        except ConnectionError:
+            return True
 
     def close(self) -> None:
         """End the connection."""

@@ -370,3 +370,14 @@ def test_an_interrupted_demo_cleans_up() -> None:
     for folder in folders:
         assert not Path(folder).exists()
         assert wait_until(lambda folder=folder: not processes_of(Path(folder)))
+
+
+def test_a_folder_that_is_no_labs_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "letter").write_text("dear")
+    for word in ("up", "down"):
+        done = command(Lab(LabPaths.find(str(folder))), word)
+        assert done.returncode == 1
+        assert "no lab's" in done.stderr
+    assert (folder / "letter").read_text() == "dear"
