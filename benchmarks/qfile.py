@@ -55,7 +55,7 @@ def received(pieces: Sequence[Path], crc: int, target: Path) -> tuple[float, flo
     os.close(pipe)
     receiver = os.fork()
     if not receiver:
-        os._exit(serve(stream, answer_end, folder, TERMS))
+        os._exit(serve(stream, answer_end, folder, TERMS).exit_status)
     _, status, usage = os.wait4(receiver, 0)
     seconds = time.perf_counter() - began
     for fd in (stream, answer_end, folder):

@@ -7,24 +7,20 @@ promises in its header is what is sent: one that is gone, cannot be read, shrink
 from __future__ import annotations
 
 import os
-import select
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 
-from vminterface.deadline import Deadline
-from vminterface.errors import ConnectionLost, InvalidValue, InvalidValues, RemoteProtocolError, VMInterfaceError
+from vminterface.channel import filecopy
+from vminterface.errors import InvalidValue, InvalidValues, VMInterfaceError
 from vminterface.errors import printable as shown
 from vminterface.wire.qfile import Entry, Packer
 from vminterface.wire.qfile_names import check_link, check_name, is_plain
-from vminterface.wire.qfile_result import NAME_MAX_BYTES, RESULT_MAX_BYTES, Refused, Result, check_result
+from vminterface.wire.qfile_result import NAME_MAX_BYTES, Refused, Result
 
 #: Bytes of a file that are read at once.
 BLOCK = 1 << 18
-#: Seconds that the receiver may take nothing, or say nothing after the end (it writes to its disk then).
-IDLE_TIMEOUT = 600.0
 
 _SENDABLE = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
 Progress = Callable[[int, int], None]
@@ -68,7 +64,8 @@ class Sender:
     def __init__(self, paths: Sequence[str | bytes | PathLike[str]], *, skip_links: bool = False) -> None:
         self._tops = [os.path.abspath(os.fsencode(path)) for path in paths]
         self._skip_links = skip_links
-        self._packer = Packer()
+        #: Has the checksum of what has been yielded so far.
+        self.packer = Packer()
         names = [os.path.basename(top) for top in self._tops]
         if not names:
             raise InvalidValue("nothing to send: expected at least one file or folder")
@@ -81,7 +78,7 @@ class Sender:
     @property
     def crc(self) -> int:
         """The checksum of what has been yielded so far."""
-        return self._packer.crc
+        return self.packer.crc
 
     def survey(self) -> Survey:
         """Look at everything once, before anything is sent.
@@ -127,11 +124,11 @@ class Sender:
                         progress(done, total_bytes)
             elif kind == stat.S_IFLNK:
                 target = _link_target(found)
-                yield self._packer.entry(_entry(found.name, found.stat, len(target)))
-                yield bytes(self._packer.data(target))
+                yield self.packer.entry(_entry(found.name, found.stat, len(target)))
+                yield bytes(self.packer.data(target))
             else:
-                yield self._packer.entry(_entry(found.name, found.stat, 0))
-        yield self._packer.end()
+                yield self.packer.entry(_entry(found.name, found.stat, 0))
+        yield self.packer.end()
 
     def _file(self, found: Found) -> Iterator[tuple[bytes, int]]:
         try:
@@ -143,7 +140,7 @@ class Sender:
             now = os.fstat(fd)
             if not stat.S_ISREG(now.st_mode):
                 raise SourceFault(f"{shown(found.source)}: was a file when it was found and is none any more")
-            yield self._packer.entry(_entry(found.name, now, now.st_size)), 0
+            yield self.packer.entry(_entry(found.name, now, now.st_size)), 0
             left = now.st_size
             while left:
                 chunk = os.read(fd, min(left, BLOCK))
@@ -152,7 +149,7 @@ class Sender:
                         f"{shown(found.source)}: shrank while it was sent, {left} of {now.st_size} bytes are missing"
                     )
                 left -= len(chunk)
-                self._packer.data(chunk)
+                self.packer.data(chunk)
                 yield chunk, len(chunk)
             if os.fstat(fd).st_size != now.st_size:
                 raise SourceFault(f"{shown(found.source)}: changed its size of {now.st_size} bytes while it was sent")
@@ -192,67 +189,15 @@ def send(
     *,
     progress: Progress | None = None,
     total_bytes: int = 0,
-    idle_timeout: float = IDLE_TIMEOUT,
+    idle_timeout: float = filecopy.IDLE_TIMEOUT,
 ) -> Result:
     """Write the stream of *sender* to the descriptor *output* and read the receiver's result from *answer*.
 
-    A result that comes early ends the sending. *output* is closed in every case. Raises :class:`Refused` for the
-    receiver's error, :class:`SourceFault`, :class:`ConnectionLost` if the receiver went away without a result,
-    :class:`RemoteProtocolError` for an answer that is none or has another checksum, and
-    :class:`vminterface.errors.DeadlineExceeded` if for *idle_timeout* seconds nothing was taken or said.
+    *output* is closed in every case. Raises :class:`SourceFault`, and what ``channel.filecopy.send`` raises for the
+    receiver and the connection to it.
     """
-    os.set_blocking(output, False)
-    poll = select.poll()
-    poll.register(output, select.POLLOUT)
-    poll.register(answer, select.POLLIN)
-    whole = True
-    try:
-        for chunk in sender.chunks(progress, total_bytes):
-            if not _write(poll, output, answer, chunk, idle_timeout):
-                whole = False
-                break
-    finally:
-        os.close(output)
-    result = _read_result(answer, idle_timeout)
-    check_result(result, sender.crc)
-    if not whole:
-        raise RemoteProtocolError("the receiver says that it has everything before everything was sent")
-    return result
-
-
-def _write(poll: select.poll, output: int, answer: int, chunk: bytes, idle_timeout: float) -> bool:
-    """Write *chunk*; False if the receiver has answered, or takes no more."""
-    rest = memoryview(chunk)
-    while rest:
-        deadline = Deadline.after(idle_timeout)
-        ready = dict(poll.poll(deadline.remaining * 1000))
-        if not ready:
-            deadline.check("the receiver takes no more data")
-        if answer in ready:
-            return False
-        with suppress(BlockingIOError):
-            try:
-                rest = rest[os.write(output, rest) :]
-            except (BrokenPipeError, ConnectionResetError):
-                return False
-    return True
-
-
-def _read_result(answer: int, idle_timeout: float) -> Result:
-    deadline = Deadline.after(idle_timeout)
-    poll = select.poll()
-    poll.register(answer, select.POLLIN)
-    untrusted_answer = b""
-    while len(untrusted_answer) <= RESULT_MAX_BYTES:
-        if not poll.poll(deadline.check("the receiver's result") * 1000):
-            continue
-        piece = os.read(answer, RESULT_MAX_BYTES + 1 - len(untrusted_answer))
-        if not piece:
-            break
-        untrusted_answer += piece
-    if not untrusted_answer:
-        raise ConnectionLost("the receiver went away without saying whether it has the files")
-    return Result.parse(untrusted_answer)
+    chunks = sender.chunks(progress, total_bytes)
+    return filecopy.send(chunks, sender.packer, output, answer, idle_timeout=idle_timeout)
 
 
 def _entry(name: bytes, found: os.stat_result, size: int) -> Entry:

@@ -37,7 +37,12 @@ def parse(untrusted_answer: bytes) -> str | None:
 
 
 def render(path: str) -> bytes:
-    """Return the answer that names *path*. Raises InvalidValue if dom0 would refuse it."""
+    """Return the answer that names *path*. Raises InvalidValue if dom0 would refuse it, or take another path for it.
+
+    Of blanks at its ends qubes-manager makes a shorter path, and it looks for ``../`` even behind other characters.
+    """
+    if path != path.strip() or "../" in path:
+        raise InvalidValue(f"'{printable(path, 80)}' is no path for dom0 (expected no blank at its ends, no '../')")
     answer = f"{path}\n".encode("utf-8", "surrogateescape")
     if parse(answer) is None:
         raise InvalidValue("an empty path is no answer (expected the path that was chosen)")

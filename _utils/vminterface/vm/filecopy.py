@@ -100,8 +100,8 @@ def receive(source: int, folder: int, terms: Terms = Terms()) -> Result:
     return unpacker.result()
 
 
-def serve(source: int, answer: int, folder: int, terms: Terms = Terms()) -> int:
-    """Receive from *source* into *folder*, write the result to *answer* and return the exit status to end with.
+def serve(source: int, answer: int, folder: int, terms: Terms = Terms()) -> Result:
+    """Receive from *source* into *folder*, write the result to *answer* and return it: it has the status to end with.
 
     *source* is closed before the result is written, so that a sender in the middle of a file stops at once.
     A sender that is gone takes no answer; that changes nothing here.
@@ -110,7 +110,7 @@ def serve(source: int, answer: int, folder: int, terms: Terms = Terms()) -> int:
     os.close(source)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         _write_all(answer, memoryview(result.render()))
-    return result.exit_status
+    return result
 
 
 class _Filler:

@@ -64,7 +64,7 @@ QUICK = Terms(sync=False)
 
 
 def into(folder, terms=QUICK):
-    return lambda reader, writer: serve(reader, writer, os.open(folder, os.O_RDONLY), terms)
+    return lambda reader, writer: serve(reader, writer, os.open(folder, os.O_RDONLY), terms).exit_status
 
 
 def picture(root):

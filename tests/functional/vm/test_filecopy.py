@@ -300,7 +300,7 @@ def test_the_result_is_written_once_after_the_input_is_closed(box):
     answer_reader, answer_writer = os.pipe()
     os.write(writer, file(b"a.txt", b"hi\n") + END)
     target = os.open(box, os.O_RDONLY)
-    assert serve(reader, answer_writer, target) == 0
+    assert serve(reader, answer_writer, target).exit_status == 0
     with pytest.raises(BrokenPipeError):
         os.write(writer, b"x")
     os.close(answer_writer)
@@ -315,7 +315,7 @@ def test_a_sender_that_is_gone_takes_no_answer_and_does_no_harm(box):
     os.close(answer_reader)
     os.write(writer, file(b"..") + END)
     target = os.open(box, os.O_RDONLY)
-    assert serve(reader, answer_writer, target) == errno.EILSEQ
+    assert serve(reader, answer_writer, target).exit_status == errno.EILSEQ
     for fd in (writer, answer_writer, target):
         os.close(fd)
 
@@ -323,7 +323,7 @@ def test_a_sender_that_is_gone_takes_no_answer_and_does_no_harm(box):
 def test_the_exit_status_is_the_code_modulo_256(tmp_path):
     script = (
         "import os; from vminterface.vm.filecopy import serve; "
-        f"raise SystemExit(serve(0, 1, os.open({str(tmp_path)!r}, os.O_RDONLY)))"
+        f"raise SystemExit(serve(0, 1, os.open({str(tmp_path)!r}, os.O_RDONLY)).exit_status)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -62,7 +62,7 @@ def test_every_other_answer_is_refused(answer):
         selectedpath.parse(answer)
 
 
-@pytest.mark.parametrize("path", ["", "/a\nb", "/zażółć", "/a/../b", "x" * 513, "/\udcff"])
+@pytest.mark.parametrize("path", ["", "/a\nb", "/zażółć", "/a/../b", "x" * 513, "/\udcff", " /a", "/a ", "/a../b"])
 def test_a_path_that_dom0_would_refuse_is_not_written(path):
     with pytest.raises(InvalidValue):
         selectedpath.render(path)

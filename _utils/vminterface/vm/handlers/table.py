@@ -28,6 +28,26 @@ _ROWS = (
     Service("qubes.SetGuiMode", "setguimode"),
     Service("qubes.ResizeDisk", "resizedisk", as_root=True),
     Service("qubes.DetachPciDevice", "detachpcidevice", as_root=True),
+    # Services that take or give files.
+    Service("qubes.Filecopy", "filecopy"),
+    Service("qubes.OpenInVM", "openinvm", waits_for_session=True),
+    Service("qubes.SelectFile", "selectfile", waits_for_session=True),
+    Service("qubes.SelectDirectory", "selectdirectory", waits_for_session=True),
+    Service("qubes.Backup", "backup"),
+    Service("qubes.Restore", "restore"),
+    # Services for what happens to the whole machine.
+    Service("qubes.SuspendPre", "suspendpre", as_root=True),
+    Service("qubes.SuspendPost", "suspendpost", as_root=True),
+    Service("qubes.SuspendPreAll", "suspendpreall", as_root=True),
+    Service("qubes.SuspendPostAll", "suspendpostall", as_root=True),
+    Service("qubes.SyncNtpClock", "syncntpclock", as_root=True),
+    # Services that run what the caller says.
+    Service("qubes.VMShell", "vmshell"),
+    Service("qubes.VMShell+WaitForSession", "vmshell", waits_for_session=True),
+    Service("qubes.VMRootShell", "vmshell", as_root=True),
+    Service("qubes.VMExec", "vmexec"),
+    Service("qubes.VMExecGUI", "vmexec", waits_for_session=True),
+    Service("qubes.VMRootExec", "vmexec", as_root=True),
 )
 
 #: The rows by the service's name.

@@ -1,0 +1,137 @@
+"""Turns a tar archive into a Qubes file copy, member by member: regular files and the folders they are in.
+
+After Qubes core-agent-linux's ``tar2qfile.c``. Memory use depends neither on the members' sizes nor on their number.
+"""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import IO, NoReturn, Self
+
+from vminterface.errors import InvalidValue, printable
+from vminterface.wire.qfile import Entry, Packer
+from vminterface.wire.qfile_names import check_name
+
+#: Bytes of a member that are read at once.
+BLOCK = 1 << 18
+#: Bytes that a header may add to itself (a long name, times): more than the longest name that a transfer can carry.
+EXTENSION_LIMIT = 1 << 16
+
+_EXTENSIONS = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK})
+_NS = 1_000_000_000
+_LAST_SECOND = 2**32
+
+
+class _Member(tarfile.TarInfo):
+    """A header, read more strictly: tarfile takes a damaged one for the end, and some extensions without any bound."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            member = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if not buf.strip(b"\0"):  # the end of the archive, or of one of several
+                raise
+            raise InvalidValue(f"the archive is damaged: {error}") from None
+        if member.type in _EXTENSIONS and member.size > EXTENSION_LIMIT:
+            raise InvalidValue(f"the archive has a header of {member.size} bytes (expected at most {EXTENSION_LIMIT})")
+        if member.type == tarfile.XGLTYPE:
+            raise InvalidValue("the archive has a header for all of its members, which no backup has")
+        if member.type == tarfile.GNUTYPE_SPARSE:
+            cls._refuse_holes()
+        return member
+
+    @staticmethod
+    def _refuse_holes(*_: object) -> NoReturn:
+        raise InvalidValue("the archive has a file stored with holes, which no backup has")
+
+    # What tarfile calls for the three ways in which extended headers tell of holes; it would loop where they lie.
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_holes
+
+
+class Conversion:
+    """The transfer of those members of the archive *source* whose names start with one of *wanted*, none: of all.
+
+    Once each of *wanted* has been found and another member follows, the rest of the archive is not looked at. A file
+    that is not *seekable* is read from where it is.
+    """
+
+    def __init__(self, source: IO[bytes], wanted: Sequence[bytes], *, seekable: bool) -> None:
+        self._source = source
+        self._wanted = frozenset(wanted)
+        self._seekable = seekable
+        #: Has the checksum of what has been yielded so far.
+        self.packer = Packer()
+        #: Whether the archive has been read to its end.
+        self.whole = False
+        self._folders: list[Entry] = []
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the stream. May be used once.
+
+        Raises InvalidValue for a damaged archive and for a wanted member that is no file or folder, ``Refused`` for a
+        name that no receiver would take.
+        """
+        try:
+            # Archives that were appended to one another are read as one, as dom0 reads them.
+            with tarfile.open(
+                fileobj=self._source,
+                mode="r:" if self._seekable else "r|",
+                bufsize=BLOCK,
+                tarinfo=_Member,
+                ignore_zeros=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+            ) as archive:
+                yield from self._members(archive)
+        except (tarfile.TarError, RecursionError) as error:
+            raise InvalidValue(f"the archive cannot be read: {error}") from None
+        while self._folders:
+            yield self.packer.entry(self._folders.pop())
+        yield self.packer.end()
+
+    def _members(self, archive: tarfile.TarFile) -> Iterator[bytes]:
+        missing = set(self._wanted)
+        while (member := archive.next()) is not None:
+            archive.members = []  # type: ignore[attr-defined]  # it would keep them all
+            name = member.name.encode("utf-8", "surrogateescape")
+            if member.size < 0:
+                raise InvalidValue(f"'{printable(name, 120)}' in the archive has a negative size")
+            matching = {prefix for prefix in self._wanted if name.startswith(prefix)}
+            if self._wanted and not matching:
+                if not missing:
+                    return
+                continue
+            missing -= matching
+            if not member.isdir():
+                yield from self._file(archive, member, name)
+        self.whole = True
+
+    def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, name: bytes) -> Iterator[bytes]:
+        if not member.isreg():
+            raise InvalidValue(f"'{printable(name, 120)}' in the archive is neither a file nor a folder")
+        check_name(name)
+        time_ns = int(min(max(0, member.mtime), _LAST_SECOND) * _NS)
+        yield from self._enter(name, time_ns)
+        yield self.packer.entry(Entry(name, stat.S_IFREG | (member.mode & 0o777), member.size, time_ns, time_ns))
+        content = archive.extractfile(member)
+        assert content is not None
+        left = member.size
+        while left:
+            block = content.read(min(left, BLOCK))
+            if not block:
+                raise InvalidValue(f"the archive ends inside '{printable(name, 120)}'")
+            left -= len(block)
+            yield bytes(self.packer.data(block))
+
+    def _enter(self, name: bytes, time_ns: int) -> Iterator[bytes]:
+        """Yield the folders that *name* is in, and before them, for the second time, those that it is not in."""
+        parts = name.split(b"/")[:-1]
+        paths = [b"/".join(parts[: count + 1]) for count in range(len(parts))]
+        while self._folders and self._folders[-1].path not in paths:
+            yield self.packer.entry(self._folders.pop())
+        for path in paths[len(self._folders) :]:
+            self._folders.append(Entry(path, stat.S_IFDIR | 0o700, 0, time_ns, time_ns))
+            yield self.packer.entry(self._folders[-1])

@@ -1,0 +1,29 @@
+"""``qubes.Filecopy``: receive files and folders into ``~/QubesIncoming/SOURCE``.
+
+Input: a qfile stream. Output: its result header. Argument: none, or ``allow-all-names``. The exit status is the
+result's code modulo 256. After Qubes core-agent-linux's ``qubes.Filecopy`` and ``qfile-unpacker.c``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vminterface.errors import InvalidValue, ServiceFailed, printable
+from vminterface.vm.filecopy import Terms, open_incoming, serve
+from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.home import home
+from vminterface.wire.qfile_result import Refused
+
+ALLOW_ALL_NAMES = "allow-all-names"
+
+
+def handle(call: Call) -> None:
+    """Receive the files. Raises InvalidValue before the first byte is read, ServiceFailed with the result's status."""
+    if call.argument not in ("", ALLOW_ALL_NAMES):
+        shown = printable(call.argument, 60)
+        raise InvalidValue(f"'{shown}' is no argument of it (expected {ALLOW_ALL_NAMES} or none)")
+    folder = open_incoming(call.source, Path(call.machine.path(home())))
+    terms = Terms(allow_all_names=bool(call.argument))
+    result = serve(call.stdin.fileno(), call.stdout.fileno(), folder, terms)
+    if result.code:
+        raise ServiceFailed(str(Refused(result.code, result.name)), result.exit_status)

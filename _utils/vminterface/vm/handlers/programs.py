@@ -1,0 +1,134 @@
+"""Programs that a handler hands over to, or that a user works with for as long as it pleases.
+
+For programs that only give an answer there is ``Machine.run``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+
+from vminterface.deadline import Deadline
+from vminterface.errors import ConnectionLost, OutputTooLarge, ProgramMissing, ServiceFailed, ServiceNotFound, printable
+
+TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
+
+#: POSIX shells' status for a program that is there and cannot be started.
+NOT_EXECUTABLE = 126
+#: Seconds between asking a program to end and killing it.
+GRACE = 2.0
+_CHUNK = 65536
+
+
+def become(argv: list[bytes]) -> NoReturn:
+    """Put the program *argv*, looked up in PATH, in this one's place: it gets the call's streams as they are.
+
+    Raises ServiceNotFound if there is no such program, ServiceFailed if it cannot be started.
+    """
+    # Python ignores these, and a program would inherit that: a writer to a caller that is gone would never end.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    name = printable(argv[0], 120)
+    try:
+        os.execvp(argv[0], argv)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ServiceNotFound(f"there is no program '{name}' here") from None
+    except OSError as error:
+        raise ServiceFailed(f"'{name}' cannot be started: {error.strerror}", NOT_EXECUTABLE) from None
+
+
+class Program:
+    """A program in a session of its own. Leaving the ``with`` block before its end ends it and all that it started.
+
+    *stdin* and *stdout* are descriptors, None: nothing to read, nowhere to write. *keep_stderr*: its messages go where
+    this program's go; else nowhere, since a child left behind that holds them would keep the call from its end.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        keep_stderr: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        import subprocess
+
+        self.name = printable(argv[0], 120)
+        nothing = subprocess.DEVNULL
+        try:
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                argv,
+                stdin=nothing if stdin is None else stdin,
+                stdout=nothing if stdout is None else stdout,
+                stderr=None if keep_stderr else nothing,
+                env={**os.environ, **(env or {})},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProgramMissing(f"{self.name} cannot be started: {error.strerror}") from None
+        self._ended = os.pidfd_open(self._process.pid)
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The group's number is ours until the program is reaped.
+        if self._process.returncode is None:
+            self._signal(signal.SIGTERM)
+            if not self._wait(Deadline.after(GRACE)):
+                self._signal(signal.SIGKILL)
+                self._wait(Deadline.after(GRACE))
+            self._signal(signal.SIGKILL)
+            self._process.poll()
+        os.close(self._ended)
+
+    def wait(self, *, timeout: float | None = None) -> int:
+        """Return the exit status, 128+n after signal n. None: however long it takes. Raises DeadlineExceeded."""
+        deadline = None if timeout is None else Deadline.after(timeout)
+        if not self._wait(deadline):
+            assert deadline is not None
+            deadline.check(self.name)
+        return self._status()
+
+    def answer(self, output: int, caller: int, *, limit: int) -> tuple[int, bytes]:
+        """Return the exit status and all that comes from *output*, a pipe's end, for as long as *caller* is there.
+
+        Raises ConnectionLost when the descriptor *caller* has nobody at its other end any more, OutputTooLarge.
+        """
+        waiting = select.poll()
+        waiting.register(output, select.POLLIN)
+        waiting.register(caller, 0)
+        said = b""
+        while True:
+            ready = dict(waiting.poll())
+            if output in ready:
+                piece = os.read(output, _CHUNK)
+                said += piece
+                if len(said) > limit:
+                    raise OutputTooLarge(f"{self.name}: it said more than {limit} bytes")
+                if not piece:
+                    return self.wait(timeout=GRACE), said
+            elif caller in ready:
+                raise ConnectionLost("the caller has gone")
+
+    def _status(self) -> int:
+        status = self._process.wait()
+        return 128 - status if status < 0 else status
+
+    def _wait(self, deadline: Deadline | None) -> bool:
+        """Wait for the end without reaping; False if the deadline came first."""
+        waiting = select.poll()
+        waiting.register(self._ended, select.POLLIN)
+        return bool(waiting.poll(None if deadline is None else 1000 * deadline.remaining))
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)

@@ -1,0 +1,78 @@
+"""``qubes.Restore``: send dom0 the members of a backup that it asks for.
+
+Input: a line with the location, a line with the beginnings of the members' names between blanks (empty: all of them),
+and at the end the result of the receiver in dom0. Output: a qfile stream. The location is a file, or a shell command
+that writes the archive, where commands are switched on. Exit status 2: there is no such location.
+After Qubes core-agent-linux's ``qubes.Restore`` and ``tar2qfile.c``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from vminterface.channel import filecopy
+from vminterface.errors import ServiceFailed, VMInterfaceError, printable
+from vminterface.vm.handlers import location
+from vminterface.vm.handlers.archive import Conversion
+from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.programs import Program
+from vminterface.wire.qfile_result import Refused
+
+#: Bytes of the line with the members' names.
+MEMBERS_LIMIT = 1 << 20
+NO_LOCATION = 2
+#: Seconds that a command has to end when it has nothing more to say.
+END_TIMEOUT = 60.0
+
+
+def handle(call: Call) -> None:
+    """Send the members. Raises InvalidValue, ServiceFailed, VMInterfaceError; Refused: what dom0's receiver said."""
+    call.refuse_argument()
+    restore(call, location.read(call))
+
+
+def restore(call: Call, line: str) -> None:
+    """Read the line with the members and send them from the location *line*. Errors as for :func:`handle`."""
+    wanted = os.fsencode(location.read_line(call, "list of members", MEMBERS_LIMIT)).split()
+    path = location.path(line)
+    if call.machine.is_file(path):
+        try:
+            source = os.open(call.machine.path(path), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ServiceFailed(f"{printable(path)}: {error.strerror}", NO_LOCATION) from None
+        _send(call, source, wanted, seekable=True)
+    elif (command := location.shell_command(call.machine, line)) is not None:
+        _from_command(call, command, wanted)
+    else:
+        raise ServiceFailed(f"'{printable(line, 120)}' is no file here{location.hint(call.machine)}", NO_LOCATION)
+
+
+def _from_command(call: Call, command: list[str], wanted: list[bytes]) -> None:
+    source, program_end = os.pipe()
+    try:
+        reader = Program(command, stdout=program_end, keep_stderr=True)
+    except BaseException:
+        os.close(source)
+        raise
+    finally:
+        os.close(program_end)
+    with reader:
+        # One that was not listened to until its end is ended, and cannot fail any more.
+        status = reader.wait(timeout=END_TIMEOUT) if _send(call, source, wanted, seekable=False) else 0
+    if status:
+        raise VMInterfaceError(f"the command ended with status {status}")
+
+
+def _send(call: Call, source: int, wanted: list[bytes], *, seekable: bool) -> bool:
+    """Send what is *wanted* of the archive *source*, a descriptor that is closed here; False if that is not read whole."""
+    with open(source, "rb") as file:
+        conversion = Conversion(file, wanted, seekable=seekable)
+        try:
+            filecopy.send(conversion.chunks(), conversion.packer, call.stdout.fileno(), call.stdin.fileno())
+        except Refused as fault:
+            # With that dom0 says that it has got all that it wants.
+            if fault.code != errno.EDQUOT:
+                raise
+            return False
+    return conversion.whole

@@ -1,0 +1,15 @@
+"""``qubes.SelectDirectory``: let the user choose a folder of this VM.
+
+No input. Output: its path and a newline; nothing, and exit status 1, if the user chose none. After Qubes
+core-agent-linux's ``qubes.SelectDirectory``; a path that the readers in dom0 (qubes-manager) would refuse is not sent.
+"""
+
+from __future__ import annotations
+
+from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.dialog import choose
+
+
+def handle(call: Call) -> int:
+    """Ask, and answer with the path. Errors: see ``dialog.choose``."""
+    return choose(call, folder=True)

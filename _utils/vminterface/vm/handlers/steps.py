@@ -1,0 +1,68 @@
+"""Steps that are all tried, whatever becomes of the others, within one deadline; their faults are told at the end."""
+
+from __future__ import annotations
+
+from vminterface.deadline import Deadline
+from vminterface.errors import VMInterfaceError
+from vminterface.vm.handlers.programs import Program
+from vminterface.vm.machine import Machine
+
+TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Seconds that one step has.
+STEP = 10.0
+
+
+class Steps:
+    """Steps on *machine* that have *seconds* together."""
+
+    def __init__(self, machine: Machine, seconds: float) -> None:
+        self.machine = machine
+        self._deadline = Deadline.after(seconds)
+        self._faults: list[str] = []
+
+    def run(self, argv: Sequence[str], *, input: bytes = b"", seconds: float = STEP) -> bool:
+        """Run a program; whether it ended with status 0 in time. If not, that is a fault."""
+        fault = self.attempt(argv, input=input, seconds=seconds)
+        if fault:
+            self.fault(fault)
+        return not fault
+
+    def attempt(self, argv: Sequence[str], *, input: bytes = b"", seconds: float = STEP) -> str:
+        """Run a program and return why it failed, empty if it has not."""
+        try:
+            left = self._deadline.check("the steps")
+            self.machine.run(argv, input=input, timeout=min(seconds, left))
+        except VMInterfaceError as error:
+            return str(error)
+        return ""
+
+    def write(self, path: str, text: str) -> bool:
+        """Write to a file of the kernel's; whether it took that. If not, that is a fault.
+
+        A program does it: drivers may take any time over such a write, and hold whoever writes.
+        """
+        return self.run(["tee", "--", self.machine.path(path)], input=text.encode("ascii"))
+
+    def hook(self, path: str) -> None:
+        """Run an admin's program, and leave alone what it starts in the background."""
+        try:
+            left = self._deadline.check("the programs before it")
+            with Program([self.machine.path(path)]) as program:
+                status = program.wait(timeout=left)
+        except VMInterfaceError as error:
+            self.fault(f"{path}: {error}")
+            return
+        if status:
+            self.fault(f"{path} ended with status {status}")
+
+    def fault(self, text: str) -> None:
+        """Remember a fault."""
+        self._faults.append(text)
+
+    def finish(self) -> None:
+        """Raise VMInterfaceError with all the faults, if there is one."""
+        if self._faults:
+            raise VMInterfaceError("; ".join(self._faults))

@@ -1,0 +1,96 @@
+"""``qubes.SuspendPre``: switch off what would not survive a suspend, before dom0 suspends this VM.
+
+No input, no output. NetworkManager goes to sleep; network interfaces of real devices go down; the drivers of PCI
+devices let go of them; the kernel modules of the admin's lists are unloaded. What was switched off is remembered for
+``qubes.SuspendPost``. A step that fails is told at the end, after the others. After Qubes core-agent-linux's
+``prepare-suspend``; the admin's programs belong to ``qubes.SuspendPreAll`` there and here.
+"""
+
+from __future__ import annotations
+
+from vminterface.vm.handlers import networkmanager, remembered
+from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.steps import Steps
+from vminterface.vm.machine import Machine
+
+#: Seconds for all steps: dom0 waits 60.
+TIMEOUT = 50.0
+MODULE_LISTS = ("/etc/qubes-suspend-module-blacklist", "/rw/config/suspend-module-blacklist")
+#: On the kernel's command line: the VM is suspended to idle, where devices keep their drivers.
+KEEP_DEVICES = "qubes_exp_pm_use_suspend=1"
+NETWORK = "/sys/class/net"
+DEVICES = "/sys/bus/pci/devices"
+
+#: Subsystem vendors of devices that the emulator or Xen makes: they come back by themselves.
+_EMULATED = frozenset({"0x1af4", "0x5853"})
+_INTEL = "0x8086"
+_DISPLAY_CLASS = "0x03"
+_IFF_UP = 1
+_MODULE_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+def handle(call: Call) -> None:
+    """Do all of it. Raises InvalidValue for a call with an argument, VMInterfaceError with each step that failed."""
+    call.refuse_argument()
+    steps = Steps(call.machine, TIMEOUT)
+    networkmanager.sleep(steps, True)
+    if KEEP_DEVICES not in (call.machine.read_text("/proc/cmdline") or "").split():
+        _interfaces_down(steps)
+        _unbind(steps)
+        _unload(steps)
+    steps.finish()
+
+
+def _interfaces_down(steps: Steps) -> None:
+    machine, down = steps.machine, remembered.interfaces(steps.machine)
+    for name in machine.names(NETWORK):
+        device = machine.link_target(f"{NETWORK}/{name}/device")
+        # Xen's own, to this VM's clients and to its provider, are dom0's affair.
+        if device is None or name.startswith("vif") or device.rpartition("/")[2].startswith("vif-"):
+            continue
+        if _number(machine, f"{NETWORK}/{name}/flags") & _IFF_UP:
+            down.add(name)
+            if not steps.run(["ip", "link", "set", "dev", name, "down"]):
+                down.remove(name)
+
+
+def _unbind(steps: Steps) -> None:
+    machine, unbound = steps.machine, remembered.devices(steps.machine)
+    for address in machine.names(DEVICES):
+        device = f"{DEVICES}/{address}"
+        driver = (machine.link_target(f"{device}/driver") or "").rpartition("/")[2]
+        if not driver or _attribute(machine, f"{device}/subsystem_vendor") in _EMULATED:
+            continue
+        graphics = _attribute(machine, f"{device}/class").startswith(_DISPLAY_CLASS)
+        if graphics and _attribute(machine, f"{device}/vendor") == _INTEL:
+            continue
+        # Remembered first: should this be cut short, the device is looked after all the same.
+        unbound.add(f"{address} {driver}")
+        if not steps.write(f"{device}/driver/unbind", address):
+            unbound.remove(f"{address} {driver}")
+
+
+def _unload(steps: Steps) -> None:
+    machine, unloaded = steps.machine, remembered.modules(steps.machine)
+    loaded = {line.partition(" ")[0] for line in (machine.read_text("/proc/modules") or "").splitlines()}
+    for path in MODULE_LISTS:
+        for line in (machine.read_text(path) or "").splitlines():
+            name = line.strip()
+            if not name or "#" in name:
+                continue
+            if not _MODULE_CHARACTERS.issuperset(name) or name.startswith("-"):
+                steps.fault(f"{path}: '{name}' is no name of a kernel module")
+            elif name.replace("-", "_") in loaded and steps.run(["modprobe", "-r", name]):
+                loaded.discard(name.replace("-", "_"))
+                unloaded.add(name)
+
+
+def _attribute(machine: Machine, path: str) -> str:
+    return (machine.read_text(path) or "").strip()
+
+
+def _number(machine: Machine, path: str) -> int:
+    try:
+        return int(_attribute(machine, path), 0)
+    except ValueError:
+        return 0

@@ -1,0 +1,17 @@
+"""``qubes.SuspendPreAll``: run this VM's own programs before the whole machine is suspended.
+
+No input, no output. The programs are the executable ``*.sh`` of ``/etc/qubes/suspend-pre.d``. After Qubes
+core-agent-linux's ``qubes.SuspendPreAll``; dom0 calls it in every VM, whether it has devices or not.
+"""
+
+from __future__ import annotations
+
+from vminterface.vm.handlers import hooks
+from vminterface.vm.handlers.call import Call
+
+FOLDER = "/etc/qubes/suspend-pre.d"
+
+
+def handle(call: Call) -> None:
+    """Run them. Raises VMInterfaceError that names each one that failed."""
+    hooks.run(call, FOLDER)

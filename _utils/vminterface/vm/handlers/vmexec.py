@@ -1,0 +1,16 @@
+"""``qubes.VMExec``, ``qubes.VMExecGUI``, ``qubes.VMRootExec``: run one program with exactly the arguments given.
+
+Argument: the encoded command line. Input, output, messages and exit status: the program's; 127 if there is no such
+program, 126 if it cannot be started. After Qubes core-agent-linux's ``qubesagent/vmexec.py``.
+"""
+
+from __future__ import annotations
+
+from vminterface.vm.handlers import programs
+from vminterface.vm.handlers.call import Call
+from vminterface.wire.vmexec import decode
+
+
+def handle(call: Call) -> None:
+    """Become the program. Raises InvalidValue for a bad encoding, ServiceNotFound, ServiceFailed."""
+    programs.become(decode(call.argument))
