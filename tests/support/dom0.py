@@ -83,9 +83,9 @@ class Dom0:
         return None if value is None else value.decode()
 
     def dump(self) -> dict[str, bytes]:
-        """Everything that the store holds."""
+        """Everything that dom0 has written; what VMs say below their own node comes at a time of their choosing."""
         with self.store() as store:
-            return store.tree("/local")
+            return {path: value for path, value in store.tree("/").items() if f"/{keys.ANSWERS}/" not in path}
 
     def agent(
         self, name: str, answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: ""
