@@ -10,6 +10,7 @@ from vminterface.channel.update import Difference
 from vminterface.dom0.diff import as_changes
 from vminterface.dom0.diff import shown as in_words
 from vminterface.dom0.outcome import Outcome, count
+from vminterface.dom0.steps.step import Step
 from vminterface.errors import InvalidValue, LocalProtocolError, VMInterfaceError, printable
 
 #: Characters of a value that are shown at most; a key holds 4096 bytes.
@@ -67,11 +68,25 @@ def state_of(name: str, outcome: Outcome, *, test: bool) -> dict[str, Any]:
     return state(name, changes, outcome.comment(test=test), test=test, ok=outcome.ok)
 
 
-def state_of_all(name: str, outcomes: Sequence[Outcome], *, test: bool, state_id: str = "") -> dict[str, Any]:
+def state_of_step(name: str, step: Step, *, test: bool) -> dict[str, Any]:
+    """Do *step* unless in *test* mode; return the result of the state that asks for it. Raises VMInterfaceError."""
+    changes, comment = step.run(test=test)
+    return state(name, changes, comment, test=test)
+
+
+def state_of_all(
+    name: str,
+    outcomes: Sequence[Outcome],
+    *,
+    test: bool,
+    state_id: str = "",
+    function: tuple[str, str] = ("qubes_vm", "configured"),
+) -> dict[str, Any]:
     """Return the result of a state about many VMs: one sentence of it all, and a line of its own for each VM.
 
-    The lines are what Salt calls ``sub_state_run``; *state_id* is the ID that theirs start with. The changes of each
-    VM are in its own line; the state itself says only which VMs had any, so that requisites see them.
+    The lines are what Salt calls ``sub_state_run``; *state_id* is the ID that theirs start with, *function* the state
+    that does the same for one VM. The changes of each VM are in its own line; the state itself says only which VMs had
+    any, so that requisites see them.
     """
     changes = {
         o.vm: {"old": f"{count(o.changes)} not as configured", "new": "as configured"}
@@ -84,9 +99,9 @@ def state_of_all(name: str, outcomes: Sequence[Outcome], *, test: bool, state_id
             **state_of(o.vm, o, test=test),
             "low": {
                 "name": o.vm,
-                "state": "qubes_vm",
+                "state": function[0],
                 "__id__": f"{state_id or name}: {o.vm}",
-                "fun": "configured",
+                "fun": function[1],
             },
         }
         for o in outcomes

@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from vminterface.dom0.fields import FIELDS, Collector, suggest
 from vminterface.errors import InvalidValue, InvalidValues, printable
 from vminterface.keys import for_field
+from vminterface.values.monitor import MonitorLayout
 from vminterface.values.vmname import VMName
 from vminterface.values.vmtype import VMType
 
 #: Seconds that a VM's agent has to acknowledge a push, unless the pillar says ``timeout:``.
 ACKNOWLEDGE_WITHIN = 5.0
 CHANNELS = ("auto", "xenstore", "qubesdb")
+#: The word for "the monitors that dom0 has".
+FROM_DOM0: Literal["from_dom0"] = "from_dom0"
 
 Desired = Mapping[str, str | None]
 
@@ -35,15 +38,21 @@ class VMSettings:
     require_running: bool = False
     #: Seconds.
     timeout: float = ACKNOWLEDGE_WITHIN
+    #: No key but a service call tells them; None: not managed.
+    monitors: MonitorLayout | Literal["from_dom0"] | None = None
 
     @classmethod
     def parse(cls, vm: str, raw: Any, *, where: str = "", defaults: Mapping[str, Any] | None = None) -> VMSettings:
         """Parse the pillar mapping *raw* of *vm* on top of *defaults*. Raises InvalidValues, paths below *where*."""
-        where = where or vm
+        in_pillar, where = bool(where), where or vm
         faults: list[InvalidValue] = []
         _check_name(vm, where, faults)
         base = _collect(defaults or {}, "", [])
         own = _collect(raw, where, faults)
+        if not in_pillar and own.options.get("monitors") is not None:
+            faults.append(
+                InvalidValue("is no key (qubes_rpc.monitor_layout tells a VM its monitors)", f"{where}:monitors")
+            )
         merged = {**base.desired, **own.desired}
         for group in own.taken_back:
             merged = {f: text for f, text in merged.items() if f.partition(":")[0] != group or f in own.desired}
@@ -58,7 +67,8 @@ class VMSettings:
     def only(self, topics: Collection[str]) -> VMSettings:
         """Return the part of these settings that concerns *topics*, fields of the pillar such as ``services``.
 
-        A setting that is made of several fields (``keyboard``) stays whole. Raises InvalidValue for an unknown topic.
+        A setting that is made of several fields (``keyboard``) stays whole. Monitors, which are no key, are no
+        topic. Raises InvalidValue for an unknown topic.
         """
         if isinstance(topics, str) or not isinstance(topics, Collection):
             raise InvalidValue("expected a list of topics, such as [timezone, services]", "only")
@@ -146,7 +156,7 @@ def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
             try:
                 collected.options[name] = _OPTIONS[name](value)
             except InvalidValue as error:
-                faults.append(InvalidValue(str(error), path))
+                faults += [InvalidValue(str(f), f"{path}:{f.where}" if f.where else path) for f in error.faults]
         elif name in FIELDS:
             if value is None or name != "services":
                 collected.taken_back.add(name)
@@ -179,7 +189,17 @@ def _seconds(value: Any) -> float:
     raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{_shown(value)}'")
 
 
-_OPTIONS = {"channel": _channel, "require_running": _yes_no, "timeout": _seconds}
+def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        if value == FROM_DOM0:
+            return FROM_DOM0
+        raise InvalidValue(f"expected a list of monitors or {FROM_DOM0}, found '{_shown(value)}'")
+    return MonitorLayout.from_mappings(value)
+
+
+_OPTIONS = {"monitors": _monitors, "channel": _channel, "require_running": _yes_no, "timeout": _seconds}
 
 
 def _has(desired: Desired, group: str) -> bool:

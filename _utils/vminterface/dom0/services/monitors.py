@@ -52,11 +52,13 @@ def of_vm(qrexec: Qrexec, vm: str, *, timeout: float = 20.0) -> MonitorLayout:
 
 
 def geometry(layout: MonitorLayout) -> Geometry:
-    """Return what of *layout* can be compared with a VM's own word: all but the sizes in millimetres.
+    """Return what of *layout* can be compared with a VM's own word, measured from its left and upper ends.
 
-    Those are a property of the VM's dummy outputs that not every video driver shows in ``xrandr -q``.
+    Left out are the sizes in millimetres, a property of the VM's dummy outputs that not every video driver shows in
+    ``xrandr -q``; and ``xrandr`` itself moves a layout so that it begins at 0, 0.
     """
-    return tuple((m.x, m.y, m.width, m.height) for m in layout)
+    left, top, _, _ = layout.bounding_box
+    return tuple((m.x - left, m.y - top, m.width, m.height) for m in layout)
 
 
 def shown(layout: MonitorLayout) -> str:

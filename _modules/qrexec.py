@@ -1,0 +1,85 @@
+"""
+Bare Qubes RPC calls into VMs, each with a deadline and bounds. ``qubes_rpc`` has a function for each known service.
+
+Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
+"""
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+try:
+    from vminterface.channel import qrexec as _qrexec
+    from vminterface.dom0 import returns as _returns
+    from vminterface.dom0 import servicelist as _servicelist
+
+    MISSING = ""
+except ImportError as error:
+    MISSING = str(error)
+
+__virtualname__ = "qrexec"
+
+
+def __virtual__():
+    if MISSING:
+        return False, f"qrexec: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+    return __virtualname__
+
+
+def _errors():
+    return _returns.raising(SaltInvocationError, CommandExecutionError)
+
+
+def call(vm, service, argument="", user=None, stdin="", timeout=60, limit=1 << 20):
+    """
+    Call a service in a VM. Returns ``status``, ``stdout`` and ``stderr``, as printable ASCII in lines.
+
+    A status other than 0 is no error here, but the exit status of the command is then 1.
+
+    vm
+        Name of the VM.
+    service
+        Name of the service (``qubes.GetDate``), or name, ``+`` and argument.
+    argument
+        Its argument, if it is not given with the name.
+    user
+        Who runs it in the VM; without it, the VM's default user.
+    stdin
+        Text to send.
+    timeout
+        Seconds for the whole call.
+    limit
+        Bytes of output that are taken; more is an error.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qrexec.call work qubes.GetDate+nanoseconds
+        salt-call qrexec.call work qubes.SetGuiMode stdin=SEAMLESS
+    """
+    with _errors():
+        answer = _servicelist.call(
+            _qrexec.Qrexec(), vm, service, argument, user=user, stdin=stdin, timeout=timeout, limit=limit
+        )
+    if answer["status"]:
+        __context__["retcode"] = 1
+    return answer
+
+
+def services(vm=None):
+    """
+    Return the services that have a function of their own, by name: which one, and what the service does.
+
+    vm
+        Name of a VM: then the names of all services that this VM has a handler for.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qrexec.services
+        salt-call qrexec.services work
+    """
+    if vm is None:
+        return {name: {"function": f, "does": does} for name, (f, does) in _servicelist.KNOWN.items()}
+    with _errors():
+        return _servicelist.installed(_qrexec.Qrexec(), vm)

@@ -1,0 +1,131 @@
+"""Files of dom0 that a VM shall have: compared by their checksums before and after, sent only where they differ."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+
+from vminterface.channel.qrexec import Qrexec
+from vminterface.dom0.services import commands, files
+from vminterface.dom0.steps.step import Step, not_so, there
+from vminterface.dom0.wholefile import FileFault
+from vminterface.errors import InvalidValue, RemoteProtocolError, printable
+
+#: Where a VM's user finds what dom0 sends.
+INCOMING = "QubesIncoming/dom0"
+_LIST_LIMIT = 1 << 26
+_TIMEOUT = 1800.0
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
+
+# First the files' checksums, then an empty record, then kind, name and target of everything else.
+_LOOK = r"""cd -- "$HOME" || exit 1
+[ -e "$1" ] || [ -L "$1" ] || exit 3
+find "$1" -type f -exec sha256sum -z -- {} + && printf '\0' && find "$1" ! -type f -printf '%y%p\0%l\0'"""
+_REMOVE = 'cd -- "$HOME" && exec rm -rf -- "$1"'
+
+#: What a file, folder or link is, by its path: ``f`` and checksum, ``d``, or ``l`` and target.
+Tree = dict[bytes, tuple[str, bytes]]
+
+
+def file_sent(qrexec: Qrexec, vm: str, path: str, *, replace: bool = False, allow_all_names: bool = False) -> Step:
+    """Let ``QubesIncoming/dom0`` of *vm* have the file or folder *path* of dom0, with the same content and names.
+
+    Permissions and times are sent, and not compared. What is there with another content is an error, or with *replace*
+    removed first. Raises InvalidValue, FileFault, :class:`files.NotTaken`, else as :meth:`Qrexec.call`.
+    """
+    if not path.startswith("/") or os.path.normpath(path) == "/":
+        raise InvalidValue(f"'{printable(path, 60)}' is no absolute path of a file or folder to send")
+    path = os.path.normpath(path)
+    name = f"{INCOMING}/{os.path.basename(path)}"
+    here = local_tree(path)
+    found = remote_tree(qrexec, vm, name)
+    shown = printable(name)
+    if found == here:
+        return Step(vm, shown)
+    if found is not None and not replace:
+        reason = f"{vm}: {shown} is there with another content (replace: True puts this one in its place)"
+        raise files.NotTaken(reason, errno.EEXIST)
+
+    def send() -> None:
+        if found is not None:
+            commands.execute(qrexec, vm, ["sh", "-c", _REMOVE, "sh", os.fsencode(name)]).checked()
+        files.send(qrexec, vm, [path], allow_all_names=allow_all_names)
+        if remote_tree(qrexec, vm, name) != here:
+            raise not_so(vm, shown)
+
+    return Step(vm, shown, {shown: {"old": _summary(found), "new": _summary(here)}}, send, done="sent")
+
+
+def local_tree(path: str) -> Tree:
+    """Return what is at *path* here, as the VM would have it. Raises FileFault."""
+    top = os.fsencode(path)
+    try:
+        return {path[len(top) :].lstrip(b"/"): _kind(path) for path in _walk(top)}
+    except OSError as error:
+        raise FileFault.at(os.fsdecode(error.filename or path), error) from error
+
+
+def remote_tree(qrexec: Qrexec, vm: str, name: str) -> Tree | None:
+    """Return what is at *name* below the home of the VM's user, None if nothing is.
+
+    Raises RemoteProtocolError, else as :meth:`Qrexec.call`.
+    """
+    argv: list[str | bytes] = ["sh", "-c", _LOOK, "sh", os.fsencode(name)]
+    output = commands.execute(qrexec, vm, argv, stdout_limit=_LIST_LIMIT, timeout=_TIMEOUT)
+    if not there(output):
+        return None
+    # Each record ends with a NUL; so does the empty one between the two kinds.
+    untrusted_sums, end, untrusted_others = (b"\0" + output.untrusted_stdout).partition(b"\0\0")
+    fields = untrusted_others.split(b"\0")
+    if not end or fields.pop() or len(fields) % 2:
+        raise RemoteProtocolError(f"the list of files in {vm} is not whole")
+    top = os.fsencode(name)
+    tree: Tree = {}
+    for record in filter(None, untrusted_sums.split(b"\0")):
+        digest, _, found = record.partition(b"  ")
+        if not _SHA256.match(digest.decode("latin-1")):
+            raise RemoteProtocolError(f"'{printable(record, 60)}' in {vm} is no checksum of a file")
+        tree[found.removeprefix(top).removeprefix(b"/")] = ("f", digest)
+    for kind_and_name, target in zip(fields[::2], fields[1::2], strict=True):
+        kind, found = kind_and_name[:1].decode("latin-1"), kind_and_name[1:]
+        tree[found.removeprefix(top).removeprefix(b"/")] = (kind, target)
+    return tree
+
+
+def sha256(path: str | bytes) -> bytes:
+    """Return the checksum of a file here, hexadecimal. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().encode("ascii")
+
+
+def _walk(top: bytes) -> Iterator[bytes]:
+    """Yield everything that would be sent: no pipe, socket or device."""
+    mode = os.lstat(top).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+        yield top
+    elif stat.S_ISDIR(mode):
+        yield top
+        for name in sorted(os.listdir(top)):
+            yield from _walk(os.path.join(top, name))
+
+
+def _kind(path: bytes) -> tuple[str, bytes]:
+    mode = os.lstat(path).st_mode
+    if stat.S_ISLNK(mode):
+        return "l", os.readlink(path)
+    return ("d", b"") if stat.S_ISDIR(mode) else ("f", sha256(path))
+
+
+def _summary(tree: Tree | None) -> str | None:
+    """Return in a few words what *tree* is: a file's checksum, or a folder's number of entries and checksum of all."""
+    if tree is None:
+        return None
+    if list(tree) == [b""] and tree[b""][0] == "f":
+        return f"sha256 {tree[b''][1].decode('ascii')}"
+    whole = hashlib.sha256(repr(sorted(tree.items())).encode("ascii", "backslashreplace")).hexdigest()
+    count = sum(kind == "f" for kind, _ in tree.values())
+    return f"{count} file{'' if count == 1 else 's'} in {len(tree)} entries, sha256 of all {whole}"

@@ -1,0 +1,109 @@
+"""Backups that a VM shall hold, and disks of which a VM shall use all."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from vminterface.channel.qrexec import Qrexec
+from vminterface.dom0.services import backup, commands, disk
+from vminterface.dom0.steps.files import sha256
+from vminterface.dom0.steps.step import Step, not_so, there
+from vminterface.dom0.tools import PRIVATE_DEVICE
+from vminterface.dom0.wholefile import FileFault
+from vminterface.errors import InvalidValue, RemoteProtocolError, printable
+from vminterface.values.volume import Volume
+
+_LIMIT = 1 << 20
+_LOOK_FOR_BACKUP = """if [ -d "$1" ]; then
+find "$1/" -maxdepth 1 -type f -name 'qubes-backup-*' -size "$2c" -exec sha256sum -z -- {} +
+elif [ -f "$1" ]; then sha256sum -z -- "$1"; else exit 3; fi"""
+# A volume may be a file in VMs without block devices of their own.
+_LOOK_AT_DISK = """[ -e "$1" ] || exit 3
+if [ -b "$1" ]; then blockdev --getsize64 "$1"; else stat -Lc %s -- "$1"; fi && dumpe2fs -h "$1" 2>/dev/null"""
+_FIELD = re.compile(r"(Block count|Block size|Inode blocks per group|Reserved GDT blocks): +([0-9]{1,18})\Z", re.ASCII)
+
+
+def backup_made(qrexec: Qrexec, vm: str, archive: str, location: str) -> Step:
+    """Let *vm* hold the backup *archive*, a file of dom0, at *location*.
+
+    If that is a folder of the VM's, a backup in it with the same content is enough; the VM chooses the name. Else it is
+    the path of the file, or a command: behind that nobody can look, so that it is run each time.
+    """
+    backup.line(location)
+    try:
+        size, digest = os.stat(archive).st_size, sha256(archive)
+    except OSError as error:
+        raise FileFault.at(archive, error) from error
+    what = f"the backup {printable(archive)} in {printable(location)}"
+    if _holds(qrexec, vm, location, size, digest):
+        return Step(vm, what, already="is already there")
+
+    def make() -> None:
+        try:
+            file = open(archive, "rb")  # noqa: SIM115  closed below
+        except OSError as error:
+            raise FileFault.at(archive, error) from error
+        with file:
+            backup.backup(qrexec, vm, location, file)
+        if _holds(qrexec, vm, location, size, digest) is False:  # a command leaves nothing to look at
+            raise not_so(vm, what)
+
+    changes = {printable(location): {"old": None, "new": f"{size} bytes, sha256 {digest.decode('ascii')}"}}
+    return Step(vm, what, changes, make, done="made")
+
+
+def _holds(qrexec: Qrexec, vm: str, location: str, size: int, digest: bytes) -> bool | None:
+    """Whether there is a backup with that content; None: there is nothing at *location* to look at."""
+    argv = ["sh", "-c", _LOOK_FOR_BACKUP, "sh", location, str(size)]
+    output = commands.execute(qrexec, vm, argv, stdout_limit=_LIMIT, timeout=1800.0)
+    if not there(output):
+        return None
+    return any(line.partition(b"  ")[0] == digest for line in output.untrusted_stdout.split(b"\0"))
+
+
+def disk_resized(qrexec: Qrexec, vm: str, *, device: str = PRIVATE_DEVICE) -> Step:
+    """Let the ext file system on the VM's private volume, which is *device* there, have all of the volume."""
+    if not device.startswith("/"):
+        raise InvalidValue(f"'{printable(device, 60)}' is no absolute path of a device")
+    found = _disk(qrexec, vm, device)
+    what = f"the file system on {printable(device)}"
+    if not found.can_grow:
+        return Step(vm, what, already="already has all of the volume")
+
+    def resize() -> None:
+        disk.resize(qrexec, vm, Volume.PRIVATE)
+        if _disk(qrexec, vm, device).can_grow:
+            raise not_so(vm, what)
+
+    changes = {printable(device): {"old": f"{found.used} bytes", "new": f"{found.size} bytes"}}
+    return Step(vm, what, changes, resize, done="resized")
+
+
+@dataclass(frozen=True, slots=True)
+class _Disk:
+    """A volume's *size*, how much of it the file system has (*used*), and what *spare* it may leave: bytes."""
+
+    size: int
+    used: int
+    spare: int
+
+    @property
+    def can_grow(self) -> bool:
+        return self.size - self.used > self.spare
+
+
+def _disk(qrexec: Qrexec, vm: str, device: str) -> _Disk:
+    argv = ["sh", "-c", _LOOK_AT_DISK, "sh", device]
+    output = commands.execute(qrexec, vm, argv, root=True, stdout_limit=_LIMIT)
+    if not there(output):
+        raise InvalidValue(f"{vm}: there is no {printable(device)}")
+    size, *lines = output.untrusted_stdout.decode("latin-1").splitlines() or [""]
+    fields = {shown[1]: int(shown[2]) for line in lines if (shown := _FIELD.match(line))}
+    if not size.isascii() or not size.isdecimal() or len(size) > 18 or not {"Block count", "Block size"} <= {*fields}:
+        raise RemoteProtocolError(f"{vm}: what {printable(device)} is said to hold is no ext file system")
+    block = fields["Block size"]
+    # resize2fs leaves out a last group that would hold hardly more than its own tables (e2fsprogs, resize2fs.c).
+    spare = fields.get("Inode blocks per group", 0) + fields.get("Reserved GDT blocks", 0) + 128
+    return _Disk(int(size), fields["Block count"] * block, spare * block)
