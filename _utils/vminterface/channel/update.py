@@ -1,13 +1,18 @@
-"""Bring some keys of a store to some values: what differs is found in one batch and written in one transaction."""
+"""Bring some keys of a store to some values: what differs is found in one batch and written in one transaction.
+
+Where the store has no transactions, a fault on the way puts the former values back.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from vminterface.channel.store import KeyStore, Remove, Write
 from vminterface.errors import InvalidValue, InvalidValues, KeyNotFound, VerificationFailed, VMInterfaceError, printable
+from vminterface.wire.qubesdb import VALUE_MAX
 from vminterface.wire.xenstore import PAYLOAD_MAX
 
 #: Values by path; None where the key shall not exist.
@@ -46,16 +51,38 @@ def differences(store: KeyStore, wanted: Wanted) -> dict[str, Difference]:
 
     That is told here and not only when it is written, so that asking what would change is honest.
     """
-    if store.channel == "xenstore":
-        for path, value in wanted.items():
-            if value is not None and len(path) + 1 + len(value) > PAYLOAD_MAX:
-                raise InvalidValue(f"expected at most {PAYLOAD_MAX - 1 - len(path)} bytes, found {len(value)}", path)
+    for path, value in wanted.items():
+        _check_value(store, path, value)
+    if store.channel == "qubesdb":
+        wanted = _with_keys_below(store, wanted)
     found = store.read_many(list(wanted))
     return {
         path: Difference(old, new)
         for (path, new), old in zip(wanted.items(), found, strict=True)
         if old != new
     }  # fmt: skip
+
+
+def _check_value(store: KeyStore, path: str, value: bytes | None) -> None:
+    if value is None:
+        return
+    most = PAYLOAD_MAX - 1 - len(path) if store.channel == "xenstore" else VALUE_MAX
+    if len(value) > most:
+        raise InvalidValue(f"expected at most {most} bytes, found {len(value)}", path)
+    if store.channel == "qubesdb" and b"\0" in value:
+        raise InvalidValue("expected no NUL byte, which QubesDB cannot hold", path)
+
+
+def _with_keys_below(store: KeyStore, wanted: Wanted) -> dict[str, bytes | None]:
+    """Return *wanted* with every key that goes with one that shall not exist: it needs no parent to be there."""
+    whole = dict(wanted)
+    for path, value in wanted.items():
+        if value is None:
+            for inside in whole:
+                if inside.startswith(f"{path}/") and whole[inside] is not None:
+                    raise VerificationFailed(f"{path} is to be removed and {inside}, which is below it, to be kept")
+            whole.update(dict.fromkeys(_existing(store, path)))
+    return whole
 
 
 def update(store: KeyStore, wanted: Wanted) -> dict[str, Difference]:
@@ -71,9 +98,16 @@ def update(store: KeyStore, wanted: Wanted) -> dict[str, Difference]:
     def work(view: KeyStore) -> dict[str, Difference]:
         # Others may have written since: what counts is what the transaction sees.
         now = differences(view, wanted)
-        put(view, {path: change.new for path, change in now.items()})
-        if left := differences(view, wanted):
-            raise VerificationFailed(f"{next(iter(left))} does not hold what was written")
+        try:
+            put(view, {path: change.new for path, change in now.items()})
+            if left := differences(view, wanted):
+                raise VerificationFailed(f"{next(iter(left))} does not hold what was written")
+        except VMInterfaceError:
+            if not view.has_transactions:
+                # The first error is the one to tell.
+                with suppress(VMInterfaceError):
+                    put(view, {path: change.old for path, change in now.items()})
+            raise
         return now
 
     return store.transaction(work)

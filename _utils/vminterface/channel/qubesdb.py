@@ -1,0 +1,302 @@
+"""QubesDB as a key store: the keys of one VM, as dom0 and the VM itself both see and change them.
+
+What it is differs from the XenStore: it has no permissions and no transactions, a key may have keys below it without
+existing itself, and every path starts with ``/`` (the daemon and client library of qubes-core-qubesdb).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from vminterface.channel.qubesdb_connection import ENTRIES_MAX, Answer, QubesDBConnection, find_socket, folders
+from vminterface.channel.store import (
+    TREE_LIMIT,
+    GetPermissions,
+    KeyStore,
+    List,
+    Operation,
+    Read,
+    Remove,
+    SetPermissions,
+    Watch,
+    WatchEvent,
+    Write,
+)
+from vminterface.deadline import Deadline
+from vminterface.errors import (
+    ConnectionLost,
+    KeyNotFound,
+    LocalProtocolError,
+    StoreError,
+    VMInterfaceError,
+    printable,
+)
+from vminterface.wire import qubesdb as wire
+from vminterface.wire.qubesdb import PATH_MAX, Command, ErrorReply, Request
+
+T = TypeVar("T")
+
+#: Events that one watch keeps for its reader before it falls back to "something below the watched path changed".
+_EVENTS_MAX = 4096
+
+
+class QubesDB(KeyStore):
+    """A connection to one VM's QubesDB; make it with :meth:`open`."""
+
+    channel = "qubesdb"
+    has_transactions = False
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self.timeout = timeout
+        self._connection = QubesDBConnection(path, self._on_event)
+        self._watches: list[_QubesDBWatch] = []
+        #: How many watches need each path that the daemon watches for us.
+        self._registered: Counter[str] = Counter()
+
+    @classmethod
+    def open(cls, vm: str | None = None, timeout: float = 5.0, *, folder: str | None = None) -> QubesDB:
+        """Connect to the QubesDB of *vm* from dom0, or with None to the one of the VM that this program runs in.
+
+        Its socket is looked for in *folder*; default: ``VMINTERFACE_QUBESDB_DIR``, then ``/run/qubes`` and
+        ``/var/run/qubes``. Raises ConnectionLost, InvalidValue for what is no VM's name.
+        """
+        path = find_socket(vm, folder)
+        if path is None:
+            of = "here" if vm is None else f"of {vm}"
+            raise ConnectionLost(f"no QubesDB {of}: no such socket in {' or '.join(folders(folder))}")
+        return cls(path, timeout)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended, be it by :meth:`close` or by a fault."""
+        return self._connection.closed
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline.after(self.timeout if timeout is None else timeout)
+
+    def _ask(self, requests: Sequence[Request], deadline: Deadline) -> list[Answer]:
+        return self._connection.exchange(requests, deadline)
+
+    def batch(self, operations: Sequence[Operation], *, timeout: float | None = None) -> list[Any]:
+        deadline = self._deadline(timeout)
+        for operation in operations:
+            _check(operation)
+        existing = self._below([o.path for o in operations if isinstance(o, Remove)], deadline)
+        asked = [_requests(operation, existing) for operation in operations]
+        answers = iter(self._ask([request for group in asked for request in group], deadline))
+        return [
+            _outcome(operation, [next(answers) for _ in group])
+            for operation, group in zip(operations, asked, strict=True)
+        ]  # fmt: skip
+
+    def _below(self, paths: Sequence[str], deadline: Deadline) -> set[str]:
+        """Return the keys at and below *paths*.
+
+        A removal is asked for only where there is something: daemons of a pair part for good over one that finds
+        nothing on the other side.
+        """
+        if not paths:
+            return set()
+        found: set[str] = set()
+        for reply, entries in self._ask([Request(Command.LIST, path) for path in paths], deadline):
+            found.update(e.path for e in entries if _is_within(e.path, reply.path))
+        return found
+
+    def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
+        # The most frequent batch goes past the operations' own lists.
+        values: list[bytes | None] = []
+        for reply, _ in self._ask([Request(Command.READ, path) for path in paths], self._deadline(timeout)):
+            if not isinstance(reply, ErrorReply):
+                values.append(reply.value)
+            elif reply.missing:
+                values.append(None)
+            else:
+                raise _refusal(reply)
+        return values
+
+    def tree(self, path: str, *, limit: int = TREE_LIMIT, timeout: float | None = None) -> dict[str, bytes]:
+        """Return the values of *path* and of everything below it, by full path: one request."""
+        _check(List(path))
+        ((reply, entries),) = self._ask([Request(Command.MULTIREAD, path)], self._deadline(timeout))
+        if isinstance(reply, ErrorReply):
+            raise _refusal(reply)
+        found = {entry.path: entry.value for entry in entries if _is_within(entry.path, path)}
+        if len(found) > limit or len(entries) > ENTRIES_MAX:
+            raise StoreError(f"{path}: more than {min(limit, ENTRIES_MAX)} keys below it")
+        if not found and path != "/":
+            raise KeyNotFound(f"{path}: no such key")
+        return found
+
+    def transaction(self, work: Callable[[KeyStore], T], *, attempts: int = 8, timeout: float | None = None) -> T:
+        """Return what *work* returns, called once: QubesDB changes one key at a time."""
+        return work(self)
+
+    def watch(self, paths: Iterable[str]) -> Watch:
+        watch = _QubesDBWatch(self, list(paths))
+        for path in watch.paths:
+            _check(List(path))
+        self._watches.append(watch)
+        try:
+            self._register(Command.WATCH, watch)
+        except BaseException:
+            watch.close()
+            raise
+        return watch
+
+    def _register(self, command: Command, watch: _QubesDBWatch) -> None:
+        """Let the daemon know of the paths that this watch is the first to need, or the last to have needed."""
+        wanted = {need for path in watch.paths for need in _watched_for(path)}
+        if command is Command.WATCH:
+            changed = sorted(wanted - self._registered.keys())
+            self._registered.update(wanted)
+            watch.registered = wanted
+        else:
+            self._registered.subtract(watch.registered)
+            changed = sorted(path for path in watch.registered if not self._registered[path])
+            self._registered = +self._registered
+            watch.registered = set()
+        for reply, _ in self._ask([Request(command, path) for path in changed], self._deadline(None)):
+            if isinstance(reply, ErrorReply) and not reply.missing:
+                raise _refusal(reply)
+
+    def _unregister(self, watch: _QubesDBWatch) -> None:
+        self._watches.remove(watch)
+        self._register(Command.UNWATCH, watch)
+
+    def _on_event(self, event: wire.WatchEvent) -> None:
+        for watch in self._watches:
+            watch.add(event.path)
+
+    def _receive(self, deadline: Deadline) -> None:
+        """Wait until something comes, and give watch events to their watches."""
+        self._connection.receive(deadline)
+
+
+class _QubesDBWatch(Watch):
+    """Some paths, and the events that nobody has taken yet."""
+
+    def __init__(self, store: QubesDB, paths: list[str]) -> None:
+        self.paths = paths
+        #: What the daemon watches for it.
+        self.registered: set[str] = set()
+        self._store = store
+        self._closed = False
+        #: Keys only: the same event twice tells no more than once, and dict keeps the order.
+        self._events: dict[WatchEvent, None] = dict.fromkeys(WatchEvent(path, path) for path in paths)
+
+    def add(self, changed: str) -> None:
+        """Keep the event of *changed* for the reader; one that ends with ``/`` removed all that was below it."""
+        below = changed.endswith("/")
+        path = changed.rstrip("/") or "/"
+        for watched in self.paths:
+            if _is_within(path, watched) or (below and watched.startswith(changed)):
+                if len(self._events) >= _EVENTS_MAX:
+                    self._events = dict.fromkeys(WatchEvent(one, one) for one in self.paths)
+                    return
+                self._events[WatchEvent(path if _is_within(path, watched) else watched, watched)] = None
+
+    def next(self, deadline: Deadline) -> list[WatchEvent]:
+        while not self._events:
+            if self._closed:
+                raise LocalProtocolError("this watch was closed")
+            self._store._receive(deadline)
+        events = list(self._events)
+        self._events = {}
+        return events
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            with suppress(VMInterfaceError):
+                self._store._unregister(self)
+
+
+def _is_within(path: str, top: str) -> bool:
+    return path == top or top == "/" or (path.startswith(top) and path[len(top)] == "/")
+
+
+def _watched_for(path: str) -> set[str]:
+    """Return what the daemon has to watch so that every change of *path* or below it is seen.
+
+    A directory that is removed gives one event, to those who watch it or a directory above it. The root is left
+    out: it would bring every event there is, and nobody removes all keys in one go.
+    """
+    if path == "/":
+        return {"/"}
+    parents = {path[: at + 1] for at in range(1, len(path)) if path[at] == "/"}
+    below = {f"{path}/"} if len(path) < PATH_MAX else set()
+    return {path} | parents | below
+
+
+def _check(operation: Operation) -> None:
+    """Raise LocalProtocolError for a path that names no key, where the daemon would take a prefix or a directory."""
+    path = operation.path
+    if not path.startswith("/") or (path.endswith("/") and not (path == "/" and isinstance(operation, List))):
+        raise LocalProtocolError(f"'{printable(path)}': expected a path that starts with / and does not end with it")
+
+
+def _requests(operation: Operation, existing: set[str]) -> list[Request]:
+    """Return what to ask for *operation*; *existing* is kept up to date as the batch goes on."""
+    path = operation.path
+    match operation:
+        case Read():
+            return [Request(Command.READ, path)]
+        case Write():
+            existing.add(path)
+            return [Request(Command.WRITE, path, operation.value)]
+        case List():
+            return [Request(Command.LIST, path)]
+        case Remove():
+            gone = {key for key in existing if _is_within(key, path)}
+            existing -= gone
+            below = [Request(Command.RM, f"{path}/")] if gone - {path} else []
+            return [*below, Request(Command.RM, path)] if path in gone else below
+        case GetPermissions() | SetPermissions():
+            return []
+
+
+def _outcome(operation: Operation, answers: Sequence[Answer]) -> Any:
+    """Return the outcome of *operation*, given the answers to all its requests."""
+    if isinstance(operation, GetPermissions | SetPermissions):
+        return StoreError(f"{operation.path}: QubesDB has no permissions")
+    if isinstance(operation, Remove):
+        replies = [reply for reply, _ in answers]
+        refused = [reply for reply in replies if isinstance(reply, ErrorReply) and not reply.missing]
+        if refused:
+            return _refusal(refused[0])
+        if all(isinstance(reply, ErrorReply) for reply in replies):
+            return KeyNotFound(f"{operation.path}: no such key")
+        return None
+    ((reply, entries),) = answers
+    if isinstance(reply, ErrorReply):
+        return _refusal(reply)
+    if isinstance(operation, Read):
+        return reply.value
+    if isinstance(operation, List):
+        return _names(operation.path, entries)
+    return None
+
+
+def _names(path: str, entries: Sequence[wire.Entry]) -> list[str] | VMInterfaceError:
+    """Return the names directly below *path*, of a listing of all paths that start so."""
+    if len(entries) > ENTRIES_MAX:
+        return StoreError(f"{path}: more than {ENTRIES_MAX} keys below it")
+    top = path if path.endswith("/") else f"{path}/"
+    names = {e.path[len(top) :].partition("/")[0] for e in entries if e.path.startswith(top)}
+    if not names and path != "/" and not any(entry.path == path for entry in entries):
+        return KeyNotFound(f"{path}: no such key")
+    # A doubled slash makes a name of nothing, which no path can name.
+    return sorted(names - {""})
+
+
+def _refusal(reply: ErrorReply) -> VMInterfaceError:
+    if reply.missing:
+        return KeyNotFound(f"{reply.path}: no such key")
+    return StoreError(f"{reply.path}: refused by QubesDB (a read-only socket takes no changes)")

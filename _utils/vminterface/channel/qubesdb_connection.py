@@ -1,0 +1,230 @@
+"""One QubesDB connection: pipelined requests, every wait with a deadline, no message ever half sent.
+
+The daemon of qubes-core-qubesdb serves all its clients in one thread and waits for the rest of a message that has
+begun. So each write is of whole messages, few enough that the kernel takes all or none of them; and a fault in the
+middle of an exchange closes the connection for good, which also ends the daemon's wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from vminterface.deadline import Deadline
+from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
+from vminterface.values.vmname import VMName
+from vminterface.wire.qubesdb import CLIENT, Connection, Entry, ErrorReply, Reply, Request, WatchEvent
+
+#: An answer, and before it the entries of a series.
+Answer = tuple[Reply | ErrorReply, Sequence[Entry]]
+
+#: Where the sockets are: the environment's folder alone if it names one, as in a lab; else these.
+FOLDER_VARIABLE = "VMINTERFACE_QUBESDB_DIR"
+FOLDERS = ("/run/qubes", "/var/run/qubes")
+#: Requests in flight.
+WINDOW = 512
+#: Bytes that are written at once: Linux puts as many into one buffer, so it takes all of them or none.
+CHUNK_OUT = 16384
+CHUNK_IN = 65536
+#: Entries of one series that are kept; the others are read and dropped, and the answer counts as refused.
+ENTRIES_MAX = 100_000
+
+
+def folders(folder: str | None = None) -> tuple[str, ...]:
+    """Return the folders that sockets are looked for in: *folder*, else the environment's, else the usual ones."""
+    named = folder or os.environ.get(FOLDER_VARIABLE)
+    return (named,) if named else FOLDERS
+
+
+def find_socket(vm: str | None = None, folder: str | None = None) -> str | None:
+    """Return the socket of *vm* as dom0 sees it, of this VM itself for None; None where there is none.
+
+    Raises InvalidValue for what is no VM's name.
+    """
+    name = "qubesdb.sock" if vm is None else f"qubesdb.{VMName.parse(vm).render()}.sock"
+    for place in folders(folder):
+        path = os.path.join(place, name)
+        if os.path.exists(path) and not _is_read_only(path):
+            return path
+    return None
+
+
+def find_vms(folder: str | None = None) -> list[str]:
+    """Return the names of the VMs that have a socket here, be it of a daemon that runs or not."""
+    for place in folders(folder):
+        with suppress(OSError):
+            names = [name[8:-5] for name in os.listdir(place) if name.startswith("qubesdb.") and name.endswith(".sock")]
+            return sorted(
+                vm for vm in names if vm and not _is_read_only(os.path.join(place, f"qubesdb.{vm}.sock"))
+            )  # fmt: skip
+    return []
+
+
+def _is_read_only(path: str) -> bool:
+    """Whether *path* is another's read-only socket: a VM may be called ``x.ro`` just as well."""
+    return path.endswith(".ro.sock") and os.path.exists(path.removesuffix(".ro.sock") + ".sock")
+
+
+class QubesDBConnection:
+    """Requests out, answers in. *on_event* is called with each watch event, whenever it comes."""
+
+    def __init__(self, path: str, on_event: Callable[[WatchEvent], None]) -> None:
+        self.path = path
+        self._on_event = on_event
+        self._closed_because: str | None = None
+        self._wire = Connection(CLIENT)
+        self._entries: list[Entry] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        #: False while the daemon has too many clients that wait to be accepted.
+        self._connected = False
+        try:
+            self._connect()
+        except OSError as error:
+            self._socket.close()
+            raise ConnectionLost(f"{path}: {error.strerror or error}") from None
+        self._readable = select.poll()
+        self._readable.register(self._socket, select.POLLIN)
+        self._both = select.poll()
+        self._both.register(self._socket, select.POLLIN | select.POLLOUT)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is of no more use."""
+        return self._closed_because is not None
+
+    def close(self, because: str = "it was closed") -> None:
+        """End the connection; every later call raises ConnectionLost with the reason given first."""
+        if self._closed_because is None:
+            self._closed_because = because
+            self._socket.close()
+
+    def exchange(self, requests: Sequence[Request], deadline: Deadline) -> list[Answer]:
+        """Send all *requests*, a window of them in flight, and return their answers in order.
+
+        Raises LocalProtocolError before anything is sent if one of them cannot be; DeadlineExceeded,
+        ConnectionLost, RemoteProtocolError after which the connection is closed.
+        """
+        self._check_open()
+        if not requests:
+            return []
+        deadline.check(self.path)
+        messages = self._wire.send_all(requests)
+        answers: list[Answer] = []
+        self._guarded(self._exchange, messages, answers, deadline)
+        return answers
+
+    def receive(self, deadline: Deadline) -> None:
+        """Wait for bytes and handle the watch events in them; the connection stays good when nothing comes."""
+        self._check_open()
+        left = deadline.check(self.path)
+        if not self._readable.poll(left * 1000):
+            deadline.check(self.path)
+            return
+        self._guarded(self._read, [])
+
+    def _check_open(self) -> None:
+        if self._closed_because is not None:
+            raise ConnectionLost(f"{self.path}: the connection is closed: {self._closed_because}")
+
+    def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
+        """Do *step*; if it does not end well, close the connection."""
+        try:
+            step(*arguments)
+        except VMInterfaceError as error:
+            self.close(str(error))
+            raise
+        except OSError as error:
+            self.close(error.strerror or str(error))
+            raise ConnectionLost(f"{self.path}: {error.strerror or error}") from None
+        except BaseException as error:
+            # An interrupt leaves answers on their way.
+            self.close(f"interrupted by {type(error).__name__}")
+            raise
+
+    def _connect(self) -> None:
+        try:
+            self._socket.connect(self.path)
+        except BlockingIOError:
+            return
+        self._connected = True
+
+    def _connect_by(self, deadline: Deadline) -> None:
+        """Wait for a place in the daemon's queue of new clients; the kernel has no other call for that."""
+        micros = max(1, int(deadline.remaining * 1e6))
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", micros // 1_000_000, micros % 1_000_000)
+        )
+        os.set_blocking(self._socket.fileno(), True)
+        try:
+            self._connect()
+        finally:
+            os.set_blocking(self._socket.fileno(), False)
+        if not self._connected:
+            raise DeadlineExceeded(f"{self.path}: no answer within {deadline.seconds:g} s (nobody accepts clients)")
+
+    def _exchange(self, messages: list[bytes], answers: list[Answer], deadline: Deadline) -> None:
+        if not self._connected:
+            self._connect_by(deadline)
+        count, taken, unwritten = len(messages), 0, b""
+        while len(answers) < count:
+            # Few big writes: a window that is half full waits for answers.
+            if not unwritten and taken < count and taken - len(answers) <= WINDOW // 2:
+                taken, unwritten = self._chunk(messages, taken, len(answers))
+            if unwritten:
+                unwritten = self._write(unwritten)
+                if not unwritten and taken < count and taken - len(answers) <= WINDOW // 2:
+                    continue
+            # Reads while it writes: what we do not read, the daemon must keep for us.
+            ready = (self._both if unwritten else self._readable).poll(deadline.remaining * 1000)
+            if deadline.passed:
+                raise DeadlineExceeded(
+                    f"{self.path}: no answer within {deadline.seconds:g} s ({len(answers)} of {count} came)"
+                )
+            if ready and ready[0][1] & ~select.POLLOUT:
+                self._read(answers)
+
+    @staticmethod
+    def _chunk(messages: list[bytes], taken: int, answered: int) -> tuple[int, bytes]:
+        """Return how many messages are taken after this chunk, and the chunk: whole messages, as many as may go."""
+        first, size, last = taken, 0, min(len(messages), answered + WINDOW)
+        while taken < last and (taken == first or size + len(messages[taken]) <= CHUNK_OUT):
+            size += len(messages[taken])
+            taken += 1
+        return taken, b"".join(messages[first:taken])
+
+    def _write(self, data: bytes) -> bytes:
+        """Write what can be written now; return the rest, which on Linux is all or nothing."""
+        try:
+            return data[self._socket.send(data) :]
+        except BlockingIOError:
+            return data
+        except OSError as error:
+            if error.errno in (errno.EPIPE, errno.ECONNRESET):
+                # What the daemon said before it closed is still to be read: it may be the reason.
+                return b""
+            raise
+
+    def _read(self, answers: list[Answer]) -> None:
+        """Give the answers that have come to *answers*, watch events to their handler."""
+        try:
+            data = self._socket.recv(CHUNK_IN)
+        except BlockingIOError:
+            return
+        self._wire.receive_data(data)
+        for event in self._wire.events():
+            if isinstance(event, Reply | ErrorReply):
+                answers.append((event, self._entries or ()))
+                if self._entries:
+                    self._entries = []
+            elif isinstance(event, Entry):
+                if len(self._entries) <= ENTRIES_MAX:
+                    self._entries.append(event)
+            elif isinstance(event, WatchEvent):
+                self._on_event(event)
+            else:
+                raise ConnectionLost(f"{self.path}: the daemon closed the connection")

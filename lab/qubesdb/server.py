@@ -1,0 +1,181 @@
+"""The daemons' sockets: one thread, one selector, many clients, bounded buffers.
+
+Like the real daemon, this one waits for the rest of a message that has begun and serves nobody else meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+from collections import deque
+from pathlib import Path
+
+from lab.qubesdb.side import Client, Side
+from vminterface.errors import LocalProtocolError, RemoteProtocolError
+from vminterface.wire.qubesdb import DAEMON, NEED_DATA, BadRequest, Connection, Event, Request
+
+#: Clients that one daemon serves; the next one is hung up on (the real daemon ends there).
+CLIENTS_MAX = 256
+#: Bytes that may wait for a client; one that lets more of them wait is cut off.
+OUTPUT_MAX = 50_000_000
+#: Bytes in one write at most: of whole messages, because libqubesdb reads a header in one piece.
+CHUNK = 16384
+
+
+class Peer:
+    """One connected client: its stream, its protocol state, and what it is to its daemon."""
+
+    def __init__(self, stream: socket.socket, side: Side, read_only: bool) -> None:
+        self.stream = stream
+        self.side = side
+        self.client = Client(self.tell, read_only)
+        self.protocol = Connection(DAEMON)
+        self.output: deque[bytes] = deque()
+        self.waiting = 0
+        #: Whether it is hung up on once it has its last answer.
+        self.ending = False
+
+    def tell(self, event: Event) -> None:
+        """Queue what the daemon says."""
+        # An event about a path that was asked for but that no message can hold is dropped.
+        with contextlib.suppress(LocalProtocolError):
+            message = self.protocol.send(event)
+            self.output.append(message)
+            self.waiting += len(message)
+
+
+class Server:
+    """Pairs of daemons, all of them in this process."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, tuple[Side, Side]] = {}
+        self._selector = selectors.DefaultSelector()
+        self._listeners: dict[str, list[socket.socket]] = {}
+        self._peers: set[Peer] = set()
+
+    def add(self, vm: str, dom0_folder: Path, vm_folder: Path | None = None) -> None:
+        """Start the pair of *vm*; without *vm_folder* nobody in the VM can connect."""
+        dom0, inside = Side(), Side()
+        inside.join(dom0)
+        self.pairs[vm] = (dom0, inside)
+        self._listeners[vm] = []
+        self._listen(vm, dom0, dom0_folder, f"qubesdb.{vm}")
+        if vm_folder is not None:
+            self._listen(vm, inside, vm_folder, "qubesdb")
+
+    def _listen(self, vm: str, side: Side, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, read_only in ((folder / f"{name}.sock", False), (folder / f"{name}.ro.sock", True)):
+            path.unlink(missing_ok=True)
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            listener.bind(str(path))
+            listener.listen(64)
+            self._listeners[vm].append(listener)
+            self._selector.register(listener, selectors.EVENT_READ, (side, read_only))
+
+    def serve(self) -> None:
+        """Serve until an exception, such as that of a signal handler, ends it."""
+        while True:
+            self.serve_once(None)
+
+    def serve_once(self, seconds: float | None) -> None:
+        """Wait *seconds* at most for something to do, and do it."""
+        for key, what in self._selector.select(seconds):
+            if not isinstance(key.data, Peer):
+                self._accept(key.fileobj, *key.data)
+            elif key.data in self._peers and what & selectors.EVENT_READ:
+                self._serve_peer(key.data)
+        for peer in list(self._peers):
+            if peer.output or peer.ending:
+                self._send(peer)
+
+    def close(self) -> None:
+        """End all connections and remove the sockets."""
+        for peer in list(self._peers):
+            self._hang_up(peer)
+        for listener in (one for each in self._listeners.values() for one in each):
+            with contextlib.suppress(OSError):
+                Path(listener.getsockname()).unlink()
+            listener.close()
+        self._selector.close()
+
+    def _accept(self, listener: object, side: Side, read_only: bool) -> None:
+        assert isinstance(listener, socket.socket)
+        try:
+            stream, _address = listener.accept()
+        except OSError:  # it is gone again, or this process has no descriptor left for it
+            return
+        if len(side.clients) >= CLIENTS_MAX:
+            stream.close()
+            return
+        peer = Peer(stream, side, read_only)
+        stream.setblocking(False)
+        self._peers.add(peer)
+        side.clients.add(peer.client)
+        self._selector.register(stream, selectors.EVENT_READ, peer)
+
+    def _serve_peer(self, peer: Peer) -> None:
+        self._receive(peer)
+        while peer in self._peers and not peer.ending and self._answer(peer) and peer.protocol.in_message:
+            peer.stream.setblocking(True)
+            self._receive(peer)
+            peer.stream.setblocking(False)
+
+    def _receive(self, peer: Peer) -> None:
+        try:
+            data = peer.stream.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        peer.protocol.receive_data(data)
+
+    def _answer(self, peer: Peer) -> bool:
+        """Answer all whole requests; say whether the peer is still there."""
+        while True:
+            try:
+                event = peer.protocol.next_event()
+            except RemoteProtocolError:
+                self._hang_up(peer)
+                return False
+            if event is NEED_DATA:
+                return True
+            if not isinstance(event, Request | BadRequest):
+                self._hang_up(peer)
+                return False
+            peer.side.handle(peer.client, event)
+            if isinstance(event, BadRequest) and event.closes:
+                peer.ending = True
+                return True
+
+    def _send(self, peer: Peer) -> None:
+        if peer.waiting > OUTPUT_MAX:
+            self._hang_up(peer)
+            return
+        while peer.output:
+            chunk = bytearray(peer.output.popleft())
+            while peer.output and len(chunk) + len(peer.output[0]) <= CHUNK:
+                chunk += peer.output.popleft()
+            try:
+                sent = peer.stream.send(chunk)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._hang_up(peer)
+                return
+            peer.waiting -= sent
+            if sent < len(chunk):
+                peer.output.appendleft(bytes(chunk[sent:]))
+                self._selector.modify(peer.stream, selectors.EVENT_READ | selectors.EVENT_WRITE, peer)
+                return
+        self._selector.modify(peer.stream, selectors.EVENT_READ, peer)
+        if peer.ending:
+            self._hang_up(peer)
+
+    def _hang_up(self, peer: Peer) -> None:
+        if peer in self._peers:
+            self._peers.discard(peer)
+            peer.side.clients.discard(peer.client)
+            self._selector.unregister(peer.stream)
+            peer.stream.close()
