@@ -1,0 +1,79 @@
+"""SetGuiMode: the hooks hear of the mode, and then it is remembered."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.handlers import VM
+from vminterface.errors import DeadlineExceeded, VMInterfaceError
+from vminterface.vm.handlers import setguimode
+from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.remember import remember
+from vminterface.vm.machine import Machine
+
+SERVICE = "qubes.SetGuiMode"
+STATE = "run/vminterface/gui-mode"
+
+
+@pytest.fixture
+def vm(tmp_path: Path) -> VM:
+    return VM(tmp_path / "vm")
+
+
+def hook(vm: VM, name: str, script: str, mode: int = 0o755) -> None:
+    vm.write(f"etc/qubes/gui-mode.d/{name}", f"#!/bin/sh\ncd {vm.root}\n{script}\n", mode)
+
+
+@pytest.mark.parametrize("word", [b"FULLSCREEN", b"SEAMLESS", b"SEAMLESS\n"])
+def test_both_words_are_taken_with_or_without_a_lines_end(vm: VM, word: bytes) -> None:
+    answer = vm.call(SERVICE, word)
+    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    assert vm.read(STATE).strip().encode() == word.strip()
+
+
+def test_each_hook_gets_the_mode_in_the_order_of_their_names(vm: VM) -> None:
+    hook(vm, "20-b", 'echo "b $*" >> heard')
+    hook(vm, "10-a", 'echo "a $*" >> heard; echo noise; echo noise >&2')
+    hook(vm, "30-not-executable", "echo c >> heard", 0o644)
+    hook(vm, "40-old~", "echo d >> heard")
+    hook(vm, ".hidden", "echo e >> heard")
+    answer = vm.call(SERVICE, b"SEAMLESS")
+    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    assert vm.read("heard") == "a SEAMLESS\nb SEAMLESS\n"
+
+
+def test_a_hook_that_fails_is_named_and_the_mode_is_as_before(vm: VM) -> None:
+    vm.write(STATE, "FULLSCREEN\n")
+    hook(vm, "10-a", "echo 'no desktop' >&2; exit 3")
+    reason = vm.call(SERVICE, b"SEAMLESS").refused(SERVICE)
+    assert reason.endswith("10-a ended with status 3: no desktop")
+    assert vm.read(STATE) == "FULLSCREEN\n"
+
+
+def test_a_hook_that_hangs_is_ended(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setguimode, "TIMEOUT", 0.3)
+    hook(vm, "10-a", "echo $$ > pid; exec sleep 100")
+    call = Call(SERVICE, "dom0", "", io.BytesIO(b"SEAMLESS"), io.BytesIO(), Machine(str(vm.root)))
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="10-a"):
+        setguimode.handle(call)
+    assert time.monotonic() - began < 5
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(vm.read("pid")), 0)
+    assert not (vm.root / STATE).exists()
+
+
+def test_who_may_not_write_there_keeps_it_in_the_sessions_folder(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
+    vm.write("run/vminterface", "a file where the folder should be")
+    machine = Machine(str(vm.root))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with pytest.raises(VMInterfaceError, match="/run/vminterface/gui-mode"):
+        remember(machine, "gui-mode", "SEAMLESS\n")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    remember(machine, "gui-mode", "SEAMLESS\n")
+    assert vm.read("run/user/1000/vminterface/gui-mode") == "SEAMLESS\n"

@@ -1,0 +1,182 @@
+"""SetMonitorLayout on real X servers: Xorg with the video driver of VMs, and Xvfb."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.handlers import VM
+from tests.support.stores import need
+from tests.support.xservers import DUMMY, XORG, XServer, lack
+from vminterface.errors import DeadlineExceeded
+from vminterface.values.monitor import MonitorLayout
+from vminterface.vm.handlers.setmonitorlayout import show
+from vminterface.vm.machine import Machine
+
+SERVICE = "qubes.SetMonitorLayout"
+TWO = b"1920 1080 0 0 508 285\n1280 800 1920 0\n"
+
+
+@pytest.fixture
+def vm(tmp_path: Path) -> VM:
+    return VM(tmp_path / "vm")
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[XServer]:
+    need(lack(XORG, DUMMY, "xrandr") or ("only root starts Xorg" if os.geteuid() else ""))
+    server = XServer.dummy(tmp_path_factory.mktemp("xorg"))
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def xorg(started: XServer, tmp_path: Path) -> XServer:
+    """The server with one monitor of 1024x768 and no mode of ours."""
+    words = []
+    for number in range(16):
+        mode = ["--off"] if number else ["--mode", "1024x768", "--pos", "0x0"]
+        words += ["--output", f"DUMMY{number}", *mode, "--set", "WIDTH_MM", "0", "--set", "HEIGHT_MM", "0"]
+    started.xrandr(*words)
+    for output, mode in attached(started):
+        started.xrandr("--delmode", output, mode)
+    for mode in {line.split()[0] for line in started.xrandr("-q").splitlines() if line.strip().startswith("QB")}:
+        started.xrandr("--rmmode", mode)
+    return started
+
+
+@pytest.fixture
+def xvfb() -> Iterator[XServer]:
+    need(lack("Xvfb", "xrandr"))
+    server = XServer.xvfb()
+    yield server
+    server.end()
+
+
+def attached(server: XServer) -> list[tuple[str, str]]:
+    """Return the modes of ours and the output that each belongs to."""
+    found, output = [], ""
+    for line in server.xrandr("-q").splitlines():
+        if not line.startswith(" "):
+            output = line.split()[0]
+        elif line.startswith("   QB"):
+            found.append((output, line.split()[0]))
+    return found
+
+
+def test_a_layout_is_shown_on_the_first_outputs_with_its_sizes(vm: VM, xorg: XServer) -> None:
+    answer = vm.call(SERVICE, TWO, DISPLAY=xorg.display)
+    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    assert xorg.layout() == ["DUMMY0 1920x1080+0+0 508mm x 285mm", "DUMMY1 1280x800+1920+0 0mm x 0mm"]
+    assert vm.read("run/vminterface/monitors").encode() == TWO
+
+
+def test_the_same_layout_again_is_no_fault(vm: VM, xorg: XServer) -> None:
+    for _ in range(2):
+        assert vm.call(SERVICE, TWO, DISPLAY=xorg.display).status == 0
+    assert len(xorg.layout()) == 2
+
+
+def test_outputs_beyond_the_layout_are_switched_off(vm: VM, xorg: XServer) -> None:
+    assert vm.call(SERVICE, b"800 600 0 0\n" * 16, DISPLAY=xorg.display).status == 0
+    assert len(xorg.layout()) == 16
+    assert vm.call(SERVICE, b"800 600 0 0\n", DISPLAY=xorg.display).status == 0
+    assert xorg.layout() == ["DUMMY0 800x600+0+0 0mm x 0mm"]
+
+
+def test_a_mode_whose_name_begins_like_another_is_another(vm: VM, xorg: XServer) -> None:
+    assert vm.call(SERVICE, b"1920 1080 0 0\n", DISPLAY=xorg.display).status == 0
+    assert vm.call(SERVICE, b"1920 108 0 0\n", DISPLAY=xorg.display).status == 0
+    assert xorg.layout() == ["DUMMY0 1920x108+0+0 0mm x 0mm"]
+
+
+@pytest.mark.parametrize("size", ["1366 768", "1023 767", "3840 2160", "7680 4320"])
+def test_the_picture_is_exactly_as_large_as_asked(vm: VM, xorg: XServer, size: str) -> None:
+    width, height = size.split()
+    assert vm.call(SERVICE, f"{size} 0 0\n".encode(), DISPLAY=xorg.display).status == 0
+    assert xorg.layout() == [f"DUMMY0 {width}x{height}+0+0 0mm x 0mm"]
+
+
+def test_a_layout_that_does_not_begin_at_the_corner_begins_there_on_x(vm: VM, xorg: XServer) -> None:
+    answer = vm.call(SERVICE, b"800 600 900 100\n640 480 100 200\n", DISPLAY=xorg.display)
+    assert (answer.status, answer.stderr) == (0, "")
+    assert xorg.layout() == ["DUMMY0 800x600+800+0 0mm x 0mm", "DUMMY1 640x480+0+100 0mm x 0mm"]
+
+
+def test_a_layout_that_x_refuses_leaves_everything_as_it_was(vm: VM, xorg: XServer) -> None:
+    assert vm.call(SERVICE, TWO, DISPLAY=xorg.display).status == 0
+    before, content = xorg.xrandr("--prop"), vm.content()
+    answer = vm.call(SERVICE, b"16384 6144 0 0 11 12\n16384 6144 16383 0\n", DISPLAY=xorg.display)
+    assert "RRSetScreenSize" in answer.refused(SERVICE)
+    after = xorg.xrandr("--prop")
+    assert sorted(after.splitlines()) == sorted(before.splitlines())
+    assert vm.content() == content
+
+
+def test_a_screen_larger_than_x_can_have_is_refused_before_any_change(vm: VM, xorg: XServer) -> None:
+    before = xorg.xrandr("--prop")
+    reason = vm.call(SERVICE, b"8000 600 0 0\n800 600 32767 0\n", DISPLAY=xorg.display).refused(SERVICE)
+    assert reason == "a layout of 33567x600 pixels is too large: the X server can have 32767x32767"
+    assert xorg.xrandr("--prop") == before
+
+
+def test_a_server_of_another_kind_shows_the_layout_on_what_it_has(vm: VM, xvfb: XServer) -> None:
+    assert vm.call(SERVICE, b"800 600 0 0 300 200\n", DISPLAY=xvfb.display).status == 0
+    assert xvfb.layout() == ["screen 800x600+0+0 0mm x 0mm"]
+
+
+def test_more_monitors_than_outputs_are_refused_before_any_change(vm: VM, xvfb: XServer) -> None:
+    before = xvfb.xrandr("--prop")
+    reason = vm.call(SERVICE, b"640 480 0 0\n640 480 640 0\n", DISPLAY=xvfb.display).refused(SERVICE)
+    assert reason == "2 monitors are too many: the X server has 1"
+    assert xvfb.xrandr("--prop") == before
+    assert not (vm.root / "run").exists()
+
+
+def test_it_waits_for_a_server_that_starts_a_little_later(vm: VM) -> None:
+    need(lack("Xvfb", "xrandr"))
+    first = XServer.xvfb()
+    display = first.display
+    first.end()
+    process = vm.start(SERVICE, DISPLAY=display)
+    assert process.stdin is not None
+    process.stdin.write(b"800 600 0 0\n")
+    process.stdin.close()
+    time.sleep(0.5)
+    assert process.poll() is None
+    with subprocess.Popen(["Xvfb", display, "-noreset", "-nolisten", "tcp"], stderr=subprocess.DEVNULL) as late:
+        try:
+            assert process.wait(20) == 0
+        finally:
+            late.terminate()
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        pipe.close()
+
+
+def test_without_a_server_it_gives_up_in_time(vm: VM) -> None:
+    need(lack("xrandr"))
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"no X server answered at :65000 within 0\.5 s"):
+        show(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), ":65000", 0.5)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(("service_on", "display"), [(False, ":0"), (True, ":1")])
+def test_the_display_is_the_first_or_the_second_where_other_vms_are_drawn(
+    vm: VM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service_on: bool, display: str
+) -> None:
+    if service_on:
+        vm.write("run/qubes-service/guivm-gui-agent")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "xrandr").write_text('#!/bin/sh\necho "asked $DISPLAY" >&2; exit 1\n')
+    (programs / "xrandr").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with pytest.raises(DeadlineExceeded, match=f"asked {display}$"):
+        show(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), None, 0.2)
