@@ -106,11 +106,6 @@ def told(ret):
     return [ret.full_return, *ret.full_return.get("sub_state_run", [])]
 
 
-def keys_of(host):
-    with host.store() as store:
-        return store.tree("/")
-
-
 def test_the_tables_name_every_state_function():
     written = {
         f"{file.stem}.{node.name}"
@@ -124,14 +119,14 @@ def test_the_tables_name_every_state_function():
 
 @pytest.mark.parametrize(("function", "arguments"), cases(GOOD))
 def test_test_mode_tells_what_would_change_and_writes_nothing(host, apply, function, arguments):
-    before = keys_of(host)
+    before = host.dump()
     ret = apply(function, arguments, test=True)
     assert ret.result is None
-    assert keys_of(host) == before
+    assert host.dump() == before
     done = apply(function, arguments)
     assert done.result is True, done.comment
     assert done.changes == ret.changes != {}
-    assert keys_of(host) != before
+    assert host.dump() != before
     for line in told(ret):
         for change in line["changes"].values():
             assert set(change) == {"old", "new"}
@@ -142,25 +137,25 @@ def test_test_mode_tells_what_would_change_and_writes_nothing(host, apply, funct
 @pytest.mark.parametrize(("function", "arguments"), cases(GOOD))
 def test_the_second_time_nothing_changes(host, apply, function, arguments):
     assert apply(function, arguments).changes
-    after = keys_of(host)
+    after = host.dump()
     for test in (False, True):
         ret = apply(function, arguments, test=test)
         assert (ret.result, ret.changes) == (True, {})
         assert all(line["result"] is True and line["changes"] == {} for line in told(ret))
-    assert keys_of(host) == after
+    assert host.dump() == after
 
 
 @pytest.mark.parametrize("test", [True, False])
 @pytest.mark.parametrize(("function", "arguments"), cases(BAD))
 def test_what_is_wrong_is_told_and_nothing_is_written(host, apply, function, arguments, test):
-    before = keys_of(host)
+    before = host.dump()
     ret = apply(function, arguments, test=test)
     assert ret.result is False
     assert ret.changes == {}
     assert ret.comment
     assert "Traceback" not in ret.comment
     assert "exception" not in ret.comment
-    assert keys_of(host) == before
+    assert host.dump() == before
 
 
 @pytest.mark.parametrize("test", [True, False])
@@ -179,11 +174,11 @@ def test_without_a_store_it_fails_with_one_sentence(apply, monkeypatch, tmp_path
 )
 def test_a_vm_that_is_not_running_is_no_error_and_no_change(host, apply, function, arguments):
     host.stop_vm("work")
-    before = keys_of(host)
+    before = host.dump()
     ret = apply(function, arguments)
     assert (ret.result, ret.changes) == (True, {})
     assert "work is not running" in ret.comment
-    assert keys_of(host) == before
+    assert host.dump() == before
 
 
 @pytest.mark.parametrize("function", sorted(GOOD))
