@@ -9,11 +9,13 @@ Needs the library ``vminterface``, which is synced from ``_utils`` or installed 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
+    from vminterface.channel import qrexec as _qrexec
     from vminterface.dom0 import push as _push
     from vminterface.dom0 import returns as _returns
     from vminterface.dom0 import settings as _settings
     from vminterface.dom0 import state as _state
     from vminterface.dom0 import targets as _targets
+    from vminterface.dom0.steps import clocks as _clocks
 
     MISSING = ""
 except ImportError as error:
@@ -40,10 +42,14 @@ def _wanted(vm, only):
 def _outcomes(run, vm, only, test):
     with _errors(), _targets.Targets() as targets:
         outcomes = run(_wanted(vm, only), targets)
+    data = _data(outcomes, test)
+    return data if vm is None else data[vm]
+
+
+def _data(outcomes, test):
     if not all(o.ok for o in outcomes):
         __context__["retcode"] = 1
-    data = _returns.data_of(outcomes, test=test)
-    return data if vm is None else data[vm]
+    return _returns.data_of(outcomes, test=test)
 
 
 def settings(vm=None, only=None):
@@ -156,6 +162,35 @@ def push(vm=None, only=None):
         salt-call qubes_vm.push work only='[timezone]'
     """
     return _outcomes(_push.push, vm, only, False)
+
+
+def sync_clocks(clock_vm=None, network_vm=None, vms=None, test=False):
+    """
+    Bring the clocks of running VMs to that of the one that keeps the time, some at a time.
+
+    For each VM: ``ok``, ``running``, ``changes`` (how many seconds its clock was ahead or behind) and ``comment``. One
+    VM that fails does not keep the others; the exit status is then 1.
+
+    clock_vm
+        VM that asks the network for the time first; without it, dom0's own time.
+    network_vm
+        VM whose network has to be up for that.
+    vms
+        List of names; without it, all that run.
+    test
+        Only look; nobody asks the network.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.sync_clocks sys-net network_vm=sys-net
+    """
+    with _errors():
+        outcomes = _clocks.clock_synced(
+            _qrexec.Qrexec(), clock_vm=clock_vm, network_vm=network_vm, vms=vms, test=bool(test)
+        )
+    return _data(outcomes, bool(test))
 
 
 def vms():

@@ -23,10 +23,12 @@ import inspect
 
 try:
     from vminterface import errors as _errors
+    from vminterface.channel import qrexec as _qrexec
     from vminterface.dom0 import push as _push
     from vminterface.dom0 import returns as _returns
     from vminterface.dom0 import settings as _settings
     from vminterface.dom0 import targets as _targets
+    from vminterface.dom0.steps import clocks as _clocks
 
     MISSING = ""
 except ImportError as error:
@@ -318,6 +320,39 @@ def debug_mode(name, enabled=True, require_running=None, timeout=None):
             - enabled: False
     """
     return _one(name, {"debug": enabled}, require_running, timeout)
+
+
+def clock_synced(name, clock_vm=None, network_vm=None, vms=None):
+    """
+    Bring the clocks of running VMs to that of the one that keeps the time, some at a time.
+
+    Set are those that are wrong by more than 2 s; each VM is a line of its own, with the seconds that its clock was
+    ahead or behind. A VM that fails does not keep the others. In test mode nobody asks the network for the time.
+
+    name
+        Any text; requisites refer to it.
+    clock_vm
+        VM that asks the network for the time first (``qubes.SyncNtpClock``, where it has that); without it, dom0's time
+        is the right one.
+    network_vm
+        VM whose network has to be up for that (``nm-online -x``).
+    vms
+        List of VMs; without it, all that run.
+
+    .. code-block:: yaml
+
+        clocks:
+          qubes_vm.clock_synced:
+            - clock_vm: sys-net
+            - network_vm: sys-net
+    """
+    test = __opts__["test"]
+    try:
+        outcomes = _clocks.clock_synced(_qrexec.Qrexec(), clock_vm=clock_vm, network_vm=network_vm, vms=vms, test=test)
+    except _errors.VMInterfaceError as error:
+        return _returns.failure(name, error)
+    state_id = __low__.get("__id__", name)
+    return _returns.state_of_all(name, outcomes, test=test, state_id=state_id, function=("qubes_rpc", "clock_set"))
 
 
 def mod_watch(name, sfun=None, **kwargs):

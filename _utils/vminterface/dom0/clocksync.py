@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0 import tools
 from vminterface.dom0.services import clock, timesync
-from vminterface.errors import ServiceFailed, ServiceNotFound, VMInterfaceError
+from vminterface.errors import ServiceFailed, ServiceNotFound, VerificationFailed, VMInterfaceError
 from vminterface.values import rpcname
 
 #: VMs that are spoken to at a time.
@@ -51,8 +51,7 @@ def right_time(qrexec: Qrexec, clock_vm: str, *, network_vm: str | None = None) 
     A network that is not up is no error: the clock VM may have the time from elsewhere. Nor is a VM without
     ``qubes.SyncNtpClock`` (R4), which keeps its clock by itself.
 
-    Raises RemoteProtocolError for what is no time, else as
-    :meth:`Qrexec.call`.
+    Raises RemoteProtocolError for what is no time, else as :meth:`Qrexec.call`.
     """
     if network_vm is not None:
         with contextlib.suppress(ServiceFailed, ServiceNotFound):
@@ -91,15 +90,22 @@ def set_all(
 def _set(qrexec: Qrexec, right: Time, vm: str, look: bool) -> Clock:
     drift: float | None = None
     try:
-        try:
-            drift = (clock.get_clock(qrexec, vm) - right.now()).total_seconds()
-        except ServiceNotFound:
-            # Such a VM is told the time whatever its clock says; its handler leaves a small error alone.
-            if look:
-                return Clock(vm)
+        drift = _drift(qrexec, right, vm)
+        # A VM that does not say its time is told the right one; its handler leaves a small error alone.
         wrong = drift is None or abs(drift) > clock.TOLERANCE
         if wrong and not look:
             clock.set_clock(qrexec, vm, right.now())
+            left = 0.0 if drift is None else _drift(qrexec, right, vm)
+            # The service carries whole seconds.
+            if left is None or abs(left) > clock.TOLERANCE + 1:
+                raise VerificationFailed(f"{vm}: the clock is wrong after {clock.SET} has set it")
         return Clock(vm, drift, wrong)
     except VMInterfaceError as error:
         return Clock(vm, drift, False, error)
+
+
+def _drift(qrexec: Qrexec, right: Time, vm: str) -> float | None:
+    try:
+        return (clock.get_clock(qrexec, vm) - right.now()).total_seconds()
+    except ServiceNotFound:
+        return None

@@ -1,6 +1,7 @@
 """What the stores hold of many VMs at once: their keys by field, and what their agents have said.
 
-Two pipelined batches whatever the number of VMs: the names that exist, then the values of those that matter.
+Two pipelined batches whatever the number of VMs in a XenStore: the names that exist, then the values of those that
+matter. A QubesDB, which is one VM's alone, is read in one request.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class VMState:
     target: Target
     #: Text of each key that exists, by field.
     texts: dict[str, str] = field(default_factory=dict)
-    #: Whether dom0 has already given the VM a node for its answers.
+    #: Whether the VM can write its answers: in the XenStore, dom0 has to give it a node for them.
     can_answer: bool = False
     agent: Announcement | None = None
     acknowledgements: dict[str, Acknowledgement] = field(default_factory=dict)
@@ -55,13 +56,17 @@ def read(targets: Sequence[Target], fields: Mapping[str, Collection[str]] | None
     store = targets[0].store
     wanted = None if fields is None else {vm: _whole_settings(names) for vm, names in fields.items()}
     states = {t.vm: VMState(t) for t in targets}
+    if store.channel == "qubesdb":
+        for state in states.values():
+            _take_all(state, None if wanted is None else wanted[state.target.vm])
+        return states
     reads: list[tuple[VMState, str, str]] = []
     for state, names in zip(states.values(), _names(store, targets), strict=True):
         vm = state.target.vm
         state.can_answer = keys.ANSWERS in names
         for name in names:
             row = keys.for_name(name)
-            if row is not None and (wanted is None or row.field in wanted[vm] or _family(row.field) in wanted[vm]):
+            if row is not None and (wanted is None or _matters(row.field, wanted[vm])):
                 reads.append((state, name, row.field))
         if state.can_answer:
             settings = _APPLIED if wanted is None else keys.settings_of(f for f in wanted[vm] if not f.endswith("*"))
@@ -74,12 +79,28 @@ def read(targets: Sequence[Target], fields: Mapping[str, Collection[str]] | None
             if not isinstance(value, KeyNotFound):
                 raise value
         elif field_:
-            # A drifted spelling never hides the true one.
-            if name == keys.for_field(field_).name or field_ not in state.texts:
-                state.texts[field_] = decode(value)
+            _take(state, name, field_, value)
         else:
             note_answer(state, name, value)
     return states
+
+
+def _take(state: VMState, name: str, field_: str, value: bytes) -> None:
+    # A drifted spelling never hides the true one.
+    if field_ not in state.texts or name == keys.for_field(field_).name:
+        state.texts[field_] = decode(value)
+
+
+def _take_all(state: VMState, wanted: Collection[str] | None) -> None:
+    """Read a whole store that is one VM's own."""
+    state.can_answer = True
+    base = state.target.base
+    for path, value in state.target.store.tree(base.rstrip("/") or "/").items():
+        name = path[len(base) :]
+        if name in _ANSWERS:
+            note_answer(state, name, value)
+        elif (row := keys.for_name(name)) is not None and (wanted is None or _matters(row.field, wanted)):
+            _take(state, name, row.field, value)
 
 
 def note_answer(state: VMState, name: str, untrusted_value: bytes | None) -> None:
@@ -100,11 +121,12 @@ def note_answer(state: VMState, name: str, untrusted_value: bytes | None) -> Non
 
 
 _APPLIED = {row.setting for row in keys.TABLE if row.setting}
+_ANSWERS = {keys.AGENT, *map(keys.acknowledgement, _APPLIED)}
 _FOLDERS = [row.name[:-2] for row in keys.TABLE if row.family]
 
 
-def _family(field_: str) -> str:
-    return field_.partition(":")[0] + ":*"
+def _matters(field_: str, wanted: Collection[str]) -> bool:
+    return field_ in wanted or field_.partition(":")[0] + ":*" in wanted
 
 
 def _whole_settings(fields: Collection[str]) -> set[str]:

@@ -64,3 +64,9 @@ def geometry(layout: MonitorLayout) -> Geometry:
 def shown(layout: MonitorLayout) -> str:
     """Return *layout* in one line for people: ``1920x1080+0+0, 1280x800+1920+0``."""
     return ", ".join(f"{m.width}x{m.height}+{m.x}+{m.y}" for m in layout)
+
+
+def as_mappings(layout: MonitorLayout) -> list[dict[str, int]]:
+    """Return *layout* as the pillar has it."""
+    names = ("width", "height", "x", "y", "width_mm", "height_mm")
+    return [{name: size for name in names if (size := getattr(m, name)) is not None} for m in layout]
