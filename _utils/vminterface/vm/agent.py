@@ -37,6 +37,7 @@ from vminterface.values.vmname import parse_default_user
 from vminterface.values.vmtype import VMType
 from vminterface.vm.apply import debug, keyboard, name, network, services, timezone
 from vminterface.vm.machine import Machine
+from vminterface.vm.report.threads import start as start_reports
 
 #: In this order: what is applied later may look at what was applied before.
 SETTINGS = ("name", "timezone", "services", "network", "keyboard", "debug")
@@ -265,7 +266,11 @@ def run(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    serve(open_store, Machine(root), stop, live_services=live_services, log=_to_stderr)
+    machine = Machine(root)
+    reports = start_reports(machine, stop, open_store=open_store, open_xenstore=XenStore.open, log=_to_stderr)
+    serve(open_store, machine, stop, live_services=live_services, log=_to_stderr)
+    for report in reports:
+        report.join(2.0)
     return 0
 
 

@@ -1,0 +1,161 @@
+"""Which block devices a VM offers, and what it says of them; sysfs and udev's database are played by files."""
+
+import pytest
+
+from tests.support.fakesysfs import STICK, FakeSysfs
+from vminterface.vm.report.blockdevices import read
+
+
+@pytest.fixture
+def vm(tmp_path):
+    return FakeSysfs(tmp_path)
+
+
+def test_a_machine_without_devices_offers_none(vm):
+    assert read(vm.machine) == {}
+
+
+def test_a_disk_and_its_partition_are_offered_with_all_keys(vm):
+    vm.block("sda", "8:0", sectors=30031872, udev={"ID_MODEL": "SanDisk", "ID_FS_LABEL": ""})
+    vm.partition("sda1", "8:1", "sda", udev={"ID_MODEL": "SanDisk", "ID_FS_LABEL": "PHOTOS"}, read_only=True)
+    assert read(vm.machine) == {
+        "sda": {"desc": "SanDisk ()", "size": "15376318464", "mode": "w", "parent": ""},
+        "sda1": {"desc": "SanDisk (PHOTOS)", "size": "1048576", "mode": "r", "parent": "sda"},
+    }
+
+
+def test_a_usb_sticks_disk_names_its_interface_and_its_partition_the_disk(vm):
+    vm.block("sdb", "8:16", folder=STICK)
+    vm.partition("sdb1", "8:17", "sdb", folder=STICK)
+    found = read(vm.machine)
+    assert found["sdb"]["parent"] == "2-1:1.0"
+    assert found["sdb1"]["parent"] == "sdb"
+
+
+def test_a_label_is_transliterated_and_cleaned(vm):
+    vm.block("sda", "8:0", udev={"ID_MODEL": "Żółty", "ID_FS_LABEL": "a\x1b[2J;日"})
+    assert read(vm.machine)["sda"]["desc"] == "Zo_ty (a__2J__)"
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "known"),
+    [
+        ("xvda", "202:0", {}),
+        ("zram0", "252:0", {}),
+        ("ram0", "1:0", {}),
+        ("sda", "8:0", {"UDISKS_IGNORE": "1"}),
+        ("sda", "8:0", {"QUBES_EXPORT_BLOCK_DEVICE": "0"}),
+        ("dm-0", "253:0", {"DM_UDEV_DISABLE_OTHER_RULES_FLAG": "1"}),
+        ("sr0", "11:0", {"ID_MODEL": "DVD"}),
+    ],
+)
+def test_what_is_flagged_or_xens_own_or_empty_is_not_offered(vm, name, number, known):
+    vm.block(name, number, udev=known)
+    assert read(vm.machine) == {}
+
+
+def test_udevs_word_overrules_device_mappers_flag(vm):
+    vm.block("sda", "8:0", udev={"DM_UDEV_DISABLE_OTHER_RULES_FLAG": "1", "QUBES_EXPORT_BLOCK_DEVICE": "1"})
+    assert list(read(vm.machine)) == ["sda"]
+
+
+def test_a_drive_with_a_medium_is_read_only(vm):
+    vm.block("sr0", "11:0", udev={"ID_MODEL": "DVD", "ID_CDROM_MEDIA": "1"})
+    assert read(vm.machine)["sr0"]["mode"] == "r"
+
+
+@pytest.mark.parametrize("dm_name", ["snapshot-1:2", "origin-1:2", ""])
+def test_device_mappers_inner_devices_are_not_offered(vm, dm_name):
+    vm.block("dm-0", "253:0", files={"dm/name": dm_name})
+    assert read(vm.machine) == {}
+
+
+def stand_in(vm, monkeypatch, open_count):
+    program = vm.root / "bin/dmsetup"
+    vm.write("bin/dmsetup", f"#!/bin/sh\necho '{open_count}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+
+
+def test_a_device_mapper_that_nobody_has_open_is_offered_by_its_name(vm, monkeypatch):
+    vm.block("dm-0", "253:0", files={"dm/name": "luks-data"})
+    stand_in(vm, monkeypatch, 0)
+    assert read(vm.machine)["dm-0"]["desc"] == "luks-data"
+    stand_in(vm, monkeypatch, 1)
+    assert read(vm.machine) == {}
+
+
+def test_a_loop_device_is_its_file_and_an_empty_one_is_nothing(vm):
+    vm.block("loop0", "7:0", files={"loop/backing_file": "/home/user/disk.img"})
+    vm.block("loop1", "7:1", sectors=0)
+    assert {name: keys["desc"] for name, keys in read(vm.machine).items()} == {"loop0": "/home/user/disk.img"}
+
+
+def test_a_mark_in_any_folder_above_keeps_a_loop_devices_file_here(vm):
+    vm.block("loop0", "7:0", files={"loop/backing_file": "/var/lib/images/a/disk.img"})
+    vm.write("var/lib/.qubes-exclude-block-devices", "")
+    assert read(vm.machine) == {}
+
+
+def test_a_network_disk_without_its_other_end_is_not_offered(vm):
+    vm.block("nbd0", "43:0")
+    assert read(vm.machine) == {}
+    vm.write("sys/class/block/nbd0/pid", "812\n")
+    assert list(read(vm.machine)) == ["nbd0"]
+
+
+def test_a_mounted_partition_takes_its_disk_back_but_not_its_neighbour(vm):
+    vm.block("sda", "8:0")
+    vm.partition("sda1", "8:1", "sda")
+    vm.partition("sda2", "8:2", "sda")
+    vm.mounted("8:1 /mnt ext4 /dev/sda1")
+    assert list(read(vm.machine)) == ["sda2"]
+    vm.mounted()
+    assert list(read(vm.machine)) == ["sda", "sda1", "sda2"]
+
+
+def test_a_mount_is_known_by_its_source_where_the_number_is_the_file_systems_own(vm):
+    vm.block("sda", "8:0")
+    vm.mounted("0:45 /mnt btrfs /dev/sda")
+    assert read(vm.machine) == {}
+
+
+def test_swap_and_held_devices_are_in_use(vm):
+    vm.block("sda", "8:0")
+    vm.block("sdb", "8:16")
+    vm.block("sdc", "8:32")
+    vm.write("proc/swaps", "Filename\tType\n/dev/sda                partition\t1\t0\t-2\n")
+    (vm.root / "sys/class/block/sdb/holders/md0").mkdir()
+    assert list(read(vm.machine)) == ["sdc"]
+
+
+def test_what_another_vm_has_keeps_its_entry_and_holds_its_disk_and_partitions_back(vm):
+    vm.block("sda", "8:0")
+    vm.partition("sda1", "8:1", "sda")
+    vm.partition("sda2", "8:2", "sda")
+    assert list(read(vm.machine, frozenset({"8:1"}))) == ["sda1", "sda2"]
+    assert list(read(vm.machine, frozenset({"8:0"}))) == ["sda"]
+    vm.mounted("8:0 /mnt ext4 /dev/sda")
+    assert list(read(vm.machine, frozenset({"8:0"}))) == ["sda"]
+
+
+def test_a_device_that_udev_has_yet_to_look_at_waits_for_its_event(vm):
+    vm.write("run/udev/control", "")
+    vm.block("sda", "8:0")
+    assert read(vm.machine) == {}
+    vm.udev("b8:0", {"ID_MODEL": "Disk"})
+    assert list(read(vm.machine)) == ["sda"]
+
+
+def test_a_device_that_nobody_could_attach_is_not_offered(vm):
+    vm.block("sda", "8:0")
+    vm.block("averylongname0", "8:16")
+    vm.remove("dev/sda")
+    assert read(vm.machine) == {}
+
+
+@pytest.mark.parametrize("file", ["dev", "size"])
+@pytest.mark.parametrize("text", ["", "x", "-1", "\x00", "9" * 100])
+def test_a_file_of_sysfs_that_makes_no_sense_makes_no_device(vm, file, text):
+    vm.block("sda", "8:0", files={file: text})
+    assert read(vm.machine) == {}
