@@ -61,23 +61,21 @@ class Lab:
             store,
         ]
         paths = [str(PROJECT), str(PROJECT / "_utils"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-        with open(self.paths.log, "ab") as log:
-            process = subprocess.Popen(
-                Isolation.probe().supervisor(words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}, start_new_session=True,
-            )  # fmt: skip
-        assert process.stdout is not None
-        with process.stdout:
-            readable, _, _ = select.select([process.stdout], [], [], deadline.remaining)
-            word = process.stdout.readline().decode("utf-8", "replace").strip() if readable else ""
-        if word == "up":
-            return
-        if not readable:
-            process.kill()
-            process.wait()
-            raise DeadlineExceeded(f"the lab did not start within {deadline.seconds:g} s (see {self.paths.log})")
-        process.wait()
-        raise ProgramFailed(f"the lab could not start: {word or self._last_log_line()}")
+        variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        command = Isolation.probe().supervisor(words)
+        pipe = subprocess.PIPE
+        with (
+            open(self.paths.log, "ab") as log,
+            processes.started(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=log, env=variables) as process,
+        ):
+            assert process.stdout is not None
+            with process.stdout as said:
+                if not select.select([said], [], [], deadline.remaining)[0]:
+                    raise DeadlineExceeded(f"the lab did not start within {deadline.seconds:g} s")
+                word = said.readline().decode("utf-8", "replace").strip()
+            if word != "up":
+                process.wait(_DOWN_SECONDS)
+                raise ProgramFailed(f"the lab could not start: {word or self._last_log_line()}")
 
     def wait_for_agents(self, deadline: Deadline) -> dict[str, Any]:
         """Return the status once the agent of each running VM has announced itself. Raises DeadlineExceeded."""

@@ -5,7 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def start_time(pid: int) -> int | None:
@@ -22,6 +27,33 @@ def kill(pid: int, started: int | None) -> None:
     if started is not None and start_time(pid) == started:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Start *command* as a group of its own; whatever ends the block by an exception, Ctrl-C too, kills that group.
+
+    Interruptions wait while the process is being made, else nobody might know of it; it begins with them blocked.
+    """
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    try:
+        process = subprocess.Popen(command, start_new_session=True, **options)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        raise
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        yield process
+    except BaseException:
+        kill_group(process)
+        raise
+
+
+def kill_group(process: subprocess.Popen[Any]) -> None:
+    """Kill what :func:`started` has started, with all that it has started itself."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def inside(init: int) -> list[int]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import processes
 from lab.paths import PROJECT
 from vminterface.errors import DeadlineExceeded, ProgramFailed
 
@@ -73,24 +74,26 @@ class SaltDir:
             environment["PYTHONPATH"] = os.pathsep.join(others)
         environment["XENSTORED_PATH"] = self._socket
         words = ["--local", "-c", str(self._folder / "etc"), "--out=json", "--retcode-passthrough", "state.highstate"]
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", _CALL, *words], env=environment, cwd=self._folder, stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, timeout=_RUN_SECONDS, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise DeadlineExceeded(f"salt-call: no end within {_RUN_SECONDS:g} s") from None
-        return done.returncode, _parse(done)
+        with processes.started(
+            [sys.executable, "-c", _CALL, *words], env=environment, cwd=self._folder, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            try:
+                out, err = process.communicate(timeout=_RUN_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise DeadlineExceeded(f"salt-call: no end within {_RUN_SECONDS:g} s") from None
+        processes.kill_group(process)
+        return process.returncode, _parse(process.returncode, out, err)
 
 
-def _parse(done: subprocess.CompletedProcess[str]) -> list[StateResult]:
+def _parse(status: int, out: str, err: str) -> list[StateResult]:
     try:
-        report = json.loads(done.stdout)["local"]
+        report = json.loads(out)["local"]
         if not isinstance(report, dict):
             raise ValueError(" ".join(map(str, report)))
     except (ValueError, KeyError, TypeError) as fault:
-        said = (done.stderr or done.stdout or str(fault)).strip()
-        raise ProgramFailed(f"salt-call gave no report (status {done.returncode}): {said[-2000:]}") from None
+        said = (err or out or str(fault)).strip()
+        raise ProgramFailed(f"salt-call gave no report (status {status}): {said[-2000:]}") from None
     return [
         # A VM's own line has an ID such as "vminterface-push: work".
         StateResult(key.split("_|-")[1].partition(": ")[2], told["result"], told["changes"], told["comment"])

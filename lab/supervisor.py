@@ -111,6 +111,7 @@ def _say(line: str) -> None:
 def main(folder: str, vms: str, store: str) -> int:
     """Be the supervisor of the lab in *folder*; its first line on standard output is ``up``, or what went wrong."""
     paths = LabPaths(Path(folder))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # who started us may have blocked some
     woken, waker = socket.socketpair()
     waker.setblocking(False)
     signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)

@@ -368,7 +368,7 @@ def test_an_interrupted_demo_cleans_up() -> None:
     assert "demo FAILED: the demo was interrupted" in err
     assert folders
     for folder in folders:
-        assert not Path(folder).exists()
+        assert not Path(folder).parent.exists()
         assert wait_until(lambda folder=folder: not processes_of(Path(folder)))
 
 
