@@ -195,7 +195,7 @@ def sync_clocks(clock_vm=None, network_vm=None, vms=None, test=False):
 
 def vms():
     """
-    Return the running VMs by name: ``domid``, and of its agent the ``version`` and the ``settings`` that it applies;
+    Return the running VMs by name: ``domid`` (None where only QubesDB knows the VM), and of its agent the ``version`` and the ``settings`` that it applies;
     ``agent`` is None where none is in work.
 
     CLI Example:
@@ -205,11 +205,12 @@ def vms():
         salt-call qubes_vm.vms
     """
     with _errors(), _targets.Targets() as targets:
-        found = targets.find(targets.running())
+        domids = targets.running()
+        found = targets.find(domids)
         states = {}
         for group in _state.by_store(found.values()):
             states.update(_state.read(group))
-    return {vm: {"domid": found[vm].domid, "agent": _agent(states[vm].agent)} for vm in sorted(found)}
+    return {vm: {"domid": domids[vm], "agent": _agent(states[vm].agent)} for vm in sorted(found)}
 
 
 def _agent(announced):

@@ -49,10 +49,10 @@ class _Store:
 
     def path(self, path, vm):
         text = _update.path_text(path)
-        return text if vm is None else self._targets.one(vm).path(text)
+        return text if vm is None else self._targets.one(vm, "xenstore").path(text)
 
     def domid(self, vm):
-        return self._targets.one(vm).domid
+        return self._targets.one(vm, "xenstore").domid
 
 
 def read(path, vm=None):

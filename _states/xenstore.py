@@ -45,7 +45,7 @@ def _brought(name, wanted, vm, require_running):
             raise _errors.InvalidValue(f"expected a VM's name, found {vm!r}", "vm")
         with _targets.Targets() as targets:
             try:
-                base = "" if vm is None else targets.one(vm).base
+                base = "" if vm is None else targets.one(vm, "xenstore").base
             except _errors.VMNotRunning:
                 if require_running:
                     raise

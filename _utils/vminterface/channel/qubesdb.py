@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from vminterface.channel.qubesdb_connection import ENTRIES_MAX, Answer, QubesDBConnection, find_socket, folders
+from vminterface.channel.qubesdb_connection import Answer, QubesDBConnection, find_socket, folders
 from vminterface.channel.store import (
     TREE_LIMIT,
     GetPermissions,
@@ -35,7 +35,7 @@ from vminterface.errors import (
     printable,
 )
 from vminterface.wire import qubesdb as wire
-from vminterface.wire.qubesdb import PATH_MAX, Command, ErrorReply, Request
+from vminterface.wire.qubesdb import PATH_MAX, Command, ErrorReply, Reply, Request
 
 T = TypeVar("T")
 
@@ -105,17 +105,19 @@ class QubesDB(KeyStore):
         if not paths:
             return set()
         found: set[str] = set()
-        for reply, entries in self._ask([Request(Command.LIST, path) for path in paths], deadline):
-            found.update(e.path for e in entries if _is_within(e.path, reply.path))
+        answers = self._ask([Request(Command.LIST, path) for path in paths], deadline)
+        for path, (reply, entries) in zip(paths, answers, strict=True):
+            _raise_refusal(reply)
+            found.update(entry.path for entry in entries if _is_within(entry.path, path))
         return found
 
     def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
         # The most frequent batch goes past the operations' own lists.
         values: list[bytes | None] = []
         for reply, _ in self._ask([Request(Command.READ, path) for path in paths], self._deadline(timeout)):
-            if not isinstance(reply, ErrorReply):
+            if isinstance(reply, Reply):
                 values.append(reply.value)
-            elif reply.missing:
+            elif isinstance(reply, ErrorReply) and reply.missing:
                 values.append(None)
             else:
                 raise _refusal(reply)
@@ -125,11 +127,10 @@ class QubesDB(KeyStore):
         """Return the values of *path* and of everything below it, by full path: one request."""
         _check(List(path))
         ((reply, entries),) = self._ask([Request(Command.MULTIREAD, path)], self._deadline(timeout))
-        if isinstance(reply, ErrorReply):
-            raise _refusal(reply)
+        _raise_refusal(reply)
         found = {entry.path: entry.value for entry in entries if _is_within(entry.path, path)}
-        if len(found) > limit or len(entries) > ENTRIES_MAX:
-            raise StoreError(f"{path}: more than {min(limit, ENTRIES_MAX)} keys below it")
+        if len(found) > limit:
+            raise StoreError(f"{path}: more than {limit} keys below it")
         if not found and path != "/":
             raise KeyNotFound(f"{path}: no such key")
         return found
@@ -163,8 +164,8 @@ class QubesDB(KeyStore):
             self._registered = +self._registered
             watch.registered = set()
         for reply, _ in self._ask([Request(command, path) for path in changed], self._deadline(None)):
-            if isinstance(reply, ErrorReply) and not reply.missing:
-                raise _refusal(reply)
+            if not (isinstance(reply, ErrorReply) and reply.missing):
+                _raise_refusal(reply)
 
     def _unregister(self, watch: _QubesDBWatch) -> None:
         self._watches.remove(watch)
@@ -275,7 +276,7 @@ def _outcome(operation: Operation, answers: Sequence[Answer]) -> Any:
             return KeyNotFound(f"{operation.path}: no such key")
         return None
     ((reply, entries),) = answers
-    if isinstance(reply, ErrorReply):
+    if not isinstance(reply, Reply):
         return _refusal(reply)
     if isinstance(operation, Read):
         return reply.value
@@ -286,8 +287,6 @@ def _outcome(operation: Operation, answers: Sequence[Answer]) -> Any:
 
 def _names(path: str, entries: Sequence[wire.Entry]) -> list[str] | VMInterfaceError:
     """Return the names directly below *path*, of a listing of all paths that start so."""
-    if len(entries) > ENTRIES_MAX:
-        return StoreError(f"{path}: more than {ENTRIES_MAX} keys below it")
     top = path if path.endswith("/") else f"{path}/"
     names = {e.path[len(top) :].partition("/")[0] for e in entries if e.path.startswith(top)}
     if not names and path != "/" and not any(entry.path == path for entry in entries):
@@ -296,7 +295,14 @@ def _names(path: str, entries: Sequence[wire.Entry]) -> list[str] | VMInterfaceE
     return sorted(names - {""})
 
 
-def _refusal(reply: ErrorReply) -> VMInterfaceError:
+def _refusal(reply: ErrorReply | StoreError) -> VMInterfaceError:
+    if isinstance(reply, StoreError):
+        return reply
     if reply.missing:
         return KeyNotFound(f"{reply.path}: no such key")
     return StoreError(f"{reply.path}: refused by QubesDB (a read-only socket takes no changes)")
+
+
+def _raise_refusal(reply: Reply | ErrorReply | StoreError) -> None:
+    if not isinstance(reply, Reply):
+        raise _refusal(reply)

@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from vminterface.deadline import Deadline
-from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
+from vminterface.errors import ConnectionLost, DeadlineExceeded, StoreError, VMInterfaceError
 from vminterface.values.vmname import VMName
 from vminterface.wire.qubesdb import CLIENT, Connection, Entry, ErrorReply, Reply, Request, WatchEvent
 
-#: An answer, and before it the entries of a series.
-Answer = tuple[Reply | ErrorReply, Sequence[Entry]]
+#: An answer, and before it the entries of a series; instead of both, a StoreError where there were too many of them.
+Answer = tuple[Reply | ErrorReply | StoreError, Sequence[Entry]]
 
 #: Where the sockets are: the environment's folder alone if it names one, as in a lab; else these.
 FOLDER_VARIABLE = "VMINTERFACE_QUBESDB_DIR"
@@ -31,8 +31,9 @@ WINDOW = 512
 #: Bytes that are written at once: Linux puts as many into one buffer, so it takes all of them or none.
 CHUNK_OUT = 16384
 CHUNK_IN = 65536
-#: Entries of one series that are kept; the others are read and dropped, and the answer counts as refused.
+#: Entries of one series, and bytes in them, that are kept: a VM may write as much as it likes into its QubesDB.
 ENTRIES_MAX = 100_000
+BYTES_MAX = 32 << 20
 
 
 def folders(folder: str | None = None) -> tuple[str, ...]:
@@ -79,6 +80,8 @@ class QubesDBConnection:
         self._closed_because: str | None = None
         self._wire = Connection(CLIENT)
         self._entries: list[Entry] = []
+        #: Bytes in the entries that came, be they kept or not.
+        self._size = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         #: False while the daemon has too many clients that wait to be accepted.
         self._connected = False
@@ -86,7 +89,8 @@ class QubesDBConnection:
             self._connect()
         except OSError as error:
             self._socket.close()
-            raise ConnectionLost(f"{path}: {error.strerror or error}") from None
+            # The cause tells a daemon that is gone from one that must not be reached.
+            raise ConnectionLost(f"{path}: {error.strerror or error}") from error
         self._readable = select.poll()
         self._readable.register(self._socket, select.POLLIN)
         self._both = select.poll()
@@ -94,7 +98,9 @@ class QubesDBConnection:
 
     @property
     def closed(self) -> bool:
-        """Whether it is of no more use."""
+        """Whether it is of no more use: closed here, or by the daemon."""
+        if self._closed_because is None and self._connected:
+            return any(what & (select.POLLHUP | select.POLLERR) for _, what in self._readable.poll(0))
         return self._closed_because is not None
 
     def close(self, because: str = "it was closed") -> None:
@@ -217,14 +223,20 @@ class QubesDBConnection:
             return
         self._wire.receive_data(data)
         for event in self._wire.events():
-            if isinstance(event, Reply | ErrorReply):
-                answers.append((event, self._entries or ()))
-                if self._entries:
-                    self._entries = []
-            elif isinstance(event, Entry):
-                if len(self._entries) <= ENTRIES_MAX:
+            if isinstance(event, Entry):
+                self._size += len(event.path) + len(event.value)
+                if len(self._entries) <= ENTRIES_MAX and self._size <= BYTES_MAX:
                     self._entries.append(event)
+            elif isinstance(event, Reply | ErrorReply):
+                answers.append(self._answer(event) if self._entries else (event, ()))
             elif isinstance(event, WatchEvent):
                 self._on_event(event)
             else:
                 raise ConnectionLost(f"{self.path}: the daemon closed the connection")
+
+    def _answer(self, event: Reply | ErrorReply) -> Answer:
+        """Return the answer that ends a series with the entries that came before it."""
+        entries, self._entries, size, self._size = self._entries, [], self._size, 0
+        if len(entries) > ENTRIES_MAX or size > BYTES_MAX:
+            return StoreError(f"{event.path}: more than {ENTRIES_MAX} keys or {BYTES_MAX} bytes start so"), ()
+        return event, entries

@@ -44,7 +44,7 @@ def check(work: Work) -> set[str]:
 
 def wait(works: Sequence[Work]) -> None:
     """Wait until every VM of *works* (all of one store) has acknowledged its settings, refused one, or run late."""
-    pending = {work.target.vm: work for work in works if _unsettled(work)}
+    pending = {work.target.vm: work for work in works if unsettled(work)}
     if not pending:
         return
     store = works[0].target.store
@@ -71,7 +71,8 @@ def wait(works: Sequence[Work]) -> None:
             work.fail(error)
 
 
-def _unsettled(work: Work) -> bool:
+def unsettled(work: Work) -> bool:
+    """Whether an answer of the VM's agent is to be waited for; notes where there is no agent."""
     if work.state.agent is None:
         if work.introduced:
             return True

@@ -2,51 +2,55 @@
 
 Everything that waits, waits for all VMs together: a VM that hangs costs its own deadline, not the others' time.
 Within one VM a push is all or nothing: what cannot be verified, or what its agent refuses, takes the whole push
-of that VM back and the first error is reported.
+of that VM back and the first error is reported. The XenStore has transactions for that; in a QubesDB the keys are
+written one by one, those that tell the VM to look at others last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from vminterface import keys
 from vminterface.channel.store import KeyStore, Read, Remove, Write
-from vminterface.dom0 import answers, state
+from vminterface.dom0 import answers, groups, state
 from vminterface.dom0.diff import compare
 from vminterface.dom0.outcome import Outcome, Work
 from vminterface.dom0.settings import VMSettings
-from vminterface.dom0.state import VMState
 from vminterface.dom0.targets import Target, Targets
 from vminterface.errors import (
     ConnectionLost,
     DeadlineExceeded,
     InvalidValue,
     KeyNotFound,
+    RemoteProtocolError,
     VerificationFailed,
     VMInterfaceError,
     VMNotRunning,
 )
 from vminterface.values.service import ServiceName
 
+#: Fields by whose key a VM sees that the rest of their group is there.
+_FLAGS = frozenset({"network:ip", "provides_network:network"})
+
 
 def diff(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
     """Return for each VM what a push would change. Writes nothing."""
-    outcomes, works = _plan(list(settings), targets)
-    for work in works:
-        if not work.outcome.changes:
-            answers.check(work)
-    return outcomes
+
+    def check(works: Sequence[Work]) -> None:
+        for work in works:
+            if not work.outcome.changes:
+                answers.check(work)
+
+    return _outcomes(list(settings), targets, check, lambda works: None)
 
 
 def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
     """Bring every running VM to its settings and return what came of each, in the order of *settings*.
 
     Never raises for what befalls a single VM: that is in its outcome. Raises ConnectionLost or DeadlineExceeded
-    when the store cannot be reached at all.
+    when the XenStore cannot be reached at all.
     """
-    outcomes, works = _plan(list(settings), targets)
-    for group in _groups(works):
-        _push_group(group)
+    outcomes = _outcomes(list(settings), targets, _write_all, lambda works: _listen(works, targets))
     for outcome in outcomes:
         # What was taken back has not changed.
         if outcome.error is not None:
@@ -54,22 +58,42 @@ def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
     return outcomes
 
 
-def _plan(settings: Sequence[VMSettings], targets: Targets) -> tuple[list[Outcome], list[Work]]:
-    found = targets.find(s.vm for s in settings)
-    wanted = {s.vm: s for s in settings}
-    states: dict[str, VMState] = {}
-    for group in state.by_store(found.values()):
-        states.update(state.read(group, {t.vm: wanted[t.vm].desired for t in group}))
-    outcomes, works = [], []
-    for one in settings:
-        outcome = Outcome(one.vm, running=one.vm in found)
-        outcomes.append(outcome)
-        if one.vm not in found:
-            if one.require_running:
-                outcome.error = VMNotRunning(f"{one.vm} is not running, and its settings ask for it (require_running)")
-            continue
-        outcome.changes = compare(one.desired, states[one.vm].texts)
-        work = Work(one, found[one.vm], states[one.vm], outcome)
+def _outcomes(
+    settings: Sequence[VMSettings],
+    targets: Targets,
+    speak: Callable[[Sequence[Work]], Sequence[Work] | None],
+    wait: Callable[[Sequence[Work]], None],
+) -> list[Outcome]:
+    """Let *speak* and then *wait* have the VMs of each store, all stores at once, as :func:`groups.run` does it."""
+    wanted = {one.vm: one for one in settings}
+    found = targets.find(wanted, wanted)
+    outcomes = {vm: Outcome(vm, running=vm in found) for vm in wanted}
+    for vm, one in wanted.items():
+        if vm not in found and one.require_running:
+            outcomes[vm].error = VMNotRunning(f"{vm} is not running, and its settings ask for it (require_running)")
+
+    def begin(group: Sequence[Target]) -> Sequence[Work] | None:
+        return speak(_plan(group, wanted, outcomes))
+
+    groups.run(state.by_store(found.values()), begin, wait)
+    return list(outcomes.values())
+
+
+def _plan(group: Sequence[Target], wanted: Mapping[str, VMSettings], outcomes: Mapping[str, Outcome]) -> list[Work]:
+    """Compare the VMs of one store with their settings."""
+    try:
+        states = state.read(group, {t.vm: wanted[t.vm].desired for t in group})
+    except VMInterfaceError as error:
+        if group[0].store.channel == "xenstore":
+            raise
+        for target in group:
+            outcomes[target.vm].error = error
+        return []
+    works = []
+    for target in group:
+        one, outcome = wanted[target.vm], outcomes[target.vm]
+        outcome.changes = compare(one.desired, states[target.vm].texts)
+        work = Work(one, target, states[target.vm], outcome)
         try:
             _check_names(work)
         except InvalidValue as error:
@@ -77,7 +101,7 @@ def _plan(settings: Sequence[VMSettings], targets: Targets) -> tuple[list[Outcom
             outcome.changes = {}
         else:
             works.append(work)
-    return outcomes, works
+    return works
 
 
 def _check_names(work: Work) -> None:
@@ -88,15 +112,8 @@ def _check_names(work: Work) -> None:
                 raise InvalidValue(f"{work.target.vm}: XenStore cannot hold a service called '{member}' (no dots)")
 
 
-def _groups(works: Sequence[Work]) -> list[list[Work]]:
-    groups: dict[int, list[Work]] = {}
-    for work in works:
-        groups.setdefault(id(work.target.store), []).append(work)
-    return list(groups.values())
-
-
-def _push_group(works: Sequence[Work]) -> None:
-    """All VMs of one store."""
+def _write_all(works: Sequence[Work]) -> Sequence[Work] | None:
+    """Write what differs in the VMs of one store and read it back; return them if that is not the end of it."""
     changing = [w for w in works if w.outcome.changes]
     for work in changing:
         try:
@@ -104,10 +121,15 @@ def _push_group(works: Sequence[Work]) -> None:
         except VMInterfaceError as error:
             work.fail(error)
     _read_back([w for w in changing if w.outcome.ok])
+    return works if any(answers.unsettled(w) or not w.outcome.ok for w in works) else None
+
+
+def _listen(works: Sequence[Work], targets: Targets) -> None:
+    """Wait for the agents of the VMs of one store, and put former values back where something failed."""
     answers.wait([w for w in works if w.outcome.ok])
-    for work in changing:
-        if not work.outcome.ok:
-            _restore(work)
+    for work in works:
+        if work.outcome.changes and not work.outcome.ok:
+            _restore(work, targets)
 
 
 def _write(work: Work) -> None:
@@ -127,7 +149,7 @@ def _write(work: Work) -> None:
 
 def _put(store: KeyStore, target: Target, texts: Mapping[str, str | None]) -> None:
     operations: list[Write | Remove] = []
-    for name, text in texts.items():
+    for name, text in sorted(texts.items(), key=_turn):
         path = target.path(keys.for_field(name).name)
         operations.append(Remove(path) if text is None else Write(path, text.encode("utf-8", "surrogateescape")))
     for operation, outcome in zip(operations, store.batch(operations), strict=True):
@@ -135,6 +157,12 @@ def _put(store: KeyStore, target: Target, texts: Mapping[str, str | None]) -> No
             continue
         if isinstance(outcome, VMInterfaceError):
             raise outcome
+
+
+def _turn(change: tuple[str, str | None]) -> tuple[bool, bool]:
+    """Return what sorts changes: a flag is gone before the keys that it speaks of, and there after them."""
+    field, text = change
+    return (field in _FLAGS and text is not None, field not in _FLAGS)
 
 
 def _read_back(works: Sequence[Work]) -> None:
@@ -163,14 +191,17 @@ def _read_back(works: Sequence[Work]) -> None:
             work.state.texts[name] = now
 
 
-def _restore(work: Work) -> None:
+def _restore(work: Work, targets: Targets) -> None:
     """Put the former values back; a fault in doing so is added to the first error's sentence."""
     former = {name: change.old for name, change in work.outcome.changes.items()}
+    first = work.outcome.error
     try:
-        work.target.store.transaction(lambda store: _put(store, work.target, former))
+        # One that hung up may serve a new connection; one that did not answer has had its time.
+        hung_up = isinstance(first, ConnectionLost | RemoteProtocolError)
+        target = targets.again(work.target) if hung_up else work.target
+        target.store.transaction(lambda store: _put(store, target, former))
     except (ConnectionLost, DeadlineExceeded) as error:
-        first = work.outcome.error
         if first is not None and str(first) != str(error):
             work.outcome.error = type(first)(f"{first}; and the former values could not be restored: {error}")
     except VMInterfaceError as error:
-        work.outcome.error = VerificationFailed(f"{work.outcome.error}; and not restored: {error}")
+        work.outcome.error = VerificationFailed(f"{first}; and not restored: {error}")

@@ -1,0 +1,40 @@
+"""Work on many stores at once: the one XenStore of a host, and the QubesDB of each VM.
+
+A store that answers late keeps one of a few places until its deadline; waiting for a VM's agent keeps none. So no VM's
+time is ever added to another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Group = TypeVar("Group")
+Left = TypeVar("Left")
+
+#: Stores that are spoken to at the same time.
+AT_ONCE = 16
+
+
+def run(groups: Sequence[Group], speak: Callable[[Group], Left | None], wait: Callable[[Left], None]) -> None:
+    """Call *speak* with each of *groups*, and *wait* with what it returns, unless that is None.
+
+    What they raise comes out once all groups have had their turn.
+    """
+    if len(groups) <= 1:
+        for group in groups:
+            if (left := speak(group)) is not None:
+                wait(left)
+        return
+    waiting: list[Future[None]] = []
+    with ThreadPoolExecutor(len(groups)) as waiters, ThreadPoolExecutor(min(AT_ONCE, len(groups))) as speakers:
+
+        def go(group: Group) -> None:
+            if (left := speak(group)) is not None:
+                waiting.append(waiters.submit(wait, left))
+
+        for spoken in [speakers.submit(go, group) for group in groups]:
+            spoken.result()
+    for waited in waiting:
+        waited.result()
