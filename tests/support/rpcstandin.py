@@ -1,16 +1,40 @@
-"""Stand-ins for ``qrexec-client`` and ``qrexec-client-vm``: the real command lines, handlers that are shell scripts.
+"""Stand-ins for ``qrexec-client`` and ``qrexec-client-vm``: the real command lines, and VMs that are folders.
 
-A VM is a folder, a handler a file ``SERVICE`` or ``SERVICE+ARGUMENT`` in it.
+A handler is a file ``SERVICE`` or ``SERVICE+ARGUMENT`` in the VM's folder: a shell script of a test, or a program such
+as the entries of the real handlers, which have the files below the VM's root for their machine. What they start has its
+home and the first folder of its PATH there too, and its ``/run``.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
-_COMMON = r"""
-vms=$(dirname "$0")/vms
+from vminterface.vm.handlers.entry import entry
+from vminterface.vm.handlers.table import SERVICES
+
+LIBRARY = str(Path(__file__).resolve().parents[2] / "_utils")
+
+#: Run in a mount namespace of its own, so that nobody else sees what it mounts.
+_ENTER = r"""
+set -e
+mount --bind "$STANDIN_ROOT/run" /run
+export HOME="$STANDIN_ROOT/home/user" XDG_RUNTIME_DIR=/run/user/1000
+export PATH="$STANDIN_ROOT/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+unset STANDIN_ROOT DISPLAY WAYLAND_DISPLAY
+cd
+exec "$0" "$@"
+"""
+
+_COMMON = rf"""
+vms=$(cd "$(dirname "$0")" && pwd)/vms
+enter='{_ENTER}'
+"""
+
+_RUN = r"""
 run() {  # VM DESCRIPTOR SOURCE
     service=${2%%+*}
     argument=${2#"$service"}
@@ -22,6 +46,11 @@ run() {  # VM DESCRIPTOR SOURCE
     for handler in "$vms/$1/$service$argument" "$vms/$1/$service"; do
         if [ -e "$handler" ]; then
             export QREXEC_REMOTE_DOMAIN="$3" QREXEC_SERVICE_FULL_NAME="$2" QREXEC_USER="$user"
+            if [ -x "$handler" ]; then
+                export QREXEC_SERVICE_ARGUMENT="${argument#+}" STANDIN_ROOT="$vms/$1.root"
+                [ "$(id -u)" = 0 ] && private=-m || private=-rm
+                exec unshare $private -- /bin/sh -c "$enter" "$handler" ${argument:+"${argument#+}"}
+            fi
             [ -n "${argument#+}" ] && exec /bin/sh "$handler" "${argument#+}"
             exec /bin/sh "$handler"
         fi
@@ -69,7 +98,7 @@ class StandIn:
 
     def _program(self, name: str, text: str) -> str:
         path = self.folder / name
-        path.write_text(f"#!/bin/sh\n{_COMMON}{text}")
+        path.write_text(f"#!/bin/sh\n{_COMMON}{_RUN}{text}")
         path.chmod(0o755)
         return str(path)
 
@@ -77,6 +106,30 @@ class StandIn:
         """Have *vm* answer *service* by running *script* in a shell."""
         (self.folder / "vms" / vm).mkdir(exist_ok=True)
         (self.folder / "vms" / vm / service).write_text(script)
+
+    def machine(self, vm: str) -> Path:
+        """Have *vm* answer by the real handlers; return the folder that is its root. Its clock is its own."""
+        root = self.folder / "vms" / f"{vm}.root"
+        (self.folder / "vms" / vm).mkdir(exist_ok=True)
+        folders = ("home/user", "run/vminterface", "run/user/1000", "usr/local/bin", "usr/local/etc", "tmp", "etc")
+        for folder in (*folders, "usr/bin", "usr/share"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        # The home is the same path for the handlers, to whom the root is "/", and for what they start.
+        (root / str(root.parent).lstrip("/")).mkdir(parents=True)
+        (root / str(root).lstrip("/")).symlink_to(root)
+        (root / "run/vminterface/clock-offset").write_text("0\n")
+        for service in SERVICES.values():
+            if find_spec(f"vminterface.vm.handlers.{service.module}") is not None:
+                program = self.folder / "vms" / vm / service.name
+                program.write_text(entry(service.name, LIBRARY, sys.executable, str(root)))
+                program.chmod(0o755)
+        return root
+
+    def program(self, vm: str, name: str, script: str) -> None:
+        """Let there be a shell script *name* on the PATH of *vm*."""
+        path = self.folder / "vms" / f"{vm}.root/usr/local/bin" / name
+        path.write_text(f"#!/bin/sh\n{script}")
+        path.chmod(0o755)
 
     def processes(self) -> list[str]:
         """Return the command lines of living processes that were started through these programs."""

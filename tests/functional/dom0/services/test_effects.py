@@ -1,0 +1,325 @@
+"""Each call reaches the real handler of a VM, has its effect there, and returns what it promises."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tarfile
+import zlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.support.xrandr import fake_xrandr
+from vminterface.dom0.services import (
+    appmenus,
+    backup,
+    clock,
+    commands,
+    dialogs,
+    disk,
+    files,
+    gui,
+    images,
+    monitors,
+    pci,
+    session,
+    suspend,
+    timesync,
+)
+from vminterface.dom0.unpack import Limits
+from vminterface.errors import (
+    InvalidValue,
+    RemoteProtocolError,
+    ServiceFailed,
+    ServiceNotFound,
+    VMNotRunning,
+)
+from vminterface.values.device import PciAddress
+from vminterface.values.guimode import GuiMode
+from vminterface.values.image import Image
+from vminterface.values.monitor import MonitorLayout
+from vminterface.values.volume import Volume
+
+LAYOUT = MonitorLayout.parse("1920 1080 0 0 508 285\n1280 800 1920 0\n")
+
+
+def test_a_vm_is_given_monitors_and_says_which_it_has(vms, work, qrexec):
+    fake_xrandr(vms, "work")
+    monitors.set_layout(qrexec, "work", LAYOUT)
+    assert monitors.geometry(monitors.of_vm(qrexec, "work")) == monitors.geometry(LAYOUT)
+    assert (work / "run/vminterface/monitors").read_text() == LAYOUT.render()
+
+
+def test_the_clock_is_set_and_read(work, qrexec):
+    told = clock.set_clock(qrexec, "work", datetime.now(UTC) + timedelta(hours=1))
+    assert abs(clock.get_clock(qrexec, "work") - told) < timedelta(seconds=3)
+
+
+def test_a_time_without_zone_is_refused_before_the_call(vms, qrexec):
+    with pytest.raises(InvalidValue, match="time zone"):
+        clock.set_clock(qrexec, "nobody", datetime(2026, 1, 1))
+
+
+def test_a_session_without_a_graphical_one_is_up_at_once(vms, work, qrexec):
+    vms.program("work", "qubesdb-read", "[ $1 = /qubes-gui-enabled ] && echo False")
+    assert session.wait(qrexec, "work", timeout=10) is True
+
+
+def test_a_degraded_session_is_told_from_one_that_does_not_come(vms, qrexec):
+    vms.handler("old", session.SERVICE, "cat >&2; echo >&2; exit 1")
+    assert session.wait(qrexec, "old", user="someone") is False
+    vms.handler("late", session.SERVICE, f"echo '{session.SERVICE}: it was not up within 5 s' >&2; exit 1")
+    with pytest.raises(ServiceFailed, match=r"WaitForSession in late: exit status 1"):
+        session.wait(qrexec, "late")
+
+
+def test_applications_come_with_checked_values(work, qrexec):
+    folder = work / "usr/share/applications"
+    folder.mkdir(parents=True)
+    (folder / "firefox.desktop").write_text("[Desktop Entry]\nType=Application\nName=Firefox\nExec=firefox\n")
+    (folder / "evil.desktop").write_text("[Desktop Entry]\nName=Bad;Name\nExec=x\n")
+    found = {entry.id: entry.values for entry in appmenus.get(qrexec, "work")}
+    assert found["firefox"]["Name"] == "Firefox"
+    assert "Name" not in found.get("evil", {})
+
+
+def test_an_icon_is_saved_as_png(vms, qrexec, tmp_path):
+    vms.handler("pics", images.SERVICE, r"read line; echo $line >&2; printf '2 1\n\377\000\000\377\000\377\000\200'")
+    image = images.icon(qrexec, "pics", "firefox")
+    assert image == Image(2, 1, b"\xff\x00\x00\xff\x00\xff\x00\x80")
+    images.save(image, tmp_path / "icon.png")
+    assert (tmp_path / "icon.png").read_bytes() == image.to_png()
+    assert sorted(os.listdir(tmp_path)) == ["icon.png", "qrexec-client", "qrexec-client-vm", "vms"]
+
+
+def test_a_picture_of_the_vm_is_fetched(work, qrexec):
+    rows = b"\0\xff\x00\x00\xff\x00\xff\x00\x80"
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 8, 6, 0, 0, 0))
+    png = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (work / "home/user/a.png").write_bytes(png)
+    image = images.picture(qrexec, "work", f"{work}/home/user/a.png")
+    assert image == Image(2, 1, rows[1:])
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 5000])
+def test_a_request_for_no_picture_is_refused_before_the_call(vms, qrexec, name):
+    with pytest.raises(InvalidValue):
+        images.icon(qrexec, "nobody", name)
+
+
+def test_the_gui_mode_is_set(work, qrexec):
+    gui.set_mode(qrexec, "work", GuiMode.SEAMLESS)
+    assert (work / "run/vminterface/gui-mode").read_text() == "SEAMLESS\n"
+
+
+def test_a_disk_that_cannot_grow_is_told_with_the_reason(work, qrexec):
+    (work / "etc/vminterface").mkdir()
+    (work / "etc/vminterface/handlers.conf").write_text("private-device = /nothing\n")
+    with pytest.raises(ServiceFailed, match=r"qubes.ResizeDisk in work: exit status 1: .*nothing"):
+        disk.resize(qrexec, "work", Volume.PRIVATE)
+
+
+def test_a_pci_device_is_let_go(work, qrexec):
+    device = work / "sys/bus/pci/devices/0000:00:06.0"
+    (device / "driver").mkdir(parents=True)
+    (device / "driver/unbind").write_text("")
+    try:
+        pci.detach(qrexec, "work", PciAddress.parse("00:06.0"))
+    except ServiceFailed as error:
+        # Nobody takes the driver away behind a file that is none of sysfs.
+        assert "00:06.0" in str(error)
+    assert (device / "driver/unbind").read_text().strip() == "0000:00:06.0"
+
+
+def test_no_such_device_is_told(work, qrexec):
+    with pytest.raises(ServiceFailed, match=r"DetachPciDevice in work.*00:07.0"):
+        pci.detach(qrexec, "work", PciAddress.parse("00:07.0"))
+
+
+def test_files_and_folders_arrive(work, qrexec, tmp_path):
+    source = tmp_path / "things"
+    (source / "sub").mkdir(parents=True)
+    (source / "a.txt").write_text("hi\n")
+    (source / "sub/big").write_bytes(os.urandom(300_000))
+    seen = []
+    sent = files.send(qrexec, "work", [source], progress=lambda done, total: seen.append((done, total)))
+    arrived = work / "home/user/QubesIncoming/dom0/things"
+    assert (arrived / "a.txt").read_text() == "hi\n"
+    assert (arrived / "sub/big").read_bytes() == (source / "sub/big").read_bytes()
+    assert sent.total_bytes == 300_003
+    assert seen[-1] == (300_003, 300_003)
+
+
+def test_a_file_that_is_there_is_not_overwritten(work, qrexec, tmp_path):
+    (tmp_path / "a.txt").write_text("one")
+    files.send(qrexec, "work", [tmp_path / "a.txt"])
+    (tmp_path / "a.txt").write_text("two")
+    with pytest.raises(files.NotTaken, match=r"qubes.Filecopy in work: 'a.txt': .*already there \(EEXIST\)"):
+        files.send(qrexec, "work", [tmp_path / "a.txt"])
+    assert (work / "home/user/QubesIncoming/dom0/a.txt").read_text() == "one"
+
+
+def test_unusual_names_are_sent_only_if_asked(work, qrexec, tmp_path):
+    name = "odd\N{RIGHT-TO-LEFT OVERRIDE}"
+    (tmp_path / name).write_text("x")
+    with pytest.raises(InvalidValue, match="allow_all_names"):
+        files.send(qrexec, "work", [tmp_path / name])
+    files.send(qrexec, "work", [tmp_path / name], allow_all_names=True)
+    assert (work / "home/user/QubesIncoming/dom0" / name).read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("editor", "changed", "text"),
+    [("echo more >> $1", True, "text\nmore\n"), ("true", False, "text\n"), (": > $1", False, "text\n")],
+    ids=["edited", "left as it was", "emptied"],
+)
+def test_a_file_is_edited_in_the_vm_and_comes_back(vms, work, qrexec, tmp_path, editor, changed, text):
+    vms.program("work", "qubes-open", editor)
+    note = tmp_path / "note.txt"
+    note.write_text("text\n")
+    note.chmod(0o640)
+    before = sorted(os.listdir(tmp_path))
+    assert files.open_in_vm(qrexec, "work", note, timeout=30) is changed
+    assert (note.read_text(), note.stat().st_mode & 0o777) == (text, 0o640)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_file_that_is_only_shown_never_changes(vms, qrexec, tmp_path):
+    vms.handler("work", files.OPEN, "cat >/dev/null; echo other")
+    (tmp_path / "note.txt").write_text("text\n")
+    assert files.open_in_vm(qrexec, "work", tmp_path / "note.txt", view_only=True) is False
+    assert (tmp_path / "note.txt").read_text() == "text\n"
+
+
+def test_an_edited_copy_of_a_failed_call_is_dropped(vms, qrexec, tmp_path):
+    vms.handler("work", files.OPEN, "cat >/dev/null; echo half; exit 9")
+    (tmp_path / "note.txt").write_text("text\n")
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(ServiceFailed, match="OpenInVM in work: exit status 9"):
+        files.open_in_vm(qrexec, "work", tmp_path / "note.txt")
+    assert (tmp_path / "note.txt").read_text() == "text\n"
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_path_is_chosen_or_not(vms, qrexec):
+    vms.handler("work", dialogs.FILE, "echo '/home/user/a file.txt'")
+    vms.handler("work", dialogs.DIRECTORY, "exit 1")
+    assert dialogs.select_file(qrexec, "work") == "/home/user/a file.txt"
+    assert dialogs.select_directory(qrexec, "work") is None
+    vms.handler("work", dialogs.FILE, "printf '/home/\\033[2J'")
+    with pytest.raises(RemoteProtocolError, match=r"qubes.SelectFile in work: '/home/\\x1b\[2J' is no path"):
+        dialogs.select_file(qrexec, "work")
+
+
+def test_no_desktop_to_ask_in_is_a_failure_not_a_choice(work, qrexec):
+    with pytest.raises(ServiceFailed, match="no graphical session"):
+        dialogs.select_file(qrexec, "work")
+
+
+def test_all_vms_hear_of_the_sleep_and_who_fails_holds_up_nobody(vms, qrexec):
+    for vm in ("net", "work"):
+        for service in (suspend.PRE_ALL, suspend.PRE, suspend.POST, suspend.POST_ALL):
+            vms.handler(vm, service, f"echo {vm} {service} $QREXEC_USER >> {vms.folder}/told")
+    vms.handler("bad", suspend.PRE_ALL, "exit 3")
+    (vms.folder / "vms/older").mkdir()
+    failures = suspend.before(qrexec, ["work", "net", "bad", "older", "gone"], ["net"])
+    assert [(f.vm, f.service, type(f.error)) for f in failures] == [
+        ("bad", suspend.PRE_ALL, ServiceFailed),
+        ("gone", suspend.PRE_ALL, VMNotRunning),
+    ]
+    assert suspend.after(qrexec, ["work", "net"], ["net"]) == []
+    told = (vms.folder / "told").read_text().splitlines()
+    assert sorted(told[:2]) == [f"net {suspend.PRE_ALL} root", f"work {suspend.PRE_ALL} root"]
+    assert told[2:4] == [f"net {suspend.PRE} root", f"net {suspend.POST} root"]
+    assert sorted(told[4:]) == [f"net {suspend.POST_ALL} root", f"work {suspend.POST_ALL} root"]
+
+
+def test_a_vm_asks_the_network_for_the_time(vms, qrexec):
+    vms.handler("net", timesync.SERVICE, f"echo $QREXEC_USER > {vms.folder}/asked")
+    timesync.sync_ntp_clock(qrexec, "net")
+    assert (vms.folder / "asked").read_text() == "root\n"
+    vms.handler("work", "some.Other", "true")
+    with pytest.raises(ServiceNotFound):
+        timesync.sync_ntp_clock(qrexec, "work")
+
+
+def test_a_command_gets_its_very_arguments_and_its_status_comes_back(work, qrexec):
+    output = commands.execute(qrexec, "work", ["sh", "-c", 'printf "%s|" "$@"; exit 7', "sh", "a b", "ż", "-x", ""])
+    assert (output.status, output.untrusted_stdout) == (7, "a b|ż|-x||".encode())
+    with pytest.raises(ServiceFailed, match="sh in work: exit status 7"):
+        output.checked()
+
+
+def test_a_shell_gets_its_script_and_then_the_input(work, qrexec):
+    output = commands.shell(qrexec, "work", "cat; exit 5\n", stdin=b"input")
+    assert (output.status, output.untrusted_stdout) == (5, b"input")
+    assert commands.shell(qrexec, "work", "pwd", root=True).untrusted_stdout == f"{work}/home/user\n".encode()
+
+
+def test_a_program_that_is_missing_is_no_missing_service(vms, work, qrexec):
+    output = commands.execute(qrexec, "work", ["no-such-program"])
+    assert output.status == 127
+    assert "no-such-program" in output.stderr
+    vms.handler("bare", "some.Other", "true")
+    with pytest.raises(ServiceNotFound, match="qubes.VMExec in bare"):
+        commands.execute(qrexec, "bare", ["true"])
+
+
+@pytest.mark.parametrize("argv", [[], [""], ["a\0b"], "ls"])
+def test_what_is_no_command_is_refused_before_the_call(vms, qrexec, argv):
+    with pytest.raises(InvalidValue):
+        commands.execute(qrexec, "nobody", argv)
+
+
+def archive(**members):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name.replace("__", "/"))
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def test_a_backup_is_kept_and_comes_back(work, qrexec, tmp_path):
+    folder = work / "home/user/backups"
+    folder.mkdir()
+    data = archive(header=b"version=4\n", private=os.urandom(200_000))
+    seen = []
+    backup.backup(qrexec, "work", f"{folder}", io.BytesIO(data), progress=lambda sent, _: seen.append(sent))
+    (kept,) = folder.iterdir()
+    assert kept.read_bytes() == data
+    assert seen[-1] == len(data) + len(f"{folder}\n")
+    came = backup.restore(qrexec, "work", f"{kept}", tmp_path / "back")
+    assert sorted(came.files) == ["header", "private"]
+    assert (tmp_path / "back/header").read_bytes() == b"version=4\n"
+    one = backup.restore(qrexec, "work", f"{kept}", tmp_path / "one", ["header"], single=True)
+    assert one.total_bytes == 10
+    assert (tmp_path / "one").read_bytes() == b"version=4\n"
+
+
+@pytest.mark.parametrize("limits", [Limits(total_bytes=5), Limits(entries=1)], ids=["bytes", "entries"])
+def test_more_than_is_taken_leaves_nothing_behind(work, qrexec, tmp_path, limits):
+    (work / "home/user/b.tar").write_bytes(archive(a=b"123", b=b"456"))
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(RemoteProtocolError, match=r"qubes.Restore in work: 'b': more than"):
+        backup.restore(qrexec, "work", f"{work}/home/user/b.tar", tmp_path / "back", limits=limits)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_restore_never_replaces_what_is_there(work, qrexec, tmp_path):
+    (tmp_path / "back").mkdir()
+    with pytest.raises(InvalidValue, match="already there"):
+        backup.restore(qrexec, "work", "/home/user/b.tar", tmp_path / "back")
+
+
+@pytest.mark.parametrize("location", ["", "a\nb", "x" * 5000])
+def test_what_is_no_place_for_a_backup_is_refused_before_the_call(vms, qrexec, location):
+    with pytest.raises(InvalidValue):
+        backup.backup(qrexec, "nobody", location, b"")
