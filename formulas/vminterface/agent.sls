@@ -43,8 +43,20 @@ vminterface-agent:
     - group: root
   service.running:
     - name: vminterface-agent
+{%- if systemd %}
     - enable: true
+{%- endif %}
     - watch:
       - file: vminterface-library
       - file: vminterface-command
       - file: vminterface-agent
+{%- if not systemd %}
+
+# Salt itself enables such a service with insserv, which Debian does not install any more.
+vminterface-agent-at-boot:
+  cmd.run:
+    - name: update-rc.d vminterface-agent defaults
+    - unless: ls /etc/rc2.d/S[0-9][0-9]vminterface-agent
+    - require:
+      - file: vminterface-agent
+{%- endif %}

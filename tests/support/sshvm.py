@@ -1,0 +1,130 @@
+"""A VM for ``salt-ssh`` made of namespaces: the machine's own root, seen through an overlay that only the VM has.
+
+There is no sshd: programs called ``ssh`` and ``scp``, found first on PATH, enter the namespaces instead. The VM has no
+network and may not set the clock; all that it writes is gone when its first process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_SPACES = ("--mount", "--pid", "--uts", "--ipc", "--net")
+_FORBIDDEN = "-sys_time,-sys_boot,-sys_module,-sys_rawio"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: $1: an empty folder, $2: the folder that has the VM's XenStore socket.
+_START = """
+set -e
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+cd "$1/root"
+for folder in run tmp; do mount -t tmpfs tmpfs $folder; done
+mkdir run/lock run/xenstored
+# No systemd in this VM: its first process is none.
+rm -f usr/bin/systemctl
+mount --bind "$2" run/xenstored
+mount -t proc proc proc
+mount --rbind /dev dev
+hostname vm
+exec chroot . sh -c 'echo ready; exec sleep infinity'
+"""
+_SSH = """#!/bin/sh
+# Called as ssh [options] host [options] [command]: runs the command, or what stdin says, in the VM.
+host=
+while [ $# -gt 0 ]; do
+    case $1 in
+        -V) echo "OpenSSH_9.2p1" >&2; exit 0 ;;
+        -[bcDeFIiJLlmOopQRSWw]) shift 2 ;;
+        -*) shift ;;
+        *) [ -z "$host" ] || break; host=$1; shift ;;
+    esac
+done
+case "$*" in
+    "" | /bin/sh) exec {enter} /bin/sh ;;
+    *) exec {enter} /bin/sh -c "$*" ;;
+esac
+"""
+_SCP = """#!/bin/sh
+# Called as scp [options] file host:path.
+while [ $# -gt 2 ]; do shift; done
+# (salt-ssh puts the two names last)
+exec {enter} /bin/sh -c "cat > '${{2#*:}}'" < "$1"
+"""
+
+
+def missing() -> str:
+    """Say what this machine lacks for such a VM, "" if nothing."""
+    if os.geteuid() != 0:
+        return "VMs with an overlay of the machine's root need root"
+    if lacks := [p for p in ("unshare", "nsenter", "setpriv", "update-rc.d", "service") if shutil.which(p) is None]:
+        return f"no program {lacks[0]} here"
+    overlay = 'mount -t overlay o -o "lowerdir=/,upperdir=$0/u,workdir=$0/w" "$0"'
+    probe = f'mount -t tmpfs t "$0" && mkdir "$0/u" "$0/w" && {overlay}'
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", probe, "/mnt"], capture_output=True, timeout=10)
+    return "" if done.returncode == 0 else f"no overlay in a namespace here: {done.stderr.decode().strip()}"
+
+
+class SshVM:
+    """The VM; *folder* is empty, *xenstore* has its XenStore socket. ``PATH`` in :attr:`environment` leads to it."""
+
+    def __init__(self, folder: Path, xenstore: Path) -> None:
+        self._root, self._programs = folder / "vm", folder / "bin"
+        self._xenstore = xenstore
+        self._process: subprocess.Popen[str] | None = None
+        self.environment = {**os.environ, "PATH": f"{self._programs}:{os.environ['PATH']}"}
+
+    def __enter__(self) -> Self:
+        for folder in (self._root, self._programs):
+            folder.mkdir()
+        self._process = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig", "KILL", "--bounding-set", _FORBIDDEN, "--"),
+                *("unshare", *_SPACES, "--propagation", "private", "--fork", "--kill-child"),
+                *("sh", "-c", _START, "vm", str(self._root), str(self._xenstore)),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            raise RuntimeError("the VM did not start")
+        first = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()[0]
+        inside = f"env -i HOME=/root USER=root LOGNAME=root PATH={_PATH} setpriv --bounding-set {_FORBIDDEN} --"
+        self._enter = f"nsenter --target {first} {' '.join(_SPACES)} --root --wd -- {inside}"
+        for name, text in (("ssh", _SSH), ("scp", _SCP)):
+            program = self._programs / name
+            program.write_text(text.format(enter=self._enter))
+            program.chmod(0o755)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def run(self, command: str) -> str:
+        """Run a shell command in the VM and return its output; AssertionError if it fails."""
+        done = subprocess.run(
+            [*self._enter.split(), "/bin/sh", "-c", command], capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def wait_for(self, command: str, seconds: float = 10.0) -> str:
+        """Run *command* until it succeeds and return its output."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                return self.run(command)
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)

@@ -1,0 +1,116 @@
+"""``vminterface.agent`` by the real salt-ssh, into a VM: it installs the agent, which then does what dom0 says."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab import fakexen
+from lab.paths import PROJECT
+from tests.support import sshvm
+from tests.support.dom0 import Dom0
+from vminterface.dom0.push import push
+from vminterface.dom0.settings import VMSettings
+
+pytestmark = [
+    pytest.mark.allow_skip,
+    pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing()),
+    pytest.mark.skipif(bool(sshvm.missing()), reason=sshvm.missing()),
+    pytest.mark.timeout(300),
+]
+AGENT = "/usr/bin/python3 -P /usr/bin/vminterface agent"
+
+
+@pytest.fixture
+def dom0(tmp_path):
+    with Dom0(tmp_path / "xen") as host:
+        host.start_vm("work")
+        yield host
+
+
+@pytest.fixture
+def vm(tmp_path, dom0):
+    with sshvm.SshVM(tmp_path, Path(dom0.daemon.socket(dom0.domids["work"])).parent) as made:
+        yield made
+
+
+@pytest.fixture
+def apply(tmp_path, vm):
+    """Applies vminterface.agent and returns the lines of the report by ID."""
+    tree, etc = tmp_path / "srv", tmp_path / "etc"
+    for folder in (tree, etc):
+        folder.mkdir()
+    shutil.copytree(PROJECT / "_utils", tree / "_utils")
+    config = {
+        "root_dir": str(tmp_path / "root"),
+        "file_roots": {"base": [str(tree), str(PROJECT / "formulas")]},
+        "pillar_roots": {"base": [str(tmp_path / "pillar")]},
+        "ssh_priv": "agent-forwarding",
+    }
+    (etc / "master").write_text(yaml.safe_dump(config))
+    (etc / "roster").write_text(yaml.safe_dump({"work": {"host": "work", "user": "root"}}))
+
+    def apply(*options):
+        program = Path(sys.executable).with_name("salt-ssh")
+        command = [str(program), "-c", str(etc), "--out=json", "work", "state.apply", "vminterface.agent", *options]
+        done = subprocess.run(command, env=vm.environment, capture_output=True, text=True, timeout=120)
+        assert "Traceback" not in done.stdout + done.stderr
+        report = json.loads(done.stdout)["work"]
+        if isinstance(report, dict) and "return" in report:
+            report = report["return"]
+        assert isinstance(report, dict), f"{done.stdout}{done.stderr}"
+        assert all("_|-" in tag for tag in report), f"{done.stdout}{done.stderr}"
+        lines = {"-".join((tag.split("_|-")[1], tag.split("_|-")[0])): line for tag, line in report.items()}
+        assert all(line["result"] is not False for line in lines.values()), json.dumps(lines, indent=1)
+        return lines
+
+    return apply
+
+
+def test_the_agent_is_installed_once_and_does_what_dom0_says(dom0, vm, apply):
+    would = apply("test=True")
+    assert {line["result"] for line in would.values()} == {None}
+    assert vm.run("ls /usr/lib/vminterface /usr/bin/vminterface 2>&1 || true").count("No such file") == 2
+
+    first = apply()
+    assert all(line["changes"] for line in first.values())
+    assert set(first) == {
+        "vminterface-library-file",
+        "vminterface-command-file",
+        "vminterface-agent-file",
+        "vminterface-agent-service",
+        "vminterface-agent-at-boot-cmd",
+    }
+    assert vm.run("find /usr/lib/vminterface -name '.*'") == ""
+    assert "vminterface 0" in vm.run("vminterface --version")
+    assert vm.run("ls /etc/rc2.d | grep vminterface-agent").startswith("S")
+    pid = vm.wait_for(f"pgrep -xf '{AGENT}'")
+
+    # What the agent does is dom0's to see: a push is acknowledged.
+    with dom0.targets() as targets:
+        (outcome,) = push([VMSettings.parse("work", {"timezone": "Europe/Warsaw"})], targets)
+    assert outcome.comment() == "work: timezone set"
+    assert vm.run("readlink /etc/localtime").strip().endswith("Europe/Warsaw")
+
+    second = apply()
+    assert [line for line in second.values() if line["changes"] or line["result"] is not True] == []
+    assert vm.run(f"pgrep -xf '{AGENT}'") == pid
+
+    # A changed file is put right, and the agent started anew with it.
+    vm.run("echo >> /usr/lib/vminterface/vminterface/vm/agent.py")
+    third = apply()
+    assert {key for key, line in third.items() if line["changes"]} == {
+        "vminterface-library-file",
+        "vminterface-agent-service",
+    }
+    assert vm.wait_for(f"pgrep -xf '{AGENT}'") != pid
+
+    vm.run("service vminterface-agent stop")
+    vm.run(f"! pgrep -xf '{AGENT}'")
+    fourth = apply()
+    assert fourth["vminterface-agent-service"]["changes"], fourth["vminterface-agent-service"]
+    vm.wait_for(f"pgrep -xf '{AGENT}'")
