@@ -13,6 +13,8 @@ import vminterface
 from vminterface.vm.handlers.entry import entry
 
 LIBRARY = str(Path(vminterface.__file__).parents[1])
+#: Not the virtual environment's: VMs have none.
+PYTHON = os.path.realpath(sys.executable)
 
 
 @dataclass
@@ -56,7 +58,7 @@ class VM:
         programs.mkdir(exist_ok=True)
         program = programs / service
         if not program.exists():
-            program.write_text(entry(service, LIBRARY, sys.executable, str(self.root)))
+            program.write_text(entry(service, LIBRARY, PYTHON, str(self.root)))
             program.chmod(0o755)
         given = {"PATH": os.environ["PATH"], "HOME": "/home/user", "QREXEC_REMOTE_DOMAIN": source, **environment}
         pipe = subprocess.PIPE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import tempfile
 
 from vminterface.errors import InvalidValue, OutputTooLarge, ProgramFailed, ProgramMissing, VMInterfaceError, printable
@@ -69,9 +70,10 @@ def decode(machine: Machine, data: bytes, limits: Limits, *, fit: int | None = N
 
 def _with_pillow(machine: Machine, name: str, data: bytes, limits: Limits) -> Image:
     # Handlers start without site-packages, where Pillow is.
-    import site
+    if "site" not in sys.modules:
+        import site
 
-    site.main()
+        site.main()
     try:
         from PIL import Image as pillow
     except ImportError:

@@ -26,7 +26,7 @@ GARBAGE = {
     "1 MiB of digits": b"1" * (1 << 20) + b"\n",
     "non-ASCII": "zażółć gęślą jaźń\n".encode(),
     "not UTF-8": b"\xff\xfe\xfd\n",
-    "digits of another script": "١٩٢٠ ١٠٨٠ ٠ ٠\n".encode(),
+    "digits of another script": "\u0661\u0669\u0662\u0660 \u0661 \u0660 \u0660\n".encode(),
     "an escape sequence": b"\x1b]0;title\x07\n",
     "too many lines": b"1920 1080 0 0\n" * 17,
     "100,000 lines": b"\n" * 100_000,

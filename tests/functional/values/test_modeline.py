@@ -1,0 +1,42 @@
+"""Timings beside those of the program that X.Org has for them."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+
+import pytest
+
+from tests.support.stores import need
+from vminterface.values.modeline import Modeline
+
+COMMON = [(640, 480), (800, 600), (1024, 768), (1280, 1024), (1280, 768), (1920, 1080), (2560, 1440), (3840, 2160)]
+
+
+def cvt(width: int, height: int) -> list[str]:
+    text = subprocess.run(["cvt", str(width), str(height)], check=True, capture_output=True, text=True).stdout
+    return text.splitlines()[1].split()[2:]
+
+
+@pytest.fixture(autouse=True)
+def _program() -> None:
+    need("" if shutil.which("cvt") else "no cvt (Debian package xcvt)")
+
+
+@pytest.mark.parametrize(("width", "height"), COMMON)
+def test_common_sizes_have_the_programs_timings(width: int, height: int) -> None:
+    assert Modeline.for_size(width, height).words() == cvt(width, height)
+
+
+def test_every_width_that_the_program_knows_has_its_timings() -> None:
+    numbers = random.Random(5)
+    for _ in range(300):
+        width, height = 8 * numbers.randint(1, 1000), numbers.randint(1, 4000)
+        assert Modeline.for_size(width, height).words() == cvt(width, height), f"{width}x{height}"
+
+
+def test_another_width_has_the_timings_of_the_next_one_and_is_as_wide_as_asked() -> None:
+    ours, its = Modeline.for_size(1366, 768).words(), cvt(1366, 768)
+    assert (ours[1], its[1]) == ("1366", "1368")
+    assert ours[:1] + ours[2:] == its[:1] + its[2:]

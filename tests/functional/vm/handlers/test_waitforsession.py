@@ -1,0 +1,136 @@
+"""WaitForSession: it ends when the session is up, and in any case; systemctl and QubesDB's client are stand-ins."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.handlers import VM, Answer
+
+SERVICE = "qubes.WaitForSession"
+CONFIGURATION = "etc/vminterface/handlers.conf"
+
+
+@pytest.fixture
+def vm(tmp_path: Path) -> VM:
+    one = VM(tmp_path / "vm")
+    one.write(CONFIGURATION, "session-timeout = 2  # seconds\n")
+    return one
+
+
+def program(vm: VM, name: str, script: str) -> None:
+    place = vm.root.parent / "bin" / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(f"#!/bin/sh\ncd {vm.root.parent}\n{script}\n")
+    place.chmod(0o755)
+
+
+def qubesdb(vm: VM, **values: str) -> None:
+    cases = "".join(f"/{key.replace('_', '-')}) echo '{value}';;" for key, value in values.items())
+    program(vm, "qubesdb-read", f'case "$1" in {cases} *) exit 2;; esac')
+
+
+def session(vm: VM, user: str = "user") -> None:
+    """Bring the session of *user* up, as far as its socket shows."""
+    folder = vm.root / "run/qubes"
+    folder.mkdir(parents=True, exist_ok=True)
+    # The path of a socket may have 107 bytes: it is made from within its folder.
+    here = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(folder)
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(f"qrexec-server.{user}.sock")
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def call(vm: VM, data: bytes = b"user\n", *arguments: str) -> Answer:
+    return vm.call(SERVICE, data, *arguments, PATH=f"{vm.root.parent / 'bin'}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("data", [b"", b"user", b"user\n", b"somebody else", b"\0" * 100_000])
+def test_a_session_that_is_up_is_answered_at_once_whatever_name_is_sent(vm: VM, data: bytes) -> None:
+    session(vm)
+    began = time.monotonic()
+    answer = call(vm, data)
+    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_caller_that_never_closes_its_side_is_answered_too(vm: VM) -> None:
+    session(vm)
+    with vm.start(SERVICE) as process:
+        assert process.wait(10) == 0
+
+
+def test_a_session_that_comes_up_later_is_waited_for(vm: VM) -> None:
+    timer = threading.Timer(0.7, session, [vm])
+    timer.start()
+    began = time.monotonic()
+    assert call(vm).status == 0
+    timer.join()
+    assert time.monotonic() - began >= 0.7
+
+
+def test_a_session_that_never_comes_up_costs_the_configured_time(vm: VM) -> None:
+    began = time.monotonic()
+    reason = call(vm).refused(SERVICE)
+    assert reason == "the session of user (there is no /run/qubes/qrexec-server.user.sock) was not up within 2 s"
+    assert 1.5 < time.monotonic() - began < 10
+
+
+def test_a_file_in_the_sockets_place_is_no_session(vm: VM) -> None:
+    vm.write("run/qubes/qrexec-server.user.sock")
+    assert "was not up within" in call(vm).refused(SERVICE)
+
+
+def test_dom0_says_whose_session_it_is(vm: VM) -> None:
+    qubesdb(vm, default_user="alice")
+    session(vm, "alice")
+    assert call(vm, b"bob\n").status == 0
+
+
+def test_without_a_gui_there_is_no_session_to_wait_for(vm: VM) -> None:
+    qubesdb(vm, qubes_gui_enabled="False")
+    assert call(vm).status == 0
+
+
+def test_in_dom0_there_is_no_session_to_wait_for(vm: VM) -> None:
+    vm.write("etc/qubes-release", "Qubes release 4.2\n")
+    assert call(vm).status == 0
+
+
+def test_the_users_service_manager_is_waited_for(vm: VM) -> None:
+    session(vm)
+    (vm.root / "run/systemd/system").mkdir(parents=True)
+    program(
+        vm,
+        "systemctl",
+        '[ "$*" = "--user show --property=SystemState --value" ] || exit 9\n'
+        "echo x >> asked\n"
+        "case $(wc -l < asked) in 1) echo 'no bus' >&2; exit 1;; 2) echo starting;; *) echo running;; esac",
+    )
+    assert call(vm).status == 0
+    assert (vm.root.parent / "asked").read_text() == "x\n" * 3
+
+
+def test_a_degraded_session_is_told_with_what_failed(vm: VM) -> None:
+    session(vm)
+    (vm.root / "run/systemd/system").mkdir(parents=True)
+    failed = "printf 'one.service loaded failed failed One\\ntwo.service loaded failed failed Two\\n'"
+    program(vm, "systemctl", f'case "$2" in show) echo degraded;; list-units) {failed};; esac')
+    answer = call(vm)
+    assert answer.status == 1
+    assert answer.refused(SERVICE) == "the session is up, but these units failed: one.service, two.service"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "86401", "1.5"])
+def test_a_time_that_is_none_is_refused(vm: VM, text: str) -> None:
+    vm.write(CONFIGURATION, f"session-timeout = {text}\n")
+    assert f"'{text}' is no session-timeout" in call(vm).refused(SERVICE)

@@ -1,0 +1,37 @@
+"""The handlers' options: a few known names, and no other line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.handlers import VM
+from vminterface.errors import InvalidValue
+from vminterface.vm.handlers.config import PATH, PRIVATE_DEVICE, SESSION_TIMEOUT, option
+from vminterface.vm.machine import Machine
+
+
+def read(tmp_path: Path, text: str | None, name: str = PRIVATE_DEVICE) -> str:
+    vm = VM(tmp_path)
+    if text is not None:
+        vm.write(PATH, text)
+    return option(Machine(str(tmp_path)), name, "default")
+
+
+@pytest.mark.parametrize("text", [None, "", "\n\n", "# private-device = /dev/x\n", "session-timeout = 1"])
+def test_what_is_not_said_is_the_default(tmp_path: Path, text: str | None) -> None:
+    assert read(tmp_path, text) == "default"
+
+
+def test_an_option_is_read_with_blanks_and_comments(tmp_path: Path) -> None:
+    text = "# all of it\nsession-timeout=7\n  private-device =  /var/disk  # a file\n"
+    assert read(tmp_path, text) == "/var/disk"
+    assert read(tmp_path, text, SESSION_TIMEOUT) == "7"
+
+
+@pytest.mark.parametrize("line", ["nonsense", "timeout = 3", "private-device", "private-device =", "= x", "\x1b[0m"])
+def test_any_other_line_is_told_with_its_place(tmp_path: Path, line: str) -> None:
+    with pytest.raises(InvalidValue, match=r"^/etc/vminterface/handlers\.conf:2: ") as caught:
+        read(tmp_path, f"session-timeout = 1\n{line}\n")
+    assert str(caught.value).isprintable()
