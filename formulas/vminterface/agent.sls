@@ -52,7 +52,7 @@ vminterface-agent:
       - file: vminterface-agent
 {%- if not systemd %}
 
-# Salt itself enables such a service with insserv, which Debian does not install any more.
+# Salt itself enables such a service with insserv, which need not be installed.
 vminterface-agent-at-boot:
   cmd.run:
     - name: update-rc.d vminterface-agent defaults

@@ -18,7 +18,7 @@ _SPACES = ("--mount", "--pid", "--uts", "--ipc", "--net")
 _FORBIDDEN = "-sys_time,-sys_boot,-sys_module,-sys_rawio"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: $1: an empty folder, $2: the folder that has the VM's XenStore socket.
-_START = """
+_START = r"""
 set -e
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
@@ -26,8 +26,10 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/r
 cd "$1/root"
 for folder in run tmp; do mount -t tmpfs tmpfs $folder; done
 mkdir run/lock run/xenstored
-# No systemd in this VM: its first process is none.
-rm -f usr/bin/systemctl
+# No systemd in this VM, as its first process is none; what runlevel says there, sysvinit's own says too.
+rm -f usr/bin/systemctl usr/sbin/runlevel
+printf '#!/bin/sh\necho N 2\n' > usr/sbin/runlevel
+chmod 755 usr/sbin/runlevel
 mount --bind "$2" run/xenstored
 mount -t proc proc proc
 mount --rbind /dev dev

@@ -1,0 +1,3 @@
+{#- In dom0: the monitors of every running VM that has some in the pillar. Nothing else of the pillar is pushed. -#}
+vminterface-monitors:
+  qubes_rpc.all_monitors: []
