@@ -15,6 +15,7 @@ from typing import Any
 
 from vminterface.errors import InvalidValue, printable
 from vminterface.values import address, flags, vmname
+from vminterface.values.client import Clients
 from vminterface.values.keyboard import KeyboardLayout, Keymap
 from vminterface.values.persistence import Persistence
 from vminterface.values.service import ServiceState
@@ -101,6 +102,8 @@ _PROVIDER: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     ("primary_dns", "qubes-netvm-primary-dns", address.parse_ipv4),
     ("secondary_dns", "qubes-netvm-secondary-dns", address.parse_ipv4),
     ("gateway6", "qubes-netvm-gateway6", address.parse_ipv6),
+    # Ours: R4's connected-ips holds addresses alone, and the firewall's worker there would stumble over more.
+    ("connected", "qubes-netvm-connected", Clients.parse),
 )
 
 TABLE: tuple[Key, ...] = (
@@ -117,7 +120,7 @@ TABLE: tuple[Key, ...] = (
     Key("qubes-debug-mode", "debug", flags.parse_one_zero, "debug"),
     Key("qubes-service/*", "services:*", ServiceState.from_key, "services"),
     *(Key(name, f"network:{f}", parse, "network", Condition.CLIENT) for f, name, parse in _NETWORK),
-    *(Key(name, f"provides_network:{f}", parse, "", Condition.PROVIDER) for f, name, parse in _PROVIDER),
+    *(Key(name, f"provides_network:{f}", parse, "provider", Condition.PROVIDER) for f, name, parse in _PROVIDER),
     Key("qubes-gui-enabled", "gui_enabled", flags.parse_true_false, pushed=False),
     Key("qubes-gui-domain-xid", "gui_domain_xid", _number, pushed=False),
     Key("qubes-gui-videoram-min", "gui_videoram_min", _number, pushed=False),

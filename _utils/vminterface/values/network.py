@@ -14,6 +14,7 @@ from typing import Any
 
 from vminterface.errors import InvalidValue, InvalidValues, printable
 from vminterface.values.address import MAC, Netmask, parse_ipv4, parse_ipv6, parse_mac, parse_netmask, render
+from vminterface.values.client import Clients
 
 #: A host of its own: the VM reaches all others through its gateway (R4 always, R2 and R3 in effect).
 HOST = Netmask(32)
@@ -28,6 +29,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "mac": parse_mac,
     "ip6": parse_ipv6,
     "gateway6": parse_ipv6,
+    "connected": Clients.parse,
 }
 
 
@@ -75,6 +77,8 @@ class ProviderNetwork:
     primary_dns: IPv4Address | None = None
     secondary_dns: IPv4Address | None = None
     gateway6: IPv6Address | None = None
+    #: Who the clients are; None: those that the toolstack has told the VM of.
+    connected: Clients | None = None
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> ProviderNetwork:
@@ -140,6 +144,10 @@ def _client_faults(texts: Mapping[str, str], values: Mapping[str, Any]) -> Itera
 
 
 def _provider_faults(values: Mapping[str, Any]) -> Iterator[InvalidValue]:
+    own = {values[field]: field for field in ("gateway", "gateway6") if field in values}
+    for client in values.get("connected", Clients()).members:
+        if client.ip in own:
+            yield InvalidValue(f"{client.ip} is the provider's own {own[client.ip]} (expected a client's)", "connected")
     gateway, netmask, network = values.get("gateway"), values.get("netmask", HOST), values.get("network")
     if gateway is None or netmask == HOST:
         # Beside a host's mask the network is a mere sign, and says nothing that could be compared.

@@ -78,6 +78,13 @@ class Machine:
         """Whether there is something at *path* (a link that leads nowhere counts as nothing)."""
         return os.path.exists(self._inside(self.path(path), path))
 
+    def changed_at(self, path: str) -> int:
+        """Return when the file *path* last changed, in nanoseconds as its file system counts them; 0: no such file."""
+        try:
+            return os.stat(self._inside(self.path(path), path)).st_mtime_ns
+        except OSError:
+            return 0
+
     def is_folder(self, path: str) -> bool:
         """Whether *path* is a folder."""
         return os.path.isdir(self._inside(self.path(path), path))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.netns import InNamespace, namespace
 from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError
 from vminterface.vm.apply import link, network
 from vminterface.vm.apply.link import Link
-from vminterface.vm.machine import Machine
 
 INPUTS = {
     "network:ip": "10.137.0.12",
@@ -26,66 +24,10 @@ IPV6 = {"network:ip6": "fd09:24ef:4179::a89:c", "network:gateway6": "fd09:24ef:4
 RESOLV_CONF = "nameserver 10.139.1.1\nnameserver 10.139.1.2\n"
 
 
-class InNamespace(Machine):
-    """A machine whose files are below a folder and whose commands see the network of process *pid*."""
-
-    def __init__(self, root: Path, pid: int) -> None:
-        super().__init__(str(root))
-        self._prefix = ["nsenter", "-t", str(pid), "-U", "-n", "--preserve-credentials", "--"]
-        self.batches: list[str] = []
-        self.hidden: set[str] = set()
-
-    def which(self, program: str) -> str | None:
-        return None if program in self.hidden else super().which(program)
-
-    def run(self, argv, *, input=b"", **options):  # type: ignore[no-untyped-def]
-        if "-batch" in argv:
-            self.batches.append(input.decode())
-        return super().run([*self._prefix, *argv], input=input, **options)
-
-    def ip(self, *words: str) -> list[dict]:
-        return [entry for entry in json.loads(self.run(["ip", "-j", *words]) or b"[]") if entry]
-
-    def addresses(self, interface: str = "eth0") -> set[str]:
-        [entry] = self.ip("address", "show", "dev", interface)
-        return {f"{a['local']}/{a['prefixlen']}" for a in entry["addr_info"] if a["scope"] != "link"}
-
-    def routes(self, *family: str) -> set[tuple[str, str, str]]:
-        return {
-            (r["dst"], r.get("gateway", ""), r["dev"])
-            for r in self.ip(*family, "route", "show")
-            if r.get("protocol") != "kernel"
-        }
-
-    def neighbours(self) -> set[tuple[str, str]]:
-        return {(n["dst"], n["lladdr"]) for n in self.ip("neighbour", "show", "dev", "eth0", "nud", "permanent")}
-
-    def is_up(self, interface: str = "eth0") -> bool:
-        return "UP" in self.ip("link", "show", "dev", interface)[0]["flags"]
-
-    def everything(self) -> tuple:
-        return (
-            self.addresses(), self.routes("-4"), self.routes("-6"), self.neighbours(), self.is_up(),
-            self.read_text("/etc/resolv.conf"),
-        )  # fmt: skip
-
-
 @pytest.fixture
 def vm(tmp_path: Path) -> Iterator[InNamespace]:
-    holder = subprocess.Popen(
-        ["unshare", "-rn", "sh", "-c", "echo ready; exec sleep 100"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "ready\n"
-        (tmp_path / "etc").mkdir()
-        machine = InNamespace(tmp_path, holder.pid)
-        machine.run(["ip", "link", "add", "eth0", "type", "veth", "peer", "name", "backend"])
-        machine.run(["ip", "link", "set", "backend", "up"])
+    with namespace(tmp_path / "vm") as machine:
         yield machine
-    finally:
-        holder.kill()
-        holder.wait()
 
 
 def test_an_interface_gets_address_gateway_neighbour_routes_and_resolvers(vm: InNamespace) -> None:
@@ -95,6 +37,7 @@ def test_an_interface_gets_address_gateway_neighbour_routes_and_resolvers(vm: In
     assert vm.routes() == {("10.137.0.5", "", "eth0"), ("default", "10.137.0.5", "eth0")}
     assert vm.neighbours() == {("10.137.0.5", "fe:ff:ff:ff:ff:ff")}
     assert vm.is_up()
+    assert vm.group() == "1"
     assert vm.read_text("/etc/resolv.conf") == RESOLV_CONF
 
 
@@ -283,6 +226,7 @@ def test_network_manager_gets_a_keyfile_where_it_is_in_charge(
     vm: InNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # NetworkManager is not here: what it is told, and with which file, is all that can be seen.
+    tmp_path /= "vm"
     programs = tmp_path / "programs"
     programs.mkdir()
     told = tmp_path / "told"

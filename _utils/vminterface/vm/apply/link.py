@@ -15,6 +15,9 @@ from typing import Any
 from vminterface.errors import VMInterfaceError, printable
 from vminterface.vm.machine import Machine
 
+#: Of addresses that only the link knows (linux/rtnetlink.h).
+_LINK_SCOPE = "253"
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
@@ -24,16 +27,40 @@ class Link:
     addresses: frozenset[str] = frozenset()
     routes: frozenset[str] = frozenset()
     neighbours: frozenset[str] = frozenset()
+    #: Number of the group of interfaces; 0 is every interface's first.
+    group: int = 0
 
     def with_own(self, old: Link, new: Link) -> Link:
-        """Return this state with what is *old* taken out and what is *new* put in, up as *new* says."""
+        """Return this state with what is *old* taken out and what is *new* put in, up as *new* says.
+
+        A group is taken over from *new*, but never given back: what a firewall says of it should go on to hold.
+        """
         return replace(
             self,
             up=new.up,
+            group=new.group or self.group,
             addresses=self.addresses - old.addresses | new.addresses,
             routes=self.routes - old.routes | new.routes,
             neighbours=self.neighbours - old.neighbours | new.neighbours,
         )
+
+    def words(self) -> dict[str, list[str]]:
+        """Return what a record holds of this: everything but whether the interface is up, and its group."""
+        return {part: sorted(getattr(self, part)) for part in _PARTS}
+
+    @classmethod
+    def of_words(cls, record: Any) -> Link:
+        """Return the link of a record, up. Raises TypeError or KeyError for one that is not whole."""
+        addresses, routes, neighbours = (frozenset(map(str, record[part])) for part in _PARTS)
+        return cls(True, addresses, routes, neighbours)
+
+
+_PARTS = ("addresses", "routes", "neighbours")
+
+
+def names(machine: Machine) -> set[str]:
+    """Return the names of all interfaces. Raises VMInterfaceError."""
+    return {str(link["ifname"]) for link in _ask(machine, ["link", "show"])}
 
 
 def find(machine: Machine, mac: str = "", name: str = "eth0") -> tuple[str, str] | None:
@@ -46,11 +73,12 @@ def find(machine: Machine, mac: str = "", name: str = "eth0") -> tuple[str, str]
 
 def read(machine: Machine, interface: str) -> Link:
     """Return what the kernel has of *interface*. Raises VMInterfaceError."""
-    [described] = [d for d in _ask(machine, ["address", "show", "dev", interface]) if d.get("ifname") == interface]
+    shown = _ask(machine, ["-N", "address", "show", "dev", interface])
+    [described] = [entry for entry in shown if entry.get("ifname") == interface]
     return Link(
         up="UP" in described["flags"],
         addresses=frozenset(
-            f"{a['local']}/{a['prefixlen']}" for a in described["addr_info"] if a.get("scope") != "link"
+            f"{a['local']}/{a['prefixlen']}" for a in described["addr_info"] if a.get("scope") != _LINK_SCOPE
         ),
         routes=frozenset(
             _route_words(route, family)
@@ -63,6 +91,7 @@ def read(machine: Machine, interface: str) -> Link:
             for n in _ask(machine, ["neighbour", "show", "dev", interface, "nud", "permanent"])
             if "lladdr" in n
         ),
+        group=int(described["group"]),
     )
 
 
@@ -109,6 +138,9 @@ def _steps(interface: str, now: Link, wanted: Link) -> list[str]:
         f"address add {address} {dev}{' nodad' if ':' in address else ''}"
         for address in sorted(wanted.addresses - now.addresses)
     ]
+    if now.group != wanted.group:
+        # Before it is up: a firewall goes by it.
+        steps.append(f"link set {dev} group {wanted.group}")
     if now.up != wanted.up:
         steps.append(f"link set {dev} {'up' if wanted.up else 'down'}")
     steps += [f"neighbour replace {n} nud permanent {dev}" for n in sorted(wanted.neighbours - now.neighbours)]

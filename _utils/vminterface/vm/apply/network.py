@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from vminterface.errors import VMInterfaceError
 from vminterface.values.network import ClientNetwork
-from vminterface.vm.apply import link, networkmanager, services
+from vminterface.vm.apply import link, networkmanager, nft, services
 from vminterface.vm.apply.link import Link
 from vminterface.vm.machine import Machine
 
@@ -92,7 +92,7 @@ def _wanted(machine: Machine, network: ClientNetwork, interface: str) -> Own:
     gateways = [str(g) for g in (network.gateway, network.gateway6) if g is not None]
     neighbours = frozenset(f"{gateway} lladdr {GATEWAY_MAC}" for gateway in gateways)
     if machine.exists(f"{services.FOLDER}/network-manager") and machine.which("nmcli"):
-        return Own(interface, Link(True, neighbours=neighbours), keyfile=True)
+        return Own(interface, Link(True, neighbours=neighbours, group=nft.UPLINK), keyfile=True)
     addresses = {f"{network.ip}/{network.netmask.prefix}"}
     if network.ip6 is not None:
         addresses.add(f"{network.ip6}/128")
@@ -105,7 +105,8 @@ def _wanted(machine: Machine, network: ClientNetwork, interface: str) -> Own:
     if not machine.is_protected(RESOLV_CONF):
         servers = () if "disable-dns-server" in off else network.dns
         resolv_conf = "".join(f"nameserver {server}\n" for server in servers)
-    return Own(interface, Link(True, frozenset(addresses), frozenset(routes), neighbours), resolv_conf)
+    link_wanted = Link(True, frozenset(addresses), frozenset(routes), neighbours, nft.UPLINK)
+    return Own(interface, link_wanted, resolv_conf)
 
 
 def _withdraw(machine: Machine, old: Own) -> str:
@@ -128,11 +129,10 @@ def _recall(machine: Machine) -> Own | None:
     """Return what was configured, None where the record is gone or no longer whole."""
     try:
         record = json.loads(machine.read_text(STATE) or "null")
-        sets = {name: frozenset(map(str, record[name])) for name in ("addresses", "routes", "neighbours")}
         resolv_conf = record["resolv_conf"]
         return Own(
             str(record["interface"]),
-            Link(True, **sets),
+            Link.of_words(record),
             None if resolv_conf is None else str(resolv_conf),
             record["keyfile"] is True,
         )
@@ -143,9 +143,7 @@ def _recall(machine: Machine) -> Own | None:
 def _remember(machine: Machine, own: Own) -> None:
     record = {
         "interface": own.interface,
-        "addresses": sorted(own.link.addresses),
-        "routes": sorted(own.link.routes),
-        "neighbours": sorted(own.link.neighbours),
+        **own.link.words(),
         "resolv_conf": own.resolv_conf,
         "keyfile": own.keyfile,
     }

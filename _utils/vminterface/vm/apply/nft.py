@@ -1,0 +1,224 @@
+"""The tables ``ip qubes`` and ``ip6 qubes`` of nftables in a VM that provides network: their text, and how to load it.
+
+Chains and sets are named and ordered as in the files ``qubes-antispoof.nft`` and ``qubes-ipv4.nft`` of Qubes
+core-agent, so that what an admin has written for those fits these. The chains ``custom-input`` and
+``custom-forward`` are the admin's own and are never emptied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from itertools import cycle
+from typing import Any
+
+from vminterface.errors import VMInterfaceError, printable
+from vminterface.vm.machine import Machine
+
+TABLE = "qubes"
+FAMILIES = ("ip", "ip6")
+#: Groups of interfaces: the way out, and the ways to clients.
+UPLINK, VIF = 1, 2
+CUSTOM = ("custom-input", "custom-forward")
+#: A client's interface is in the group only once it was configured; until then its name tells what it is.
+_TO_CLIENTS = (f"oifgroup {VIF}", 'oifname "vif*"')
+_FROM_CLIENTS = (f"iifgroup {VIF}", 'iifname "vif*"')
+
+Address = IPv4Address | IPv6Address
+#: Member of the set ``allowed``: the interface's name and the address that may come from it.
+Element = tuple[str, Address]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the kernel has of one family's table: ``text`` loads it again, ``mark`` tells it from any other.
+
+    Counters and members of sets do not count for the mark. ``text`` and ``mark`` are empty without a table.
+    """
+
+    text: str = ""
+    mark: str = ""
+    allowed: frozenset[Element] = frozenset()
+    downstream: frozenset[Address] = frozenset()
+    #: Chains and sets, and those chains of them that hold rules.
+    chains: frozenset[str] = frozenset()
+    filled: frozenset[str] = frozenset()
+    sets: frozenset[str] = frozenset()
+
+
+def rules(family: str, virtual: Sequence[IPv4Address], resolvers: Sequence[IPv4Address]) -> str:
+    """Return the lines that make chains, sets and rules of *family*, whatever was there before of ours.
+
+    *virtual* are the addresses that clients ask for names; the redirect is IPv4's alone, as dom0 gives no others.
+    """
+    chains = _chains(family)
+    if family == "ip":
+        hook = "type nat hook prerouting priority dstnat; policy accept;"
+        chains["dnat-dns"] = [hook, *_redirect(virtual, resolvers)]
+    kind = "ipv4_addr" if family == "ip" else "ipv6_addr"
+    lines = [
+        f"add table {family} {TABLE}",
+        f"add set {family} {TABLE} downstream {{ type {kind}; }}",
+        f"add set {family} {TABLE} allowed {{ type ifname . {kind}; }}",
+        *(f"add chain {family} {TABLE} {name}" for name in (*CUSTOM, *chains)),
+        *(f"flush chain {family} {TABLE} {name}" for name in chains),
+        # Made anew, as a chain's hook cannot be changed.
+        *(f"delete chain {family} {TABLE} {name}" for name in reversed(chains)),
+        *(f"add chain {family} {TABLE} {name} {{ {hook} }}" for name, (hook, *_) in chains.items()),
+        *(f"add rule {family} {TABLE} {name} {rule}" for name, (_, *rules) in chains.items() for rule in rules),
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _chains(family: str) -> dict[str, list[str]]:
+    """Return each chain of *family* as its hook and its rules; one that is jumped to comes before who jumps to it."""
+    source, icmp = ("ip saddr", "icmp") if family == "ip" else ("ip6 saddr", "icmpv6")
+    prohibited = "host-prohibited" if family == "ip" else "admin-prohibited"
+    # A client is no router: what it says of routes is not for this VM.
+    icmp_from_clients = [f"{way} meta l4proto {icmp} accept" for way in _FROM_CLIENTS]
+    if family == "ip6":
+        routes = "icmpv6 type { nd-router-advert, nd-redirect } drop"
+        icmp_from_clients = [*(f"{way} {routes}" for way in _FROM_CLIENTS), *icmp_from_clients]
+        dhcp = "udp dport 546"
+        uplink = ["icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept"]
+    else:
+        dhcp, uplink = "udp dport 68", []
+    return {
+        "antispoof": ["", f"iifname . {source} @allowed accept", "counter drop"],
+        "prerouting": [
+            "type filter hook prerouting priority raw; policy accept;",
+            *(f"{way} goto antispoof" for way in _FROM_CLIENTS),
+            f"{source} @downstream counter drop",
+        ],
+        "postrouting": [
+            "type nat hook postrouting priority srcnat; policy accept;",
+            *(f"{way} accept" for way in _TO_CLIENTS),
+            'oifname "lo" accept',
+            "masquerade",
+        ],
+        "input": [
+            "type filter hook input priority filter; policy drop;",
+            "jump custom-input",
+            "ct state invalid counter drop",
+            *(f"{way} {dhcp} counter drop" for way in _FROM_CLIENTS),
+            "ct state established,related accept",
+            *icmp_from_clients,
+            'iifname "lo" accept',
+            *(f"{way} counter reject with {icmp} {prohibited}" for way in _FROM_CLIENTS),
+            *uplink,
+            "counter",
+        ],
+        "forward": [
+            "type filter hook forward priority filter; policy accept;",
+            "jump custom-forward",
+            "ct state invalid counter drop",
+            "ct state established,related accept",
+            *(f"{way} counter drop" for way in _TO_CLIENTS),
+        ],
+    }
+
+
+def _redirect(virtual: Sequence[IPv4Address], resolvers: Sequence[IPv4Address]) -> list[str]:
+    """Return the rules for requests to *virtual*: in turn to the *resolvers*; without any, dropped."""
+    targets = cycle([f"dnat to {resolver}" for resolver in resolvers] or ["drop"])
+    return [
+        f"ip daddr {address} {protocol} dport 53 {target}"
+        for address, target in zip(virtual, targets, strict=False)
+        for protocol in ("udp", "tcp")
+    ]
+
+
+def elements(family: str, found: Found, old: Collection[Element], new: Collection[Element]) -> str:
+    """Return the lines that take *old* out of the sets of *family* and put *new* in; empty where it is so already."""
+    version = 4 if family == "ip" else 6
+    mine = {element for element in old if element[1].version == version}
+    wanted = {element for element in new if element[1].version == version}
+    kept = {address for _, address in found.allowed - mine}
+    before, after = {a for _, a in mine}, {a for _, a in wanted}
+    return "".join(
+        f"{verb} element {family} {TABLE} {name} {{ {', '.join(members)} }}\n"
+        for verb, name, members in (
+            ("delete", "allowed", _pairs((mine - wanted) & found.allowed)),
+            ("delete", "downstream", sorted(map(str, (before - after - kept) & found.downstream))),
+            ("add", "allowed", _pairs(wanted - found.allowed)),
+            ("add", "downstream", sorted(map(str, after - found.downstream))),
+        )
+        if members
+    )
+
+
+def _pairs(found: Iterable[Element]) -> list[str]:
+    return sorted(f'"{interface}" . {address}' for interface, address in found)
+
+
+def withdrawal(family: str, found: Found) -> str:
+    """Return the lines that take away what is ours; what an admin has put into the table stays, without effect."""
+    if not found.text:
+        return ""
+    ours = {"dnat-dns", *_chains(family)}
+    if not (found.filled & {*CUSTOM} or found.chains - ours - {*CUSTOM} or found.sets - {"allowed", "downstream"}):
+        return f"delete table {family} {TABLE}\n"
+    there = [name for name in ("dnat-dns", *reversed(_chains(family))) if name in found.chains]
+    lines = [f"flush chain {family} {TABLE} {name}" for name in there]
+    lines += [f"delete chain {family} {TABLE} {name}" for name in there]
+    lines += [f"delete set {family} {TABLE} {name}" for name in ("allowed", "downstream") if name in found.sets]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def restoration(family: str, before: Found) -> str:
+    """Return the lines that make the table what it was *before*."""
+    return f"add table {family} {TABLE}\ndelete table {family} {TABLE}\n{before.text}"
+
+
+def load(machine: Machine, text: str) -> None:
+    """Let the kernel take *text* over, all of it or nothing; empty text: nothing to do. Raises VMInterfaceError."""
+    if text:
+        machine.run(["nft", "-f", "-"], input=text.encode())
+
+
+def read(machine: Machine, family: str) -> Found:
+    """Return what the kernel has of the table of *family*. Raises VMInterfaceError."""
+    tables = _ask(machine, ["tables", family])
+    if not any(t.get("table", {}).get("name") == TABLE and t["table"]["family"] == family for t in tables):
+        return Found()
+    text = machine.run(["nft", "list", "table", family, TABLE]).decode()
+    listed = _ask(machine, ["table", family, TABLE])
+    try:
+        members = {s["set"]["name"]: s["set"].get("elem", []) for s in listed if "set" in s}
+        address = IPv4Address if family == "ip" else IPv6Address
+        return Found(
+            text,
+            hashlib.sha256(json.dumps([*filter(None, map(_lasting, listed))]).encode()).hexdigest(),
+            frozenset((str(e["concat"][0]), address(e["concat"][1])) for e in members.get("allowed", [])),
+            frozenset(address(e) for e in members.get("downstream", [])),
+            frozenset(entry["chain"]["name"] for entry in listed if "chain" in entry),
+            frozenset(entry["rule"]["chain"] for entry in listed if "rule" in entry),
+            frozenset(members),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise VMInterfaceError(
+            f"nft -j list table {family} {TABLE}: a form that is not known ({printable(repr(error), 80)})"
+        ) from None
+
+
+def _lasting(entry: Any) -> Any:
+    """Return *entry* of a listing without what comes and goes: handles, counts, members of sets, an admin's rules."""
+    if isinstance(entry, list):
+        return [_lasting(part) for part in entry]
+    if not isinstance(entry, dict):
+        return entry
+    if "metainfo" in entry or entry.get("rule", {}).get("chain") in CUSTOM:
+        return None
+    return {k: _lasting(v) for k, v in entry.items() if k not in ("handle", "packets", "bytes", "elem", "index")}
+
+
+def _ask(machine: Machine, words: list[str]) -> list[dict[str, Any]]:
+    output = machine.run(["nft", "-j", "list", *words])
+    try:
+        return list(json.loads(output)["nftables"])
+    except (ValueError, KeyError, TypeError):
+        shown = printable(output, 80)
+        raise VMInterfaceError(f"nft -j list {' '.join(words)}: not what was asked for: {shown}") from None
