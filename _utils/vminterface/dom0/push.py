@@ -14,6 +14,7 @@ from vminterface import keys
 from vminterface.channel.store import KeyStore, Read, Remove, Write
 from vminterface.dom0 import answers, groups, state
 from vminterface.dom0.diff import compare
+from vminterface.dom0.introduce import introduce
 from vminterface.dom0.outcome import Outcome, Work
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Target, Targets
@@ -137,9 +138,8 @@ def _write(work: Work) -> None:
     changes = {f: change.new for f, change in work.outcome.changes.items()}
 
     def write(store: KeyStore) -> None:
-        if not work.state.can_answer and work.target.store.channel == "xenstore":
-            store.write(work.target.path(keys.ANSWERS), b"")
-            store.set_permissions(work.target.path(keys.ANSWERS), [f"n{work.target.domid}"])
+        if not work.state.can_answer and work.target.domid is not None:
+            introduce(store, work.target.domid, work.target.base)
         _put(store, work.target, changes)
 
     work.target.store.transaction(write)

@@ -1,0 +1,45 @@
+"""Gives a VM the XenStore nodes that it may write: for its agent's answers and for its reports, as R2's dom0 did.
+
+A node that is there keeps its value and its other readers. In QubesDB a VM may write every key, so nothing is given.
+"""
+
+from __future__ import annotations
+
+from vminterface import keys
+from vminterface.channel.store import GetPermissions, KeyStore, SetPermissions, Write
+from vminterface.errors import KeyNotFound, VMInterfaceError
+
+#: Keys that the VM writes. Of ``memory`` these two alone: the others there are the toolstack's.
+GIVEN = (keys.ANSWERS, "memory/meminfo", "memory/swapinfo", "qubes-block-devices", "qubes-usb-devices")
+
+
+def introduce(store: KeyStore, domid: int, base: str) -> tuple[str, ...]:
+    """Let domain *domid*, whose keys start with *base*, write what it has to; return the names that it could not yet.
+
+    Do it in a transaction: a node is the VM's at once or not at all. Raises the store's refusals.
+    """
+    lacking = missing(store, domid, base)
+    operations: list[Write | SetPermissions] = []
+    for name, permissions in lacking.items():
+        if permissions is None:
+            operations.append(Write(base + name, b""))
+        # The first entry is the owner, with what everyone else may do: nothing.
+        others = tuple(entry for entry in (permissions or [])[1:] if entry[1:] != str(domid))
+        operations.append(SetPermissions(base + name, (f"n{domid}", *others)))
+    for outcome in store.batch(operations):
+        if isinstance(outcome, VMInterfaceError):
+            raise outcome
+    return tuple(lacking)
+
+
+def missing(store: KeyStore, domid: int, base: str) -> dict[str, list[str] | None]:
+    """Return the permissions of each key that the VM cannot write, None for one that is not there."""
+    lacking: dict[str, list[str] | None] = {}
+    for name, permissions in zip(GIVEN, store.batch([GetPermissions(base + name) for name in GIVEN]), strict=True):
+        if isinstance(permissions, KeyNotFound):
+            lacking[name] = None
+        elif isinstance(permissions, VMInterfaceError):
+            raise permissions
+        elif permissions[0][1:] != str(domid) and not {f"w{domid}", f"b{domid}"} & set(permissions[1:]):
+            lacking[name] = permissions
+    return lacking
