@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from vminterface.errors import DeadlineExceeded, OutputTooLarge, ProgramFailed, ProgramMissing, VMInterfaceError
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine import CLOCK_OFFSET, Machine
 
 
 @pytest.fixture
@@ -162,3 +163,50 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) 
     while Path(f"/proc/{child}/stat").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_the_clock_of_a_machine_below_a_root_is_an_offset(machine: Machine) -> None:
+    assert abs((machine.now() - datetime.now(UTC)).total_seconds()) < 5
+    wanted = datetime(2031, 2, 3, 4, 5, 6, 789, UTC)
+    machine.set_clock(wanted)
+    assert 0 <= (machine.now() - wanted).total_seconds() < 5
+    assert machine.read_text(CLOCK_OFFSET) is not None
+
+
+def test_a_whole_machine_with_a_clock_of_its_own_has_it_set(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(time, "clock_settime_ns", lambda clock, moment: told.append((clock, moment)))
+    monkeypatch.setattr(Machine, "is_whole", True)
+    machine.set_clock(datetime(2031, 2, 3, 4, 5, 6, 789, UTC))
+    assert told == [(time.CLOCK_REALTIME, 1927857906000789000)]
+    assert machine.read_text(CLOCK_OFFSET) is None
+
+
+def test_a_whole_machine_that_shares_a_clock_keeps_an_offset(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "clock_settime_ns", lambda *_: pytest.fail("the machine's clock was set"))
+    monkeypatch.setattr(Machine, "is_whole", True)
+    machine.write_file(CLOCK_OFFSET, "0\n")
+    wanted = datetime(2031, 2, 3, 4, 5, 6, tzinfo=UTC)
+    machine.set_clock(wanted)
+    assert 0 <= (machine.now() - wanted).total_seconds() < 5
+
+
+def test_a_clock_that_may_not_be_set_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(time, "clock_settime_ns", refuse)
+    monkeypatch.setattr(Machine, "is_whole", True)
+    with pytest.raises(VMInterfaceError, match=r"^the clock: Operation not permitted$"):
+        machine.set_clock(datetime(2031, 2, 3, tzinfo=UTC))
+
+
+def test_a_file_of_the_kernel_is_written_in_place_and_never_made(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "sys").mkdir()
+    with pytest.raises(VMInterfaceError, match="/sys/unbind: No such file"):
+        machine.write_attribute("/sys/unbind", "x")
+    (tmp_path / "sys/unbind").write_text("")
+    inode = (tmp_path / "sys/unbind").stat().st_ino
+    machine.write_attribute("/sys/unbind", "0000:00:06.0")
+    assert (tmp_path / "sys/unbind").read_text() == "0000:00:06.0"
+    assert (tmp_path / "sys/unbind").stat().st_ino == inode

@@ -103,7 +103,7 @@ def test_png_needs_no_program_at_all(vm: VM, alone: str) -> None:
 def test_what_needs_a_program_says_which(vm: VM, alone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", alone)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ProgramMissing, match="^no program here reads gif files"):
+    with pytest.raises(ProgramMissing, match="no program here reads gif files"):
         pictures.decode(Machine(str(vm.root)), b"GIF89a", PICTURE)
 
 

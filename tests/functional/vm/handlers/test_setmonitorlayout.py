@@ -95,7 +95,7 @@ def test_a_mode_whose_name_begins_like_another_is_another(vm: VM, xorg: XServer)
     assert xorg.layout() == ["DUMMY0 1920x108+0+0 0mm x 0mm"]
 
 
-@pytest.mark.parametrize("size", ["1366 768", "1023 767", "3840 2160", "7680 4320"])
+@pytest.mark.parametrize("size", ["1366 768", "1 1", "1023 767", "3840 2160", "7680 4320"])
 def test_the_picture_is_exactly_as_large_as_asked(vm: VM, xorg: XServer, size: str) -> None:
     width, height = size.split()
     assert vm.call(SERVICE, f"{size} 0 0\n".encode(), DISPLAY=xorg.display).status == 0
