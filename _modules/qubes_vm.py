@@ -195,8 +195,8 @@ def sync_clocks(clock_vm=None, network_vm=None, vms=None, test=False):
 
 def vms():
     """
-    Return the running VMs by name: ``domid`` (None where only QubesDB knows the VM), and of its agent the ``version`` and the ``settings`` that it applies;
-    ``agent`` is None where none is in work.
+    Return the running VMs by name: ``domid``, None where only its QubesDB knows the VM, and of its agent the
+    ``version`` and the ``settings`` that it applies; ``agent`` is None where none is in work.
 
     CLI Example:
 

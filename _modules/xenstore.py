@@ -7,10 +7,12 @@ printable ASCII, every other byte as an escape such as ``\\x1b``, because a VM m
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
+import contextlib
+
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
-    from vminterface.channel import update as _update
+    from vminterface.dom0 import barekeys as _barekeys
     from vminterface.dom0 import returns as _returns
     from vminterface.dom0 import targets as _targets
 
@@ -28,31 +30,11 @@ def __virtual__():
     return __virtualname__
 
 
-class _Store:
-    """The host's XenStore for one call: opened, and closed again; its errors become Salt's."""
-
-    def __init__(self):
-        self._targets = _targets.Targets()
-        self._raising = _returns.raising(SaltInvocationError, CommandExecutionError)
-
-    def __enter__(self):
-        self._raising.__enter__()
-        return self
-
-    def __exit__(self, *error):
-        self._targets.close()
-        return self._raising.__exit__(*error)
-
-    @property
-    def keys(self):
-        return self._targets.xenstore
-
-    def path(self, path, vm):
-        text = _update.path_text(path)
-        return text if vm is None else self._targets.one(vm, "xenstore").path(text)
-
-    def domid(self, vm):
-        return self._targets.one(vm, "xenstore").domid
+@contextlib.contextmanager
+def _keys(vm):
+    """The store for one call; its errors become Salt's."""
+    with _returns.raising(SaltInvocationError, CommandExecutionError), _barekeys.BareKeys("xenstore", vm) as keys:
+        yield keys
 
 
 def read(path, vm=None):
@@ -70,8 +52,8 @@ def read(path, vm=None):
 
         salt-call xenstore.read qubes-timezone vm=work
     """
-    with _Store() as store:
-        return _returns.shown(store.keys.read(store.path(path, vm)))
+    with _keys(vm) as keys:
+        return keys.read(path)
 
 
 def write(path, value, vm=None):
@@ -91,8 +73,8 @@ def write(path, value, vm=None):
 
         salt-call xenstore.write qubes-timezone Europe/Warsaw vm=work
     """
-    with _Store() as store:
-        store.keys.write(store.path(path, vm), _update.value_bytes(value))
+    with _keys(vm) as keys:
+        keys.write(path, value)
     return True
 
 
@@ -111,8 +93,8 @@ def list_(path, vm=None):
 
         salt-call xenstore.list /local/domain
     """
-    with _Store() as store:
-        return sorted(_returns.shown(name.encode()) for name in store.keys.list(store.path(path, vm)))
+    with _keys(vm) as keys:
+        return keys.list(path)
 
 
 def tree(path, vm=None):
@@ -130,9 +112,8 @@ def tree(path, vm=None):
 
         salt-call xenstore.tree qubes-service vm=work
     """
-    with _Store() as store:
-        found = store.keys.tree(store.path(path, vm))
-        return {_returns.shown(key.encode()): _returns.shown(value) for key, value in sorted(found.items())}
+    with _keys(vm) as keys:
+        return keys.tree(path)
 
 
 def exists(path, vm=None):
@@ -150,8 +131,8 @@ def exists(path, vm=None):
 
         salt-call xenstore.exists qubes-service/cups vm=work
     """
-    with _Store() as store:
-        return store.keys.exists(store.path(path, vm))
+    with _keys(vm) as keys:
+        return keys.exists(path)
 
 
 def remove(path, vm=None):
@@ -169,8 +150,8 @@ def remove(path, vm=None):
 
         salt-call xenstore.remove qubes-service/cups vm=work
     """
-    with _Store() as store:
-        return bool(_update.update(store.keys, {store.path(path, vm): None}))
+    with _keys(vm) as keys:
+        return keys.remove(path)
 
 
 def perms(path, vm=None):
@@ -188,8 +169,8 @@ def perms(path, vm=None):
 
         salt-call xenstore.perms vminterface vm=work
     """
-    with _Store() as store:
-        return store.keys.permissions(store.path(path, vm))
+    with _keys(vm) as keys:
+        return keys.store.permissions(keys.path(path))
 
 
 def set_perms(path, perms, vm=None):
@@ -213,8 +194,8 @@ def set_perms(path, perms, vm=None):
     wanted = perms.split(",") if isinstance(perms, str) else perms
     if not isinstance(wanted, list) or not all(isinstance(p, str) for p in wanted):
         raise SaltInvocationError("perms: expected a list such as [n0, r3]")
-    with _Store() as store:
-        store.keys.set_permissions(store.path(path, vm), wanted)
+    with _keys(vm) as keys:
+        keys.store.set_permissions(keys.path(path), wanted)
     return True
 
 
@@ -239,15 +220,8 @@ def wait(path, value=None, absent=False, timeout=10, vm=None):
 
         salt-call xenstore.wait vminterface/agent vm=work timeout=30
     """
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
-        raise SaltInvocationError("timeout: expected seconds, more than 0 and at most 3600")
-    with _Store() as store:
-        expected = None if value is None else _update.value_bytes(value)
-
-        def holds(now):
-            return now is None if absent else now is not None and expected in (None, now)
-
-        return _returns.shown(store.keys.wait_for(store.path(path, vm), holds, timeout=timeout))
+    with _keys(vm) as keys:
+        return keys.wait(path, value, absent=absent, timeout=timeout)
 
 
 def domid(vm):
@@ -263,8 +237,8 @@ def domid(vm):
 
         salt-call xenstore.domid work
     """
-    with _Store() as store:
-        return store.domid(vm)
+    with _returns.raising(SaltInvocationError, CommandExecutionError), _targets.Targets() as targets:
+        return targets.one(vm, "xenstore").domid
 
 
 def update(keys, vm=None):
@@ -284,10 +258,5 @@ def update(keys, vm=None):
 
         salt-call xenstore.update '{qubes-timezone: Europe/Warsaw, qubes-service/cups: null}' vm=work
     """
-    if not isinstance(keys, dict):
-        raise SaltInvocationError("keys: expected a mapping of paths to values")
-    with _Store() as store:
-        wanted = {
-            store.path(path, vm): None if value is None else _update.value_bytes(value) for path, value in keys.items()
-        }
-        return _returns.key_changes(_update.update(store.keys, wanted))
+    with _keys(vm) as store:
+        return store.update(keys)

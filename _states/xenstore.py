@@ -17,10 +17,8 @@ Needs the library ``vminterface``, which is synced from ``_utils`` or installed 
 import inspect
 
 try:
-    from vminterface import errors as _errors
     from vminterface.channel import update as _update
-    from vminterface.dom0 import returns as _returns
-    from vminterface.dom0 import targets as _targets
+    from vminterface.dom0 import barekeys as _barekeys
 
     MISSING = ""
 except ImportError as error:
@@ -36,29 +34,9 @@ def __virtual__():
 
 
 def _brought(name, wanted, vm, require_running):
-    """Bring the keys to the values that the function *wanted* says, given the store and the VM's path."""
-    test = __opts__["test"]
-    name = str(name)
-    of = f"{vm}: {name}" if vm else name
-    try:
-        if not isinstance(vm, str | None):
-            raise _errors.InvalidValue(f"expected a VM's name, found {vm!r}", "vm")
-        with _targets.Targets() as targets:
-            try:
-                base = "" if vm is None else targets.one(vm, "xenstore").base
-            except _errors.VMNotRunning:
-                if require_running:
-                    raise
-                return _returns.state(name, {}, f"{vm} is not running: {name} was left alone", test=test)
-            run = _update.differences if test else _update.update
-            found = run(targets.xenstore, wanted(targets.xenstore, base))
-    except _errors.VMInterfaceError as error:
-        return _returns.failure(name, error)
-    changes = _returns.key_changes({path.removeprefix(base): change for path, change in found.items()})
-    comment = f"{of} is already as it should be"
-    if changes:
-        comment = f"{of} would be changed" if test else f"{of} has been changed"
-    return _returns.state(name, changes, comment, test=test)
+    return _barekeys.state(
+        "xenstore", name, wanted, vm, require_running=require_running, test=__opts__["test"]
+    )  # fmt: skip
 
 
 def present(name, value, vm=None, require_running=False):
@@ -81,7 +59,7 @@ def present(name, value, vm=None, require_running=False):
             - vm: work
             - value: hello
     """
-    return _brought(name, lambda store, base: {base + name: _update.value_bytes(value)}, vm, require_running)
+    return _brought(name, lambda store, path: {path: _update.value_bytes(value)}, vm, require_running)
 
 
 def absent(name, vm=None, require_running=False):
@@ -101,7 +79,7 @@ def absent(name, vm=None, require_running=False):
           xenstore.absent:
             - vm: work
     """
-    return _brought(name, lambda store, base: {base + name: None}, vm, require_running)
+    return _brought(name, lambda store, path: {path: None}, vm, require_running)
 
 
 def tree(name, keys, vm=None, prune=False, require_running=False):
@@ -129,9 +107,7 @@ def tree(name, keys, vm=None, prune=False, require_running=False):
                 colours: {sky: blue, grass: green}
             - prune: True
     """
-    return _brought(
-        name, lambda store, base: _update.tree(store, base + name, keys, prune=prune), vm, require_running
-    )  # fmt: skip
+    return _brought(name, lambda store, path: _update.tree(store, path, keys, prune=prune), vm, require_running)
 
 
 def mod_watch(name, sfun=None, **kwargs):

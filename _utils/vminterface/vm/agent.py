@@ -18,6 +18,8 @@ from typing import Any
 
 import vminterface
 from vminterface import keys
+from vminterface.channel.qubesdb import QubesDB
+from vminterface.channel.qubesdb_connection import find_socket
 from vminterface.channel.store import KeyStore, List, Read, Watch
 from vminterface.channel.xenstore import XenStore
 from vminterface.deadline import Deadline
@@ -33,14 +35,17 @@ from vminterface.errors import (
 )
 from vminterface.values.acknowledgement import Acknowledgement, digest
 from vminterface.values.announcement import Announcement
+from vminterface.values.client import Client
 from vminterface.values.vmname import parse_default_user
 from vminterface.values.vmtype import VMType
-from vminterface.vm.apply import debug, keyboard, name, network, services, timezone
+from vminterface.vm import backends
+from vminterface.vm.apply import debug, keyboard, name, network, provider, services, timezone
 from vminterface.vm.machine import Machine
 from vminterface.vm.report.threads import start as start_reports
+from vminterface.vm.surroundings import Surroundings
 
 #: In this order: what is applied later may look at what was applied before.
-SETTINGS = ("name", "timezone", "services", "network", "keyboard", "debug")
+SETTINGS = ("name", "timezone", "services", "network", "provider", "keyboard", "debug")
 #: Seconds without an event after which a burst of them counts as over, and how long one may last.
 QUIET, BURST = 0.03, 0.5
 #: Seconds between two looks at whether the agent shall stop.
@@ -78,11 +83,15 @@ class Agent:
         self._log = log or (lambda line: None)
         self._progress = {setting: _Progress() for setting in SETTINGS}
         self._may_answer = True
+        self._surroundings = Surroundings(machine)
+        #: Settings to apply again although dom0 says nothing new.
+        self._again: set[str] = set()
+        self._clients: frozenset[Client] = frozenset()
 
     def serve(self, store: KeyStore, stop: threading.Event) -> None:
         """Keep the machine as *store* says until *stop* is set. Raises ConnectionLost and its like."""
         key = partial(_key, store)
-        watched = [*(row.name for row in _PLAIN), *_FOLDERS, keys.ANSWERS]
+        watched = [*(row.name for row in _PLAIN), *_FOLDERS, keys.ANSWERS, backends.FOLDER]
         with store.watch([key(path) for path in watched]) as watch:
             self._take_over(store, stop, first=True)
             while not stop.is_set():
@@ -98,7 +107,8 @@ class Agent:
             try:
                 watch.next(Deadline.after(max(0.0, min(LOOK, due - time.monotonic()))))
             except DeadlineExceeded:
-                if time.monotonic() >= due:
+                self._again |= self._surroundings.changed()
+                if self._again or time.monotonic() >= due:
                     return True
                 continue
             burst = Deadline.after(BURST)
@@ -111,6 +121,10 @@ class Agent:
     def _take_over(self, store: KeyStore, stop: threading.Event, first: bool = False) -> None:
         """Read everything, apply what is new, and see to it that the store holds the right answers."""
         texts, answers = _read(store)
+        again, self._again = self._again, set()
+        if keys.inputs_of("provider", texts):
+            before, self._clients = self._clients, backends.told(store, self._clients, self._log)
+            again |= {"provider"} if self._clients != before else set()
         services_changed = False
         for setting in SETTINGS:
             if stop.is_set():
@@ -126,7 +140,7 @@ class Agent:
             by_type = setting == "services" and "type" in texts
             new = progress.inputs != inputs or (progress.answer is None and (known or (by_type and first)))
             due = progress.again_at is not None and time.monotonic() >= progress.again_at
-            depends = setting == "network" and services_changed and bool(inputs)
+            depends = bool(inputs) and (setting in again or (setting == "network" and services_changed))
             if new or due or depends:
                 answer = self._apply(setting, inputs, texts, progress)
                 services_changed = services_changed or setting == "services"
@@ -170,6 +184,7 @@ class Agent:
             "timezone": timezone.apply,
             "services": partial(services.apply, vm_type=vm_type, live_units=self._live_services),
             "network": network.apply,
+            "provider": partial(provider.apply, told=self._clients),
             "keyboard": partial(keyboard.apply, user=user or "user"),
             "debug": debug.apply,
         }
@@ -256,17 +271,27 @@ def serve(
             pause = min(2 * pause, CONNECT_PAUSE_MAX)
 
 
+def open_own_store(machine: Machine) -> KeyStore:
+    """Connect *machine* to its QubesDB, whose socket is among its own files, or where it has none, to the XenStore."""
+    folder = None if machine.is_whole else f"{machine.root}/run/qubes"
+    return XenStore.open() if find_socket(None, folder) is None else QubesDB.open(folder=folder)
+
+
 def run(
     *,
     root: str = "/",
     live_services: bool = False,
-    open_store: Callable[[], KeyStore] = XenStore.open,
+    open_store: Callable[[], KeyStore] | None = None,
 ) -> int:
-    """Be the agent of the machine below *root* until SIGTERM or SIGINT; return the exit status."""
+    """Be the agent of the machine below *root* until SIGTERM or SIGINT; return the exit status.
+
+    Its settings come from *open_store*, by default :func:`open_own_store`; its memory is always told in the XenStore.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     machine = Machine(root)
+    open_store = open_store or partial(open_own_store, machine)
     reports = start_reports(machine, stop, open_store=open_store, open_xenstore=XenStore.open, log=_to_stderr)
     serve(open_store, machine, stop, live_services=live_services, log=_to_stderr)
     for report in reports:

@@ -1,0 +1,145 @@
+"""Bare keys for Salt's modules and states, by path and as plain data: of the host's XenStore, or of a VM's QubesDB."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from vminterface.channel import update
+from vminterface.channel.qubesdb import QubesDB
+from vminterface.channel.store import KeyStore
+from vminterface.channel.update import Wanted
+from vminterface.dom0 import returns
+from vminterface.dom0.targets import STORE_TIMEOUT, Targets
+from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, printable
+
+
+class BareKeys:
+    """The keys of *channel*; with *vm*, those of that VM. Use it in a ``with`` block, which opens the store.
+
+    In the XenStore, paths are below *vm*'s own ``/local/domain/<domid>/``. Each QubesDB is one VM's own, without *vm*
+    that of this machine; a path there may go without its first slash. Every method may raise VMInterfaceError.
+    """
+
+    def __init__(self, channel: str, vm: Any = None) -> None:
+        self.channel = channel
+        self.vm = vm
+        self.base = ""
+        self._targets = Targets()
+        self._own: QubesDB | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.store = self._open()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._close()
+
+    def _open(self) -> KeyStore:
+        if self.vm is not None:
+            target = self._targets.one(self.vm, self.channel)
+            self.base = target.base
+            return target.store
+        if self.channel == "xenstore":
+            return self._targets.xenstore
+        self.base = "/"
+        self._own = QubesDB.open(timeout=STORE_TIMEOUT)
+        return self._own
+
+    def _close(self) -> None:
+        self._targets.close()
+        if self._own is not None:
+            self._own.close()
+
+    def path(self, path: Any) -> str:
+        """Return the full path of *path*."""
+        text = update.path_text(path)
+        return text if self.channel == "qubesdb" and text.startswith("/") else self.base + text
+
+    def shown(self, path: str) -> str:
+        """Return *path*, a full one, as it is told: without what all paths of the VM have in common."""
+        return path if self.channel == "qubesdb" else path.removeprefix(self.base)
+
+    def read(self, path: Any) -> str | None:
+        """Return the value of a key, as printable ASCII."""
+        return returns.shown(self.store.read(self.path(path)))
+
+    def write(self, path: Any, value: Any) -> None:
+        """Set a key to *value*, text or a whole number."""
+        self.store.write(self.path(path), update.value_bytes(value))
+
+    def list(self, path: Any) -> list[str]:
+        """Return the names directly below a key, sorted."""
+        return sorted(printable(name, returns.SHOWN) for name in self.store.list(self.path(path)))
+
+    def tree(self, path: Any) -> dict[str, str | None]:
+        """Return the values of a key and of all keys below it, by full path."""
+        found = self.store.tree(self.path(path))
+        return {printable(key, returns.SHOWN): returns.shown(value) for key, value in sorted(found.items())}
+
+    def exists(self, path: Any) -> bool:
+        """Say whether there is such a key."""
+        return self.store.exists(self.path(path))
+
+    def remove(self, path: Any) -> bool:
+        """Remove a key and all keys below it; say whether there was one."""
+        return bool(update.update(self.store, {self.path(path): None}))
+
+    def wait(self, path: Any, value: Any = None, *, absent: bool = False, timeout: Any = 10) -> str | None:
+        """Wait until a key has *value* (None: any), or with *absent* is gone, and return its value."""
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 3600:
+            raise InvalidValue("expected seconds, more than 0 and at most 3600", "timeout")
+        expected = None if value is None else update.value_bytes(value)
+
+        def holds(now: bytes | None) -> bool:
+            return now is None if absent else now is not None and expected in (None, now)
+
+        return returns.shown(self.store.wait_for(self.path(path), holds, timeout=timeout))
+
+    def update(self, values: Any) -> dict[str, dict[str, str | None]]:
+        """Bring keys to their *values* by path, None to remove one; return what differed."""
+        if not isinstance(values, Mapping):
+            raise InvalidValue("expected a mapping of paths to values", "keys")
+        wanted = {self.path(p): None if value is None else update.value_bytes(value) for p, value in values.items()}
+        return returns.key_changes(update.update(self.store, wanted))
+
+
+def state(
+    channel: str,
+    name: Any,
+    wanted: Callable[[KeyStore, str], Wanted],
+    vm: Any,
+    *,
+    require_running: bool,
+    test: bool,
+) -> dict[str, Any]:
+    """Bring keys to the values that *wanted* says of the store and the full path of *name*; return a state's result.
+
+    The keys of a VM that is not running are no error, unless *require_running* says so. In *test* nothing is written.
+    """
+    name = str(name)
+    of = f"{vm}: {name}" if vm else name
+    try:
+        if not isinstance(vm, str | None):
+            raise InvalidValue(f"expected a VM's name, found {printable(repr(vm), 60)}", "vm")
+        try:
+            opened = BareKeys(channel, vm).__enter__()
+        except VMNotRunning:
+            if require_running:
+                raise
+            return returns.state(name, {}, f"{vm} is not running: {name} was left alone", test=test)
+        with opened:
+            run = update.differences if test else update.update
+            found = run(opened.store, wanted(opened.store, opened.path(name)))
+            changes = {opened.shown(path): change for path, change in returns.key_changes(found).items()}
+    except VMInterfaceError as error:
+        return returns.failure(name, error)
+    comment = f"{of} is already as it should be"
+    if changes:
+        comment = f"{of} would be changed" if test else f"{of} has been changed"
+    return returns.state(name, changes, comment, test=test)
