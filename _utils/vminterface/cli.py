@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from vminterface import __version__
+from vminterface import __version__, cli_rpc
+from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue, VMInterfaceError
 
 DONE, FAILED, USAGE, DRIFT = 0, 1, 2, 3
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--pillar", required=True, metavar="FILE", help="YAML or JSON with qubes:vms; - reads standard input"
         )
+    cli_rpc.add(command)
     agent = command("agent", _agent, "Run in a VM: watch what dom0 says, apply it, acknowledge it.")
     agent.add_argument("--root", default="/", metavar="DIR", help="where this VM's files are (default: /)")
     agent.add_argument(
@@ -161,41 +162,10 @@ def _report(options: argparse.Namespace, outcomes: Sequence[Any], *, test: bool)
 def _chosen(options: argparse.Namespace) -> list[Any]:
     from vminterface.dom0.settings import parse_pillar
 
-    settings = parse_pillar(_load(options.pillar))
+    settings = parse_pillar(load(options.pillar))
     if unknown := set(options.vms) - {s.vm for s in settings}:
         raise InvalidValue(f"{options.pillar}: no qubes:vms:{sorted(unknown)[0]} there")
     return [s for s in settings if not options.vms or s.vm in options.vms]
-
-
-def _load(path: str) -> Mapping[str, Any]:
-    """Read a pillar from YAML or JSON; the output of ``salt-call --local pillar.items --out json`` will do."""
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValue(f"{path}: cannot be read: {error}") from None
-    try:
-        data = json.loads(text)
-    except ValueError:
-        data = _yaml(path, text)
-    if not isinstance(data, Mapping):
-        raise InvalidValue(f"{path}: expected a mapping with qubes:vms")
-    data = data["local"] if list(data) == ["local"] else data
-    if not isinstance(data, Mapping) or "qubes" not in data:
-        raise InvalidValue(f"{path}: expected a mapping with qubes:vms")
-    return data
-
-
-def _yaml(path: str, text: str) -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise InvalidValue(f"{path}: is not JSON, and PyYAML, which reads YAML, is not installed") from None
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}" if mark is not None else ""
-        raise InvalidValue(f"{path}{place}: is no YAML: {getattr(error, 'problem', error)}") from None
 
 
 def _agent(options: argparse.Namespace) -> int:

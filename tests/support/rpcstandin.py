@@ -114,6 +114,9 @@ class StandIn:
         folders = ("home/user", "run/vminterface", "run/user/1000", "usr/local/bin", "usr/local/etc", "tmp", "etc")
         for folder in (*folders, "usr/bin", "usr/share"):
             (root / folder).mkdir(parents=True, exist_ok=True)
+        # The shell's handler looks whether the machine has one; started is the real one.
+        (root / "bin").mkdir()
+        (root / "bin/bash").touch()
         # The home is the same path for the handlers, to whom the root is "/", and for what they start.
         (root / str(root.parent).lstrip("/")).mkdir(parents=True)
         (root / str(root).lstrip("/")).symlink_to(root)
@@ -134,12 +137,15 @@ class StandIn:
     def processes(self) -> list[str]:
         """Return the command lines of living processes that were started through these programs."""
         found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
                 try:
                     # Every handler inherits the mark, so does what it leaves in the background.
-                    if str(self.folder).encode() in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
-                        found.append((entry / "cmdline").read_text().replace("\0", " "))
+                    if (
+                        str(self.folder).encode()
+                        in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+                    ):
+                        found.append((process / "cmdline").read_text().replace("\0", " "))
                 except OSError:
                     continue
         return found
@@ -148,10 +154,10 @@ class StandIn:
 def child_states() -> list[str]:
     """Return the states (``Z`` is a zombie) of this process's children."""
     states = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
             try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
             if int(fields[1]) == os.getpid():

@@ -6,7 +6,7 @@ import sys
 
 from tests.support.rpcstandin import StandIn
 
-_PROGRAM = r'''
+_PROGRAM = r"""
 import json, os, sys
 state_file = os.path.join(os.path.dirname(os.path.abspath(__file__)), "xrandr.json")
 try:
@@ -45,7 +45,7 @@ else:
         print(f"{name} connected" + (f" {size}+{one['at'][0]}+{one['at'][1]} (normal) 0mm x 0mm" if one["at"] else ""))
         for mode in one["modes"]:
             print(f"   {mode}  60.00" + ("*" if one["at"] and one["mode"] == mode else ""))
-'''
+"""
 
 
 def fake_xrandr(vms: StandIn, vm: str) -> None:

@@ -16,6 +16,8 @@ import yaml
 
 from lab import fakexen
 from tests.support.dom0 import Dom0
+from tests.support.rpcstandin import StandIn
+from tests.support.xrandr import fake_xrandr
 from vminterface.dom0.settings import parse_pillar
 
 ROOT = Path(__file__).parents[3]
@@ -47,6 +49,21 @@ def dom0(tmp_path: Path) -> Iterator[Dom0]:
         yield host
 
 
+@pytest.fixture
+def env(dom0: Dom0, tmp_path: Path) -> dict[str, str]:
+    """The environment of a command in that dom0: its store, and its way to services."""
+    (tmp_path / "qrexec").mkdir()
+    vms = StandIn(tmp_path / "qrexec")
+    for vm in dom0.domids:
+        vms.machine(vm)
+        fake_xrandr(vms, vm)
+        vms.program(vm, "nm-online", "exit 0")
+        vms.handler(vm, "qubes.SyncNtpClock", "exit 0")
+        (vms.folder / "vms" / vm / "qubes.SyncNtpClock").chmod(0o644)
+    path = f"{vms.folder}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "XENSTORED_PATH": dom0.path, "PYTHONPATH": str(ROOT / "_utils")}
+
+
 def test_there_are_examples_of_every_kind():
     assert min(len(PILLARS), len(STATES), len(SESSIONS)) >= 1
 
@@ -57,7 +74,7 @@ def test_a_pillar_is_one_that_is_accepted(page, text):
 
 
 @pytest.mark.parametrize(("page", "text"), STATES)
-def test_states_apply_and_then_have_nothing_left_to_do(page, text, dom0, tmp_path):
+def test_states_apply_and_then_have_nothing_left_to_do(page, text, env, tmp_path):
     if "vminterface.agent" in text:
         return  # runs in a VM, and is applied there by the tests of the agent's formula
     tree, pillar = tmp_path / "srv", tmp_path / "pillar"
@@ -79,7 +96,6 @@ def test_states_apply_and_then_have_nothing_left_to_do(page, text, dom0, tmp_pat
         )
     )
     command = [str(Path(sys.executable).parent / "salt-call"), "-c", str(tmp_path), "--local", "--retcode-passthrough"]
-    env = {**os.environ, "XENSTORED_PATH": dom0.path, "PYTHONPATH": str(ROOT / "_utils")}
     for run in ("first", "second"):
         done = subprocess.run(
             [*command, "state.apply", "example"],
@@ -95,8 +111,7 @@ def test_states_apply_and_then_have_nothing_left_to_do(page, text, dom0, tmp_pat
 
 
 @pytest.mark.parametrize(("page", "text"), SESSIONS)
-def test_a_session_prints_what_it_shows(page, text, dom0):
-    env = {**os.environ, "XENSTORED_PATH": dom0.path, "PYTHONPATH": str(ROOT / "_utils")}
+def test_a_session_prints_what_it_shows(page, text, env):
     for step in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, shown = step.partition("\n")
         program, *words = shlex.split(command)

@@ -11,7 +11,7 @@ from vminterface.channel.qrexec import Qrexec
 from vminterface.deadline import Deadline
 from vminterface.dom0.services import commands
 from vminterface.dom0.services.answer import NOISE
-from vminterface.errors import InvalidValue, ProgramFailed, RemoteProtocolError, printable
+from vminterface.errors import InvalidValue, ProgramFailed, printable
 from vminterface.values.monitor import MonitorLayout
 
 SERVICE = "qubes.SetMonitorLayout"
@@ -41,32 +41,39 @@ def of_dom0(*, program: str = "xrandr", timeout: float = 10.0) -> MonitorLayout:
     return MonitorLayout.from_xrandr(ended.untrusted_stdout.decode("utf-8", "replace"))
 
 
-def of_vm(qrexec: Qrexec, vm: str, *, timeout: float = 20.0) -> MonitorLayout:
-    """Return the monitors that the VM's X server has now. Raises as :meth:`Qrexec.call`, RemoteProtocolError."""
+def of_vm(qrexec: Qrexec, vm: str, *, timeout: float = 20.0) -> MonitorLayout | None:
+    """Return the monitors that the VM's X server has now, None if it shows none, or what could be none of dom0's.
+
+    Raises ServiceFailed where there is no X server, else as :meth:`Qrexec.call`.
+    """
     argv = ["env", f"DISPLAY={_DISPLAY}", "xrandr", "-q"]
     output = commands.execute(qrexec, vm, argv, stdout_limit=_XRANDR_LIMIT, timeout=timeout).checked()
     try:
         return MonitorLayout.from_xrandr(output.untrusted_stdout.decode("utf-8", "replace"))
-    except InvalidValue as error:
-        raise RemoteProtocolError(f"xrandr in {vm}: {error}") from error
+    except InvalidValue:
+        return None
 
 
-def geometry(layout: MonitorLayout) -> Geometry:
+def geometry(layout: MonitorLayout | None) -> Geometry:
     """Return what of *layout* can be compared with a VM's own word, measured from its left and upper ends.
 
     Left out are the sizes in millimetres, a property of the VM's dummy outputs that not every video driver shows in
     ``xrandr -q``; and ``xrandr`` itself moves a layout so that it begins at 0, 0.
     """
+    if layout is None:
+        return ()
     left, top, _, _ = layout.bounding_box
     return tuple((m.x - left, m.y - top, m.width, m.height) for m in layout)
 
 
-def shown(layout: MonitorLayout) -> str:
-    """Return *layout* in one line for people: ``1920x1080+0+0, 1280x800+1920+0``."""
+def shown(layout: MonitorLayout | None) -> str:
+    """Return *layout* in one line for people: ``1920x1080+0+0, 1280x800+1920+0``, or ``none``."""
+    if layout is None:
+        return "none"
     return ", ".join(f"{m.width}x{m.height}+{m.x}+{m.y}" for m in layout)
 
 
-def as_mappings(layout: MonitorLayout) -> list[dict[str, int]]:
-    """Return *layout* as the pillar has it."""
+def as_mappings(layout: MonitorLayout | None) -> list[dict[str, int]]:
+    """Return *layout* as the pillar has it; an empty list for none."""
     names = ("width", "height", "x", "y", "width_mm", "height_mm")
-    return [{name: size for name in names if (size := getattr(m, name)) is not None} for m in layout]
+    return [{name: size for name in names if (size := getattr(m, name)) is not None} for m in layout or ()]

@@ -49,7 +49,8 @@ def command_run(
     def run() -> Changes:
         output = commands.shell(qrexec, vm, command, root=root, stdout_limit=_OUTPUT_LIMIT, timeout=timeout).checked()
         lines = output.untrusted_stdout[:_SHOWN].splitlines()
-        return {"stdout": "\n".join(printable(line, _SHOWN) for line in lines), "stderr": output.stderr}
+        said = {"stdout": "\n".join(printable(line, _SHOWN) for line in lines), "stderr": output.stderr}
+        return {stream: text for stream, text in said.items() if text}
 
     return Step(vm, what, {"command": {"old": "not run", "new": "run"}}, run, done="run")
 

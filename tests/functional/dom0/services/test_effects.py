@@ -129,11 +129,9 @@ def test_a_pci_device_is_let_go(work, qrexec):
     device = work / "sys/bus/pci/devices/0000:00:06.0"
     (device / "driver").mkdir(parents=True)
     (device / "driver/unbind").write_text("")
-    try:
+    # Nobody takes the driver away behind a file that is none of sysfs, and the handler looks.
+    with pytest.raises(ServiceFailed, match=r"00:06\.0"):
         pci.detach(qrexec, "work", PciAddress.parse("00:06.0"))
-    except ServiceFailed as error:
-        # Nobody takes the driver away behind a file that is none of sysfs.
-        assert "00:06.0" in str(error)
     assert (device / "driver/unbind").read_text().strip() == "0000:00:06.0"
 
 
@@ -267,7 +265,7 @@ def test_a_program_that_is_missing_is_no_missing_service(vms, work, qrexec):
     assert output.status == 127
     assert "no-such-program" in output.stderr
     vms.handler("bare", "some.Other", "true")
-    with pytest.raises(ServiceNotFound, match="qubes.VMExec in bare"):
+    with pytest.raises(ServiceNotFound, match=r"qubes\.VMExec in bare"):
         commands.execute(qrexec, "bare", ["true"])
 
 
