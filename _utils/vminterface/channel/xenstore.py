@@ -22,6 +22,7 @@ from vminterface.errors import (
     KeyNotFound,
     LocalProtocolError,
     RemoteProtocolError,
+    StoreError,
     TransactionConflict,
     VMInterfaceError,
 )
@@ -36,8 +37,10 @@ _PAUSE = (0.001, 0.1)
 _ABORT_SECONDS = 0.25
 #: Events that one watch keeps for its reader before it falls back to "something below the watched path changed".
 _EVENTS_MAX = 4096
-#: Names that the listing of one directory may have.
+#: Names that the listing of one directory may have, and how often it may start again: a guest that changes its names
+#: all the time must not hold up who reads the lists of many.
 _NAMES_MAX = 1_000_000
+_RESTARTS_MAX = 100
 
 
 class XenStore(KeyStore):
@@ -107,9 +110,12 @@ class XenStore(KeyStore):
 
     def _list_in_parts(self, path: str, deadline: Deadline, transaction: int) -> list[str] | VMInterfaceError:
         """Return the names below *path*, part by part; from the start again whenever they changed meanwhile."""
-        generation, offset = "", 0
+        generation, offset, starts = "", 0, 0
         names: list[str] = []
         while True:
+            starts += not offset
+            if starts > _RESTARTS_MAX:
+                return StoreError(f"{path}: its names keep changing while they are listed")
             request = Request(Op.DIRECTORY_PART, path, arguments=(str(offset),), transaction=transaction)
             answer = self._connection.ask(request, deadline)
             if isinstance(answer, ErrorReply):
