@@ -17,7 +17,7 @@ from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceErro
 from vminterface.values.acknowledgement import Acknowledgement, digest
 from vminterface.values.announcement import Announcement
 
-SETTINGS = frozenset({"timezone", "services", "network", "keyboard", "debug", "name"})
+SETTINGS = frozenset({"timezone", "services", "network", "provider", "keyboard", "debug", "name"})
 _WATCHED = [*(row.name.rstrip("/*") for row in keys.TABLE), keys.ANSWERS]
 
 

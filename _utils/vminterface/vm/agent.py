@@ -121,7 +121,7 @@ class Agent:
     def _take_over(self, store: KeyStore, stop: threading.Event, first: bool = False) -> None:
         """Read everything, apply what is new, and see to it that the store holds the right answers."""
         texts, answers = _read(store)
-        again, self._again = self._again, set()
+        again, self._again = self._again | self._surroundings.changed(), set()
         if keys.inputs_of("provider", texts):
             before, self._clients = self._clients, backends.told(store, self._clients, self._log)
             again |= {"provider"} if self._clients != before else set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vminterface.channel.store import KeyStore, List, Read
+from vminterface.channel.xenstore import XenStore
 from vminterface.errors import InvalidValue, VMInterfaceError
 from vminterface.values.client import Client, Vif
 
@@ -39,6 +40,20 @@ def read(store: KeyStore, log: Callable[[str], None] = lambda line: None) -> fro
             except InvalidValue as error:
                 log(f"{path}: {error.where or 'name'}: {error}")
     return frozenset(found)
+
+
+def told(store: KeyStore, before: frozenset[Client], log: Callable[[str], None]) -> frozenset[Client]:
+    """Return the clients that the toolstack names, whatever *store* a VM has its settings from.
+
+    Where XenStore does not answer beside another store, those of *before*: no answer is no word of the toolstack.
+    """
+    if store.channel == XenStore.channel:
+        return read(store, log)
+    try:
+        with XenStore.open() as xenstore:
+            return read(xenstore, log)
+    except VMInterfaceError:
+        return before
 
 
 def _names(store: KeyStore, folders: list[str]) -> list[list[str]]:

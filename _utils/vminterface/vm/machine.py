@@ -82,7 +82,7 @@ class Machine:
         """Return when the file *path* last changed, in nanoseconds as its file system counts them; 0: no such file."""
         try:
             return os.stat(self._inside(self.path(path), path)).st_mtime_ns
-        except OSError:
+        except (OSError, VMInterfaceError):
             return 0
 
     def is_folder(self, path: str) -> bool:

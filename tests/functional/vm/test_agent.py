@@ -25,7 +25,7 @@ from vminterface.vm import agent as agent_module
 from vminterface.vm.machine import Machine
 
 LIBRARY = Path(agent_module.__file__).parents[2]
-ANNOUNCEMENT = f"1 {__version__} debug keyboard name network services timezone".encode()
+ANNOUNCEMENT = f"1 {__version__} debug keyboard name network provider services timezone".encode()
 
 
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
