@@ -35,6 +35,9 @@ def make(root: Path, name: str) -> None:
     for folder in _FOLDERS:
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "tmp").chmod(0o1777)
+    # All VMs share the machine's clock: to set a VM's must move its own offset and nothing else.
+    (root / "run/vminterface").mkdir(exist_ok=True)
+    (root / "run/vminterface/clock-offset").write_text("0\n")
     etc = root / "etc"
     if not (etc / "passwd").exists():
         _fill_etc(etc, name)

@@ -16,9 +16,11 @@ def entry(service: str, library: str, python: str = "/usr/bin/python3", root: st
     """Return the text of the program that answers *service*; its file needs mode 0755.
 
     *library* is the folder in which the package ``vminterface`` is. The interpreter takes nothing from the environment
-    and from ``site-packages``: that is safer where root is served, and takes a quarter of its start away.
+    and from ``site-packages``: that is safer where root is served, and takes a quarter of its start away. The second
+    line is a plain string to Python; the agent of R2 and R3, which hands every such file to the shell, runs it.
     """
     return f"""#!{python} -IS
+"exec" "{python}" "-IS" "$0" "$@"
 import sys
 sys.path.insert(0, {library!r})
 from vminterface.vm.handlers.run import main

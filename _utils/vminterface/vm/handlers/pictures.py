@@ -16,6 +16,8 @@ from vminterface.vm.machine import Machine
 FILE_LIMIT = 64 << 20
 #: Seconds for one program.
 TIMEOUT = 60.0
+#: A small file may claim to be a picture that fills the memory.
+_BOUNDED = ("prlimit", f"--as={2 << 30}")
 #: How files of a form begin: only these are handed on, each by its name, so that no program guesses. What they begin
 #: with decides, not what the caller says.
 _FORMS = (
@@ -97,7 +99,9 @@ def _with_magick(machine: Machine, name: str, data: bytes, limits: Limits) -> Im
         file.write(data)
         file.flush()
         source = f"{name}:{file.name}[0]"
-        sizes = machine.run([*tool, "identify", "-ping", "-format", "%w %h\n", source], timeout=TIMEOUT, limit=4096)
+        sizes = machine.run(
+            [*_BOUNDED, *tool, "identify", "-ping", "-format", "%w %h\n", source], timeout=TIMEOUT, limit=4096
+        )
         words = sizes.split()
         if len(words) < 2 or not all(word.isdigit() and len(word) < 9 for word in words[:2]):
             raise ProgramFailed(f"the {name} file has no size: '{printable(sizes, 40)}'")
@@ -105,7 +109,7 @@ def _with_magick(machine: Machine, name: str, data: bytes, limits: Limits) -> Im
         _check(width, height, limits)
         command = [*tool, "convert", source, "-depth", "8", "rgba:-"]
         try:
-            pixels = machine.run(command, timeout=TIMEOUT, limit=4 * width * height)
+            pixels = _run(machine, command, limit=4 * width * height)
         except OutputTooLarge:
             raise ProgramFailed(f"the {name} file has more pixels than it says") from None
     return Image(width, height, pixels)
@@ -126,10 +130,17 @@ def _check(width: int, height: int, limits: Limits) -> None:
 def _render(machine: Machine, svg: bytes, fit: int | None) -> bytes:
     """Return an SVG picture as a PNG file."""
     if machine.which("rsvg-convert") is None and machine.which("gm") is not None:
-        return machine.run(["gm", "convert", "svg:-", "png:-"], input=svg, timeout=TIMEOUT, limit=FILE_LIMIT)
-    png = machine.run(["rsvg-convert"], input=svg, timeout=TIMEOUT, limit=FILE_LIMIT)
+        return _run(machine, ["gm", "convert", "svg:-", "png:-"], input=svg)
+    png = _run(machine, ["rsvg-convert"], input=svg)
     width, height = struct.unpack(">II", png[16:24].ljust(8, b"\0"))
     if fit is None or (width <= fit and height <= fit):
         return png
-    scaled = ["rsvg-convert", "-a", "-w", str(fit), "-h", str(fit)]
-    return machine.run(scaled, input=svg, timeout=TIMEOUT, limit=FILE_LIMIT)
+    return _run(machine, ["rsvg-convert", "-a", "-w", str(fit), "-h", str(fit)], input=svg)
+
+
+def _run(machine: Machine, command: list[str], *, input: bytes = b"", limit: int = FILE_LIMIT) -> bytes:
+    """Run a program that reads what somebody else made, with bounds of time and memory."""
+    if machine.which(command[0]) is None:
+        raise ProgramMissing(f"the program {command[0]} is not installed here")
+    bounded = _BOUNDED if machine.which(_BOUNDED[0]) else ()
+    return machine.run([*bounded, *command], input=input, timeout=TIMEOUT, limit=limit)

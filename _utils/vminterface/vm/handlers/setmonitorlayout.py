@@ -7,10 +7,14 @@ what it cannot read for a mode, and answers 0 whatever happened.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import time
+from collections.abc import Iterator
 
 from vminterface.deadline import Deadline
-from vminterface.errors import InvalidValue
+from vminterface.errors import InvalidValue, VMInterfaceError
 from vminterface.values.monitor import MonitorLayout
 from vminterface.vm.handlers.call import Call
 from vminterface.vm.handlers.remember import remember
@@ -21,7 +25,10 @@ from vminterface.vm.machine import Machine
 TIMEOUT = 60.0
 #: Where the VM draws the desktop of other VMs, that has the first display, and its own windows the second.
 GUIVM = "/run/qubes-service/guivm-gui-agent"
+#: The folder of the X servers' sockets: every user may read it, so that it can be locked without another file.
+SOCKETS = "/tmp/.X11-unix"
 _LIMIT = 1024
+_PAUSE = 0.05
 
 
 def handle(call: Call) -> None:
@@ -38,8 +45,18 @@ def show(layout: MonitorLayout, machine: Machine, display: str | None = None, ti
     changed; DeadlineExceeded if no server is there after *timeout* seconds; VMInterfaceError.
     """
     display = display or (":1" if machine.exists(GUIVM) else ":0")
-    server = XServer(machine, display, Deadline.after(timeout))
-    before = server.wait()
+    deadline = Deadline.after(timeout)
+    server = XServer(machine, display, deadline)
+    server.wait()
+    with _alone(machine, deadline):
+        _show(layout, server)
+    # The layout is shown as asked, whether or not this user may keep a note of it.
+    with contextlib.suppress(VMInterfaceError):
+        remember(machine, "monitors", layout.render())
+
+
+def _show(layout: MonitorLayout, server: XServer) -> None:
+    before = server.query()
     if len(layout) > len(before.monitors):
         raise InvalidValue(f"{len(layout)} monitors are too many: the X server has {len(before.monitors)}")
     _, _, *size = layout.bounding_box
@@ -47,4 +64,23 @@ def show(layout: MonitorLayout, machine: Machine, display: str | None = None, ti
         shown, largest = ("{}x{}".format(*pair) for pair in (size, before.limits))
         raise InvalidValue(f"a layout of {shown} pixels is too large: the X server can have {largest}")
     server.show(layout.monitors, before)
-    remember(machine, "monitors", layout.render())
+
+
+@contextlib.contextmanager
+def _alone(machine: Machine, deadline: Deadline) -> Iterator[None]:
+    """Let one call at a time change the outputs: dom0 sends a layout at each of several changes in a row."""
+    if not machine.is_folder(SOCKETS):
+        yield
+        return
+    folder = os.open(machine.path(SOCKETS), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                deadline.check("another call of this service")
+                time.sleep(_PAUSE)
+        yield
+    finally:
+        os.close(folder)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vminterface.deadline import Deadline
-from vminterface.errors import DeadlineExceeded, ProgramFailed, ProgramMissing, VMInterfaceError
+from vminterface.errors import DeadlineExceeded, ProgramFailed, VMInterfaceError
 from vminterface.values.modeline import Modeline
 from vminterface.values.monitor import Monitor
 from vminterface.vm.machine import Machine
@@ -105,7 +105,7 @@ class XServer:
     def show(self, monitors: Sequence[Monitor], before: Screen) -> None:
         """Show *monitors* on the outputs of *before*, one after the other, and switch off the others.
 
-        Raises VMInterfaceError; the server then shows what it did before.
+        Raises VMInterfaceError; whatever ends it early, the server then shows what it did before.
         """
         undo: list[list[str]] = []
         try:
@@ -113,9 +113,7 @@ class XServer:
             undo.insert(0, _as_it_was(before))
             self.run(*words)
             _verify(monitors, self.query())
-        except ProgramMissing:
-            raise
-        except VMInterfaceError:
+        except BaseException:
             for words in undo:
                 with contextlib.suppress(VMInterfaceError):
                     self._machine.run(["xrandr", *words], env={"DISPLAY": self.display})

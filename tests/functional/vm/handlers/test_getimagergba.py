@@ -107,6 +107,16 @@ def test_what_needs_a_program_says_which(vm: VM, alone: str, monkeypatch: pytest
         pictures.decode(Machine(str(vm.root)), b"GIF89a", PICTURE)
 
 
+def test_a_drawing_needs_a_program_too(vm: VM, alone: str) -> None:
+    reason = vm.call(SERVICE, b"-\n" + SVG % (2, 2), PATH=alone).refused(SERVICE)
+    assert reason == "the program rsvg-convert is not installed here"
+
+
+def test_a_drawing_that_would_fill_the_memory_is_refused(vm: VM) -> None:
+    need("" if shutil.which("rsvg-convert") else "no rsvg-convert (Debian package librsvg2-bin)")
+    vm.call(SERVICE, b"-\n" + SVG % (32000, 32000)).refused(SERVICE)
+
+
 @pytest.mark.parametrize("reader", ["_with_pillow", "_with_magick", "_alone"])
 def test_every_reader_gives_the_same_pixels(vm: VM, reader: str) -> None:
     need("" if shutil.which("gm") or reader != "_with_magick" else "no gm (Debian package graphicsmagick)")

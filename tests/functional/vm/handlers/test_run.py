@@ -131,3 +131,12 @@ def test_neither_the_environment_nor_the_folder_changes_what_is_run(tmp_path: Pa
     (evil.parent / "select.py").write_text("raise SystemExit(9)")
     answer = vm.call("qubes.GetDate", PYTHONPATH=str(evil.parent), PYTHONSTARTUP=str(evil), PYTHONHOME="/nonexistent")
     assert answer.status == 0
+
+
+def test_an_agent_that_hands_the_program_to_the_shell_gets_the_same_answer(tmp_path: Path) -> None:
+    vm = VM(tmp_path / "vm")
+    vm.call("qubes.GetDate")
+    shell = ["/bin/sh", str(tmp_path / "programs/qubes.GetDate"), "nanoseconds"]
+    environment = {"PATH": os.environ["PATH"], "QREXEC_REMOTE_DOMAIN": "dom0"}
+    ended = subprocess.run(shell, env=environment, capture_output=True, timeout=20, check=False)
+    assert (ended.returncode, len(ended.stdout), ended.stderr) == (0, 36, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.handlers import VM
+from tests.support.rpcstandin import until
 from tests.support.stores import need
 from tests.support.xservers import DUMMY, XORG, XServer, lack
 from vminterface.errors import DeadlineExceeded
@@ -180,3 +182,40 @@ def test_the_display_is_the_first_or_the_second_where_other_vms_are_drawn(
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     with pytest.raises(DeadlineExceeded, match=f"asked {display}$"):
         show(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), None, 0.2)
+
+
+def test_calls_at_the_same_time_come_one_after_the_other(vm: VM, xorg: XServer) -> None:
+    (vm.root / "tmp/.X11-unix").mkdir(parents=True)
+    processes = [vm.start(SERVICE, DISPLAY=xorg.display) for _ in range(6)]
+    for number, process in enumerate(processes):
+        assert process.stdin is not None
+        process.stdin.write(b"800 600 0 0\n" * (1 + number % 3))
+        process.stdin.close()
+    for process in processes:
+        with process:
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+            assert process.wait(30) == 0
+    assert len(xorg.layout()) in (1, 2, 3)
+
+
+def test_a_call_that_is_ended_in_the_middle_leaves_what_was_shown(vm: VM, tmp_path: Path, xorg: XServer) -> None:
+    before = xorg.layout()
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    # After the change, the query that verifies it takes for ever.
+    changed = tmp_path / "changed"
+    (programs / "xrandr").write_text(
+        f'#!/bin/sh\ncase "$*" in *--mode*) touch {changed};; --prop) [ -e {changed} ] && sleep 100;; esac\n'
+        f'exec {shutil.which("xrandr")} "$@"\n'
+    )
+    (programs / "xrandr").chmod(0o755)
+    process = vm.start(SERVICE, DISPLAY=xorg.display, PATH=f"{programs}:{os.environ['PATH']}")
+    with process:
+        assert process.stdin is not None
+        process.stdin.write(TWO)
+        process.stdin.close()
+        assert until(lambda: len(xorg.layout()) == 2, 10)
+        process.terminate()
+        assert process.wait(20) == 143
+    assert xorg.layout() == before
