@@ -10,13 +10,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from tests.support.dom0 import ScriptedAgent
 from vminterface.channel.qubesdb import QubesDB
+from vminterface.channel.store import Operation, Watch
+from vminterface.channel.xenstore import XenStore
+from vminterface.dom0.targets import Targets
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -77,3 +82,87 @@ class Daemons:
     def guest(self, vm: str, timeout: float = 5.0) -> QubesDB:
         """A new connection from inside *vm*."""
         return QubesDB.open(None, timeout, folder=str(self.folder / vm))
+
+
+class _GuestStore(QubesDB):
+    """A guest's QubesDB whose paths go without their first slash, as those of a guest's XenStore do."""
+
+    def batch(self, operations: Sequence[Operation], *, timeout: float | None = None) -> list[Any]:
+        return super().batch([replace(one, path=f"/{one.path}") for one in operations], timeout=timeout)
+
+    def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
+        return super().read_many([f"/{path}" for path in paths], timeout=timeout)
+
+    def watch(self, paths: Iterable[str]) -> Watch:
+        return super().watch([f"/{path}" for path in paths])
+
+
+class QubesHost:
+    """A dom0 of Qubes R3 or R4, with the face of :class:`tests.support.dom0.Dom0`."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root
+        self.folder.mkdir(parents=True)
+        self.daemons: dict[str, Daemons] = {}
+        self.guests: list[ScriptedAgent] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for guest in self.guests:
+            guest.stop()
+        for daemons in set(self.daemons.values()):
+            daemons.stop()
+
+    def start_vm(self, *names: str) -> None:
+        """Start the daemons of VMs; those of one call share a process."""
+        daemons = Daemons(self.folder, *names)
+        daemons.start()
+        self.daemons.update(dict.fromkeys(names, daemons))
+        for name in names:
+            with daemons.dom0(name) as store:
+                store.write("/name", name.encode())
+
+    def stop_vm(self, name: str) -> None:
+        """End the daemons of a VM; their sockets stay behind."""
+        self.daemons.pop(name).stop()
+
+    def targets(self) -> Targets:
+        """Where the library finds this host's VMs. There is no XenStore here."""
+
+        def none() -> XenStore:
+            return XenStore.open(str(self.folder / "no-xenstore"))
+
+        return Targets(none, qubesdb_folder=str(self.folder))
+
+    def store(self, name: str) -> QubesDB:
+        """A new connection of dom0 to a VM's QubesDB."""
+        return self.daemons[name].dom0(name)
+
+    def guest_store(self, name: str) -> QubesDB:
+        """A connection from inside the VM."""
+        return _GuestStore(str(self.folder / name / "qubesdb.sock"), 5.0)
+
+    def read(self, name: str, key: str) -> str | None:
+        """What dom0 sees under *key* of the VM called *name*."""
+        with self.store(name) as store:
+            value = store.read_many([f"/{key}"])[0]
+        return None if value is None else value.decode()
+
+    def dump(self) -> dict[str, bytes]:
+        """Everything that the stores hold."""
+        found = {}
+        for name in self.daemons:
+            with self.store(name) as store:
+                found.update({f"{name}:{path}": value for path, value in store.tree("/").items()})
+        return found
+
+    def agent(
+        self, name: str, answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: ""
+    ) -> ScriptedAgent:
+        """Let an agent work in the VM, as :meth:`tests.support.dom0.Dom0.agent` does, and wait until it says so."""
+        guest = ScriptedAgent(self.guest_store(name), answer)
+        self.guests.append(guest)
+        assert guest.announced.wait(10)
+        return guest

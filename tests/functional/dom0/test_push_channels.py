@@ -1,0 +1,364 @@
+"""The same pillar on every release: what a push does and tells is the same on the XenStore and on QubesDB."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab.fakexen import missing
+from tests.support.dom0 import Dom0
+from tests.support.qubesdb import QubesHost
+from tests.support.stores import need
+from vminterface.channel.store import Watch
+from vminterface.deadline import Deadline
+from vminterface.dom0 import state
+from vminterface.dom0.outcome import Outcome
+from vminterface.dom0.push import diff, push
+from vminterface.dom0.returns import changes_of
+from vminterface.dom0.settings import VMSettings, parse_pillar
+from vminterface.dom0.targets import Targets
+from vminterface.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    LocalProtocolError,
+    SettingRefused,
+    VMInterfaceError,
+    VMNotRunning,
+)
+from vminterface.wire.qubesdb import CLIENT, DAEMON, NEED_DATA, Command, Connection, Reply, Request
+
+Host = Dom0 | QubesHost
+SHIPPED = Path(__file__).resolve().parents[3] / "pillar/qubes/init.sls"
+WORK = {"timezone": "Europe/Warsaw", "services": {"cups": True, "crond": False}, "debug": False}
+
+
+def make(kind: str, root: Path) -> Host:
+    if kind == "qubesdb":
+        return QubesHost(root)
+    need(missing())
+    return Dom0(root)
+
+
+@pytest.fixture(params=["xenstore", "qubesdb"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+    with make(request.param, tmp_path / "h") as made:
+        yield made
+
+
+@pytest.fixture
+def qubes(tmp_path: Path) -> Iterator[QubesHost]:
+    with QubesHost(tmp_path / "h") as made:
+        yield made
+
+
+def settings(raw: dict, vm: str = "work", **more: object) -> VMSettings:
+    return VMSettings.parse(vm, {**raw, **more})
+
+
+def pushed(host: Host, *wanted: VMSettings) -> list[Outcome]:
+    with host.targets() as targets:
+        return push(wanted, targets)
+
+
+def written(host: Host) -> dict[str, bytes]:
+    """What dom0 wrote: everything but the agents' answers."""
+    return {key: value for key, value in host.dump().items() if "vminterface/" not in key}
+
+
+def story(kind: str, root: Path) -> list[object]:
+    """What pushes of the shipped pillar tell from a VM's start to a refusal, and what the VMs see."""
+    wanted = parse_pillar(yaml.safe_load(SHIPPED.read_text()))
+    told: list[object] = []
+
+    def tell(outcomes: list[Outcome]) -> None:
+        told.append([(o.vm, o.ok, o.running, changes_of(o), o.comment()) for o in outcomes])
+
+    with make(kind, root) as host:
+        agents = {}
+        for one in wanted:
+            if one.vm != "sys-net":
+                host.start_vm(one.vm)
+                agents[one.vm] = host.agent(one.vm)
+        with host.targets() as targets:
+            tell(diff(wanted, targets))
+            tell(push(wanted, targets))
+            tell(push(wanted, targets))
+            agents["work"].answer = lambda setting, inputs: "no such zone" if setting == "timezone" else ""
+            tell(push([settings({"timezone": "Asia/Tokyo", "services": {"cups": "default"}})], targets))
+            tell(push([settings({"services": {"cups": "default"}, "network": "none"})], targets))
+            tell(diff(wanted, targets))
+            found = targets.find([one.vm for one in wanted])
+            told.append(
+                {vm: own.texts for group in state.by_store(found.values()) for vm, own in state.read(group).items()}
+            )
+    return told
+
+
+def test_the_shipped_pillar_tells_the_same_on_both_channels(tmp_path):
+    on_qubesdb = story("qubesdb", tmp_path / "q")
+    assert on_qubesdb == story("xenstore", tmp_path / "x")
+    diffed, first, second, refused, *_ = on_qubesdb
+    assert all(changes for vm, _, _, changes, _ in first if vm != "sys-net")
+    assert [one[:4] for one in diffed] == [one[:4] for one in first]
+    assert not any(changes for *_, changes, _ in second)
+    assert refused[0][1] is False
+
+
+def test_a_second_push_writes_nothing(host):
+    host.start_vm("work")
+    host.agent("work")
+    assert pushed(host, settings(WORK))[0].changes
+    before = written(host)
+    (outcome,) = pushed(host, settings(WORK))
+    assert (outcome.ok, outcome.changes) == (True, {})
+    assert written(host) == before
+
+
+def test_without_an_agent_the_comment_says_when_it_takes_effect(host):
+    host.start_vm("work")
+    (outcome,) = pushed(host, settings(WORK))
+    assert outcome.ok
+    assert "no agent" in outcome.comment()
+
+
+def test_a_refused_setting_restores_all_former_values(host):
+    host.start_vm("work")
+    agent = host.agent("work")
+    assert pushed(host, settings(WORK))[0].ok
+    before = written(host)
+    agent.answer = lambda setting, inputs: "no such zone here" if inputs.get("timezone") == "Asia/Tokyo" else ""
+    (outcome,) = pushed(host, settings({"timezone": "Asia/Tokyo", "debug": True, "services": {"crond": "default"}}))
+    assert isinstance(outcome.error, SettingRefused)
+    assert outcome.changes == {}
+    assert written(host) == before
+
+
+def test_a_silent_agent_costs_its_deadline_once_and_nobody_elses_time(host):
+    vms = [f"vm{n}" for n in range(24)]
+    for vm in vms:
+        host.start_vm(vm)
+        host.agent(vm)
+    assert all(o.ok for o in pushed(host, *(settings(WORK, vm) for vm in vms)))
+    for guest in host.guests[:20]:
+        guest.answer = lambda setting, inputs: None
+    started = time.monotonic()
+    outcomes = pushed(host, *(settings({**WORK, "timezone": "Asia/Tokyo"}, vm, timeout=1.5) for vm in vms))
+    assert 1.4 < time.monotonic() - started < 4
+    assert [o.ok for o in outcomes] == [False] * 20 + [True] * 4
+    assert all(isinstance(o.error, DeadlineExceeded) for o in outcomes[:20])
+    assert {host.read(vm, "qubes-timezone") for vm in vms[:20]} == {"Europe/Warsaw"}
+
+
+def test_what_a_vm_overwrote_is_told_and_put_back(qubes):
+    qubes.start_vm("work")
+    assert pushed(qubes, settings(WORK))[0].ok
+    with qubes.guest_store("work") as guest:
+        guest.write("qubes-timezone", b"\x1b[2JMars")
+        guest.remove("qubes-service/cups")
+        guest.write("qubes-service/crond", b"1")
+    (outcome,) = pushed(qubes, settings(WORK))
+    assert outcome.ok
+    assert changes_of(outcome) == {
+        "timezone": {"old": "\\x1b[2JMars", "new": "Europe/Warsaw"},
+        "services:cups": {"old": "default", "new": "on"},
+        "services:crond": {"old": "on", "new": "off"},
+    }
+    assert qubes.read("work", "qubes-timezone") == "Europe/Warsaw"
+    assert pushed(qubes, settings(WORK))[0].changes == {}
+
+
+def test_a_service_whose_name_has_a_dot_is_written(qubes):
+    qubes.start_vm("work")
+    (outcome,) = pushed(qubes, settings({"services": {"app-dispvm.x": True}}))
+    assert outcome.ok
+    assert qubes.read("work", "qubes-service/app-dispvm.x") == "1"
+
+
+def test_a_flag_comes_after_the_keys_that_it_speaks_of_and_goes_before_them(qubes):
+    qubes.start_vm("work")
+    network = {"ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": ["10.139.1.1"]}
+    with qubes.store("work") as store, store.watch(["/"]) as watch:
+        watch.next(Deadline.after(5))
+        pushed(qubes, settings({"network": network}))
+        assert seen(watch, "/qubes-ip")[-1] == "/qubes-ip"
+        pushed(qubes, settings({"network": "none"}))
+        assert seen(watch, "/qubes-gateway")[0] == "/qubes-ip"
+
+
+def seen(watch: Watch, last: str) -> list[str]:
+    """The paths that *watch* tells of, until *last* is among them."""
+    paths: list[str] = []
+    while last not in paths:
+        paths += [event.path for event in watch.next(Deadline.after(5))]
+    return paths
+
+
+def test_a_value_that_the_store_cannot_hold_changes_nothing(qubes, monkeypatch):
+    qubes.start_vm("work")
+    before = qubes.dump()
+    one = settings(WORK)
+    (outcome,) = pushed(qubes, VMSettings("work", {**one.desired, "keymap": "x" * 3072}))
+    assert isinstance(outcome.error, LocalProtocolError)
+    assert outcome.changes == {}
+    assert qubes.dump() == before
+
+
+def test_vms_on_both_channels_are_pushed_in_one_go(tmp_path):
+    need(missing())
+    with Dom0(tmp_path / "x") as xen, QubesHost(tmp_path / "q") as qubes:
+        for vm in ("old", "both"):
+            xen.start_vm(vm)
+        qubes.start_vm("both")
+        qubes.start_vm("new")
+        with Targets(xen.store, qubesdb_folder=str(qubes.folder)) as targets:
+            assert targets.running() == {"old": 1, "both": 2, "new": None}
+            outcomes = push([settings(WORK, vm) for vm in ("new", "old", "neither", "both")], targets)
+            assert [(o.vm, o.ok, o.running) for o in outcomes] == [
+                ("new", True, True), ("old", True, True), ("neither", True, False), ("both", True, True)
+            ]  # fmt: skip
+            assert xen.read("old", "qubes-timezone") == "Europe/Warsaw"
+            assert qubes.read("new", "qubes-timezone") == "Europe/Warsaw"
+            assert qubes.read("both", "qubes-timezone") == "Europe/Warsaw"
+            assert xen.read("both", "qubes-timezone") is None
+            (outcome,) = push([settings(WORK, "both", channel="xenstore")], targets)
+            assert outcome.changes
+            assert xen.read("both", "qubes-timezone") == "Europe/Warsaw"
+            (outcome,) = push([settings(WORK, "old", channel="qubesdb")], targets)
+            assert not outcome.running
+
+
+def test_the_socket_of_a_dead_vm_is_no_running_vm(qubes):
+    qubes.start_vm("work", "alive")
+    qubes.start_vm("dead")
+    qubes.stop_vm("dead")
+    with qubes.targets() as targets:
+        assert targets.running() == {"alive": None, "work": None}
+        (outcome,) = push([settings(WORK, "dead")], targets)
+        assert (outcome.ok, outcome.running) == (True, False)
+        (outcome,) = push([settings(WORK, "dead", require_running=True)], targets)
+        assert isinstance(outcome.error, VMNotRunning)
+        with pytest.raises(VMNotRunning):
+            targets.one("dead")
+        qubes.start_vm("dead")
+        assert push([settings(WORK, "dead")], targets)[0].changes
+
+
+def test_a_vm_that_was_restarted_is_met_again_with_the_same_targets(qubes):
+    qubes.start_vm("work")
+    with qubes.targets() as targets:
+        assert push([settings(WORK)], targets)[0].changes
+        qubes.stop_vm("work")
+        assert not push([settings(WORK)], targets)[0].running
+        qubes.start_vm("work")
+        assert push([settings(WORK)], targets)[0].changes
+
+
+def test_a_host_with_neither_store_says_so(tmp_path):
+    host = QubesHost(tmp_path / "h")
+    with host.targets() as targets, pytest.raises(ConnectionLost, match="no-xenstore"):
+        push([settings(WORK)], targets)
+    with host.targets() as targets, pytest.raises(ConnectionLost, match="no-xenstore"):
+        targets.running()
+
+
+def test_a_vm_that_shall_be_met_in_the_xenstore_needs_one(qubes):
+    qubes.start_vm("work")
+    with qubes.targets() as targets, pytest.raises(ConnectionLost, match="no-xenstore"):
+        push([settings(WORK, channel="xenstore")], targets)
+
+
+def test_read_only_sockets_and_dom0s_own_are_no_vms(qubes):
+    qubes.start_vm("work", "dom0", "x.ro")
+    with qubes.targets() as targets:
+        assert set(targets.running()) == {"work", "x.ro"}
+        assert targets.one("x.ro").store.read("/name") == b"x.ro"
+        with pytest.raises(VMNotRunning):
+            targets.one("work.ro")
+
+
+def test_a_daemon_that_hangs_up_in_the_middle_gets_its_former_values_on_a_new_connection(qubes, tmp_path):
+    """Between dom0 and the daemon stands a socket that ends one connection at the first write it would pass on."""
+    qubes.start_vm("real")
+    with qubes.store("real") as store:
+        store.write("/qubes-timezone", b"Europe/Paris")
+    relay = Relay(str(qubes.folder / "qubesdb.work.sock"), str(qubes.folder / "qubesdb.real.sock"))
+    try:
+        (outcome,) = pushed(qubes, settings(WORK))
+    finally:
+        relay.close()
+    assert isinstance(outcome.error, ConnectionLost | VMInterfaceError)
+    assert "could not be restored" not in outcome.comment()
+    assert qubes.read("real", "qubes-timezone") == "Europe/Paris"
+    assert qubes.read("real", "qubes-debug-mode") is None
+
+
+class Relay:
+    """Passes on everything; the first connection that writes is ended after its second write."""
+
+    def __init__(self, path: str, to: str) -> None:
+        self._to = to
+        self._ended = False
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                stream, _ = self._listener.accept()
+            except OSError:
+                return
+            with stream, socket.socket(socket.AF_UNIX) as daemon:
+                daemon.connect(self._to)
+                self._pass_on(stream, daemon)
+
+    def _pass_on(self, stream: socket.socket, daemon: socket.socket) -> None:
+        inward, outward, writes = Connection(DAEMON), Connection(CLIENT), 0
+        while True:
+            while (event := inward.next_event()) is NEED_DATA:
+                inward.receive_data(stream.recv(65536))
+            if not isinstance(event, Request):
+                return
+            if event.command in (Command.WRITE, Command.RM) and not self._ended:
+                writes += 1
+                if writes > 2:
+                    self._ended = True
+                    return
+            daemon.sendall(outward.send(event))
+            answer = None
+            while answer is None:
+                outward.receive_data(daemon.recv(65536))
+                for told in outward.events():
+                    stream.sendall(inward.send(told))
+                    if isinstance(told, Reply) or outward.in_flight == 0:
+                        answer = told
+
+
+def test_two_hundred_vms_one_of_them_stopped(qubes):
+    vms = [f"vm{n}" for n in range(199)]
+    qubes.start_vm(*vms)
+    qubes.start_vm("stopped")
+    wanted = [settings(WORK, vm, timeout=1.5) for vm in ("stopped", *vms)]
+    with qubes.daemons["stopped"].stopped():
+        started = time.monotonic()
+        outcomes = pushed(qubes, *wanted)
+        assert time.monotonic() - started < 4
+    stopped, *others = outcomes
+    assert isinstance(stopped.error, DeadlineExceeded)
+    assert "qubesdb.stopped.sock" in stopped.comment()
+    assert all(o.ok and o.changes for o in others)
+    assert qubes.read("vm198", "qubes-timezone") == "Europe/Warsaw"
+    assert all(o.ok for o in pushed(qubes, *wanted))
