@@ -11,6 +11,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 try:
     from vminterface.channel import qrexec as _qrexec
     from vminterface.dom0 import push as _push
+    from vminterface.dom0 import reports as _reports
     from vminterface.dom0 import returns as _returns
     from vminterface.dom0 import settings as _settings
     from vminterface.dom0 import state as _state
@@ -215,3 +216,83 @@ def vms():
 
 def _agent(announced):
     return None if announced is None else {"version": announced.version, "settings": sorted(announced.settings)}
+
+
+def _reported(vm, parts):
+    with _errors(), _targets.Targets() as targets:
+        found = _reports.read(targets, None if vm is None else [vm], parts)
+    data = {name: _reports.as_data(report, parts) for name, report in found.items()}
+    return data if vm is None else data[vm]
+
+
+def report(vm=None):
+    """
+    Return what a running VM, or every one by its name, says of itself: ``memory``, ``block_devices``,
+    ``usb_devices``; and ``warnings`` about what it says that is not as it has to be and was left out.
+
+    ``--out=vm_report`` shows it as a table with bars of memory.
+
+    vm
+        Name of the VM.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.report
+        salt-call --out=vm_report qubes_vm.report
+    """
+    return _reported(vm, _reports.PARTS)
+
+
+def memory(vm=None):
+    """
+    Return the memory of a running VM, or of every one by its name, in kB: ``used_kb`` (swap included),
+    ``swap_used_kb`` and ``maximum_kb``; None where it says nothing.
+
+    vm
+        Name of the VM.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.memory work
+    """
+    return _reported(vm, [_reports.MEMORY])
+
+
+def block_devices(vm=None):
+    """
+    Return the block devices that a running VM, or every one by its name, offers to others.
+
+    Each by its name: ``desc``, ``size`` in bytes, ``mode`` (``r`` or ``w``), ``device`` and ``parent``.
+
+    vm
+        Name of the VM.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.block_devices sys-usb
+    """
+    return _reported(vm, [_reports.BLOCK])
+
+
+def usb_devices(vm=None):
+    """
+    Return the USB devices that a running VM, or every one by its name, offers to others.
+
+    Each by its name: ``ids`` (``VID:PID``), ``description``, ``usb_version``, ``interfaces`` and ``connected_to``.
+
+    vm
+        Name of the VM.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.usb_devices sys-usb
+    """
+    return _reported(vm, [_reports.USB])
