@@ -278,6 +278,64 @@ def network(
     return _one(name, {"network": given or "none"}, require_running, timeout)
 
 
+def network_provider(
+    name,
+    gateway=None,
+    netmask=None,
+    network=None,
+    dns=None,
+    gateway6=None,
+    connected=None,
+    none=False,
+    require_running=None,
+    timeout=None,
+):
+    """
+    Let a VM provide network to others: ``gateway`` at least, others that are not named stay as they are.
+
+    name
+        Name of the VM.
+    gateway, netmask, network
+        IPv4 addresses, as its clients see them. ``network`` follows from the other two.
+    dns
+        List of at most two addresses, declared whole: what clients ask there for names goes to the VM's own resolvers.
+    gateway6
+        IPv6 address; only with one is IPv6 forwarded.
+    connected
+        List of the clients, declared whole, each with ``ip`` and, where known, ``mac`` and ``vif``, the name of the
+        interface to it. Without it, the clients are those that the toolstack has told the VM of; ``default`` goes back
+        to these.
+    none
+        The VM shall provide no network: all these keys are removed.
+    require_running
+        Whether it is an error if the VM is not running.
+    timeout
+        Seconds that the VM has to acknowledge.
+
+    .. code-block:: yaml
+
+        sys-net:
+          qubes_vm.network_provider:
+            - gateway: 10.137.0.5
+            - dns: [10.139.1.1, 10.139.1.2]
+            - connected:
+                - {ip: 10.137.0.12, mac: "00:16:3e:5e:6c:01"}
+    """
+    given = {
+        "gateway": gateway,
+        "netmask": netmask,
+        "network": network,
+        "dns": dns,
+        "gateway6": gateway6,
+        "connected": connected,
+    }
+    given = {field: value for field, value in given.items() if value is not None}
+    if bool(given) == (none is True):
+        fault = _errors.InvalidValue("expected addresses, or none: True, and not both", f"{name}:provides_network")
+        return _returns.failure(name, fault)
+    return _one(name, {"provides_network": given or "none"}, require_running, timeout)
+
+
 def keyboard(name, layout, require_running=None, timeout=None):
     """
     Give a VM its keyboard layout.

@@ -9,6 +9,7 @@ from typing import Any
 from vminterface import keys
 from vminterface.errors import InvalidValue, printable
 from vminterface.values import flags
+from vminterface.values.client import Client, Clients
 from vminterface.values.keyboard import KeyboardLayout, Keymap
 from vminterface.values.network import ClientNetwork, ProviderNetwork
 from vminterface.values.persistence import Persistence
@@ -128,6 +129,39 @@ def _dns(value: Any, into: Collector) -> dict[str, str]:
     return {}
 
 
+def _connected(value: Any, into: Collector) -> dict[str, str]:
+    """``connected: [{ip: …, mac: …, vif: …}]``: a provider's clients, declared whole."""
+    if not isinstance(value, list | tuple):
+        into.fault(f"expected a list of clients, found {type(value).__name__}", "connected")
+        return {}
+    clients = []
+    for i, raw in enumerate(value):
+        if not isinstance(raw, Mapping):
+            into.fault(f"expected a mapping (ip, mac, vif), found {type(raw).__name__}", "connected", str(i))
+            continue
+        texts: dict[str, str] = {}
+        for key, text in raw.items():
+            try:
+                if key not in ("ip", "mac", "vif"):
+                    raise InvalidValue(f"unknown field{suggest(key, ('ip', 'mac', 'vif'))}")
+                texts[key] = yaml_text(text)
+            except InvalidValue as error:
+                into.fault(str(error), "connected", str(i), str(key))
+        if len(texts) == len(raw):
+            try:
+                clients.append(Client.of(**{"ip": "", **texts}))
+            except InvalidValue as error:
+                into.fault(str(error), "connected", str(i), error.where)
+    if into.faults:
+        return {}
+    try:
+        return {"connected": str(Clients.of(clients))}
+    except InvalidValue as error:
+        for fault in error.faults:
+            into.fault(str(fault), "connected", fault.where)
+        return {}
+
+
 def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Reader:
     def read(name: str, value: Any, into: Collector) -> None:
         known = [row.field.partition(":")[2] for row in keys.TABLE if row.field.startswith(f"{name}:")]
@@ -142,6 +176,8 @@ def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Read
         for key, raw in value.items():
             if key == "dns":
                 texts.update(_dns(raw, into))
+            elif key == "connected" and key in pillar_names and raw not in (None, DEFAULT):
+                texts.update(_connected(raw, into))
             elif key not in pillar_names:
                 into.fault(f"unknown field{suggest(key, pillar_names)}", str(key))
             elif raw == DEFAULT:

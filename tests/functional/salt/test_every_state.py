@@ -25,6 +25,10 @@ GOOD = {
         {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": ["10.139.1.1"], "require_running": True},
         {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "ip6": "fd09::1", "gateway6": "fd09::2"},
     ],
+    "qubes_vm.network_provider": [
+        {"name": "work", "gateway": "10.137.0.5", "dns": ["10.139.1.1"], "gateway6": "fd09::5"},
+        {"name": "work", "gateway": "10.137.0.5", "connected": [{"ip": "10.137.0.12", "vif": "vif5.0"}]},
+    ],
     "qubes_vm.keyboard": [{"name": "work", "layout": "pl+dvorak"}],
     "qubes_vm.debug_mode": [{"name": "work"}, {"name": "work", "enabled": False, "timeout": 3}],
     "xenstore.present": [
@@ -57,6 +61,13 @@ BAD = {
         {"name": "work", "ip": "10.137.0.256"},
         {"name": "work", "ip": "10.137.0.12", "none": True},
         {"name": "work", "dns": ["10.139.1.1"] * 3},
+    ],
+    "qubes_vm.network_provider": [
+        {"name": "work"},
+        {"name": "work", "dns": ["10.139.1.1"]},
+        {"name": "work", "gateway": "10.137.0.5", "none": True},
+        {"name": "work", "gateway": "10.137.0.5", "connected": [{"ip": "10.137.0.5"}]},
+        {"name": "work", "gateway": "10.137.0.5", "connected": [{"ip": "10.137.0.12", "vif": "eth0"}]},
     ],
     "qubes_vm.keyboard": [{"name": "work", "layout": layout} for layout in ("pl;reboot", 7, None)],
     "qubes_vm.debug_mode": [{"name": "work", "enabled": "perhaps"}, {"name": "nosuch", "require_running": True}],

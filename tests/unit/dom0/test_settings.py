@@ -86,6 +86,26 @@ def test_a_net_vm_has_no_keys_of_a_client():
     assert desired({"type": "NetVM"})["network:ip"] is None
 
 
+def test_the_clients_of_a_provider_become_one_text():
+    clients = [{"ip": "10.137.0.13"}, {"vif": "vif5.0", "ip": "10.137.0.12", "mac": "00:16:3E:5E:6C:01"}]
+    network = {"gateway": "10.137.0.5", "connected": clients}
+    assert desired({"provides_network": network})["provides_network:connected"] == (
+        "10.137.0.12,00:16:3e:5e:6c:01,vif5.0 10.137.0.13"
+    )
+    network["connected"] = []
+    assert desired({"provides_network": network})["provides_network:connected"] == ""
+    network["connected"] = "default"
+    assert desired({"provides_network": network})["provides_network:connected"] is None
+
+
+def test_each_fault_of_a_client_has_its_path():
+    clients = [{"ip": "10.137.0.300"}, {"ip": "10.137.0.12", "mac": "x"}, 7, {"ip": "10.137.0.13", "vfi": "vif5.0"}]
+    found = faults({"qubes": {"vms": {"x": {"provides_network": {"gateway": "10.137.0.5", "connected": clients}}}}})
+    path = "qubes:vms:x:provides_network:connected"
+    assert set(found) == {f"{path}:0:ip", f"{path}:1:mac", f"{path}:2", f"{path}:3:vfi"}
+    assert "did you mean 'vif'?" in found[f"{path}:3:vfi"]
+
+
 def test_a_vm_overrides_the_defaults_and_its_services_are_added_to_them():
     merged = desired(
         {"timezone": "Asia/Tokyo", "services": {"cups": True}},
