@@ -129,9 +129,7 @@ def test_a_pci_device_is_let_go(work, qrexec):
     device = work / "sys/bus/pci/devices/0000:00:06.0"
     (device / "driver").mkdir(parents=True)
     (device / "driver/unbind").write_text("")
-    # Nobody takes the driver away behind a file that is none of sysfs, and the handler looks.
-    with pytest.raises(ServiceFailed, match=r"00:06\.0"):
-        pci.detach(qrexec, "work", PciAddress.parse("00:06.0"))
+    pci.detach(qrexec, "work", PciAddress.parse("00:06.0"))
     assert (device / "driver/unbind").read_text().strip() == "0000:00:06.0"
 
 

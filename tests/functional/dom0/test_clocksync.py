@@ -1,0 +1,106 @@
+"""The clocks of all VMs are brought to that of the one that asks the network; nobody waits for one that fails."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from vminterface.dom0 import clocksync
+from vminterface.dom0.services import clock
+from vminterface.errors import InvalidValue, RemoteProtocolError, ServiceFailed, ServiceNotFound, VMNotRunning
+
+
+def offset(root):
+    return int((root / "run/vminterface/clock-offset").read_text()) / 1e6
+
+
+def test_the_network_is_up_then_the_time_is_asked_for_then_read(vms, qrexec):
+    root = vms.machine("net")
+    vms.program("net", "nm-online", f"echo online >> {root}/order")
+    (vms.folder / "vms/net/qubes.SyncNtpClock").unlink()
+    vms.handler("net", "qubes.SyncNtpClock", f"echo synced >> {root}/order")
+    (root / "run/vminterface/clock-offset").write_text("100000000\n")
+    right = clocksync.right_time(qrexec, "net", network_vm="net")
+    assert (root / "order").read_text().split() == ["online", "synced"]
+    assert (right.now() - datetime.now(UTC)).total_seconds() == pytest.approx(100, abs=1)
+
+
+def test_a_network_that_is_down_and_a_vm_that_keeps_time_by_itself_are_no_faults(vms, qrexec):
+    vms.machine("net")
+    vms.program("net", "nm-online", "exit 1")
+    (vms.folder / "vms/net/qubes.SyncNtpClock").unlink()
+    right = clocksync.right_time(qrexec, "net", network_vm="net")
+    assert abs((right.now() - datetime.now(UTC)).total_seconds()) < 1
+
+
+def test_a_clock_that_could_not_be_synchronised_sets_no_other(vms, qrexec):
+    vms.handler("net", "qubes.SyncNtpClock", "echo 'no network' >&2; exit 1")
+    with pytest.raises(ServiceFailed, match=r"qubes\.SyncNtpClock in net: exit status 1: no network"):
+        clocksync.right_time(qrexec, "net")
+
+
+@pytest.mark.parametrize("answer", ["tomorrow", "1999-01-01T00:00:00+00:00", "2026-01-31T12:00:00+02:00", ""])
+def test_what_is_no_time_sets_no_clock(vms, qrexec, answer):
+    vms.handler("net", clock.GET, f"echo '{answer}'")
+    with pytest.raises(RemoteProtocolError, match=r"qubes\.GetDate in net"):
+        clocksync.read_time(qrexec, "net")
+
+
+def test_a_vm_without_the_service_is_asked_by_a_program(vms, qrexec):
+    vms.handler("net", "qubes.VMExec", "[ $1 = date+--u+--Iseconds ] && echo 2026-01-31T12:00:00+0000")
+    now = clocksync.read_time(qrexec, "net").now()
+    assert abs(now - datetime(2026, 1, 31, 12, tzinfo=UTC)) < timedelta(seconds=1)
+
+
+def test_wrong_clocks_are_set_and_right_ones_left_alone(vms, qrexec):
+    wrong, right = vms.machine("wrong"), vms.machine("right")
+    (wrong / "run/vminterface/clock-offset").write_text("-3600000000\n")
+    (right / "run/vminterface/clock-offset").write_text("1500000\n")
+    found = clocksync.set_all(qrexec, clocksync.host_time(), ["wrong", "right", "gone"])
+    assert [(one.vm, one.set) for one in found] == [("wrong", True), ("right", False), ("gone", False)]
+    assert [one.drift and round(one.drift) for one in found][::2] == [-3600, None]
+    assert 1 < found[1].drift < 2
+    assert isinstance(found[2].error, VMNotRunning)
+    assert abs(offset(wrong)) < 2
+    assert offset(right) == 1.5
+
+
+def test_a_look_sets_none(vms, qrexec):
+    root = vms.machine("work")
+    (root / "run/vminterface/clock-offset").write_text("60000000\n")
+    (found,) = clocksync.set_all(qrexec, clocksync.host_time(), ["work"], look=True)
+    assert (found.set, round(found.drift)) == (True, 60)
+    assert offset(root) == 60
+
+
+def test_a_clock_that_stays_wrong_is_told(vms, qrexec):
+    vms.handler("work", clock.GET, "echo 2024-01-31T12:00:00+00:00")
+    vms.handler("work", clock.SET, "cat >/dev/null")
+    (found,) = clocksync.set_all(qrexec, clocksync.host_time(), ["work"])
+    assert "wrong after" in str(found.error)
+
+
+def test_a_vm_that_cannot_say_its_time_is_told_the_right_one(vms, qrexec):
+    vms.handler("old", clock.SET, f"cat > {vms.folder}/told")
+    (found,) = clocksync.set_all(qrexec, clocksync.host_time(), ["old"])
+    assert (found.set, found.drift, found.error) == (True, None, None)
+    assert (vms.folder / "told").read_text().endswith("+00:00\n")
+    with pytest.raises(ServiceNotFound):
+        clock.get_clock(qrexec, "old")
+
+
+def test_eight_vms_are_set_at_a_time(vms, qrexec):
+    for i in range(16):
+        vms.handler(f"vm{i}", clock.GET, "sleep 0.5; exit 9")
+    started = time.monotonic()
+    clocksync.set_all(qrexec, clocksync.host_time(), [f"vm{i}" for i in range(16)])
+    assert 1.0 <= time.monotonic() - started < 2.5
+
+
+def test_a_name_of_no_vm_is_refused_before_any_call(vms, work, qrexec):
+    (work / "run/vminterface/clock-offset").write_text("60000000\n")
+    with pytest.raises(InvalidValue):
+        clocksync.set_all(qrexec, clocksync.host_time(), ["work", "no/name"])
+    assert offset(work) == 60

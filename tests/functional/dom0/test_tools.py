@@ -1,0 +1,93 @@
+"""The programs that dom0 runs in VMs are run with their very arguments, and what they say is understood."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from vminterface.dom0 import tools
+from vminterface.errors import InvalidValue, RemoteProtocolError, ServiceFailed
+
+# The downloader is called by its path, which a folder cannot stand for: its service is answered by a script.
+EXEC = 'case "$1" in -2Fusr-2Flib-2Fqubes-2Fqubes--download*) echo "$1" > {0}/asked; {1};; esac'
+
+
+@pytest.fixture
+def downloader(vms):
+    def answer(script):
+        vms.handler("net", "qubes.VMExec", EXEC.format(vms.folder, script))
+        return vms.folder / "asked"
+
+    return answer
+
+
+@pytest.mark.parametrize(("status", "available"), [(100, True), (0, False)])
+def test_the_downloader_says_whether_there_are_updates(qrexec, downloader, status, available):
+    asked = downloader(rf"printf 'kernel 6.1\n\033[2J\n'; exit {status}")
+    found = tools.check_dom0_updates(qrexec, "net")
+    assert found == tools.Updates(available, "kernel 6.1\n\\x1b[2J")
+    assert asked.read_text().strip().endswith("+----doit+----nogui+----check--only")
+
+
+def test_any_other_status_of_the_downloader_is_a_failure(qrexec, downloader):
+    downloader("echo no mirrors >&2; exit 1")
+    with pytest.raises(ServiceFailed, match=r"download-dom0-updates\.sh in net: exit status 1: no mirrors"):
+        tools.check_dom0_updates(qrexec, "net")
+
+
+def test_packages_are_asked_for_by_name(qrexec, downloader):
+    asked = downloader("echo got it")
+    assert tools.download_dom0_updates(qrexec, "net", ["tmux"], action=tools.Action.INSTALL, clean=True) == "got it"
+    assert asked.read_text().strip().endswith("+----doit+----nogui+----clean+----action-3Dinstall+tmux")
+
+
+@pytest.mark.parametrize("packages", ["tmux", ["-x"], ["a b"], [""], ["a\n"]])
+def test_what_is_no_package_is_refused_before_the_call(qrexec, packages):
+    with pytest.raises(InvalidValue):
+        tools.download_dom0_updates(qrexec, "nobody", packages)
+
+
+def test_the_date_is_read_strictly(vms, work, qrexec):
+    assert abs(tools.read_date(qrexec, "work") - datetime.now(UTC)) < timedelta(seconds=5)
+    vms.program("work", "date", "echo 2026-01-31T12:00:00+0000")
+    assert tools.read_date(qrexec, "work") == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    vms.program("work", "date", "echo tomorrow")
+    with pytest.raises(RemoteProtocolError, match="date in work: 'tomorrow"):
+        tools.read_date(qrexec, "work")
+
+
+@pytest.mark.parametrize(("status", "up"), [(0, True), (1, False)])
+def test_the_network_is_waited_for(vms, work, qrexec, status, up):
+    vms.program("work", "nm-online", f'[ "$*" = -x ] && exit {status}; exit 9')
+    assert tools.wait_for_network(qrexec, "work") is up
+
+
+def test_a_vm_without_networkmanager_is_told(vms, work, qrexec):
+    vms.program("work", "nm-online", "exit 2")
+    with pytest.raises(ServiceFailed, match="nm-online in work: exit status 2"):
+        tools.wait_for_network(qrexec, "work")
+
+
+@pytest.mark.parametrize(
+    ("call", "program", "words"),
+    [
+        (lambda q: tools.grow_private(q, "work"), "resize2fs", "/dev/xvdb"),
+        (lambda q: tools.switch_update_check(q, "work", True), "systemctl", "start qubes-update-check.timer"),
+        (lambda q: tools.switch_update_check(q, "work", False), "systemctl", "stop qubes-update-check.timer"),
+        (lambda q: tools.show_updates(q, "work"), "gpk-update-viewer", ""),
+    ],
+)
+def test_a_tool_is_run_with_its_arguments_and_its_failure_told(vms, work, qrexec, call, program, words):
+    vms.program("work", program, f'echo "$*" > {work}/asked')
+    call(qrexec)
+    assert (work / "asked").read_text() == f"{words}\n"
+    vms.program("work", program, "echo cannot >&2; exit 4")
+    with pytest.raises(ServiceFailed, match=f"{program} in work: exit status 4: cannot"):
+        call(qrexec)
+
+
+def test_the_service_for_updates_goes_before_the_older_program(vms, work, qrexec):
+    vms.handler("work", tools.INSTALL_GUI, f"echo shown > {work}/asked")
+    tools.show_updates(qrexec, "work")
+    assert (work / "asked").read_text() == "shown\n"
