@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vminterface import __version__, cli_rpc
+from vminterface import __version__, cli_report, cli_rpc
 from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue, VMInterfaceError
 
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
             "--pillar", required=True, metavar="FILE", help="YAML or JSON with qubes:vms; - reads standard input"
         )
     cli_rpc.add(command)
+    cli_report.add(command)
     agent = command("agent", _agent, "Run in a VM: watch what dom0 says, apply it, acknowledge it.")
     agent.add_argument("--root", default="/", metavar="DIR", help="where this VM's files are (default: /)")
     agent.add_argument(

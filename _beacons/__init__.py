@@ -1,0 +1,1 @@
+"""Salt beacons: thin faces of the library, found by file name."""

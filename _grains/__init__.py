@@ -1,0 +1,1 @@
+"""Salt grains: thin faces of the library, found by file name."""
