@@ -35,7 +35,6 @@ from vminterface.errors import (
 )
 from vminterface.values.acknowledgement import Acknowledgement, digest
 from vminterface.values.announcement import Announcement
-from vminterface.values.client import Client
 from vminterface.values.vmname import parse_default_user
 from vminterface.values.vmtype import VMType
 from vminterface.vm import backends
@@ -86,7 +85,7 @@ class Agent:
         self._surroundings = Surroundings(machine)
         #: Settings to apply again although dom0 says nothing new.
         self._again: set[str] = set()
-        self._clients: frozenset[Client] = frozenset()
+        self._backends: frozenset[backends.Backend] = frozenset()
 
     def serve(self, store: KeyStore, stop: threading.Event) -> None:
         """Keep the machine as *store* says until *stop* is set. Raises ConnectionLost and its like."""
@@ -123,8 +122,8 @@ class Agent:
         texts, answers = _read(store)
         again, self._again = self._again | self._surroundings.changed(), set()
         if keys.inputs_of("provider", texts):
-            before, self._clients = self._clients, backends.told(store, self._clients, self._log)
-            again |= {"provider"} if self._clients != before else set()
+            before, self._backends = self._backends, backends.told(store, self._backends, self._log)
+            again |= {"provider"} if self._backends != before else set()
         services_changed = False
         for setting in SETTINGS:
             if stop.is_set():
@@ -184,7 +183,7 @@ class Agent:
             "timezone": timezone.apply,
             "services": partial(services.apply, vm_type=vm_type, live_units=self._live_services),
             "network": network.apply,
-            "provider": partial(provider.apply, told=self._clients),
+            "provider": partial(provider.apply, told=self._backends),
             "keyboard": partial(keyboard.apply, user=user or "user"),
             "debug": debug.apply,
         }

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 
 from vminterface.channel.store import KeyStore, List, Read
 from vminterface.channel.xenstore import XenStore
 from vminterface.errors import InvalidValue, VMInterfaceError
-from vminterface.values.client import Client, Vif
+from vminterface.values.address import MAC, parse_mac
+from vminterface.values.client import Client, Clients, Vif
 
 #: Below the VM's own path.
 FOLDER = "backend/vif"
@@ -18,8 +21,23 @@ FOLDER = "backend/vif"
 MOST = 1000
 
 
-def read(store: KeyStore, log: Callable[[str], None] = lambda line: None) -> frozenset[Client]:
-    """Return the clients that *store* (XenStore) names; what is no address is logged and left out.
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The provider's end of one client's device."""
+
+    vif: Vif
+    mac: MAC | None = None
+    ips: frozenset[IPv4Address | IPv6Address] = frozenset()
+
+    @classmethod
+    def parse(cls, vif: str, mac: str, ips: str) -> Backend:
+        """Read what the toolstack wrote; empty is what it did not. Raises InvalidValue."""
+        clients = [Client.of(ip, mac, vif) for ip in ips.split()]
+        return cls(Vif.parse(vif), parse_mac(mac) if mac else None, frozenset(client.ip for client in clients))
+
+
+def read(store: KeyStore, log: Callable[[str], None] = lambda line: None) -> frozenset[Backend]:
+    """Return the backends that *store* (XenStore) names; what is no address is logged and left out.
 
     Raises what *store* raises of a connection that is of no more use.
     """
@@ -30,20 +48,19 @@ def read(store: KeyStore, log: Callable[[str], None] = lambda line: None) -> fro
         for domid, below in zip(domids, devices, strict=True)
         for device in below
     ][:MOST]
-    values = store.batch([Read(f"{path}/{key}") for path, _ in vifs for key in ("ip", "mac")])
+    values = store.batch([Read(f"{path}/{key}") for path, _ in vifs for key in ("mac", "ip")])
+    texts = ["" if isinstance(value, VMInterfaceError) else value.decode("latin-1") for value in values]
     found = set()
-    for number, (path, name) in enumerate(vifs):
-        ips, mac = ("" if isinstance(v, VMInterfaceError) else v.decode("latin-1") for v in values[2 * number :][:2])
-        for ip in ips.split():
-            try:
-                found.add(Client.of(ip, mac, str(Vif.parse(name))))
-            except InvalidValue as error:
-                log(f"{path}: {error.where or 'name'}: {error}")
+    for (path, vif), mac, ips in zip(vifs, texts[::2], texts[1::2], strict=True):
+        try:
+            found.add(Backend.parse(vif, mac, ips))
+        except InvalidValue as error:
+            log(f"{path}: {error}")
     return frozenset(found)
 
 
-def told(store: KeyStore, before: frozenset[Client], log: Callable[[str], None]) -> frozenset[Client]:
-    """Return the clients that the toolstack names, whatever *store* a VM has its settings from.
+def told(store: KeyStore, before: frozenset[Backend], log: Callable[[str], None]) -> frozenset[Backend]:
+    """Return the backends that the toolstack names, whatever *store* a VM has its settings from.
 
     Where XenStore does not answer beside another store, those of *before*: no answer is no word of the toolstack.
     """
@@ -64,16 +81,24 @@ def _names(store: KeyStore, folders: list[str]) -> list[list[str]]:
     return found
 
 
-def whereabouts(named: frozenset[Client] | None, told: frozenset[Client]) -> frozenset[Client]:
+def clients(named: Clients | None, told: Collection[Backend]) -> frozenset[Client]:
     """Return the clients that dom0 has *named*, with what is left open filled in from what the toolstack has *told*.
 
     None for *named* means that dom0 leaves it to the toolstack.
     """
     if named is None:
-        return told
-    filled = set()
-    for client in named:
-        alike = [o for o in told if o.ip == client.ip or (client.mac is not None and o.mac == client.mac)]
-        other = min(alike, key=lambda o: (o.ip != client.ip, str(o)), default=client)
-        filled.add(Client(client.ip, client.mac or other.mac, client.vif or other.vif))
-    return frozenset(filled)
+        return frozenset(Client(ip, one.mac, one.vif) for one in told for ip in one.ips)
+    return frozenset(_completed(client, told) for client in named.members)
+
+
+def _completed(client: Client, told: Collection[Backend]) -> Client:
+    """Return *client* with its interface found by that itself, else by its address, else by its MAC address."""
+    matches = (
+        lambda one: client.vif == one.vif,
+        lambda one: client.vif is None and client.ip in one.ips,
+        lambda one: client.vif is None and client.mac is not None and client.mac == one.mac,
+    )
+    for match in matches:
+        for one in sorted(filter(match, told), key=lambda one: one.vif.domid, reverse=True):
+            return Client(client.ip, client.mac or one.mac, one.vif)
+    return client

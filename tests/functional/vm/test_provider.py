@@ -13,8 +13,8 @@ import pytest
 from tests.support.netns import SOON, InNamespace, Network, until
 from tests.support.stores import need
 from vminterface.errors import InvalidValue, VMInterfaceError
-from vminterface.values.client import Client
 from vminterface.vm.apply import link, network, nft, provider
+from vminterface.vm.backends import Backend
 
 GATEWAY = "10.137.0.5"
 INPUTS = {
@@ -28,9 +28,9 @@ IPV6 = {"provides_network:gateway6": "fd09:24ef:4179::a89:5"}
 ONE, TWO = "10.137.0.12", "10.137.0.13"
 ONE6 = "fd09:24ef:4179::a89:c"
 MAC = {"one": "00:16:3e:5e:6c:01", "two": "00:16:3e:5e:6c:02"}
-TOLD = frozenset(Client.of(ip, MAC[name], vif) for name, ip, vif in (("one", ONE, "vif1.0"), ("two", TWO, "vif2.0")))
-TOLD6 = TOLD | {Client.of(ONE6, MAC["one"], "vif1.0")}
-ONLY_ONE = frozenset(client for client in TOLD if str(client.ip) == ONE)
+TOLD = frozenset(Backend.parse(*one) for one in (("vif1.0", MAC["one"], ONE), ("vif2.0", MAC["two"], TWO)))
+TOLD6 = frozenset(Backend.parse(*one) for one in (("vif1.0", MAC["one"], f"{ONE} {ONE6}"), ("vif2.0", MAC["two"], TWO)))
+ONLY_ONE = frozenset(one for one in TOLD if one.vif.domid == 1)
 OUTSIDE, OUTSIDE6 = "192.0.2.1", "2001:db8::1"
 RESOLVERS = ("192.0.2.53", "192.0.2.54")
 
@@ -110,7 +110,7 @@ class Scene:
         """Let the provider's own resolvers be these."""
         self.provider.write_file("/etc/resolv.conf", "".join(f"nameserver {a}\n" for a in addresses))
 
-    def provide(self, inputs: dict[str, str] = INPUTS, told: frozenset[Client] = TOLD) -> str:
+    def provide(self, inputs: dict[str, str] = INPUTS, told: frozenset[Backend] = TOLD) -> str:
         return provider.apply(inputs, self.provider, told=told)
 
     def dig(self, server: str, *options: str, client: InNamespace | None = None) -> str:
@@ -306,6 +306,13 @@ def test_what_dom0_says_of_clients_goes_before_what_the_toolstack_says(scene: Sc
     assert {(name, str(ip)) for name, ip in found.allowed} == {("vif1.0", ONE)}
     assert scene.dig("10.139.1.1") == "203.0.113.1"
     assert scene.dig("10.139.1.1", client=scene.two) == ""
+    # Where the toolstack knows no address, the MAC address tells which interface it is.
+    by_mac = frozenset(Backend.parse(f"vif{n}.0", MAC[name], "") for n, name in ((1, "one"), (2, "two")))
+    scene.provide(INPUTS | {"provides_network:connected": f"{TWO},{MAC['two']}"}, by_mac)
+    assert scene.dig("10.139.1.1") == ""
+    assert scene.dig("10.139.1.1", client=scene.two) == "203.0.113.1"
+    scene.provide(INPUTS, frozenset())
+    assert scene.dig("10.139.1.1", client=scene.two) == ""
     scene.provide(INPUTS | {"provides_network:connected": f"{ONE},,vif1.0 {TWO},,vif2.0"}, frozenset())
     assert scene.dig("10.139.1.1", client=scene.two) == "203.0.113.1"
 
@@ -317,7 +324,7 @@ def test_a_client_that_went_away_leaves_nothing_behind_and_may_come_back(scene: 
     scene.provide(INPUTS, ONLY_ONE)
     assert {str(ip) for ip in nft.read(scene.provider, "ip").downstream} == {ONE}
     scene.plug("two", TWO, 7)
-    scene.provide(INPUTS, TOLD - {Client.of(TWO, MAC["two"], "vif2.0")} | {Client.of(TWO, MAC["two"], "vif7.0")})
+    scene.provide(INPUTS, ONLY_ONE | {Backend.parse("vif7.0", MAC["two"], TWO)})
     assert scene.dig("10.139.1.1", client=scene.two) == "203.0.113.1"
 
 

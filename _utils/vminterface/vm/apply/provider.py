@@ -20,6 +20,7 @@ from vminterface.values.network import ProviderNetwork
 from vminterface.vm import backends
 from vminterface.vm.apply import link, nft, resolvers
 from vminterface.vm.apply.link import Link
+from vminterface.vm.backends import Backend
 from vminterface.vm.machine import Machine
 
 FORWARDING = {"ip": "/proc/sys/net/ipv4/ip_forward", "ip6": "/proc/sys/net/ipv6/conf/all/forwarding"}
@@ -46,19 +47,18 @@ class Own:
         )
 
 
-def apply(inputs: Mapping[str, str], machine: Machine, *, told: Collection[Client] = ()) -> str:
+def apply(inputs: Mapping[str, str], machine: Machine, *, told: Collection[Backend] = ()) -> str:
     """Provide network as ``provides_network:...`` says; without any of these, take away what was configured.
 
-    *told* are the clients that the toolstack names; those of ``provides_network:connected`` go before them. Returns
-    what holds now. Raises InvalidValue, with nothing changed, and VMInterfaceError: then the former configuration is
+    *told* is what the toolstack says of clients; ``provides_network:connected`` goes before that. Returns what holds
+    now. Raises InvalidValue, with nothing changed, and VMInterfaceError: then the former configuration is
     in place where it could be restored with its firewall, else forwarding is off.
     """
     old = _recall(machine)
     if not inputs:
         return "provides no network" if old is None else _withdraw(machine, old)
     network = ProviderNetwork.parse({field.partition(":")[2]: text for field, text in inputs.items()})
-    named = None if network.connected is None else network.connected.members
-    clients = backends.whereabouts(named, frozenset(told))
+    clients = backends.clients(network.connected, told)
     there = {name for name in link.names(machine) if name.startswith("vif")}
     links = _links(network, [c for c in clients if str(c.vif) in there])
     targets = resolvers.current(machine)
