@@ -101,10 +101,12 @@ def _look(path: str) -> tuple[int, bytes] | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        return None
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        return os.fstat(descriptor).st_mtime_ns, hashlib.file_digest(file, "sha256").digest()
+        return found.st_mtime_ns, hashlib.file_digest(file, "sha256").digest()
 
 
 def _open(argv: list[str], seconds: float | None) -> int:

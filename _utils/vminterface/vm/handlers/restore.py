@@ -65,7 +65,7 @@ def _from_command(call: Call, command: list[str], wanted: list[bytes]) -> None:
 
 
 def _send(call: Call, source: int, wanted: list[bytes], *, seekable: bool) -> bool:
-    """Send what is *wanted* of the archive *source*, a descriptor that is closed here; False if that is not read whole."""
+    """Send what is *wanted* of the archive *source*, which is closed here; return whether it was read to its end."""
     with open(source, "rb") as file:
         conversion = Conversion(file, wanted, seekable=seekable)
         try:
