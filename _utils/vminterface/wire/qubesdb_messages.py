@@ -64,8 +64,10 @@ class Sentinel(Enum):
 
 NEED_DATA = Sentinel.NEED_DATA
 
+# The three events of which there are many are not frozen, which would take three times as long to make each.
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Request:
     """A client asks. *value* is WRITE's alone.
 
@@ -87,7 +89,7 @@ class BadRequest:
     closes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A good answer: READ's *value*, the end of a series, or plain OK. *path* is the request's."""
 
@@ -96,7 +98,7 @@ class Reply:
     value: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One of a series: a key that MULTIREAD (with its *value*) or LIST found."""
 
