@@ -84,7 +84,7 @@ class Server:
         for key, what in self._selector.select(seconds):
             if not isinstance(key.data, Peer):
                 self._accept(key.fileobj, *key.data)
-            elif key.data in self._peers and what & selectors.EVENT_READ:
+            elif key.data in self._peers and what & selectors.EVENT_READ and not key.data.ending:
                 self._serve_peer(key.data)
         for peer in list(self._peers):
             if peer.output or peer.ending:
@@ -117,7 +117,7 @@ class Server:
 
     def _serve_peer(self, peer: Peer) -> None:
         self._receive(peer)
-        while peer in self._peers and not peer.ending and self._answer(peer) and peer.protocol.in_message:
+        while self._answer(peer) and peer.protocol.in_message:
             peer.stream.setblocking(True)
             self._receive(peer)
             peer.stream.setblocking(False)
@@ -132,7 +132,7 @@ class Server:
         peer.protocol.receive_data(data)
 
     def _answer(self, peer: Peer) -> bool:
-        """Answer all whole requests; say whether the peer is still there."""
+        """Answer all whole requests; say whether more of them may come."""
         while True:
             try:
                 event = peer.protocol.next_event()
@@ -147,7 +147,7 @@ class Server:
             peer.side.handle(peer.client, event)
             if isinstance(event, BadRequest) and event.closes:
                 peer.ending = True
-                return True
+                return False
 
     def _send(self, peer: Peer) -> None:
         if peer.waiting > OUTPUT_MAX:
