@@ -12,7 +12,9 @@ SESSION_TIMEOUT = "session-timeout"
 #: The block devices (or, where a VM has none, files with a file system) that qubes.ResizeDisk knows as volumes.
 PRIVATE_DEVICE = "private-device"
 ROOT_DEVICE = "root-device"
-_KNOWN = (SESSION_TIMEOUT, PRIVATE_DEVICE, ROOT_DEVICE)
+#: Seconds that qubes.OpenInVM gives the user; without it, as long as the session.
+OPEN_TIMEOUT = "open-timeout"
+_KNOWN = (SESSION_TIMEOUT, PRIVATE_DEVICE, ROOT_DEVICE, OPEN_TIMEOUT)
 
 
 def option(machine: Machine, name: str, default: str) -> str:

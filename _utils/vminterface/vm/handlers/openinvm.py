@@ -5,7 +5,7 @@ changed content, or nothing. After Qubes core-agent-linux's ``vm-file-editor.c``
 of the receipt for none.
 
 An admin may name another opener in ``/etc/vminterface/open-command`` (one line, quotes as in a shell; the file's path
-is added), and in ``/etc/vminterface/open-timeout`` the seconds that the user has; without that, it is the session.
+is added), and give the user so many seconds with ``open-timeout`` in ``/etc/vminterface/handlers.conf``.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ import time
 
 from vminterface.deadline import Deadline
 from vminterface.errors import ProgramMissing, ServiceFailed, VMInterfaceError, printable
-from vminterface.vm.handlers import stream
+from vminterface.vm.handlers import config, stream
 from vminterface.vm.handlers.call import TIMEOUT, Call
 from vminterface.vm.handlers.programs import Program
 from vminterface.vm.machine import Machine
 from vminterface.wire.openinvm import HEADER_SIZE, Header
 
 COMMAND = "/etc/vminterface/open-command"
-TIMEOUT_FILE = "/etc/vminterface/open-timeout"
 #: Looked for in this order.
 OPENERS = ("qubes-open", "xdg-open")
 #: With a desktop named, xdg-open hands the file to a running program and returns before the user has seen it.
@@ -75,12 +74,12 @@ def _command(machine: Machine) -> list[str]:
 
 
 def _seconds(machine: Machine) -> float | None:
-    text = machine.read_text(TIMEOUT_FILE)
-    if text is None:
+    text = config.option(machine, config.OPEN_TIMEOUT, "")
+    if not text:
         return None
-    text = text.strip()
     if not (text.isascii() and text.isdigit() and len(text) < 8 and int(text)):
-        raise VMInterfaceError(f"{TIMEOUT_FILE}: '{printable(text, 40)}' is no number of seconds (1 to 9999999)")
+        shown = f"{config.OPEN_TIMEOUT} = {printable(text, 40)}"
+        raise VMInterfaceError(f"{config.PATH}: '{shown}' is no number of seconds (1 to 9999999)")
     return float(text)
 
 

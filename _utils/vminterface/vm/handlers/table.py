@@ -35,6 +35,8 @@ _ROWS = (
     Service("qubes.SelectDirectory", "selectdirectory", waits_for_session=True),
     Service("qubes.Backup", "backup"),
     Service("qubes.Restore", "restore"),
+    Service("qubes.RegisterBackupLocation", "registerbackuplocation"),
+    Service("qubes.RestoreById", "restorebyid"),
     # Services for what happens to the whole machine.
     Service("qubes.SuspendPre", "suspendpre", as_root=True),
     Service("qubes.SuspendPost", "suspendpost", as_root=True),

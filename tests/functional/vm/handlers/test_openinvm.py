@@ -156,7 +156,7 @@ def test_a_program_that_has_the_file_open_is_waited_for(vm: VM, opener) -> None:
 
 def test_after_the_configured_time_the_opener_is_ended_and_nothing_goes_back(vm: VM, opener) -> None:
     notes = opener('echo more >>"$1"; echo $$ >"$NOTES"; exec sleep 60')
-    vm.write("/etc/vminterface/open-timeout", "1\n")
+    vm.write("/etc/vminterface/handlers.conf", "open-timeout = 1\n")
     assert "no answer within 1 s" in call(vm, SERVICE, MESSAGE).refused(SERVICE)
     assert not is_there(int(notes.read_text()))
     assert leftovers(vm) == []
@@ -165,8 +165,8 @@ def test_after_the_configured_time_the_opener_is_ended_and_nothing_goes_back(vm:
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "soon", "9" * 30, "\u0661"])
 def test_a_time_that_is_none_is_a_fault(vm: VM, opener, text: str) -> None:
     notes = opener('echo >"$NOTES"')
-    vm.write("/etc/vminterface/open-timeout", text)
-    assert "is no number of seconds" in call(vm, SERVICE, MESSAGE).refused(SERVICE)
+    vm.write("/etc/vminterface/handlers.conf", f"open-timeout = {text}\n")
+    assert "/etc/vminterface/handlers.conf" in call(vm, SERVICE, MESSAGE).refused(SERVICE)
     assert not notes.exists()
 
 

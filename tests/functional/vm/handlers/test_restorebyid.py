@@ -1,0 +1,126 @@
+"""Backup locations that dom0 registers, and restores that know no more of them than their id."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.agentcall import Running, call
+from tests.support.handlers import VM
+from tests.support.qfilestream import events
+from vminterface.wire.qfile import Unpacker
+
+REGISTER, RESTORE = "qubes.RegisterBackupLocation", "qubes.RestoreById"
+RUNTIME = {"XDG_RUNTIME_DIR": "/run/user/1000"}
+
+
+@pytest.fixture
+def vm(tmp_path: Path) -> VM:
+    vm = VM(tmp_path / "vm")
+    (vm.root / "home/user").mkdir(parents=True)
+    (vm.root / "run/user/1000").mkdir(parents=True)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as target:
+        for name in ("backup-header", "vm1"):
+            member = tarfile.TarInfo(name)
+            member.size = 5
+            target.addfile(member, io.BytesIO(name[:5].encode().ljust(5)))
+    vm.write("/media/backup", archive.getvalue())
+    return vm
+
+
+def registered(vm: VM) -> list[str]:
+    folder = vm.root / "run/user/1000/qubes-backup-location"
+    return os.listdir(folder) if folder.exists() else []
+
+
+def restore(vm: VM, name: str, request: bytes):
+    return call(vm, RESTORE, request, name, QREXEC_SERVICE_ARGUMENT=name, **RUNTIME)
+
+
+def test_a_registered_location_is_restored_by_its_id_until_its_caller_is_done(vm: VM) -> None:
+    with Running(vm, REGISTER, source="dom0", **RUNTIME) as running:
+        running.send(b"/media/backup\n")
+        answer = running.read(100)  # to its end: the answer is closed while the handler lives
+        name = answer.decode().rstrip("\n")
+        assert len(name) == 8
+        assert registered(vm) == [name]
+        with Running(vm, RESTORE, name, QREXEC_SERVICE_ARGUMENT=name, **RUNTIME) as restoring:
+            restoring.send(b"backup\n")
+            unpacker = Unpacker()
+            found = []
+            while not unpacker.ended:
+                found += events(unpacker, [restoring.read(1)])
+            restoring.send(unpacker.result().render())
+            restoring.end_input()
+            assert restoring.ended().status == 0
+        assert b"".join(one for one in found if isinstance(one, bytes)) == b"backu"
+        running.end_input()
+        ended = running.ended()
+    assert (ended.status, ended.stderr) == (0, "")
+    assert registered(vm) == []
+    assert "is registered as" in restore(vm, name, b"\n").refused(RESTORE)
+
+
+def test_a_location_whose_process_was_killed_is_not_known_any_more(vm: VM) -> None:
+    with Running(vm, REGISTER, source="dom0", **RUNTIME) as running:
+        running.send(b"/media/backup\n")
+        name = running.read(9).decode().rstrip("\n")
+        running.process.send_signal(signal.SIGKILL)
+        running.ended()
+    assert registered(vm) == [name]
+    assert "is registered as" in restore(vm, name, b"\n").refused(RESTORE)
+
+
+@pytest.mark.parametrize("text", ["", "1\n", "x\n1\n/media/backup\n", "\xff"])
+def test_a_damaged_registration_is_none(vm: VM, text: str) -> None:
+    vm.write("/run/user/1000/qubes-backup-location/0123abcd", text)
+    assert "is registered as" in restore(vm, "0123abcd", b"\n").refused(RESTORE)
+
+
+def test_another_process_of_that_number_is_not_taken_for_it(vm: VM) -> None:
+    vm.write("/run/user/1000/qubes-backup-location/0123abcd", f"{os.getpid()}\n1\n/media/backup\n")
+    assert "is registered as" in restore(vm, "0123abcd", b"\n").refused(RESTORE)
+
+
+@pytest.mark.parametrize("name", ["x", "0123abc", "0123abcde", "0123ABCD", "..", "-", "0123abcd+"])
+def test_an_id_that_is_none_is_refused(vm: VM, name: str) -> None:
+    assert "expected 8 hexadecimal digits" in restore(vm, name, b"\n").refused(RESTORE)
+
+
+def test_a_restore_without_an_id_is_refused(vm: VM) -> None:
+    assert "expected 8 hexadecimal digits" in call(vm, RESTORE, b"\n", **RUNTIME).refused(RESTORE)
+
+
+@pytest.mark.parametrize("line", [b"", b"/media/backup", b"\n", b"/media/\0\n", b"/media/\x1b\n", b"\xff" * (1 << 20)])
+def test_a_location_that_is_none_is_refused_and_not_kept(vm: VM, line: bytes) -> None:
+    call(vm, REGISTER, line, **RUNTIME).refused(REGISTER)
+    assert registered(vm) == []
+
+
+@pytest.mark.parametrize("folder", ["", "run/user/1000"])
+def test_without_a_runtime_folder_that_is_said(vm: VM, folder: str) -> None:
+    assert "XDG_RUNTIME_DIR" in call(vm, REGISTER, b"/media/backup\n", XDG_RUNTIME_DIR=folder).refused(REGISTER)
+
+
+def test_a_handler_that_is_ended_forgets_its_location(vm: VM) -> None:
+    with Running(vm, REGISTER, source="dom0", **RUNTIME) as running:
+        running.send(b"/media/backup\n")
+        running.read(9)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.ended().status == 143
+    assert registered(vm) == []
+
+
+def test_a_caller_that_goes_forgets_its_location(vm: VM) -> None:
+    with Running(vm, REGISTER, source="dom0", **RUNTIME) as running:
+        running.send(b"/media/backup\n")
+        running.read(9)
+        running.hang_up()
+        running.ended()
+    assert registered(vm) == []
