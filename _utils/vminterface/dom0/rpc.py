@@ -130,12 +130,13 @@ def vm_exec(qrexec: Qrexec, vm: str, argv: Sequence[Any], *, stdin: str = "", **
 
 def backup(qrexec: Qrexec, vm: str, location: str, archive: str, **more: Any) -> bool:
     """See :func:`vminterface.dom0.services.backup.backup`; *archive* is a file."""
+    location = _text(location, "location")
     try:
         file = open(_text(archive, "archive"), "rb")  # noqa: SIM115  closed below
     except OSError as error:
         raise FileFault.at(archive, error) from error
     with file:
-        backups.backup(qrexec, vm, _text(location, "location"), file, **more)
+        backups.backup(qrexec, vm, location, file, **more)
     return True
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from vminterface.dom0.settings import VMSettings, parse_pillar
 from vminterface.errors import InvalidValues
+from vminterface.values.monitor import MonitorLayout
 
 NETWORK = {"ip": "10.137.0.12", "gateway": "10.137.0.5"}
 
@@ -212,3 +213,47 @@ def test_a_pillar_that_says_nothing_asks_for_nothing(pillar):
 @pytest.mark.parametrize("pillar", [[], "qubes", {"qubes": []}, {"qubes": {"vms": []}}, {"qubes": {"vms": "work"}}])
 def test_a_pillar_of_another_shape_is_one_fault(pillar):
     assert len(faults(pillar)) == 1
+
+
+MONITOR = {"width": 1920, "height": 1080, "x": 0, "y": 0}
+
+
+def monitors_of(vm: object, **defaults: object) -> object:
+    (settings,) = parse_pillar({"qubes": {"defaults": defaults, "vms": {"work": vm}}})
+    return settings.monitors
+
+
+def test_monitors_are_a_layout_or_those_of_dom0_and_no_key():
+    assert monitors_of({"monitors": [MONITOR]}) == MonitorLayout.from_mappings([MONITOR])
+    assert monitors_of({"monitors": "from_dom0"}) == "from_dom0"
+    assert monitors_of({"timezone": "UTC"}) is None
+    (settings,) = parse_pillar({"qubes": {"vms": {"work": {"monitors": [MONITOR]}}}})
+    assert settings.desired == {}
+
+
+def test_monitors_of_the_defaults_are_replaced_or_taken_back():
+    assert monitors_of({}, monitors="from_dom0") == "from_dom0"
+    assert monitors_of({"monitors": [MONITOR]}, monitors="from_dom0") == MonitorLayout.from_mappings([MONITOR])
+    assert monitors_of({"monitors": None}, monitors="from_dom0") is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "places"),
+    [
+        ([{**MONITOR, "width": 0}], ["monitors:0:width"]),
+        ([MONITOR, {**MONITOR, "x": -1, "hight": 1}], ["monitors:1:hight", "monitors:1:x"]),
+        ([{"width": 800}], ["monitors:0:height", "monitors:0:x", "monitors:0:y"]),
+        ([], ["monitors"]),
+        ("from_dom1", ["monitors"]),
+        (True, ["monitors"]),
+        ({"width": 1}, ["monitors"]),
+    ],
+)
+def test_each_fault_of_a_monitor_has_its_place(raw, places):
+    found = faults({"qubes": {"vms": {"work": {"monitors": raw}}}})
+    assert sorted(found) == [f"qubes:vms:work:{place}" for place in places]
+
+
+def test_monitors_are_refused_where_only_keys_are_written():
+    with pytest.raises(InvalidValues, match=r"work:monitors: is no key"):
+        VMSettings.parse("work", {"monitors": [MONITOR]})

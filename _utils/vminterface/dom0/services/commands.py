@@ -76,16 +76,17 @@ def execute(
     stdin: Input = b"",
     stdout_limit: int = STDOUT_LIMIT,
     timeout: float = TIMEOUT,
+    name: str | None = None,
 ) -> Output:
     """Run *argv* in *vm* without a shell; with *gui* as soon as the user's session is up, with *root* as root.
 
-    Raises as :func:`shell`.
+    *name* is what errors call it, None: the program. Raises as :func:`shell`.
     """
     if gui and root:
         raise InvalidValue("a command of root waits for no user's session")
     service = EXEC_GUI if gui else ROOT_EXEC if root else EXEC
     argument = vmexec.encode(argv)
-    what = f"{printable(argv[0], 60)} in {vm}"
+    what = f"{printable(argv[0], 60) if name is None else name} in {vm}"
     return _run(qrexec, vm, service, argument, stdin, stdout_limit, timeout, what)
 
 

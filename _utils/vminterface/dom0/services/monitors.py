@@ -47,7 +47,7 @@ def of_vm(qrexec: Qrexec, vm: str, *, timeout: float = 20.0) -> MonitorLayout | 
     Raises ServiceFailed where there is no X server, else as :meth:`Qrexec.call`.
     """
     argv = ["env", f"DISPLAY={_DISPLAY}", "xrandr", "-q"]
-    output = commands.execute(qrexec, vm, argv, stdout_limit=_XRANDR_LIMIT, timeout=timeout).checked()
+    output = commands.execute(qrexec, vm, argv, stdout_limit=_XRANDR_LIMIT, timeout=timeout, name="xrandr").checked()
     try:
         return MonitorLayout.from_xrandr(output.untrusted_stdout.decode("utf-8", "replace"))
     except InvalidValue:

@@ -52,7 +52,7 @@ def file_sent(qrexec: Qrexec, vm: str, path: str, *, replace: bool = False, allo
 
     def send() -> None:
         if found is not None:
-            commands.execute(qrexec, vm, ["sh", "-c", _REMOVE, "sh", os.fsencode(name)]).checked()
+            commands.execute(qrexec, vm, ["sh", "-c", _REMOVE, "sh", os.fsencode(name)], name="rm").checked()
         files.send(qrexec, vm, [path], allow_all_names=allow_all_names)
         if remote_tree(qrexec, vm, name) != here:
             raise not_so(vm, shown)
@@ -75,7 +75,7 @@ def remote_tree(qrexec: Qrexec, vm: str, name: str) -> Tree | None:
     Raises RemoteProtocolError, else as :meth:`Qrexec.call`.
     """
     argv: list[str | bytes] = ["sh", "-c", _LOOK, "sh", os.fsencode(name)]
-    output = commands.execute(qrexec, vm, argv, stdout_limit=_LIST_LIMIT, timeout=_TIMEOUT)
+    output = commands.execute(qrexec, vm, argv, stdout_limit=_LIST_LIMIT, timeout=_TIMEOUT, name="sha256sum")
     if not there(output):
         return None
     # Each record ends with a NUL; so does the empty one between the two kinds.

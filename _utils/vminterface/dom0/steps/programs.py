@@ -72,7 +72,7 @@ def handler_installed(qrexec: Qrexec, vm: str, service: str, content: bytes, *, 
 
     def install() -> None:
         argv = ["sh", "-c", _INSTALL, "sh", folder, f"{name}{plus}{argument}", digest]
-        commands.execute(qrexec, vm, argv, root=True, stdin=content).checked()
+        commands.execute(qrexec, vm, argv, root=True, stdin=content, name=f"the installation of {service}").checked()
         if _handler(qrexec, vm, place) != digest:
             raise not_so(vm, what)
 
@@ -93,7 +93,9 @@ def read_handler(path: str) -> bytes:
 
 def _handler(qrexec: Qrexec, vm: str, place: str) -> str | None:
     """Return the checksum of the handler at *place*, with a note if nobody may run it, None if there is none."""
-    output = commands.execute(qrexec, vm, ["sh", "-c", _LOOK, "sh", place], root=True, stdout_limit=_SHOWN)
+    output = commands.execute(
+        qrexec, vm, ["sh", "-c", _LOOK, "sh", place], root=True, stdout_limit=_SHOWN, name="sha256sum"
+    )
     if not there(output):
         return None
     words = output.untrusted_stdout.decode("latin-1").split()

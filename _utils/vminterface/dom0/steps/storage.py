@@ -57,7 +57,7 @@ def backup_made(qrexec: Qrexec, vm: str, archive: str, location: str) -> Step:
 def _holds(qrexec: Qrexec, vm: str, location: str, size: int, digest: bytes) -> bool | None:
     """Whether there is a backup with that content; None: there is nothing at *location* to look at."""
     argv = ["sh", "-c", _LOOK_FOR_BACKUP, "sh", location, str(size)]
-    output = commands.execute(qrexec, vm, argv, stdout_limit=_LIMIT, timeout=1800.0)
+    output = commands.execute(qrexec, vm, argv, stdout_limit=_LIMIT, timeout=1800.0, name="sha256sum")
     if not there(output):
         return None
     return any(line.partition(b"  ")[0] == digest for line in output.untrusted_stdout.split(b"\0"))
@@ -96,7 +96,7 @@ class _Disk:
 
 def _disk(qrexec: Qrexec, vm: str, device: str) -> _Disk:
     argv = ["sh", "-c", _LOOK_AT_DISK, "sh", device]
-    output = commands.execute(qrexec, vm, argv, root=True, stdout_limit=_LIMIT)
+    output = commands.execute(qrexec, vm, argv, root=True, stdout_limit=_LIMIT, name="dumpe2fs")
     if not there(output):
         raise InvalidValue(f"{vm}: there is no {printable(device)}")
     size, *lines = output.untrusted_stdout.decode("latin-1").splitlines() or [""]

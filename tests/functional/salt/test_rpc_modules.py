@@ -1,0 +1,178 @@
+"""The execution modules about services: plain data out, one sentence for what is wrong."""
+
+import io
+import os
+import tarfile
+
+import pytest
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+from tests.support.rpcstandin import StandIn
+from tests.support.xrandr import fake_xrandr
+
+
+@pytest.fixture
+def vms(tmp_path, monkeypatch):
+    (tmp_path / "qrexec").mkdir()
+    stand_in = StandIn(tmp_path / "qrexec")
+    monkeypatch.setenv("PATH", f"{stand_in.folder}:{os.environ['PATH']}")
+    stand_in.machine("work")
+    return stand_in
+
+
+@pytest.fixture
+def root(vms):
+    return vms.folder / "vms/work.root"
+
+
+def test_any_service_is_called(vms, modules):
+    assert modules.qrexec.call("work", "qubes.VMExec+echo+hi") == {"status": 0, "stdout": "hi", "stderr": ""}
+    assert modules.qrexec.call("work", "qubes.VMShell", stdin="echo $0; exit 4\n")["status"] == 4
+    vms.handler("work", "example.Report", "echo $QREXEC_USER $1")
+    assert modules.qrexec.call("work", "example.Report", "x", user="root")["stdout"] == "root x"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"vm": "no/name", "service": "qubes.GetDate"},
+        {"vm": "work", "service": "a b"},
+        {"vm": "work", "service": "a+b", "argument": "c"},
+        {"vm": "work", "service": "qubes.GetDate", "timeout": 0},
+        {"vm": "work", "service": "qubes.GetDate", "timeout": "5"},
+        {"vm": "work", "service": "qubes.GetDate", "limit": -1},
+    ],
+)
+def test_a_bad_call_is_refused(vms, modules, arguments):
+    with pytest.raises(SaltInvocationError):
+        modules.qrexec.call(**arguments)
+
+
+def test_a_service_that_is_not_there_is_told(vms, modules):
+    with pytest.raises(CommandExecutionError, match=r"example\.None in work: there is no such service"):
+        modules.qrexec.call("work", "example.None")
+
+
+def test_known_services_have_a_function_that_is_there(modules):
+    known = modules.qrexec.services()
+    assert known["qubes.SetMonitorLayout"]["function"] == "qubes_rpc.set_monitor_layout"
+    for one in known.values():
+        module, _, name = one["function"].partition(".")
+        assert callable(getattr(getattr(modules, module), name))
+
+
+def test_the_services_of_a_vm_are_listed(vms, modules):
+    listed = "printf 'qubes.GetDate\\0qubes.VMExec\\0example.Report+x\\0.hidden\\0a b\\0qubes.GetDate\\0'"
+    (vms.folder / "vms/other").mkdir()
+    vms.handler("other", "qubes.VMExec", listed)
+    assert modules.qrexec.services("other") == ["example.Report+x", "qubes.GetDate", "qubes.VMExec"]
+
+
+def test_monitors_are_told_and_read(vms, modules):
+    fake_xrandr(vms, "work")
+    layout = [{"width": 800, "height": 600, "x": 0, "y": 0}]
+    assert modules.qubes_rpc.get_monitor_layout("work") == []
+    assert modules.qubes_rpc.set_monitor_layout("work", layout) == "800x600+0+0"
+    assert modules.qubes_rpc.get_monitor_layout("work") == layout
+
+
+def test_the_clock_is_told_and_read(vms, root, modules):
+    modules.qubes_rpc.set_date_time("work", "2030-01-31T12:00:00+00:00")
+    assert modules.qubes_rpc.get_date("work").startswith("2030-01-31T12:00:0")
+    assert modules.qubes_tools.read_date("work") < "2030"  # the program sees the kernel's clock
+    found = modules.qubes_vm.sync_clocks(vms=["work"], test=True)["work"]
+    assert found["changes"]["clock"]["old"].endswith("s ahead")
+    assert modules.qubes_vm.sync_clocks(vms=["work"])["work"]["ok"] is True
+    assert modules.qubes_vm.sync_clocks(vms=["work"])["work"]["changes"] == {}
+
+
+def test_files_go_there_and_come_back(vms, root, modules, tmp_path):
+    (tmp_path / "a").write_text("hi")
+    assert modules.qubes_rpc.filecopy("work", str(tmp_path / "a")) == {"total_bytes": 2, "skipped": []}
+    assert (root / "home/user/QubesIncoming/dom0/a").read_text() == "hi"
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        tar.add(tmp_path / "a", "a")
+    (tmp_path / "b.tar").write_bytes(stream.getvalue())
+    kept = f"{root}/home/user/kept.tar"
+    assert modules.qubes_rpc.backup("work", kept, str(tmp_path / "b.tar")) is True
+    back = modules.qubes_rpc.restore("work", kept, str(tmp_path / "back"))
+    assert back == {"files": ["a"], "total_bytes": 2}
+    with pytest.raises(SaltInvocationError, match="already there"):
+        modules.qubes_rpc.restore("work", kept, str(tmp_path / "back"))
+    vms.program("work", "qubes-open", "echo there >> $1")
+    assert modules.qubes_rpc.open_in_vm("work", str(tmp_path / "a")) is True
+    assert (tmp_path / "a").read_text() == "hithere\n"
+
+
+def test_commands_return_their_status(vms, modules):
+    assert modules.qubes_rpc.vm_shell("work", "cat; exit 2", stdin="x") == {"status": 2, "stdout": "x", "stderr": ""}
+    assert modules.qubes_rpc.vm_exec("work", "printf", "%s|", 7, "a b")["stdout"] == "7|a b|"
+
+
+def test_an_icon_becomes_a_file(vms, modules, tmp_path):
+    vms.handler("pics", "qubes.GetImageRGBA", r"read line; printf '1 1\n\001\002\003\004'")
+    assert modules.qubes_rpc.get_image("pics", "firefox", str(tmp_path / "i.png")) == {"width": 1, "height": 1}
+    assert (tmp_path / "i.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_few_words_are_enough_for_the_rest(vms, root, modules):
+    assert modules.qubes_rpc.set_gui_mode("work", "SEAMLESS") == "SEAMLESS"
+    assert modules.qubes_rpc.get_appmenus("work") == {"entries": {}, "dropped": 0, "warnings": []}
+    vms.handler("net", "qubes.WaitForSession", "exit 0")
+    assert modules.qubes_rpc.wait_for_session("net") is True
+    vms.handler("net", "qubes.SyncNtpClock", "exit 0")
+    assert modules.qubes_rpc.sync_ntp_clock("net") is True
+    vms.handler("net", "qubes.ResizeDisk", "[ $(cat) = private ]")
+    assert modules.qubes_rpc.resize_disk("net") is True
+    vms.handler("net", "qubes.DetachPciDevice", "[ $(cat) = 00:06.0 ]")
+    assert modules.qubes_rpc.detach_pci_device("net", "00:06.0") is True
+    vms.handler("net", "qubes.SelectFile", "echo /a")
+    assert modules.qubes_rpc.select_file("net") == "/a"
+    vms.handler("net", "qubes.SelectDirectory", "exit 1")
+    assert modules.qubes_rpc.select_directory("net") is None
+    vms.handler("net", "qubes.SuspendPre", "echo no >&2; exit 1")
+    vms.handler("net", "qubes.SuspendPost", "exit 0")
+    assert modules.qubes_rpc.suspend_pre(["net"], ["net"]) == ["qubes.SuspendPre in net: exit status 1: no"]
+    assert modules.qubes_rpc.suspend_post(["net"], ["net"]) == []
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("set_gui_mode", ["work", "seamless"]),
+        ("set_gui_mode", ["work", 7]),
+        ("resize_disk", ["work", "volatile"]),
+        ("detach_pci_device", ["work", "6"]),
+        ("set_date_time", ["work", "tomorrow"]),
+        ("suspend_pre", ["work"]),
+        ("filecopy", ["work"]),
+        ("filecopy", ["work", 7]),
+        ("vm_exec", ["work"]),
+        ("vm_shell", ["work", None]),
+        ("backup", ["work", 7, "/x"]),
+        ("set_monitor_layout", ["work", 7]),
+        ("get_image", ["work", "", "/x"]),
+    ],
+)
+def test_what_is_wrong_is_refused_in_one_sentence(vms, modules, function, arguments):
+    with pytest.raises(SaltInvocationError) as caught:
+        getattr(modules.qubes_rpc, function)(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_tools_are_run(vms, modules):
+    vms.program("work", "nm-online", "exit 0")
+    vms.program("work", "resize2fs", "exit 0")
+    vms.program("work", "systemctl", "exit 0")
+    vms.program("work", "gpk-update-viewer", "exit 0")
+    assert modules.qubes_tools.wait_for_network("work") is True
+    assert modules.qubes_tools.grow_private("work") is True
+    assert modules.qubes_tools.switch_update_check("work", False) is True
+    assert modules.qubes_tools.show_updates("work") is True
+    vms.handler("net", "qubes.VMExec", "echo some; exit 100")
+    assert modules.qubes_tools.check_dom0_updates("net") == {"available": True, "text": "some"}
+    vms.handler("net", "qubes.VMExec", "echo some; exit 0")
+    assert modules.qubes_tools.download_dom0_updates("net", ["tmux"], action="install") == "some"
+    with pytest.raises(SaltInvocationError, match="action"):
+        modules.qubes_tools.download_dom0_updates("net", action="erase")

@@ -1,0 +1,264 @@
+"""States about services, through Salt's loader, on VMs that answer by the real handlers: truth, and nothing twice."""
+
+import ast
+import os
+import subprocess
+
+import pytest
+
+from tests.functional.salt.conftest import REPOSITORY
+from tests.support.rpcstandin import StandIn
+from tests.support.xrandr import fake_xrandr
+
+LAYOUT = [{"width": 1920, "height": 1080, "x": 0, "y": 0}, {"width": 1280, "height": 800, "x": 1920, "y": 0}]
+PILLAR = {"qubes": {"vms": {"work": {"monitors": LAYOUT}, "off": {"monitors": LAYOUT}, "plain": {"timezone": "UTC"}}}}
+HANDLER = "#!/bin/sh\necho report\n"
+
+#: Arguments that change something at first, by function; {0} is the folder of dom0's files, {1} the VM's root.
+GOOD = {
+    "qubes_rpc.all_monitors": [{"name": "monitors"}],
+    "qubes_rpc.monitor_layout": [{"name": "work", "monitors": LAYOUT}],
+    "qubes_rpc.clock_set": [{"name": "work"}],
+    "qubes_rpc.gui_mode": [{"name": "work", "mode": "SEAMLESS"}],
+    "qubes_rpc.file_sent": [
+        {"name": "{0}/file", "vm": "work"},
+        {"name": "{0}/tree", "vm": "work"},
+        {"name": "{0}/other", "vm": "work", "replace": True},
+    ],
+    "qubes_rpc.command_run": [
+        {"name": "mkdir reports", "vm": "work", "unless_in_vm": "test -d reports"},
+        {"name": "rm old", "vm": "work", "onlyif_in_vm": "test -e old", "root": True, "timeout": 10},
+    ],
+    "qubes_rpc.handler_installed": [
+        {"name": "example.Report+x", "vm": "work", "source": "{0}/handler", "folder": "{1}/usr/local/etc/qubes-rpc"}
+    ],
+    "qubes_rpc.backup_made": [
+        {"name": "{0}/file", "vm": "work", "location": "{1}/home/user/backups"},
+        {"name": "{0}/file", "vm": "work", "location": "{1}/home/user/backups/named"},
+    ],
+    "qubes_rpc.disk_resized": [{"name": "work", "device": "{1}/disk"}],
+    "qubes_vm.clock_synced": [
+        {"name": "clocks", "vms": ["work", "net"]},
+        {"name": "clocks", "clock_vm": "net", "vms": ["work"]},
+    ],
+}
+#: Arguments that are refused.
+BAD = {
+    "qubes_rpc.monitor_layout": [
+        {"name": "work", "monitors": m} for m in ([], "x", [{"width": 0}], [{**LAYOUT[0], "wide": 1}], LAYOUT * 9)
+    ],
+    "qubes_rpc.clock_set": [{"name": "no/name"}, {"name": "gone"}],
+    "qubes_rpc.gui_mode": [{"name": "work", "mode": m} for m in ("seamless", "", None, True)],
+    "qubes_rpc.file_sent": [
+        {"name": "file", "vm": "work"},
+        {"name": "/", "vm": "work"},
+        {"name": "{0}/nothing", "vm": "work"},
+        {"name": "{0}/other", "vm": "work"},
+        {"name": "{0}/file", "vm": "work", "replace": "yes"},
+        {"name": "{0}/file", "vm": "gone"},
+    ],
+    "qubes_rpc.command_run": [
+        {"name": "", "vm": "work"},
+        {"name": "true", "vm": 7},
+        {"name": "true", "vm": "work", "timeout": "5"},
+        {"name": "true", "vm": "work", "unless_in_vm": ["x"]},
+    ],
+    "qubes_rpc.handler_installed": [
+        {"name": "../x", "vm": "work", "source": "{0}/handler"},
+        {"name": "example.Report", "vm": "work", "source": "{0}/file"},
+        {"name": "example.Report", "vm": "work", "source": "{0}/nothing"},
+    ],
+    "qubes_rpc.backup_made": [
+        {"name": "{0}/nothing", "vm": "work", "location": "/"},
+        {"name": "{0}/file", "vm": "work", "location": "a\nb"},
+    ],
+    "qubes_rpc.disk_resized": [{"name": "work", "device": "xvdb"}, {"name": "work", "device": "{1}/nothing"}],
+    "qubes_vm.clock_synced": [
+        {"name": "clocks", "vms": "work"},
+        {"name": "clocks", "vms": ["no/name"]},
+        {"name": "clocks", "clock_vm": "gone", "vms": []},
+    ],
+}
+
+
+@pytest.fixture
+def vms(tmp_path, monkeypatch):
+    """Running VMs called work, net and plain, and dom0's files to send."""
+    (tmp_path / "qrexec").mkdir()
+    stand_in = StandIn(tmp_path / "qrexec")
+    monkeypatch.setenv("PATH", f"{stand_in.folder}:{os.environ['PATH']}")
+    for vm in ("work", "net", "plain"):
+        stand_in.machine(vm)
+    (stand_in.folder / "vms/net/qubes.SyncNtpClock").unlink()
+    fake_xrandr(stand_in, "work")
+    root = stand_in.folder / "vms/work.root"
+    home = root / "home/user"
+    for path in (home / "QubesIncoming/dom0", home / "backups"):
+        path.mkdir(parents=True)
+    (home / "QubesIncoming/dom0/other").write_text("theirs")
+    (home / "old").touch()
+    (root / "run/vminterface/clock-offset").write_text("60000000\n")
+    (root / "etc/vminterface").mkdir()
+    (root / "etc/vminterface/handlers.conf").write_text("private-device = /disk\n")
+    with (root / "disk").open("wb") as disk:
+        disk.truncate(8 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", root / "disk"], check=True, timeout=30)
+    os.truncate(root / "disk", 64 << 20)
+    own = tmp_path / "own"
+    (own / "tree/empty").mkdir(parents=True)
+    (own / "tree/sub").mkdir()
+    (own / "tree/sub/link").symlink_to("file")
+    for name, text in (("file", "hi\n"), ("tree/sub/file", "x"), ("other", "ours"), ("handler", HANDLER)):
+        (own / name).write_text(text)
+    return stand_in
+
+
+def filled(value, vms):
+    if isinstance(value, str) and ("{0}" in value or "{1}" in value):
+        return value.format(vms.folder.parent / "own", vms.folder / "vms/work.root")
+    return value
+
+
+@pytest.fixture
+def apply(states, pillar, vms):
+    def apply(function, arguments, **more):
+        module, _, name = function.partition(".")
+        given = {name: filled(value, vms) for name, value in arguments.items()}
+        return getattr(getattr(states, module), name)(**given, **more)
+
+    pillar(PILLAR)
+    return apply
+
+
+def cases(table):
+    return [pytest.param(f, arguments, id=f"{f}-{i}") for f in table for i, arguments in enumerate(table[f])]
+
+
+def world(vms):
+    """Everything that a VM or dom0 holds, by its path."""
+    found = {}
+    for top in (vms.folder / "vms", vms.folder.parent / "own"):
+        for folder, names, files in os.walk(top):
+            names[:] = [name for name in names if not os.path.islink(os.path.join(folder, name))]
+            found.update({os.path.join(folder, name): None for name in names})
+            for name in files:
+                path = os.path.join(folder, name)
+                found[path] = os.readlink(path) if os.path.islink(path) else open(path, "rb").read()  # noqa: SIM115
+    return found
+
+
+def test_the_tables_name_every_state_function():
+    tree = ast.parse((REPOSITORY / "_states/qubes_rpc.py").read_text())
+    functions = {f"qubes_rpc.{n.name}" for n in tree.body if isinstance(n, ast.FunctionDef) and n.name[0] != "_"}
+    assert functions - {"qubes_rpc.mod_watch"} | {"qubes_vm.clock_synced"} == set(GOOD)
+    assert set(GOOD) - {"qubes_rpc.all_monitors"} == set(BAD)
+
+
+@pytest.mark.parametrize(("function", "arguments"), cases(GOOD))
+def test_a_look_changes_nothing_then_it_is_done_then_nothing_is_left_to_do(vms, apply, function, arguments):
+    before = world(vms)
+    look = apply(function, arguments, test=True)
+    assert look.result is None, look.comment
+    assert look.changes
+    assert world(vms) == before
+    done = apply(function, arguments)
+    assert done.result is True, done.comment
+    assert set(look.changes) <= set(done.changes)
+    after = world(vms)
+    assert after != before
+    for test in (False, True):
+        again = apply(function, arguments, test=test)
+        assert (again.result, again.changes) == (True, {}), again.comment
+    assert world(vms) == after
+
+
+@pytest.mark.parametrize("test", [True, False])
+@pytest.mark.parametrize(("function", "arguments"), cases(BAD))
+def test_what_is_wrong_is_told_and_nothing_is_changed(vms, apply, function, arguments, test):
+    before = world(vms)
+    ret = apply(function, arguments, test=test)
+    assert (ret.result, ret.changes) == (False, {})
+    assert ret.comment
+    assert ret.comment.isascii()
+    assert "Traceback" not in ret.comment
+    assert "exception" not in ret.comment
+    assert world(vms) == before
+
+
+@pytest.mark.parametrize("function", sorted(GOOD))
+def test_without_qrexec_it_fails_with_one_sentence(apply, monkeypatch, tmp_path, function):
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    ret = apply(function, GOOD[function][0])
+    assert (ret.result, ret.changes) == (False, {})
+    lines = [ret.comment, *(line["comment"] for line in ret.full_return.get("sub_state_run", []))]
+    assert any("neither qrexec-client nor" in line or line.endswith("is not installed") for line in lines), lines
+
+
+def test_without_monitors_in_the_pillar_nobody_misses_qrexec(states, pillar, monkeypatch, tmp_path):
+    pillar({"qubes": {"vms": {"work": {"timezone": "UTC"}}}})
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    ret = states.qubes_rpc.all_monitors("monitors")
+    assert (ret.result, ret.changes, ret.comment) == (True, {}, "0 VMs: nothing to do")
+
+
+def test_each_vm_has_a_line_and_one_that_is_off_is_passed_over(vms, apply):
+    ret = apply("qubes_rpc.all_monitors", {"name": "monitors"})
+    lines = {line["name"]: line for line in ret.full_return["sub_state_run"]}
+    assert set(lines) == {"work", "off"}
+    assert lines["work"]["changes"] == {"monitors": {"old": "none", "new": "1920x1080+0+0, 1280x800+1920+0"}}
+    assert (lines["off"]["result"], lines["off"]["changes"]) == (True, {})
+    assert "off is not running" in lines["off"]["comment"]
+
+
+def test_monitors_of_dom0_are_asked_for_once_and_told(vms, states, pillar, tmp_path):
+    program = vms.folder / "xrandr"
+    program.write_text(
+        f"#!/bin/sh\necho >> {tmp_path}/asked\necho 'eDP-1 connected primary 2560x1440+0+0 (x) 310mm x 170mm'\n"
+    )
+    program.chmod(0o755)
+    fake_xrandr(vms, "net")
+    pillar(
+        {"qubes": {"defaults": {"monitors": "from_dom0"}, "vms": {"work": {}, "net": {}, "plain": {"monitors": None}}}}
+    )
+    ret = states.qubes_rpc.all_monitors("monitors")
+    assert ret.result is True, ret.comment
+    assert (tmp_path / "asked").read_text() == "\n"
+    told = vms.folder / "vms/net.root/run/vminterface/monitors"
+    assert told.read_text().startswith("2560 1440 0 0 ")
+    assert not (vms.folder / "vms/plain.root/run/vminterface/monitors").exists()
+
+
+def test_a_fault_in_the_pillar_is_told_by_its_path(states, pillar, vms):
+    pillar({"qubes": {"vms": {"work": {"monitors": [{**LAYOUT[0], "width": "wide"}]}}}})
+    ret = states.qubes_rpc.all_monitors("monitors")
+    assert ret.result is False
+    assert ret.comment.startswith("qubes:vms:work:monitors:0:width: ")
+
+
+def test_the_clocks_lines_say_by_how_much_they_were_wrong(apply):
+    ret = apply("qubes_vm.clock_synced", {"name": "clocks", "vms": ["work", "net", "gone"]})
+    lines = {line["name"]: line for line in ret.full_return["sub_state_run"]}
+    assert lines["work"]["changes"]["clock"]["old"].endswith("s ahead")
+    assert lines["net"]["changes"] == {}
+    assert "gone is not running" in lines["gone"]["comment"]
+
+
+def test_what_a_command_said_is_among_the_changes(apply):
+    ret = apply("qubes_rpc.command_run", {"name": r"printf 'a\033[2J\n'; echo b", "vm": "work"})
+    assert ret.changes["stdout"] == "a\\x1b[2J\nb"
+    ret = apply("qubes_rpc.command_run", {"name": "echo why >&2; false; exit 3", "vm": "work"})
+    assert ret.result is False
+    assert ret.comment == "qubes.VMShell in work: exit status 3: why"
+
+
+def test_a_watched_change_runs_the_state_once_more(vms, loaders, pillar, state_tree):
+    pillar(PILLAR)
+    (state_tree / "watching.sls").write_text(
+        "changed:\n  test.succeed_with_changes: []\n"
+        "mkdir -p reports:\n  qubes_rpc.command_run:\n    - vm: work\n    - unless_in_vm: test -d reports\n"
+        "    - watch:\n      - test: changed\n"
+    )  # fmt: skip
+    for changes in (True, False):
+        (line,) = [one for one in loaders.modules.state.apply("watching") if "command_run" in one.state_id]
+        assert line.result is True
+        assert bool(line.changes) is changes

@@ -1,0 +1,108 @@
+"""The commands that call services: what they print, and their exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.rpcstandin import StandIn
+from tests.support.xrandr import fake_xrandr
+
+LIBRARY = str(Path(__file__).parents[2] / "_utils")
+PILLAR = """
+qubes:
+  vms:
+    work:
+      monitors:
+        - {width: 1920, height: 1080, x: 0, y: 0}
+        - {width: 1280, height: 800, x: 1920, y: 0}
+    plain: {}
+"""
+
+
+@pytest.fixture
+def vms(tmp_path):
+    stand_in = StandIn(tmp_path)
+    stand_in.machine("work")
+    return stand_in
+
+
+def vminterface(vms, *words, stdin="", path=None):
+    path = f"{vms.folder}:{os.environ['PATH']}" if path is None else path
+    env = {**os.environ, "PYTHONPATH": LIBRARY, "PATH": path}
+    command = [sys.executable, "-m", "vminterface", *words]
+    return subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_call_prints_what_the_service_answers(vms):
+    done = vminterface(vms, "call", "work", "qubes.VMExec+printf+a-1B-5Bb")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a\\x1b[b\n", "")
+    done = vminterface(vms, "call", "work", "qubes.VMExec+cat", "--stdin", "--json", stdin="text")
+    assert json.loads(done.stdout) == {"status": 0, "stdout": "text", "stderr": ""}
+
+
+def test_a_call_that_fails_says_so_and_ends_with_1(vms):
+    vms.handler("work", "example.Report", "echo why >&2; exit 7")
+    done = vminterface(vms, "call", "work", "example.Report")
+    assert done.returncode == 1
+    assert done.stderr == "why\nvminterface: example.Report in work: exit status 7\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("call", "gone", "qubes.GetDate"), "qubes.GetDate in gone: the VM is not running"),
+        (("call", "work", "no such"), "'no such' is no service name"),
+        (("call", "work", "example.None"), "there is no such service"),
+        (("call", "work", "qubes.GetDate", "--timeout", "0"), "timeout: expected seconds"),
+        (("monitors", "work"), "xrandr in work"),
+        (("monitors", "--pillar", "x"), "--pillar wants the name of a VM"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_status_1(vms, words, said):
+    if words == ("monitors", "work"):
+        vms.program("work", "xrandr", "exit 1")
+    done = vminterface(vms, *words)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("vminterface: ")
+
+
+def test_without_qrexec_it_says_so(vms, tmp_path):
+    done = vminterface(vms, "call", "work", "qubes.GetDate", path=str(tmp_path / "nothing"))
+    assert done.returncode == 1
+    assert "neither qrexec-client nor qrexec-client-vm is installed" in done.stderr
+
+
+def test_monitors_of_a_pillar_are_drawn(vms, tmp_path):
+    file = tmp_path / "pillar.yaml"
+    file.write_text(PILLAR)
+    done = vminterface(vms, "monitors", "work", "--pillar", str(file))
+    assert done.returncode == 0
+    assert "1: 1920x1080" in done.stdout
+    assert "2: 1280x800" in done.stdout
+    assert done.stdout.endswith("1920x1080+0+0, 1280x800+1920+0\n")
+    none = vminterface(vms, "monitors", "plain", "--pillar", str(file))
+    assert "no qubes:vms:plain:monitors there" in none.stderr
+
+
+def test_monitors_of_a_vm_are_those_that_it_shows(vms):
+    fake_xrandr(vms, "work")
+    assert vminterface(vms, "monitors", "work").stdout == "none\n"
+    told = vminterface(vms, "call", "work", "qubes.SetMonitorLayout", "--stdin", stdin="800 600 0 0\n")
+    assert told.returncode == 0
+    shown = vminterface(vms, "monitors", "work", "--json")
+    assert json.loads(shown.stdout) == [{"width": 800, "height": 600, "x": 0, "y": 0}]
+
+
+def test_monitors_of_dom0_come_from_its_own_display(vms):
+    program = vms.folder / "xrandr"
+    program.write_text("#!/bin/sh\necho 'eDP-1 connected primary 1920x1080+0+0 (normal) 310mm x 170mm'\n")
+    program.chmod(0o755)
+    assert vminterface(vms, "monitors").stdout.endswith("1920x1080+0+0\n")

@@ -1,0 +1,116 @@
+"""A file copy into dom0 is there whole or not at all, whatever its bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import stat
+
+import pytest
+
+from vminterface.dom0.unpack import Arrival, Limits
+from vminterface.errors import InvalidValue, RemoteProtocolError
+from vminterface.wire.qfile import Entry, Packer
+from vminterface.wire.qfile_result import Refused
+
+FILE, FOLDER, LINK = stat.S_IFREG | 0o4755, stat.S_IFDIR | 0o777, stat.S_IFLNK | 0o777
+
+
+def stream(*entries, end=True):
+    packer = Packer()
+    parts = []
+    for path, mode, data in entries:
+        parts += [packer.entry(Entry(path, mode, len(data), 0, 0)), bytes(packer.data(data))]
+    return b"".join(parts) + (packer.end() if end else b"")
+
+
+TREE = stream((b"d", FOLDER, b""), (b"d/a", FILE, b"one"), (b"d", FOLDER, b""), (b"b", FILE, b"two"))
+
+
+@pytest.fixture
+def place(tmp_path):
+    return str(tmp_path / "here")
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_whole_transfer_is_put_there_whatever_its_pieces(place, tmp_path, step):
+    with Arrival(place, Limits()) as arrival:
+        for start in range(0, len(TREE), step):
+            arrival.write(TREE[start : start + step])
+        assert not os.path.exists(place)
+        arrival.put("it")
+    assert arrival.files == ["d/a", "b"]
+    assert open(f"{place}/d/a").read() == "one"  # noqa: SIM115
+    assert stat.S_IMODE(os.stat(f"{place}/b").st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["here"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (stream((b"a", FILE, b"x"), end=False), "broke off"),
+        (TREE[:50], "broke off"),
+        (stream((b"../a", FILE, b"x")), "'../a'"),
+        (stream((b"/etc/x", FILE, b"x")), "'/etc/x'"),
+        (stream((b"a/b", FILE, b"x")), "ENOENT"),
+        (stream((b"a", FILE, b"x"), (b"a", FILE, b"y")), "EEXIST"),
+        (stream((b"d", FOLDER, b""), (b"d/l", LINK, b"x"), (b"d", FOLDER, b"")), "symbolic link"),
+        (stream((b"p", stat.S_IFIFO | 0o600, b"")), "EINVAL"),
+        (stream((b"a\x1b[2J", FILE, b"x")), "EILSEQ"),
+    ],
+)
+def test_what_is_not_whole_or_not_taken_leaves_nothing(place, tmp_path, data, said):
+    with Arrival(place, Limits()) as arrival:
+        arrival.write(data)
+        with pytest.raises(RemoteProtocolError, match="it: ") as caught:
+            arrival.put("it")
+    assert said in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_sender_is_told_the_fault_once_and_what_follows_is_dropped(place):
+    with Arrival(place, Limits(total_bytes=2)) as arrival:
+        arrival.write(TREE)
+        assert arrival.result.code == 122
+        arrival.write(b"more")
+
+
+def test_one_file_becomes_the_place_itself(place, tmp_path):
+    with Arrival(place, Limits(), single=True) as arrival:
+        arrival.write(stream((b"a", FILE, b"text")))
+        arrival.put("it")
+    assert open(place).read() == "text"  # noqa: SIM115
+    assert os.listdir(tmp_path) == ["here"]
+    with pytest.raises(InvalidValue, match="already there"):
+        Arrival(place, Limits())
+
+
+@pytest.mark.parametrize("data", [TREE, stream()])
+def test_where_one_file_is_wanted_others_are_refused(place, tmp_path, data):
+    with Arrival(place, Limits(), single=True) as arrival:
+        arrival.write(data)
+        with pytest.raises(RemoteProtocolError, match="expected one"):
+            arrival.put("it")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.fuzz
+def test_any_bytes_are_a_transfer_or_a_fault(place, tmp_path):
+    numbers = random.Random(5)
+    for _ in range(2000):
+        data = bytearray(TREE)
+        for _ in range(numbers.randrange(1, 6)):
+            data[numbers.randrange(len(data))] = numbers.randrange(256)
+        try:
+            with Arrival(place, Limits(total_bytes=1 << 20, entries=10)) as arrival:
+                arrival.write(bytes(data))
+                arrival.put("it")
+        except (Refused, RemoteProtocolError):
+            assert os.listdir(tmp_path) == []
+        else:
+            assert os.listdir(tmp_path) == ["here"]
+            for folder, _, names in os.walk(place, topdown=False):
+                for name in names:
+                    os.unlink(os.path.join(folder, name))
+                os.rmdir(folder)
