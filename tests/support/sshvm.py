@@ -68,7 +68,7 @@ def missing() -> str:
         return f"no program {lacks[0]} here"
     overlay = 'mount -t overlay o -o "lowerdir=/,upperdir=$0/u,workdir=$0/w" "$0"'
     probe = f'mount -t tmpfs t "$0" && mkdir "$0/u" "$0/w" && {overlay}'
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", probe, "/mnt"], capture_output=True, timeout=10)
+    done = subprocess.run(["unshare", "--mount", "/bin/sh", "-c", probe, "/mnt"], capture_output=True, timeout=10)
     return "" if done.returncode == 0 else f"no overlay in a namespace here: {done.stderr.decode().strip()}"
 
 
@@ -88,7 +88,7 @@ class SshVM:
             [
                 *("setpriv", "--pdeathsig", "KILL", "--bounding-set", _FORBIDDEN, "--"),
                 *("unshare", *_SPACES, "--propagation", "private", "--fork", "--kill-child"),
-                *("sh", "-c", _START, "vm", str(self._root), str(self._xenstore)),
+                *("/bin/sh", "-c", _START, "vm", str(self._root), str(self._xenstore)),
             ],
             stdout=subprocess.PIPE,
             text=True,
