@@ -20,6 +20,7 @@ from vminterface.vm.handlers.call import Call
 from vminterface.vm.handlers.remember import remember
 from vminterface.vm.handlers.xrandr import XServer
 from vminterface.vm.machine import Machine
+from vminterface.vm.screen import record_layout
 
 #: Seconds that an X server, which may be starting just now, has for everything.
 TIMEOUT = 60.0
@@ -53,6 +54,7 @@ def show(layout: MonitorLayout, machine: Machine, display: str | None = None, ti
     # The layout is shown as asked, whether or not this user may keep a note of it.
     with contextlib.suppress(VMInterfaceError):
         remember(machine, "monitors", layout.render())
+        record_layout(machine, layout)
 
 
 def _show(layout: MonitorLayout, server: XServer) -> None:
