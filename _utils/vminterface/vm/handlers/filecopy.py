@@ -6,6 +6,7 @@ result's code modulo 256. After Qubes core-agent-linux's ``qubes.Filecopy`` and 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from vminterface.errors import InvalidValue, ServiceFailed, printable
@@ -23,7 +24,10 @@ def handle(call: Call) -> None:
         shown = printable(call.argument, 60)
         raise InvalidValue(f"'{shown}' is no argument of it (expected {ALLOW_ALL_NAMES} or none)")
     folder = open_incoming(call.source, Path(call.machine.path(home())))
-    terms = Terms(allow_all_names=bool(call.argument))
-    result = serve(call.stdin.fileno(), call.stdout.fileno(), folder, terms)
+    try:
+        terms = Terms(allow_all_names=bool(call.argument))
+        result = serve(call.stdin.fileno(), call.stdout.fileno(), folder, terms)
+    finally:
+        os.close(folder)
     if result.code:
         raise ServiceFailed(str(Refused(result.code, result.name)), result.exit_status)
