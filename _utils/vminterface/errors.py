@@ -105,6 +105,10 @@ class VMNotRunning(VMInterfaceError):
     """No running VM has that name."""
 
 
+class VMNotFound(VMInterfaceError, LookupError):
+    """This host has no VM of that name, running or not."""
+
+
 class SettingRefused(VMInterfaceError):
     """The VM's agent read a setting and refused it; its reason is in the text."""
 

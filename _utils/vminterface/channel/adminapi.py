@@ -1,0 +1,343 @@
+"""qubesd's Admin API, through Qubes' own Python client: what lasts of a VM, its features and properties, and events.
+
+``qubesadmin`` is installed in dom0 of Qubes R4; elsewhere :func:`available` is False and :meth:`AdminAPI.open` says so.
+The client waits for an answer without end. So its transport is replaced here by one whose every call has a deadline and
+a bound: no thread is left behind a daemon that hangs, and no socket of the rest of the process gets a timeout.
+Forms: ``developer/services/admin-api`` of the Qubes documentation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import socket
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from vminterface.deadline import Deadline
+from vminterface.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    InvalidValue,
+    KeyNotFound,
+    LocalProtocolError,
+    OutputTooLarge,
+    PermissionDenied,
+    ProgramMissing,
+    RemoteProtocolError,
+    StoreError,
+    VMInterfaceError,
+    VMNotFound,
+    printable,
+)
+
+#: Seconds for one call, unless told otherwise.
+TIMEOUT = 10.0
+#: Bytes of an answer at most: the list of a thousand VMs has about 60 kB.
+ANSWER_LIMIT = 1 << 20
+#: Bytes of a request at most, header and value together; qubesd cuts off what is longer.
+REQUEST_LIMIT = 65536
+#: Events kept for a reader at most.
+_EVENTS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A VM that qubesd knows, running or not."""
+
+    name: str
+    #: ``AppVM``, ``TemplateVM``, ``StandaloneVM``, ``DispVM``, …
+    klass: str
+    #: ``Running``, ``Halted``, ``Transient``, ``Paused``, …
+    state: str
+
+    @property
+    def running(self) -> bool:
+        """Whether the VM has been started and not yet ended."""
+        return self.state not in ("Halted", "NA", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A VM's property as text: ``True`` and ``False`` for flags, another VM's name or empty text for VMs."""
+
+    value: str
+    #: Whether nobody has set it.
+    default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to *vm*; empty where it concerns no VM."""
+
+    vm: str
+    name: str
+
+
+def available() -> bool:
+    """Whether Qubes' client is installed here, as it is in dom0 of R4."""
+    return importlib.util.find_spec("qubesadmin") is not None
+
+
+class AdminAPI:
+    """Calls to qubesd, each within ``timeout`` seconds; make it with :meth:`open`.
+
+    Every method may raise DeadlineExceeded, ConnectionLost, RemoteProtocolError, OutputTooLarge, LocalProtocolError (a
+    name that cannot be sent), PermissionDenied, VMNotFound, and StoreError for what qubesd refuses otherwise.
+    """
+
+    def __init__(self, app: Any, path: str, timeout: float) -> None:
+        self.path = path
+        self.timeout = timeout
+        self._app = app
+
+    @classmethod
+    def open(cls, timeout: float = TIMEOUT) -> AdminAPI:
+        """Make a client; nothing is sent yet. Raises ProgramMissing where ``qubesadmin`` is not installed."""
+        try:
+            import qubesadmin.app
+            import qubesadmin.config
+        except ImportError as error:
+            raise ProgramMissing(
+                f"qubesadmin, Qubes' Python client, cannot be imported here ({error}); dom0 of Qubes R4 has it"
+            ) from None
+        path = str(qubesadmin.config.QUBESD_SOCKET)
+
+        class App(qubesadmin.app.QubesLocal):  # type: ignore[misc]
+            """The client of a local qubesd, with a transport that does not wait without end."""
+
+            def qubesd_call(
+                self, dest: str, method: str, arg: str | None = None, payload: bytes | None = None, *_: Any
+            ) -> bytes:
+                request = _request(method, arg or "", dest, payload or b"")
+                answer = _exchange(path, request, Deadline.after(api.timeout), f"{method} of {dest}")
+                return bytes(self._parse_qubesd_response(answer))
+
+        # Its calls are made with the timeout that the object has at that time.
+        api = cls(App(), path, timeout)
+        return api
+
+    def domains(self) -> dict[str, Domain]:
+        """Return every VM that qubesd knows, dom0 left out."""
+        with self._errors("the list of VMs"):
+            answer = self._app.qubesd_call("dom0", "admin.vm.List").decode("ascii")
+            found = [_domain(line) for line in answer.splitlines()]
+        return {one.name: one for one in found if one.klass != "AdminVM"}
+
+    def features(self, vm: str) -> list[str]:
+        """Return the names of the features that are set for *vm*."""
+        with self._errors(f"features of {vm}"):
+            return list(self._vm(vm).features)
+
+    def feature(self, vm: str, name: str) -> str | None:
+        """Return a feature of *vm*: empty text stands for off; None: not set, nor inherited."""
+        with self._errors(f"feature {name} of {vm}"):
+            try:
+                value: str = self._vm(vm).features[name]
+            except KeyError as error:
+                if type(error).__name__ == "QubesVMNotFoundError":
+                    raise
+                return None
+            return value
+
+    def set_feature(self, vm: str, name: str, value: str | None) -> None:
+        """Set a feature of *vm*; None removes it. Raises InvalidValue where qubesd does not accept it."""
+        with self._errors(f"feature {name} of {vm}"):
+            features = self._vm(vm).features
+            if value is not None:
+                features[name] = value
+                return
+            try:
+                del features[name]
+            except KeyError as error:
+                if type(error).__name__ == "QubesVMNotFoundError":
+                    raise
+
+    def property(self, vm: str, name: str) -> Property:
+        """Return a property of *vm*. Raises KeyNotFound where VMs of its class have none of this name."""
+        with self._errors(f"property {name} of {vm}"):
+            one = self._vm(vm)
+            value = getattr(one, name)
+            return Property("" if value is None else str(value), bool(one.property_is_default(name)))
+
+    def set_property(self, vm: str, name: str, value: str | None) -> None:
+        """Set a property of *vm*; None goes back to its default. Raises KeyNotFound, InvalidValue."""
+        with self._errors(f"property {name} of {vm}"):
+            if value is None:
+                delattr(self._vm(vm), name)
+            else:
+                setattr(self._vm(vm), name, value)
+
+    def events(self, *names: str) -> Events:
+        """Return the stream of what happens from now on; with *names* (``domain-start``) of these events alone."""
+        return Events(self._app, frozenset(names), self.timeout)
+
+    def _vm(self, name: str) -> Any:
+        # Without a look at the list: a VM that does not exist is told by the call itself.
+        return self._app.domains.get_blind(name)
+
+    @contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        """Turn what the client raises into this library's errors."""
+        try:
+            yield
+        except VMInterfaceError:
+            raise
+        except Exception as error:
+            raise _error_of(error, what) from error
+
+
+class Events:
+    """What happens in qubesd. Use it in a ``with`` block; the connection is made by the first :meth:`next`."""
+
+    def __init__(self, app: Any, names: frozenset[str], timeout: float) -> None:
+        from qubesadmin.events import EventsDispatcher
+
+        self._names, self._timeout = names, timeout
+        self._events: deque[Event] = deque()
+        self._connected = False
+        self._dispatcher = EventsDispatcher(app, enable_cache=False)
+        self._dispatcher.add_handler("*", self._take)
+        self._loop = asyncio.new_event_loop()
+        self._listening: asyncio.Task[None] | None = None
+        self._came = asyncio.Event()
+
+    def next(self, deadline: Deadline) -> list[Event]:
+        """Return the events that have come, at least one. Raises DeadlineExceeded, ConnectionLost, RemoteProtocolError.
+
+        After more than 4096 that nobody took, the connection is given up: something was missed.
+        """
+        if not self._events:
+            self._loop.run_until_complete(self._wait(deadline))
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def connect(self) -> None:
+        """Wait until qubesd listens, so that nothing is missed from here on. Raises what :meth:`next` raises."""
+        deadline = Deadline.after(self._timeout)
+        while not self._connected:
+            self._loop.run_until_complete(self._wait(deadline))
+
+    async def _wait(self, deadline: Deadline) -> None:
+        if self._listening is None:
+            self._listening = self._loop.create_task(self._dispatcher.listen_for_events(reconnect=False))
+        self._came.clear()
+        coming = self._loop.create_task(self._came.wait())
+        try:
+            await asyncio.wait(
+                {coming, self._listening}, timeout=deadline.remaining, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            coming.cancel()
+        if self._came.is_set():
+            if len(self._events) > _EVENTS_MAX:
+                raise ConnectionLost(f"qubesd's events: more than {_EVENTS_MAX} at once, some were not taken")
+            return
+        if self._listening.done():
+            error = self._listening.exception()
+            self._listening = None
+            self._connected = False
+            if error is None:
+                raise ConnectionLost("qubesd's events: it closed the connection")
+            raise _error_of(error, "qubesd's events") from error
+        raise DeadlineExceeded(f"qubesd's events: none within {deadline.seconds:g} s")
+
+    def _take(self, subject: Any, event: str, **_: Any) -> None:
+        if event == "connection-established":
+            self._connected = True
+            self._came.set()
+        elif (not self._names or event in self._names) and len(self._events) <= _EVENTS_MAX:
+            self._events.append(Event("" if subject is None else str(subject), event))
+            self._came.set()
+
+    def close(self) -> None:
+        """End the connection; may be called twice."""
+        if self._loop.is_closed():
+            return
+        if self._listening is not None:
+            self._listening.cancel()
+            self._loop.run_until_complete(asyncio.wait({self._listening}, timeout=1.0))
+            self._listening = None
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def _request(method: str, argument: str, dest: str, payload: bytes) -> bytes:
+    """Return what is sent for one call: the header that qrexec would make, a NUL, and the value."""
+    for word in (method, argument, dest):
+        if not word.isascii() or any(not "!" <= c <= "~" for c in word):
+            raise LocalProtocolError(
+                f"'{printable(word, 60)}' cannot be sent to qubesd (expected ASCII without blanks)"
+            )
+    request = f"{method}+{argument} dom0 name {dest}\0".encode("ascii") + payload
+    if len(request) > REQUEST_LIMIT:
+        raise LocalProtocolError(f"{method} of {dest}: too long for qubesd (at most {REQUEST_LIMIT} bytes)")
+    return request
+
+
+def _exchange(path: str, request: bytes, deadline: Deadline, what: str) -> bytes:
+    """Send one request and return the answer, all of it within *deadline*."""
+    answer = bytearray()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(deadline.check(what))
+            connection.connect(path)
+            connection.settimeout(deadline.check(what))
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            while True:
+                connection.settimeout(deadline.check(what))
+                piece = connection.recv(65536)
+                if not piece:
+                    return bytes(answer)
+                answer += piece
+                if len(answer) > ANSWER_LIMIT:
+                    raise OutputTooLarge(f"{what}: qubesd answers with more than {ANSWER_LIMIT} bytes")
+    except VMInterfaceError:
+        raise
+    except TimeoutError:
+        raise DeadlineExceeded(f"{what}: no answer from qubesd within {deadline.seconds:g} s") from None
+    except OSError as error:
+        raise ConnectionLost(f"{path}: {error.strerror or error}") from error
+
+
+def _domain(line: str) -> Domain:
+    """Read a line such as ``work class=AppVM state=Running uuid=…``."""
+    name, *pairs = line.split(" ")
+    given = dict(pair.split("=", 1) for pair in pairs)
+    return Domain(name, given["class"], given.get("state", ""))
+
+
+def _error_of(error: BaseException, what: str) -> VMInterfaceError:
+    """Return this library's error for one that the client raised; its classes differ a little from release to release."""
+    if type(error).__name__ == "QubesPropertyAccessError" and error.__context__ is not None:
+        # The client has put it in place of the fault that tells why.
+        error = error.__context__
+    said = printable(str(error)) or type(error).__name__
+    names = {cls.__name__ for cls in type(error).__mro__}
+    ours: type[VMInterfaceError]
+    if "QubesVMNotFoundError" in names:
+        return VMNotFound(f"{what}: qubesd knows no such VM ({said})")
+    if "QubesDaemonAccessError" in names or "PermissionDenied" in names:
+        return PermissionDenied(f"{what}: qubesd refuses it without a reason (its journal may have one)")
+    if "QubesDaemonCommunicationError" in names or isinstance(error, OSError):
+        ours = ConnectionLost
+    elif isinstance(error, AttributeError):
+        ours = KeyNotFound
+    elif "QubesException" not in names:
+        return RemoteProtocolError(f"{what}: qubesd's answer cannot be read ({said})")
+    elif isinstance(error, ValueError):
+        return InvalidValue(f"{what}: qubesd does not accept it: {said}")
+    else:
+        ours = StoreError
+    return ours(f"{what}: {said}")
