@@ -17,6 +17,7 @@ try:
     from vminterface.dom0 import state as _state
     from vminterface.dom0 import targets as _targets
     from vminterface.dom0.steps import clocks as _clocks
+    from vminterface.dom0.steps import display as _display
 
     MISSING = ""
 except ImportError as error:
@@ -69,8 +70,13 @@ def settings(vm=None, only=None):
         salt-call qubes_vm.settings work
     """
     with _errors():
-        found = {s.vm: _returns.fields(s.desired) for s in _wanted(vm, only)}
+        found = {s.vm: _said(s) for s in _wanted(vm, only)}
     return found if vm is None else found[vm]
+
+
+def _said(settings):
+    monitors = {} if settings.monitors is None else {"monitors": _display.in_words(settings.monitors)}
+    return {**_returns.fields(settings.desired), **monitors}
 
 
 def get(vm, *fields):

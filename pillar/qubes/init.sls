@@ -8,6 +8,8 @@ qubes:
       services: {cups: on, meminfo-writer: on, clocksync: default}
       network: {ip: 10.137.0.12, netmask: 255.255.255.255, gateway: 10.137.0.5, dns: [10.139.1.1, 10.139.1.2]}
       keyboard: pl+dvorak
+      # On Qubes, where services can be called: the monitors that dom0 has.
+      # monitors: from_dom0
       debug: off
     personal:
       type: AppVM

@@ -176,3 +176,10 @@ def test_tools_are_run(vms, modules):
     assert modules.qubes_tools.download_dom0_updates("net", ["tmux"], action="install") == "some"
     with pytest.raises(SaltInvocationError, match="action"):
         modules.qubes_tools.download_dom0_updates("net", action="erase")
+
+
+def test_the_pillars_monitors_are_among_the_settings(pillar, loaders):
+    layout = [{"width": 800, "height": 600, "x": 0, "y": 0}]
+    pillar({"qubes": {"vms": {"a": {"monitors": layout}, "b": {"monitors": "from_dom0"}, "c": {}}}}, reload=True)
+    found = loaders.modules.qubes_vm.settings()
+    assert found == {"a": {"monitors": "800x600+0+0"}, "b": {"monitors": "from_dom0"}, "c": {}}

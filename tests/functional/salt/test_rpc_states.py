@@ -55,11 +55,15 @@ BAD = {
         {"name": "{0}/nothing", "vm": "work"},
         {"name": "{0}/other", "vm": "work"},
         {"name": "{0}/file", "vm": "work", "replace": "yes"},
+        {"name": "{0}/unsendable", "vm": "work"},
+        {"name": "{0}/odd", "vm": "work"},
         {"name": "{0}/file", "vm": "gone"},
     ],
     "qubes_rpc.command_run": [
         {"name": "", "vm": "work"},
         {"name": "true", "vm": 7},
+        {"name": "\0", "vm": "work"},
+        {"name": "  ", "vm": "work", "unless_in_vm": "true"},
         {"name": "true", "vm": "work", "timeout": "5"},
         {"name": "true", "vm": "work", "unless_in_vm": ["x"]},
     ],
@@ -105,7 +109,11 @@ def vms(tmp_path, monkeypatch):
     subprocess.run(["mkfs.ext4", "-q", "-F", root / "disk"], check=True, timeout=30)
     os.truncate(root / "disk", 64 << 20)
     own = tmp_path / "own"
-    (own / "tree/empty").mkdir(parents=True)
+    (own / "unsendable").mkdir(parents=True)
+    (own / "unsendable/link").symlink_to("/etc/passwd")
+    (own / "odd").mkdir()
+    (own / "odd/a\N{RIGHT-TO-LEFT OVERRIDE}").touch()
+    (own / "tree/empty").mkdir(parents=True, exist_ok=True)
     (own / "tree/sub").mkdir()
     (own / "tree/sub/link").symlink_to("file")
     for name, text in (("file", "hi\n"), ("tree/sub/file", "x"), ("other", "ours"), ("handler", HANDLER)):

@@ -56,14 +56,20 @@ def shell(
 
     Raises InvalidValue, OutputTooLarge, else as :meth:`Qrexec.call`; the script's exit status is in the result.
     """
-    script = script.rstrip("\n")
-    if not script.strip() or "\0" in script:
-        raise InvalidValue("expected a command without NUL bytes, found none")
+    script = checked_script(script)
     if root and wait_for_session:
         raise InvalidValue("a shell of root waits for no user's session")
     service, argument = (ROOT_SHELL if root else SHELL), (_WAIT if wait_for_session else "")
     prefix = f"{script}; exit\n".encode("utf-8", "surrogateescape")
     return _run(qrexec, vm, service, argument, prefix + stdin, stdout_limit, timeout, f"{service} in {vm}")
+
+
+def checked_script(script: str) -> str:
+    """Return *script* without empty lines at its end if a shell can be given it. Raises InvalidValue."""
+    script = script.rstrip("\n")
+    if not script.strip() or "\0" in script:
+        raise InvalidValue(f"'{printable(script, 60)}' is no command (expected some text without NUL bytes)")
+    return script
 
 
 def execute(

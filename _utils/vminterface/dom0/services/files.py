@@ -14,7 +14,7 @@ from os import PathLike
 from typing import BinaryIO
 
 from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.filesend import Progress, Sender
+from vminterface.dom0.filesend import Progress, Sender, Survey
 from vminterface.dom0.services.answer import Kept
 from vminterface.dom0.wholefile import FileFault, WholeFile
 from vminterface.errors import InvalidValue, LocalProtocolError, RemoteProtocolError, ServiceFailed, printable
@@ -66,9 +66,7 @@ def send(
     Raises InvalidValues (names and links that no receiver takes), SourceFault, :class:`NotTaken`,
     RemoteProtocolError, else as :meth:`Qrexec.call`.
     """
-    survey = Sender(paths, skip_links=skip_links).survey()
-    if survey.needs_all_names and not allow_all_names:
-        raise InvalidValue("a name has characters that a VM takes only if it is asked to (allow_all_names)")
+    survey = look(paths, allow_all_names=allow_all_names, skip_links=skip_links)
 
     def attempt(argument: str) -> None:
         sender = Sender(paths, skip_links=skip_links)
@@ -83,6 +81,16 @@ def send(
             raise
         attempt(ALL_NAMES)
     return Sent(survey.total_bytes, survey.skipped)
+
+
+def look(
+    paths: Sequence[str | bytes | PathLike[str]], *, allow_all_names: bool = False, skip_links: bool = False
+) -> Survey:
+    """Return what :func:`send` would send. Raises as it does for *paths*, before any call."""
+    survey = Sender(paths, skip_links=skip_links).survey()
+    if survey.needs_all_names and not allow_all_names:
+        raise InvalidValue("a name has characters that a VM takes only if it is asked to (allow_all_names)")
+    return survey
 
 
 def _exchange(

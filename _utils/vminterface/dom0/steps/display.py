@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.diff import Change
@@ -27,6 +28,11 @@ _READ_MODE = (
 def wanted(raw: object) -> MonitorLayout:
     """Return the layout that *raw* says: a list as in the pillar, or ``from_dom0``. Raises InvalidValue."""
     return monitors.of_dom0() if raw == FROM_DOM0 else MonitorLayout.from_mappings(raw)
+
+
+def in_words(layout: MonitorLayout | Literal["from_dom0"]) -> str:
+    """Return in one line what the pillar says of monitors."""
+    return monitors.shown(layout) if isinstance(layout, MonitorLayout) else layout
 
 
 def monitor_layout(qrexec: Qrexec, vm: str, layout: MonitorLayout) -> Step:

@@ -40,6 +40,7 @@ def file_sent(qrexec: Qrexec, vm: str, path: str, *, replace: bool = False, allo
     if not path.startswith("/") or os.path.normpath(path) == "/":
         raise InvalidValue(f"'{printable(path, 60)}' is no absolute path of a file or folder to send")
     path = os.path.normpath(path)
+    files.look([path], allow_all_names=allow_all_names)
     name = f"{INCOMING}/{os.path.basename(path)}"
     here = local_tree(path)
     found = remote_tree(qrexec, vm, name)

@@ -37,14 +37,12 @@ def command_run(
     timeout: float = 60.0,
 ) -> Step:
     """Run *command* in the shell of *vm*, but not if there *unless* ends with status 0 or *onlyif* with another one."""
-    what = f"'{printable(command.strip(), 80)}'"
+    what = f"'{printable(commands.checked_script(command).strip(), 80)}'"
     for guard, runs_if_true in ((onlyif, True), (unless, False)):
         if guard is not None:
             status = commands.shell(qrexec, vm, guard, root=root, stdout_limit=_OUTPUT_LIMIT, timeout=timeout).status
             if (status == 0) is not runs_if_true:
                 return Step(vm, what, already=f"need not run ({'onlyif' if runs_if_true else 'unless'})")
-    if not command.strip():
-        raise InvalidValue("expected a command, found none")
 
     def run() -> Changes:
         output = commands.shell(qrexec, vm, command, root=root, stdout_limit=_OUTPUT_LIMIT, timeout=timeout).checked()
