@@ -243,7 +243,10 @@ def test_network_manager_gets_a_keyfile_where_it_is_in_charge(
     assert "dns=10.139.1.1;10.139.1.2;\n" in text
     assert f"mac-address={vm.ip('link', 'show', 'dev', 'eth0')[0]['address'].upper()}\n" in text
     assert "[ipv6]\nmethod=ignore\n" in text
-    assert told.read_text() == f"connection load {keyfile}\n"
+    loaded, asked, up = told.read_text().splitlines()
+    assert loaded == f"connection load {keyfile}"
+    assert asked.endswith("connection show --active")
+    assert up.endswith(text.partition("uuid=")[2].partition("\n")[0])
     assert vm.addresses() == set()
     assert vm.neighbours() == {("10.137.0.5", "fe:ff:ff:ff:ff:ff")}
 

@@ -7,31 +7,35 @@ gets a keyfile and does the rest itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vminterface.errors import VMInterfaceError
 from vminterface.values.network import ClientNetwork
-from vminterface.vm.apply import link, networkmanager, nft, services
+from vminterface.vm.apply import link, networkmanager, nft, resolvers, services
 from vminterface.vm.apply.link import Link
 from vminterface.vm.machine import Machine
 
 #: The address under which every backend answers on a Qubes network interface.
 GATEWAY_MAC = "fe:ff:ff:ff:ff:ff"
-RESOLV_CONF = "/etc/resolv.conf"
 #: What this program has configured, so that it can be taken away again and nothing else is.
 STATE = "/run/vminterface/network.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What is ours on *interface*: its *link*, the text of resolv.conf (None: not written), whether by a keyfile."""
+    """What is ours on *interface*: its *link*, the text of resolv.conf (None: not written), whether by a keyfile.
+
+    ``resolved`` are the resolvers of which systemd-resolved was told; None: it was told nothing.
+    """
 
     interface: str
     link: Link
     resolv_conf: str | None = None
     keyfile: bool = False
+    resolved: tuple[str, ...] | None = None
 
 
 def apply(inputs: Mapping[str, str], machine: Machine) -> str:
@@ -55,8 +59,9 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
     # A default route that is there already on this interface is an older word of dom0.
     stale = frozenset(r for r in before.routes if r.startswith("default ") and " metric " not in r)
     mine_before = Link(True, mine_before.addresses, mine_before.routes | stale, mine_before.neighbours)
-    put_back = [machine.keep(path) for path in (RESOLV_CONF, networkmanager.path(interface), STATE)]
+    put_back = [machine.keep(path) for path in (resolvers.RESOLV_CONF, networkmanager.path(interface), STATE)]
     changed = {interface: before}
+    resolved_before: list[str] | None = None
     try:
         if old is not None and old.interface != interface and link.find(machine, name=old.interface):
             # First, as two interfaces cannot have the same default route.
@@ -64,7 +69,10 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
             link.change(machine, old.interface, changed[old.interface].with_own(old.link, Link(up=False)))
         link.change(machine, interface, before.with_own(mine_before, own.link))
         if own.resolv_conf is not None and _resolv_conf(machine) != own.resolv_conf:
-            machine.write_file(RESOLV_CONF, own.resolv_conf)
+            machine.write_file(resolvers.RESOLV_CONF, own.resolv_conf)
+        if own.resolved is not None:
+            resolved_before = resolvers.of_link(machine, interface)
+            resolvers.set_of_link(machine, interface, own.resolved)
         if old is not None and old.keyfile and not (own.keyfile and old.interface == interface):
             networkmanager.unload(machine, old.interface)
         if own.keyfile:
@@ -75,6 +83,9 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
             link.restore(machine, name, state)
         for one in put_back:
             one()
+        if resolved_before is not None:
+            with contextlib.suppress(VMInterfaceError):
+                resolvers.set_of_link(machine, interface, resolved_before)
         raise
     by = " through NetworkManager" if own.keyfile else ""
     return f"{interface}: {network.ip}/{network.netmask.prefix} via {network.gateway}{by}"
@@ -101,19 +112,22 @@ def _wanted(machine: Machine, network: ClientNetwork, interface: str) -> Own:
         routes.add(str(network.gateway6))
     if "disable-default-route" not in off:
         routes |= {f"default via {gateway} onlink" for gateway in gateways}
+    servers = () if "disable-dns-server" in off else network.dns
+    resolved = tuple(map(str, servers)) if resolvers.resolved_is_in_work(machine) else None
     resolv_conf = None
-    if not machine.is_protected(RESOLV_CONF):
-        servers = () if "disable-dns-server" in off else network.dns
+    if not machine.is_protected(resolvers.RESOLV_CONF):
         resolv_conf = "".join(f"nameserver {server}\n" for server in servers)
     link_wanted = Link(True, frozenset(addresses), frozenset(routes), neighbours, nft.UPLINK)
-    return Own(interface, link_wanted, resolv_conf)
+    return Own(interface, link_wanted, resolv_conf, resolved=resolved)
 
 
 def _withdraw(machine: Machine, old: Own) -> str:
     if link.find(machine, name=old.interface):
+        if old.resolved and resolvers.resolved_is_in_work(machine):
+            resolvers.set_of_link(machine, old.interface, ())
         link.change(machine, old.interface, link.read(machine, old.interface).with_own(old.link, Link(up=False)))
-    if old.resolv_conf and _resolv_conf(machine) == old.resolv_conf and not machine.is_protected(RESOLV_CONF):
-        machine.write_file(RESOLV_CONF, "")
+    if old.resolv_conf and _resolv_conf(machine) == old.resolv_conf and not machine.is_protected(resolvers.RESOLV_CONF):
+        machine.write_file(resolvers.RESOLV_CONF, "")
     if old.keyfile:
         networkmanager.unload(machine, old.interface)
     machine.remove(STATE)
@@ -122,7 +136,7 @@ def _withdraw(machine: Machine, old: Own) -> str:
 
 def _resolv_conf(machine: Machine) -> str | None:
     """Return the text of resolv.conf, None where it is a link to somebody else's file."""
-    return None if machine.link_target(RESOLV_CONF) is not None else machine.read_text(RESOLV_CONF)
+    return None if machine.link_target(resolvers.RESOLV_CONF) is not None else machine.read_text(resolvers.RESOLV_CONF)
 
 
 def _recall(machine: Machine) -> Own | None:
@@ -135,6 +149,7 @@ def _recall(machine: Machine) -> Own | None:
             Link.of_words(record),
             None if resolv_conf is None else str(resolv_conf),
             record["keyfile"] is True,
+            tuple(map(str, record.get("resolved") or ())),
         )
     except (ValueError, TypeError, KeyError):
         return None
@@ -146,6 +161,7 @@ def _remember(machine: Machine, own: Own) -> None:
         **own.link.words(),
         "resolv_conf": own.resolv_conf,
         "keyfile": own.keyfile,
+        "resolved": own.resolved,
     }
     text = json.dumps(record, indent=1) + "\n"
     if machine.read_text(STATE) != text:

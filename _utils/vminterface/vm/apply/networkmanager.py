@@ -9,6 +9,8 @@ from vminterface.values.network import ClientNetwork
 from vminterface.vm.machine import Machine
 
 FOLDER = "/etc/NetworkManager/system-connections"
+#: That NetworkManager has to bring an interface up with addresses that it need not ask for.
+_SECONDS = 8.0
 _NAMESPACE = uuid.UUID("6f1d7c5e-3d0b-5a0e-9b5e-2f6a4c1f8d77")
 
 
@@ -52,10 +54,16 @@ def keyfile(network: ClientNetwork, interface: str, mac: str, off: Collection[st
 
 
 def load(machine: Machine, interface: str, text: str) -> None:
-    """Let NetworkManager have *text*. Raises VMInterfaceError."""
-    if machine.read_text(path(interface)) != text:
+    """Let NetworkManager have *text* and act on it. Raises VMInterfaceError."""
+    changed = machine.read_text(path(interface)) != text
+    if changed:
         machine.write_file(path(interface), text, 0o600)
         machine.run(["nmcli", "connection", "load", machine.path(path(interface))])
+    [identity] = [line.partition("=")[2] for line in text.splitlines() if line.startswith("uuid=")]
+    active = machine.run(["nmcli", "--terse", "--fields", "UUID", "connection", "show", "--active"])
+    # A connection that is active keeps what it was activated with, and another one of its own making might be.
+    if changed or identity not in active.decode().split():
+        machine.run(["nmcli", "--wait", f"{_SECONDS:g}", "connection", "up", "uuid", identity], timeout=_SECONDS + 2)
 
 
 def unload(machine: Machine, interface: str) -> None:

@@ -38,6 +38,19 @@ def resolved_is_in_work(machine: Machine) -> bool:
     return machine.exists(RESOLVED) and machine.which("resolvectl") is not None
 
 
+def of_link(machine: Machine, interface: str) -> list[str]:
+    """Return the resolvers that systemd-resolved has for *interface* alone. Raises VMInterfaceError."""
+    line = machine.run(["resolvectl", "--no-pager", "dns", interface], timeout=_SECONDS).decode("utf-8", "replace")
+    return line.partition(":")[2].split()
+
+
+def set_of_link(machine: Machine, interface: str, addresses: Iterable[str]) -> None:
+    """Let systemd-resolved ask *addresses* by way of *interface*; none: nobody. Raises VMInterfaceError."""
+    wanted = list(addresses)
+    if of_link(machine, interface) != wanted:
+        machine.run(["resolvectl", "dns", interface, *(wanted or [""])], timeout=_SECONDS)
+
+
 def stamp(machine: Machine) -> tuple[int, ...]:
     """Return numbers that change when the resolvers may have changed."""
     return machine.changed_at(RESOLV_CONF), machine.changed_at(RESOLVED)
