@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vminterface.channel.store import KeyStore, List, Operation, Read
+from vminterface.channel.store import KeyStore, List
 from vminterface.deadline import Deadline
 from vminterface.dom0 import groups
 from vminterface.dom0.state import by_store
@@ -105,7 +105,7 @@ def read(targets: Targets, vms: Collection[str] | None = None, parts: Collection
         _read_memory(targets, [report for report in reports.values() if report.domid is not None])
     kinds = [kind for kind in _KINDS if kind.part in parts]
     if kinds:
-        found = targets.find(names)
+        found = targets.of({vm: domids[vm] for vm in names})
         groups.run(by_store(found.values()), lambda group: _speak(group, reports, kinds), _nothing)
         _check_owners(reports, domids)
     return reports
@@ -120,15 +120,12 @@ def _read_memory(targets: Targets, reports: Sequence[Report]) -> None:
     wanted = [(report, name) for report in reports for name in _MEMORY_KEYS]
     if not wanted:
         return
-    operations = [Read(f"/local/domain/{report.domid}/{_MEMORY_KEYS[name][0]}") for report, name in wanted]
-    for (report, name), untrusted_value in zip(wanted, targets.xenstore.batch(operations), strict=True):
+    paths = [f"/local/domain/{report.domid}/{_MEMORY_KEYS[name][0]}" for report, name in wanted]
+    for (report, name), untrusted_value in zip(wanted, targets.xenstore.read_many(paths), strict=True):
         # dom0 makes the key empty; a domain that ended meanwhile has none.
-        if isinstance(untrusted_value, KeyNotFound) or untrusted_value == b"":
+        if not untrusted_value:
             continue
         key, parse = _MEMORY_KEYS[name]
-        if isinstance(untrusted_value, VMInterfaceError):
-            report.warn(f"{key}: {untrusted_value}")
-            continue
         try:
             setattr(report, name, parse(_text(untrusted_value)))
         except InvalidValue as error:
@@ -165,12 +162,10 @@ def _read_lists(
         if deadline.passed:
             late |= {target.vm for target, _, _ in part}
             continue
-        operations: list[Operation] = [
-            Read(target.path(f"{kind.base}/{name}/{key}")) for target, kind, name in part for key in kind.keys
-        ]
-        values = iter(store.batch(operations))
+        paths = [target.path(f"{kind.base}/{name}/{key}") for target, kind, name in part for key in kind.keys]
+        values = iter(store.read_many(paths))
         for target, kind, name in part:
-            untrusted_keys = {key: _text(value) for key in kind.keys if isinstance(value := next(values), bytes)}
+            untrusted_keys = {key: _text(value) for key in kind.keys if (value := next(values)) is not None}
             if untrusted_keys:
                 _take(reports[target.vm], kind, name, untrusted_keys)
             else:

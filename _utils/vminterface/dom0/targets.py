@@ -97,6 +97,17 @@ class Targets:
                 found[vm] = Target(vm, None, store, "/")
         return found
 
+    def of(self, running: Mapping[str, int | None]) -> dict[str, Target]:
+        """Return the targets of VMs as :meth:`running` found them, without asking the XenStore once more."""
+        with_qubesdb = set(find_vms(self._folder))
+        found: dict[str, Target] = {}
+        for vm, domid in running.items():
+            if vm not in with_qubesdb:
+                found[vm] = Target(vm, domid, self.xenstore, f"/local/domain/{domid}/")
+            elif (store := self._qubesdb(VMSettings(vm))) is not None:
+                found[vm] = Target(vm, None, store, "/")
+        return found
+
     def one(self, vm: str, channel: str = "auto") -> Target:
         """Return the target of *vm* on that channel. Raises VMNotRunning."""
         target = self.find([vm], {vm: VMSettings(vm, channel=channel)}).get(vm) if isinstance(vm, str) else None

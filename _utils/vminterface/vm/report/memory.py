@@ -22,9 +22,9 @@ SERVICE = "/run/qubes-service/meminfo-writer"
 #: kB that used memory must have changed by.
 THRESHOLD = 30_000
 #: Seconds between two readings while memory moves; and while it does not, where waking up is all that costs.
-PERIOD, QUIET_PERIOD = 0.1, 0.3
+PERIOD, QUIET_PERIOD = 0.1, 0.5
 #: Readings without movement after which memory counts as quiet, and kB of a movement.
-QUIET_AFTER, MOVEMENT = 10, 1_000
+QUIET_AFTER, MOVEMENT = 10, THRESHOLD // 10
 #: Seconds between two looks at whether the service is on, and to a new attempt where dom0 has not given us the key.
 LOOK, REFUSED = 1.0, 5.0
 

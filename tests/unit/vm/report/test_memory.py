@@ -135,5 +135,5 @@ def test_it_looks_often_while_memory_moves_and_seldom_when_it_does_not(vm):
     use(vm, 200_000)
     report = MemoryReport(Machine(str(vm)))
     assert [report.step(store) for _ in range(QUIET_AFTER + 2)] == [PERIOD] * QUIET_AFTER + [QUIET_PERIOD] * 2
-    use(vm, 202_000)
+    use(vm, 203_000)
     assert report.step(store) == PERIOD
