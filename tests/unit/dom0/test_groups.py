@@ -1,0 +1,89 @@
+"""Many stores at once: few are spoken to at a time, waiting takes nobody's place, and no fault is lost."""
+
+import threading
+import time
+
+import pytest
+
+from vminterface.dom0.groups import AT_ONCE, run
+from vminterface.errors import ConnectionLost
+
+
+class Counter:
+    """Counts how many are inside at once."""
+
+    def __init__(self):
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *error):
+        with self._lock:
+            self.now -= 1
+
+
+def test_at_most_sixteen_are_spoken_to_at_once_and_all_wait_together():
+    speaking, waiting = Counter(), Counter()
+    all_wait = threading.Barrier(60)
+
+    def speak(group):
+        with speaking:
+            time.sleep(0.01)
+        return group
+
+    def wait(group):
+        with waiting:
+            all_wait.wait(10)
+
+    run(range(60), speak, wait)
+    assert 1 < speaking.most <= AT_ONCE
+    assert waiting.most == 60
+
+
+def test_those_that_have_said_all_are_not_waited_for():
+    waited = []
+    run(range(40), lambda group: group if group % 2 else None, waited.append)
+    assert sorted(waited) == list(range(1, 40, 2))
+
+
+def test_a_late_one_holds_up_no_other():
+    done = []
+    late = threading.Event()
+
+    def speak(group):
+        if group == 0:
+            assert late.wait(10)
+        done.append(group)
+        if len(done) == 99:
+            late.set()
+
+    run(range(100), speak, lambda left: None)
+    assert done[-1] == 0
+
+
+def test_one_alone_needs_no_thread():
+    here = []
+    run(["only"], lambda group: group, lambda left: here.append((left, threading.current_thread())))
+    assert here == [("only", threading.main_thread())]
+    run([], here.append, here.append)
+    assert len(here) == 1
+
+
+@pytest.mark.parametrize("when", ["speak", "wait"])
+@pytest.mark.parametrize("groups", [range(1), range(50)])
+def test_a_fault_comes_out_once_all_have_had_their_turn(when, groups):
+    had = []
+
+    def turn(what, group):
+        had.append((what, group))
+        if what == when and group == 0:
+            raise ConnectionLost("gone")
+        return group
+
+    with pytest.raises(ConnectionLost, match="gone"):
+        run(groups, lambda group: turn("speak", group), lambda group: turn("wait", group))
+    assert {group for what, group in had if what == "speak"} == set(groups)
