@@ -5,12 +5,14 @@ All of them belong to one user namespace, so that neither root nor anything of t
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,11 +32,12 @@ class InNamespace(Machine):
     def __init__(self, root: Path, pid: int) -> None:
         super().__init__(str(root))
         self.pid = pid
-        self.batches: list[str] = []
         self.hidden: set[str] = set()
         #: Asked for each program with its words: True lets it fail, without its work or (late) with it done.
         self.fails: Callable[[Sequence[str]], bool] = lambda argv: False
         self.late = False
+        #: Whether the kernel is spoken to by pyroute2, which takes root, or by programs.
+        self.by_pyroute2 = False
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """*argv* as a process in this namespace."""
@@ -44,14 +47,19 @@ class InNamespace(Machine):
         return None if program in self.hidden else super().which(program)
 
     def run(self, argv, *, input=b"", **options):  # type: ignore[no-untyped-def]
-        if "-batch" in argv:
-            self.batches.append(input.decode())
         fails = self.fails(argv)
         if not fails or self.late:
             output = super().run(argv if argv[0] in self.hidden else self.inside(argv), input=input, **options)
         if fails:
             raise ProgramFailed(f"{argv[0]} ended with status 1: the test wants it so")
         return output
+
+    def netlink(self) -> AbstractContextManager[Any]:
+        if not self.by_pyroute2:
+            return nullcontext()
+        from pyroute2 import IPRoute
+
+        return IPRoute(netns=f"/proc/{self.pid}/ns/net")
 
     def ip(self, *words: str) -> list[dict[str, Any]]:
         return [entry for entry in json.loads(self.run(["ip", "-j", *words]) or b"[]") if entry]
@@ -156,3 +164,11 @@ def until(condition: Callable[[], bool], seconds: float = SOON) -> None:
     while not condition():
         assert time.monotonic() < end, "not so in time"
         time.sleep(0.02)
+
+
+def need_pyroute2() -> None:
+    """Skip the test where pyroute2 cannot be used on a machine of these namespaces."""
+    if importlib.util.find_spec("pyroute2") is None:
+        need("pyroute2 is not installed here")
+    if os.geteuid() != 0:
+        need("only root may open the netlink of a namespace that it is not in")

@@ -15,7 +15,9 @@ from vminterface.errors import ProgramFailed, ProgramMissing, VMInterfaceError, 
 TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost every short-lived program time
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
+    from typing import Any
 
 #: Bytes of a file or of a program's output that are taken at most, unless the call says otherwise.
 LIMIT = 1 << 20
@@ -182,6 +184,16 @@ class Machine:
         import shutil
 
         return shutil.which(program)
+
+    def netlink(self) -> AbstractContextManager[Any]:
+        """Open a pyroute2.IPRoute; None where that is not installed or this is not the kernel of these files."""
+        if self.is_whole:
+            with contextlib.suppress(ImportError):
+                from pyroute2 import IPRoute
+
+                socket: AbstractContextManager[Any] = IPRoute()
+                return socket
+        return contextlib.nullcontext()
 
     def run(
         self,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.netns import SOON, InNamespace, Network, until
+from tests.support.netns import SOON, InNamespace, Network, need_pyroute2, until
 from tests.support.stores import need
 from vminterface.errors import InvalidValue, VMInterfaceError
 from vminterface.vm.apply import link, network, nft, provider
@@ -286,7 +286,11 @@ def test_a_clients_interface_that_has_just_appeared_is_closed_until_it_is_known(
     assert scene.ask(scene.two, "udp", OUTSIDE, 7000) == "192.0.2.2"
 
 
-def test_each_clients_interface_has_the_way_to_it_and_the_way_back(scene: Scene) -> None:
+@pytest.mark.parametrize("by", ["iproute2", "pyroute2"])
+def test_each_clients_interface_has_the_way_to_it_and_the_way_back(scene: Scene, by: str) -> None:
+    if by == "pyroute2":
+        need_pyroute2()
+        scene.provider.by_pyroute2 = True
     scene.provide(INPUTS | IPV6, TOLD6)
     provider_vm = scene.provider
     assert provider_vm.addresses("vif1.0") == {f"{GATEWAY}/32", "fd09:24ef:4179::a89:5/128"}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from vminterface.errors import VMInterfaceError
 from vminterface.values.network import ClientNetwork
 from vminterface.vm.apply import link, networkmanager, nft, resolvers, services
-from vminterface.vm.apply.link import Link
+from vminterface.vm.apply.linkstate import Link
 from vminterface.vm.machine import Machine
 
 #: The address under which every backend answers on a Qubes network interface.

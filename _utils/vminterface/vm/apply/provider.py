@@ -19,7 +19,7 @@ from vminterface.values.client import Client
 from vminterface.values.network import ProviderNetwork
 from vminterface.vm import backends
 from vminterface.vm.apply import link, nft, resolvers
-from vminterface.vm.apply.link import Link
+from vminterface.vm.apply.linkstate import Link
 from vminterface.vm.backends import Backend
 from vminterface.vm.machine import Machine
 
