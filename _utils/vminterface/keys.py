@@ -115,6 +115,8 @@ TABLE: tuple[Key, ...] = (
     Key("qubes-base-template", "base_template", _text(31)),
     Key("default-user", "default_user", vmname.parse_default_user),
     Key("qubes-timezone", "timezone", Timezone.parse, "timezone"),
+    # Ours: qubesd gives it to the VM at each start (feature vm-config.vminterface-timezone), so it goes before the other.
+    Key("vm-config/vminterface-timezone", "lasting:timezone", Timezone.parse, "timezone"),
     Key("keyboard-layout", "keyboard", KeyboardLayout.parse, "keyboard"),
     Key("qubes-keyboard", "keymap", Keymap.parse, "keyboard"),
     Key("qubes-debug-mode", "debug", flags.parse_one_zero, "debug"),

@@ -107,7 +107,7 @@ class AdminAPI:
             ) from None
         path = str(qubesadmin.config.QUBESD_SOCKET)
 
-        class App(qubesadmin.app.QubesLocal):  # type: ignore[misc]
+        class App(qubesadmin.app.QubesLocal):
             """The client of a local qubesd, with a transport that does not wait without end."""
 
             def qubesd_call(
@@ -319,7 +319,7 @@ def _domain(line: str) -> Domain:
 
 
 def _error_of(error: BaseException, what: str) -> VMInterfaceError:
-    """Return this library's error for one that the client raised; its classes differ a little from release to release."""
+    """Return this library's error for one that the client raised; its classes differ by release."""
     if type(error).__name__ == "QubesPropertyAccessError" and error.__context__ is not None:
         # The client has put it in place of the fault that tells why.
         error = error.__context__

@@ -16,6 +16,7 @@ from vminterface.values.acknowledgement import digest
 INTRODUCTION = 1.0
 
 NO_AGENT = "no agent is in work there, so it takes effect at the VM's next start"
+NOT_AWAITED = "its agent's answer was not waited for"
 
 
 def check(work: Work) -> set[str]:
@@ -72,7 +73,11 @@ def wait(works: Sequence[Work]) -> None:
 
 
 def unsettled(work: Work) -> bool:
-    """Whether an answer of the VM's agent is to be waited for; notes where there is no agent."""
+    """Whether an answer of the VM's agent is to be waited for; notes where there is none to come."""
+    if not work.settings.confirm:
+        if work.outcome.changes:
+            work.outcome.note = NOT_AWAITED
+        return False
     if work.state.agent is None:
         if work.introduced:
             return True

@@ -10,6 +10,9 @@ from vminterface.dom0.fields import DEFAULT
 from vminterface.dom0.settings import Desired
 from vminterface.errors import InvalidValue
 
+#: Before the field of a change that lasts over the VM's restart.
+PERSISTENT = "persistent:"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -41,8 +44,11 @@ def _same(field: str, found: str | None, text: str | None) -> bool:
 
 def shown(field: str, text: str | None) -> str:
     """Return *text* of *field* in the pillar's own words, for people."""
+    field = field.removeprefix(PERSISTENT)
     if text is None:
         return DEFAULT
+    if field == "netvm":
+        return text or "none"
     if field.startswith("services:") or field in ("debug", "updateable"):
         return _WORDS.get(text, text)
     return text

@@ -33,7 +33,8 @@ class Outcome:
         if self.error is not None:
             return str(self.error)
         if not self.running:
-            return f"{self.vm} is not running: its settings take effect with a push after its next start"
+            lasting = f"{count(self.changes)} {'would be set' if test else 'set'}; " if self.changes else ""
+            return f"{self.vm} is not running: {lasting}its settings take effect with a push after its next start"
         if not self.changes:
             return f"{self.vm} is already as configured"
         if test:

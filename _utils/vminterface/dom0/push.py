@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from vminterface import keys
 from vminterface.channel.store import KeyStore, Read, Remove, Write
-from vminterface.dom0 import answers, groups, state
+from vminterface.dom0 import answers, groups, persist, state
 from vminterface.dom0.diff import compare
 from vminterface.dom0.introduce import introduce
 from vminterface.dom0.outcome import Outcome, Work
@@ -36,13 +36,16 @@ _FLAGS = frozenset({"network:ip", "provides_network:network"})
 
 def diff(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
     """Return for each VM what a push would change. Writes nothing."""
+    return persist.diff(list(settings), lambda some: _diff(some, targets))
 
+
+def _diff(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
     def check(works: Sequence[Work]) -> None:
         for work in works:
             if not work.outcome.changes:
                 answers.check(work)
 
-    return _outcomes(list(settings), targets, check, lambda works: None)
+    return _outcomes(settings, targets, check, lambda works: None)
 
 
 def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
@@ -51,7 +54,11 @@ def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
     Never raises for what befalls a single VM: that is in its outcome. Raises ConnectionLost or DeadlineExceeded
     when the XenStore cannot be reached at all.
     """
-    outcomes = _outcomes(list(settings), targets, _write_all, lambda works: _listen(works, targets))
+    return persist.push(list(settings), lambda some: _diff(some, targets), lambda some: _push(some, targets))
+
+
+def _push(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
+    outcomes = _outcomes(settings, targets, _write_all, lambda works: _listen(works, targets))
     for outcome in outcomes:
         # What was taken back has not changed.
         if outcome.error is not None:

@@ -115,7 +115,7 @@ def _overall(outcomes: Sequence[Outcome], *, test: bool) -> str:
         f"failed ({', '.join(failed)})": len(failed),
         "would be changed" if test else "changed": sum(o.ok and bool(o.changes) for o in outcomes),
         "already as configured": sum(o.ok and o.running and not o.changes for o in outcomes),
-        "not running": sum(o.ok and not o.running for o in outcomes),
+        "not running": sum(o.ok and not o.running and not o.changes for o in outcomes),
     }
     vms = "1 VM" if len(outcomes) == 1 else f"{len(outcomes)} VMs"
     return f"{vms}: {', '.join(f'{count} {what}' for what, count in counts.items() if count) or 'nothing to do'}"

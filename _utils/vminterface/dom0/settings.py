@@ -7,12 +7,12 @@ Only what the pillar names is managed; a field that is not there is left as it i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from vminterface.dom0.fields import FIELDS, Collector, suggest
+from vminterface.dom0.fields import DEFAULT, FIELDS, Collector, suggest, yaml_text
 from vminterface.errors import InvalidValue, InvalidValues, printable
 from vminterface.keys import for_field
 from vminterface.values.monitor import MonitorLayout
@@ -22,6 +22,7 @@ from vminterface.values.vmtype import VMType
 #: Seconds that a VM's agent has to acknowledge a push, unless the pillar says ``timeout:``.
 ACKNOWLEDGE_WITHIN = 5.0
 CHANNELS = ("auto", "xenstore", "qubesdb")
+NETVM = "netvm"
 #: The word for "the monitors that dom0 has".
 FROM_DOM0: Literal["from_dom0"] = "from_dom0"
 
@@ -40,6 +41,12 @@ class VMSettings:
     timeout: float = ACKNOWLEDGE_WITHIN
     #: No key but a service call tells them; None: not managed.
     monitors: MonitorLayout | Literal["from_dom0"] | None = None
+    #: Whether qubesd shall keep the settings for the VM's later starts; None: where there is a qubesd.
+    persist: bool | None = None
+    #: Whether a push waits for the agent's acknowledgement.
+    confirm: bool = True
+    #: The property ``netvm``: a VM's name, empty text for none, ``default``; None: not managed.
+    netvm: str | None = None
 
     @classmethod
     def parse(cls, vm: str, raw: Any, *, where: str = "", defaults: Mapping[str, Any] | None = None) -> VMSettings:
@@ -62,6 +69,8 @@ class VMSettings:
         if faults:
             raise InvalidValues(faults)
         options = {**base.options, **own.options}
+        if options.get("netvm") is not None and options.get("persist") is False:
+            raise InvalidValue("is kept by qubesd alone, and persist is false", f"{where}:netvm")
         return cls(vm, MappingProxyType(merged), **options)
 
     def only(self, topics: Collection[str]) -> VMSettings:
@@ -72,15 +81,30 @@ class VMSettings:
         """
         if isinstance(topics, str) or not isinstance(topics, Collection):
             raise InvalidValue("expected a list of topics, such as [timezone, services]", "only")
+        known = [*FIELDS, NETVM]
         for topic in topics:
-            if topic not in FIELDS:
-                raise InvalidValue(f"'{_shown(topic)}' is not a topic{suggest(topic, FIELDS)}", "only")
+            if topic not in known:
+                raise InvalidValue(f"'{_shown(topic)}' is not a topic{suggest(topic, known)}", "only")
         return replace(
             self,
+            netvm=self.netvm if NETVM in topics else None,
             desired=MappingProxyType(
                 {f: text for f, text in self.desired.items() if {f.partition(":")[0], for_field(f).setting} & {*topics}}
             ),
         )
+
+    def with_options(self, **options: Any) -> VMSettings:
+        """Return these settings with other *options* of a push: ``channel``, ``persist``, ``confirm``; None: as it is.
+
+        Raises InvalidValue.
+        """
+        taken: dict[str, Any] = {}
+        for name, value in options.items():
+            try:
+                taken.update({} if value is None else {name: _OPTIONS[name](value)})
+            except InvalidValue as error:
+                raise InvalidValue(str(error), name) from None
+        return replace(self, **taken)
 
 
 def parse_pillar(
@@ -199,7 +223,25 @@ def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"] | None:
     return MonitorLayout.from_mappings(value)
 
 
-_OPTIONS = {"monitors": _monitors, "channel": _channel, "require_running": _yes_no, "timeout": _seconds}
+def _netvm(value: Any) -> str | None:
+    if value is None:
+        return None
+    if value == DEFAULT:
+        return DEFAULT
+    if value is False or value == "none":
+        return ""
+    return VMName.parse(yaml_text(value)).render()
+
+
+_OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "monitors": _monitors,
+    "channel": _channel,
+    "require_running": _yes_no,
+    "timeout": _seconds,
+    "persist": _yes_no,
+    "confirm": _yes_no,
+    NETVM: _netvm,
+}
 
 
 def _has(desired: Desired, group: str) -> bool:

@@ -15,13 +15,14 @@ LOCALTIME = "/etc/localtime"
 
 
 def apply(inputs: Mapping[str, str], machine: Machine) -> str:
-    """Set the zone ``timezone`` and return what holds now; without it, the zone stays as it is.
+    """Set the zone and return what holds now: ``lasting:timezone``, else ``timezone``, else it stays as it is.
 
     Raises InvalidValue (no name of a zone, or one that this machine does not have) and VMInterfaceError.
     """
-    if "timezone" not in inputs:
+    said = inputs.get("lasting:timezone", inputs.get("timezone"))
+    if said is None:
         return "no time zone from dom0: left as it is"
-    name = Timezone.parse(inputs["timezone"], lambda name: _is_zone(machine, name)).render()
+    name = Timezone.parse(said, lambda name: _is_zone(machine, name)).render()
     if machine.is_protected("/etc/timezone"):
         return "left as it is: /etc/timezone is protected in this VM"
     link = f"../usr/share/zoneinfo/{name}"
