@@ -214,9 +214,7 @@ def vms():
     with _errors(), _targets.Targets() as targets:
         domids = targets.running()
         found = targets.find(domids)
-        states = {}
-        for group in _state.by_store(found.values()):
-            states.update(_state.read(group))
+        states = _state.read_all(found.values())
     return {vm: {"domid": domids[vm], "agent": _agent(states[vm].agent)} for vm in sorted(found)}
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vminterface import __version__, cli_report, cli_rpc
+from vminterface import __version__, cli_handlers, cli_report, cli_rpc
 from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue, VMInterfaceError
 
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     cli_rpc.add(command)
     cli_report.add(command)
+    cli_handlers.add(command)
     agent = command("agent", _agent, "Run in a VM: watch what dom0 says, apply it, acknowledge it.")
     agent.add_argument("--root", default="/", metavar="DIR", help="where this VM's files are (default: /)")
     agent.add_argument(
@@ -93,7 +94,7 @@ def _get(options: argparse.Namespace) -> int:
 
     with Targets() as targets:
         found = targets.find(targets.running()) if options.vm is None else {options.vm: targets.one(options.vm)}
-        held = {vm: s.texts for group in state.by_store(found.values()) for vm, s in state.read(group).items()}
+        held = {vm: one.texts for vm, one in state.read_all(found.values()).items()}
     if missing := [f for f in options.fields if f not in held[options.vm]]:
         raise KeyNotFound(f"{options.vm}: no key for {', '.join(missing)}")
     data = {

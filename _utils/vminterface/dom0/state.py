@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from vminterface import keys
 from vminterface.channel.store import KeyStore, List, Read
+from vminterface.dom0 import groups
 from vminterface.dom0.targets import Target
 from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError
 from vminterface.values.acknowledgement import Acknowledgement
@@ -41,10 +42,10 @@ def decode(value: bytes) -> str:
 
 def by_store(targets: Iterable[Target]) -> list[list[Target]]:
     """Return *targets* grouped by the store that holds them."""
-    groups: dict[int, list[Target]] = {}
+    found: dict[int, list[Target]] = {}
     for target in targets:
-        groups.setdefault(id(target.store), []).append(target)
-    return list(groups.values())
+        found.setdefault(id(target.store), []).append(target)
+    return list(found.values())
 
 
 def read(targets: Sequence[Target], fields: Mapping[str, Collection[str]] | None = None) -> dict[str, VMState]:
@@ -82,6 +83,13 @@ def read(targets: Sequence[Target], fields: Mapping[str, Collection[str]] | None
             _take(state, name, field_, value)
         else:
             note_answer(state, name, value)
+    return states
+
+
+def read_all(targets: Iterable[Target]) -> dict[str, VMState]:
+    """Return the whole state of each of *targets*, whatever their stores, by VM name; all stores at once."""
+    states: dict[str, VMState] = {}
+    groups.run(by_store(targets), lambda group: states.update(read(group)), lambda left: None)
     return states
 
 

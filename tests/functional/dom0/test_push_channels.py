@@ -362,3 +362,13 @@ def test_two_hundred_vms_one_of_them_stopped(qubes):
     assert all(o.ok and o.changes for o in others)
     assert qubes.read("vm198", "qubes-timezone") == "Europe/Warsaw"
     assert all(o.ok for o in pushed(qubes, *wanted))
+
+
+def test_many_vms_are_read_side_by_side(qubes):
+    vms = [f"vm{n}" for n in range(30)]
+    qubes.start_vm(*vms)
+    for vm in vms:
+        assert pushed(qubes, settings({"timezone": "Europe/Warsaw"}, vm))[0].ok
+    with qubes.targets() as targets:
+        states = state.read_all(targets.find(targets.running()).values())
+    assert {vm: one.texts["timezone"] for vm, one in states.items()} == dict.fromkeys(vms, "Europe/Warsaw")
