@@ -9,6 +9,7 @@ import pytest
 from vminterface.errors import InvalidValue
 from vminterface.values import address, flags, vmname
 from vminterface.values.acknowledgement import Acknowledgement, digest
+from vminterface.values.client import Clients
 from vminterface.values.keyboard import KeyboardLayout, Keymap
 from vminterface.values.network import ClientNetwork, ProviderNetwork
 from vminterface.values.persistence import Persistence
@@ -83,6 +84,7 @@ PARSERS: dict[str, tuple[Callable[[str], Any], Callable[[Any], str | None], tupl
     "ipv6": (address.parse_ipv6, address.render, NETWORK_TEXTS),
     "netmask": (address.parse_netmask, address.render, (*NETWORK_TEXTS, "255.255.255.255", "0")),
     "mac": (address.parse_mac, address.render, NETWORK_TEXTS),
+    "clients": (Clients.parse, str, ("10.137.0.12,00:16:3e:5e:6c:01,vif5.0 fd09::c", "10.137.0.12,,vif5.0", "")),
     "keyboard layout": (
         KeyboardLayout.parse,
         KeyboardLayout.render,

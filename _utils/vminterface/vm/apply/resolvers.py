@@ -62,7 +62,7 @@ def _by_bus(machine: Machine) -> list[IPv4Address] | None:
         return None
     try:
         answer = json.loads(machine.run(["busctl", "--json=short", "get-property", *_PROPERTY], timeout=_SECONDS))
-        entries = [(int(link), bytes(address)) for link, family, address in answer["data"] if family == _AF_INET]
+        entries = [(int(link), bytes(list(address))) for link, family, address in answer["data"] if family == _AF_INET]
         return _global_first((link == 0, IPv4Address(address)) for link, address in entries)
     except (VMInterfaceError, ValueError, KeyError, TypeError):
         return None

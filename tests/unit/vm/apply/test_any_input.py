@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vminterface.errors import ProgramMissing, VMInterfaceError
-from vminterface.vm.apply import debug, keyboard, name, network, services, timezone
+from vminterface.vm.apply import debug, keyboard, name, network, provider, services, timezone
 from vminterface.vm.machine import Machine
 
 RUNS = 100_000
@@ -26,6 +26,16 @@ STEPS: dict[str, tuple[Callable[[Mapping[str, str], Machine], str], dict[str, st
             "network:mac": "00:16:3e:5e:6c:00",
             "network:ip6": "fd09::c",
             "network:gateway6": "fe80::1",
+        },
+    ),
+    "provider": (
+        provider.apply,
+        {
+            "provides_network:gateway": "10.137.0.5",
+            "provides_network:netmask": "255.255.255.0",
+            "provides_network:primary_dns": "10.139.1.1",
+            "provides_network:gateway6": "fe80::1",
+            "provides_network:connected": "10.137.0.12,00:16:3e:5e:6c:01,vif5.0 fd09::c",
         },
     ),
     "keyboard": (keyboard.apply, {"keyboard": "de+nodeadkeys+compose:caps"}),
