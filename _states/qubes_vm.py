@@ -24,6 +24,7 @@ import inspect
 try:
     from vminterface import errors as _errors
     from vminterface.channel import qrexec as _qrexec
+    from vminterface.dom0 import introduce as _introduce
     from vminterface.dom0 import push as _push
     from vminterface.dom0 import returns as _returns
     from vminterface.dom0 import settings as _settings
@@ -90,6 +91,38 @@ def all_configured(name, only=None):
     except _errors.VMInterfaceError as error:
         return _returns.failure(name, error)
     return _returns.state_of_all(name, outcomes, test=__opts__["test"], state_id=__low__.get("__id__", name))
+
+
+def all_reporting(name, vms=None):
+    """
+    Let running VMs report their memory and devices: they get the XenStore nodes that they write for that.
+
+    A push gives them too, to the VMs of the pillar; what a VM then says is in ``qubes_vm.report``. A VM tells of its
+    memory while its service ``meminfo-writer`` is on.
+
+    name
+        Any text; requisites refer to it.
+    vms
+        List of VM names. Without it, every VM that runs.
+
+    .. code-block:: yaml
+
+        reports:
+          qubes_vm.all_reporting:
+            - vms: [sys-usb]
+    """
+    test = __opts__["test"]
+    try:
+        with _targets.Targets() as targets:
+            given = _introduce.introduce_all(targets, vms, test=test)
+            running = targets.running()
+    except _errors.VMInterfaceError as error:
+        return _returns.failure(name, error)
+    changes = {vm: {"old": None, "new": f"may write {', '.join(keys)}"} for vm, keys in given.items()}
+    done = "would be allowed" if test else "are allowed"
+    comments = [f"{', '.join(given)} {done} to report" if given else "every VM that runs may report already"]
+    comments += [f"{vm} is not running" for vm in vms or () if vm not in running]
+    return _returns.state(name, changes, "; ".join(comments), test=test)
 
 
 def configured(name, settings=None, only=None):

@@ -5,9 +5,14 @@ A node that is there keeps its value and its other readers. In QubesDB a VM may 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
+
 from vminterface import keys
 from vminterface.channel.store import GetPermissions, KeyStore, SetPermissions, Write
-from vminterface.errors import KeyNotFound, VMInterfaceError
+from vminterface.dom0.targets import Targets
+from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError
+from vminterface.values.vmname import VMName
 
 #: Keys that the VM writes. Of ``memory`` these two alone: the others there are the toolstack's.
 GIVEN = (keys.ANSWERS, "memory/meminfo", "memory/swapinfo", "qubes-block-devices", "qubes-usb-devices")
@@ -43,3 +48,27 @@ def missing(store: KeyStore, domid: int, base: str) -> dict[str, list[str] | Non
         elif permissions[0][1:] != str(domid) and not {f"w{domid}", f"b{domid}"} & set(permissions[1:]):
             lacking[name] = permissions
     return lacking
+
+
+def introduce_all(
+    targets: Targets, vms: Collection[str] | None = None, *, test: bool = False
+) -> dict[str, tuple[str, ...]]:
+    """Introduce *vms*, by default every VM that runs; return by VM the names that it could not write until now.
+
+    VMs that do not run, have a QubesDB, or lack nothing are left out. *test*: nothing is written. Raises InvalidValue
+    for what is no list of VM names, and the XenStore's errors.
+    """
+    if vms is not None and (not isinstance(vms, list | tuple | set) or not all(isinstance(vm, str) for vm in vms)):
+        raise InvalidValue("vms: expected a list of VM names")
+    for vm in vms or ():
+        VMName.parse(vm)
+    found: dict[str, tuple[str, ...]] = {}
+    for vm, target in sorted(targets.of(targets.running()).items()):
+        domid, base = target.domid, target.base
+        if domid is None or (vms is not None and vm not in vms):
+            continue
+        if lacking := tuple(missing(target.store, domid, base)):
+            found[vm] = lacking
+            if not test:
+                target.store.transaction(partial(introduce, domid=domid, base=base))
+    return found

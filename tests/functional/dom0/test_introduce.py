@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.support.stores import GUEST, HOME, dom0, guest, guest_home, xenstored  # noqa: F401
+from lab.fakexen import missing as missing_here
+from tests.support.dom0 import Dom0
+from tests.support.stores import GUEST, HOME, dom0, guest, guest_home, need, xenstored  # noqa: F401
 from vminterface.channel.xenstore import XenStore
-from vminterface.dom0.introduce import GIVEN, introduce, missing
+from vminterface.dom0.introduce import GIVEN, introduce, introduce_all, missing
 from vminterface.dom0.push import push
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Targets
-from vminterface.errors import PermissionDenied
+from vminterface.errors import InvalidValue, PermissionDenied
 
 BASE = f"{HOME}/"
 
@@ -74,3 +78,24 @@ def test_a_push_introduces_the_vm(dom0: XenStore, guest: XenStore, home: str, xe
     assert outcome.ok
     guest.write("memory/meminfo", b"210000")
     assert missing(dom0, GUEST, BASE) == {}
+
+
+def test_every_vm_that_runs_can_be_introduced_at_once(tmp_path: Path) -> None:
+    need(missing_here())
+    with Dom0(tmp_path / "xen") as host, host.targets() as targets:
+        for vm in ("work", "personal"):
+            host.start_vm(vm)
+        before = host.dump()
+        assert introduce_all(targets, test=True) == {"personal": GIVEN, "work": GIVEN}
+        assert host.dump() == before
+        assert introduce_all(targets, ["work", "nosuch"]) == {"work": GIVEN}
+        assert introduce_all(targets) == {"personal": GIVEN}
+        assert introduce_all(targets) == {}
+        with host.guest_store("personal") as guest:
+            guest.write("memory/meminfo", b"5")
+
+
+@pytest.mark.parametrize("vms", ["work", [7], ["no/name"], {"work": 1}])
+def test_what_is_no_list_of_vms_is_refused(vms: object) -> None:
+    with Targets() as targets, pytest.raises(InvalidValue):
+        introduce_all(targets, vms)  # type: ignore[arg-type]

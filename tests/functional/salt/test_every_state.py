@@ -11,6 +11,7 @@ PILLAR = {"qubes": {"vms": {"work": {"timezone": "Asia/Tokyo", "services": {"cup
 #: Arguments that change something at first, by function.
 GOOD = {
     "qubes_vm.all_configured": [{"name": "push"}, {"name": "push", "only": ["services"]}],
+    "qubes_vm.all_reporting": [{"name": "reports"}, {"name": "reports", "vms": ["work"]}],
     "qubes_vm.configured": [
         {"name": "work"},
         {"name": "work", "only": ["timezone"]},
@@ -45,6 +46,7 @@ GOOD = {
 #: Arguments that are refused.
 BAD = {
     "qubes_vm.all_configured": [{"name": "push", "only": ["zones"]}, {"name": "push", "only": "timezone"}],
+    "qubes_vm.all_reporting": [{"name": "reports", "vms": v} for v in ("work", ["no/name"], [7])],
     "qubes_vm.configured": [
         {"name": "personal"},
         {"name": "work", "settings": []},
