@@ -37,7 +37,7 @@ def render(data: Mapping[str, Any], columns: int = 80) -> str:
 def _memory(memory: Mapping[str, int | None], bar: int) -> str:
     used, most, swap = memory["used_kb"], memory["maximum_kb"], memory["swap_used_kb"]
     if used is None:
-        return f"[{'?' * bar}]  says nothing of its memory"
+        return "says nothing of its memory"
     told = f"{size(used * 1024)}"
     if most:
         share = min(1.0, used / most)

@@ -25,7 +25,7 @@ def test_without_a_maximum_there_is_a_number_and_no_bar():
 
 def test_a_vm_that_says_nothing_is_shown_as_such():
     (line,) = table(Report("work", 1))
-    assert line == f"work  [{'?' * 36}]  says nothing of its memory"
+    assert line == "work  says nothing of its memory"
 
 
 def test_names_stand_in_one_column_and_each_device_and_warning_on_its_line():
@@ -40,7 +40,7 @@ def test_names_stand_in_one_column_and_each_device_and_warning_on_its_line():
         "  usb   2-1               USB 2    046d:c52b Logi Mouse 7  -> personal",
         "  ! work: block device sdb: no size",
     ]
-    assert lines[4].startswith("a-long-name  [")
+    assert lines[4] == "a-long-name  says nothing of its memory"
 
 
 def test_parts_that_were_not_asked_for_are_not_shown():
