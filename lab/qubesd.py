@@ -118,7 +118,10 @@ class Qubesd:
     def event(self, vm: str, name: str, **pairs: str) -> None:
         """Tell everybody who listens to events."""
         words = [vm, name, *(word for pair in pairs.items() for word in pair), ""]
-        data = b"1\0" + b"".join(word.encode() + b"\0" for word in words)
+        self.tell(b"1\0" + b"".join(word.encode() + b"\0" for word in words))
+
+    def tell(self, data: bytes) -> None:
+        """Send *data* to everybody who listens to events."""
         with self._lock:
             for listener in self._listeners:
                 listener.put(data)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import socket
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -198,7 +197,7 @@ class Events:
         from qubesadmin.events import EventsDispatcher
 
         self._names, self._timeout = names, timeout
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._connected = False
         self._dispatcher = EventsDispatcher(app, enable_cache=False)
         self._dispatcher.add_handler("*", self._take)
@@ -211,10 +210,12 @@ class Events:
 
         After more than 4096 that nobody took, the connection is given up: something was missed.
         """
-        if not self._events:
+        while not self._events:
             self._loop.run_until_complete(self._wait(deadline))
-        events = list(self._events)
-        self._events.clear()
+        events, self._events = self._events, []
+        if len(events) > _EVENTS_MAX:
+            self._hang_up()
+            raise ConnectionLost(f"qubesd's events: more than {_EVENTS_MAX} at once, some were not taken")
         return events
 
     def connect(self) -> None:
@@ -235,8 +236,6 @@ class Events:
         finally:
             coming.cancel()
         if self._came.is_set():
-            if len(self._events) > _EVENTS_MAX:
-                raise ConnectionLost(f"qubesd's events: more than {_EVENTS_MAX} at once, some were not taken")
             return
         if self._listening.done():
             error = self._listening.exception()
@@ -259,11 +258,15 @@ class Events:
         """End the connection; may be called twice."""
         if self._loop.is_closed():
             return
+        self._hang_up()
+        self._loop.close()
+
+    def _hang_up(self) -> None:
         if self._listening is not None:
             self._listening.cancel()
             self._loop.run_until_complete(asyncio.wait({self._listening}, timeout=1.0))
             self._listening = None
-        self._loop.close()
+        self._connected = False
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,221 @@
+"""Features, properties and events of VMs through qubesd's protocol; one that misbehaves costs a deadline, no more."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.qubesd import Qubesd, Refused
+from tests.support.qubesd import qubes_r4
+from vminterface.channel import adminapi
+from vminterface.channel.adminapi import AdminAPI, Domain, Event, Property
+from vminterface.deadline import Deadline
+from vminterface.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    InvalidValue,
+    KeyNotFound,
+    LocalProtocolError,
+    OutputTooLarge,
+    PermissionDenied,
+    ProgramMissing,
+    RemoteProtocolError,
+    StoreError,
+    VMInterfaceError,
+    VMNotFound,
+)
+
+
+@pytest.fixture
+def qubesd(tmp_path: Path) -> Iterator[Qubesd]:
+    with qubes_r4(tmp_path, "work") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def api(qubesd: Qubesd) -> AdminAPI:
+    return AdminAPI.open(timeout=5)
+
+
+def test_every_vm_but_dom0_is_listed_with_its_class_and_state(qubesd, api):
+    qubesd.start_vm("work")
+    assert api.domains() == {
+        "work": Domain("work", "AppVM", "Running"),
+        "sys-net": Domain("sys-net", "AppVM", "Halted"),
+    }
+    assert [one.running for one in api.domains().values()] == [False, True]
+
+
+def test_a_feature_is_on_off_or_not_set(qubesd, api):
+    assert api.feature("work", "service.cups") is None
+    for value in ("1", "", None):
+        api.set_feature("work", "service.cups", value)
+        assert api.feature("work", "service.cups") == value
+    assert qubesd.qubes["work"].features == {}
+
+
+def test_a_feature_that_is_not_there_may_be_removed(api):
+    api.set_feature("work", "service.cups", None)
+
+
+def test_features_are_listed(qubesd, api):
+    qubesd.qubes["work"].features.update({"gui": "1", "service.cups": ""})
+    assert api.features("work") == ["gui", "service.cups"]
+
+
+def test_a_property_is_set_and_goes_back_to_its_default(api):
+    assert api.property("work", "netvm") == Property("sys-net", True)
+    api.set_property("work", "netvm", "")
+    assert api.property("work", "netvm") == Property("", False)
+    api.set_property("work", "netvm", None)
+    assert api.property("work", "netvm") == Property("sys-net", True)
+    api.set_property("work", "debug", "True")
+    assert api.property("work", "debug") == Property("True", False)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda api: api.feature("nosuch", "x"), VMNotFound, "nosuch"),
+        (lambda api: api.set_feature("nosuch", "x", "1"), VMNotFound, "nosuch"),
+        (lambda api: api.set_feature("nosuch", "x", None), VMNotFound, "nosuch"),
+        (lambda api: api.property("nosuch", "ip"), VMNotFound, "nosuch"),
+        (lambda api: api.set_property("work", "netvm", "nosuch"), VMNotFound, "netvm of work"),
+        (lambda api: api.property("work", "colour"), KeyNotFound, "colour"),
+        (lambda api: api.set_property("work", "keyboard_layout", "fr"), InvalidValue, "keyboard_layout of work"),
+        (lambda api: api.feature("work", "a b"), LocalProtocolError, "a b"),
+        (lambda api: api.feature("work dom0", "a"), LocalProtocolError, "work dom0"),
+        (lambda api: api.set_feature("work", "a", "x" * 70000), LocalProtocolError, "65536"),
+    ],
+)
+def test_what_cannot_be_done_has_an_error_of_its_own(api, call, error, said):
+    with pytest.raises(error) as told:
+        call(api)
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_refusal_without_a_class_of_its_own_keeps_its_text(qubesd, api):
+    qubesd.refuse["admin.vm.feature.Set", "a"] = Refused("QubesVMInUseError", "the VM %s is in use", "work")
+    with pytest.raises(StoreError, match="feature a of work: the VM work is in use"):
+        api.set_feature("work", "a", "1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", PermissionDenied),
+        (b"0", ConnectionLost),
+        (b"9\0x", ConnectionLost),
+        (b"2\0", RemoteProtocolError),
+        (b"2\0QubesException\0\0%d and %s\0", RemoteProtocolError),
+        (b"0\0work\n", RemoteProtocolError),
+        (b"0\0\xff", RemoteProtocolError),
+        (b"0\0" + b"x" * (1 << 21), OutputTooLarge),
+    ],
+)
+def test_an_answer_that_breaks_the_protocol_is_told(qubesd, api, answer, error):
+    qubesd.instead = answer
+    with pytest.raises(error):
+        api.domains()
+
+
+@pytest.mark.fuzz
+def test_any_answer_is_understood_or_refused(monkeypatch, api):
+    rng = random.Random(7)
+    pieces = [
+        b"0\0",
+        b"2\0",
+        b"work class=AppVM state=Running\n",
+        b"default=True type=",
+        b"str x",
+        b"\0",
+        b"%s",
+        b"\xff",
+    ]
+    answer = b""
+    monkeypatch.setattr(adminapi, "_exchange", lambda *_: answer)
+    for _ in range(100_000):
+        answer = b"".join(rng.choices([*pieces, rng.randbytes(3)], k=rng.randrange(1, 6)))
+        for call in (api.domains, lambda: api.property("work", "ip"), lambda: api.feature("work", "a")):
+            try:
+                call()
+            except VMInterfaceError:
+                continue
+
+
+def test_one_that_hangs_costs_its_deadline_and_leaves_no_thread_behind(qubesd, api):
+    before = set(threading.enumerate())
+    qubesd.hung.set()
+    api.timeout = 0.3
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=r"no answer from qubesd within 0\.3 s"):
+        api.domains()
+    assert 0.25 < time.monotonic() - began < 2
+    ours = [t for t in set(threading.enumerate()) - before if "process_request" not in t.name]
+    assert ours == []
+
+
+def test_without_a_daemon_it_says_where_it_looked(tmp_path, qubesd, api):
+    qubesd.path.unlink()
+    with pytest.raises(ConnectionLost, match=r"qubesd\.sock: "):
+        api.domains()
+
+
+def test_without_the_client_it_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "qubesadmin", None)
+    with pytest.raises(ProgramMissing, match="qubesadmin"):
+        AdminAPI.open()
+
+
+def test_starts_and_ends_come_as_events(qubesd, api):
+    with api.events("domain-start", "domain-shutdown") as events:
+        events.connect()
+        qubesd.start_vm("work")
+        qubesd.event("work", "domain-paused")
+        qubesd.stop_vm("work")
+        came = []
+        while len(came) < 2:
+            came += events.next(Deadline.after(5))
+    assert came == [Event("work", "domain-start"), Event("work", "domain-shutdown")]
+
+
+def test_without_events_the_wait_ends_at_its_deadline(api):
+    with api.events() as events, pytest.raises(DeadlineExceeded):
+        events.next(Deadline.after(0.1))
+
+
+def test_a_daemon_that_hangs_up_ends_the_stream_which_may_be_taken_up_again(qubesd, api):
+    with api.events("domain-start") as events:
+        events.connect()
+        qubesd.hang_up()
+        with pytest.raises(ConnectionLost):
+            events.next(Deadline.after(5))
+        events.connect()
+        qubesd.start_vm("work")
+        assert events.next(Deadline.after(5)) == [Event("work", "domain-start")]
+
+
+def test_more_events_than_one_can_keep_end_the_stream(qubesd, api):
+    with api.events() as events:
+        events.connect()
+        qubesd.tell(b"1\0\0x\0\0" * 6000)
+        with pytest.raises(ConnectionLost, match="4096"):
+            events.next(Deadline.after(5))
+        events.connect()
+        qubesd.start_vm("work")
+        assert events.next(Deadline.after(5)) == [Event("work", "domain-start")]
+
+
+@pytest.mark.parametrize("data", [b"0\0", b"1\0work\0" + b"x" * 200_000, b"1\0\xff\0a\0\0"])
+def test_events_that_break_the_protocol_end_the_stream(qubesd, api, data):
+    with api.events() as events:
+        events.connect()
+        qubesd.tell(data)
+        with pytest.raises((ConnectionLost, RemoteProtocolError)):
+            events.next(Deadline.after(5))

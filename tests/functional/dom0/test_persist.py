@@ -1,0 +1,276 @@
+"""What the pillar says lasts over a VM's restart: qubesd keeps it, compared first, taken back if the push fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from lab.qubesd import Qubesd, Refused
+from tests.support.qubesd import qubes_r4
+from tests.support.qubesdb import QubesHost
+from vminterface.channel import adminapi
+from vminterface.dom0 import returns
+from vminterface.dom0.push import Outcome, diff, push
+from vminterface.dom0.settings import VMSettings, parse_pillar
+from vminterface.errors import (
+    DeadlineExceeded,
+    InvalidValue,
+    InvalidValues,
+    KeyNotFound,
+    ProgramMissing,
+    SettingRefused,
+    StoreError,
+    VMNotFound,
+)
+
+WORK = {
+    "timezone": "Europe/Warsaw",
+    "services": {"cups": True, "crond": False},
+    "keyboard": "pl+dvorak",
+    "debug": True,
+    "netvm": "none",
+}
+SET = ("admin.vm.feature.Set", "admin.vm.feature.Remove", "admin.vm.property.Set", "admin.vm.property.Reset")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[QubesHost]:
+    with QubesHost(tmp_path / "qdb") as host:
+        host.start_vm("sys-net")
+        yield host
+
+
+@pytest.fixture
+def qubesd(host: QubesHost, tmp_path: Path) -> Iterator[Qubesd]:
+    def live(vm: str, key: str, value: str | None) -> None:
+        with host.store(vm) as store:
+            if value is not None:
+                store.write(f"/{key}", value.encode())
+            else:
+                with suppress(KeyNotFound):
+                    store.remove(f"/{key}")
+
+    with qubes_r4(tmp_path, "work", "personal", live=live) as daemon:
+        yield daemon
+
+
+def settings(raw: dict, vm: str = "work", **more: object) -> VMSettings:
+    return VMSettings.parse(vm, {**raw, **more})
+
+
+def pushed(host: QubesHost, *wanted: VMSettings) -> list[Outcome]:
+    with host.targets() as targets:
+        return push(wanted, targets)
+
+
+def differing(host: QubesHost, *wanted: VMSettings) -> list[Outcome]:
+    with host.targets() as targets:
+        return diff(wanted, targets)
+
+
+def changing(qubesd: Qubesd) -> list[tuple[str, str]]:
+    """The calls that change something, taken off the list."""
+    calls = [(method, argument) for method, argument, _ in qubesd.calls if method in SET]
+    qubesd.calls.clear()
+    return calls
+
+
+def started(host: QubesHost, qubesd: Qubesd, vm: str) -> None:
+    host.start_vm(vm)
+    qubesd.start_vm(vm)
+
+
+def test_a_vm_that_does_not_run_has_its_settings_kept_for_it(host, qubesd):
+    (outcome,) = pushed(host, settings(WORK))
+    assert outcome.ok
+    work = qubesd.qubes["work"]
+    assert work.features == {
+        "service.cups": "1",
+        "service.crond": "",
+        "vm-config.vminterface-timezone": "Europe/Warsaw",
+    }
+    assert work.properties == {"keyboard_layout": "pl+dvorak+", "debug": "True", "netvm": ""}
+    assert returns.changes_of(outcome) == {
+        "persistent:services:cups": {"old": "default", "new": "on"},
+        "persistent:services:crond": {"old": "default", "new": "off"},
+        "persistent:timezone": {"old": "default", "new": "Europe/Warsaw"},
+        "persistent:keyboard": {"old": "default", "new": "pl+dvorak+"},
+        "persistent:debug": {"old": "default", "new": "on"},
+        "persistent:netvm": {"old": "default", "new": "none"},
+    }
+    assert outcome.comment() == (
+        "work is not running: 6 keys set; its settings take effect with a push after its next start"
+    )
+
+
+def test_one_call_is_made_for_each_difference_and_none_where_there_is_none(host, qubesd):
+    qubesd.qubes["work"].features["service.cups"] = "1"
+    pushed(host, settings(WORK))
+    assert sorted(changing(qubesd)) == [
+        ("admin.vm.feature.Set", "service.crond"),
+        ("admin.vm.feature.Set", "vm-config.vminterface-timezone"),
+        ("admin.vm.property.Set", "debug"),
+        ("admin.vm.property.Set", "keyboard_layout"),
+        ("admin.vm.property.Set", "netvm"),
+    ]
+    (again,) = pushed(host, settings(WORK))
+    assert changing(qubesd) == []
+    assert again.changes == {}
+
+
+def test_a_running_vm_has_both_and_keeps_it_after_its_restart(host, qubesd):
+    started(host, qubesd, "work")
+    host.agent("work")
+    wanted = settings(WORK)
+    (outcome,) = pushed(host, wanted)
+    assert outcome.ok, outcome.comment()
+    assert {"persistent:timezone", "timezone", "persistent:services:cups", "services:cups"} <= set(outcome.changes)
+    assert host.read("work", "qubes-timezone") == "Europe/Warsaw"
+    host.stop_vm("work")
+    started(host, qubesd, "work")
+    assert host.read("work", "vm-config/vminterface-timezone") == "Europe/Warsaw"
+    assert host.read("work", "qubes-service/cups") == "1"
+    assert host.read("work", "qubes-service/crond") == "0"
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_diff_says_exactly_what_a_push_then_changes_and_changes_nothing(host, qubesd, running):
+    if running:
+        started(host, qubesd, "work")
+        host.agent("work")
+    (foretold,) = differing(host, settings(WORK))
+    assert changing(qubesd) == []
+    assert host.read("work", "qubes-timezone") is None if running else True
+    (outcome,) = pushed(host, settings(WORK))
+    assert outcome.changes == foretold.changes != {}
+    assert differing(host, settings(WORK))[0].changes == {}
+
+
+def test_default_lets_qubesd_forget(host, qubesd):
+    pushed(host, settings(WORK))
+    changing(qubesd)
+    back = {"timezone": "default", "services": {"cups": "default"}, "keyboard": "default", "netvm": "default"}
+    (outcome,) = pushed(host, settings({**back, "debug": "default"}))
+    assert outcome.ok
+    assert qubesd.qubes["work"].features == {"service.crond": ""}
+    assert qubesd.qubes["work"].properties == {}
+    assert len(changing(qubesd)) == 5
+    assert pushed(host, settings(back))[0].changes == {}
+
+
+def test_an_address_and_a_netvm_last_too(host, qubesd):
+    network = {"ip": "10.137.0.12", "gateway": "10.137.0.5"}
+    pushed(host, settings({"network": network, "netvm": "sys-net"}))
+    # sys-net is what the default says, so nothing had to be set.
+    assert qubesd.qubes["work"].properties == {"ip": "10.137.0.12"}
+
+
+def test_a_push_that_the_vm_refuses_takes_the_lasting_part_back(host, qubesd):
+    started(host, qubesd, "work")
+    qubesd.qubes["work"].features["service.cups"] = ""
+    before = dict(qubesd.qubes["work"].features)
+    host.agent("work", lambda setting, inputs: "no such zone here" if setting == "timezone" else "")
+    (outcome,) = pushed(host, settings(WORK))
+    assert isinstance(outcome.error, SettingRefused)
+    assert outcome.changes == {}
+    assert qubesd.qubes["work"].features == before
+    assert qubesd.qubes["work"].properties == {}
+    assert host.read("work", "vm-config/vminterface-timezone") is None
+
+
+def test_what_qubesd_refuses_is_told_and_nothing_of_that_vm_is_done(host, qubesd):
+    started(host, qubesd, "work")
+    qubesd.refuse["admin.vm.property.Set", "debug"] = Refused("QubesVMError", "not now")
+    failed, fine = pushed(host, settings(WORK), settings(WORK, "personal"))
+    assert isinstance(failed.error, StoreError)
+    assert "not now" in failed.comment()
+    assert qubesd.qubes["work"].features == {}
+    assert host.read("work", "qubes-timezone") is None
+    # It refuses the other's too, each for itself.
+    assert isinstance(fine.error, StoreError)
+
+
+def test_a_name_that_qubesd_does_not_know_is_an_error_of_that_vm_alone(host, qubesd):
+    unknown, known = pushed(host, settings(WORK, "wrok"), settings(WORK))
+    assert isinstance(unknown.error, VMNotFound)
+    assert known.ok
+
+
+def test_a_qubesd_that_hangs_costs_its_deadline_once_and_nothing_is_written(host, qubesd, monkeypatch):
+    started(host, qubesd, "work")
+    monkeypatch.setattr(adminapi.AdminAPI.open.__func__, "__defaults__", (0.5,))
+    qubesd.hung.set()
+    outcomes = pushed(host, settings(WORK), settings(WORK, "personal"))
+    assert [type(one.error) for one in outcomes] == [DeadlineExceeded] * 2
+    assert [str(one.error).partition(":")[0] for one in outcomes] == ["work", "personal"]
+    assert host.read("work", "qubes-timezone") is None
+
+
+def test_persist_false_leaves_qubesd_alone_and_the_pushed_zone_is_the_one_that_counts(host, qubesd):
+    started(host, qubesd, "work")
+    pushed(host, settings({"timezone": "Asia/Tokyo"}))
+    changing(qubesd)
+    (outcome,) = pushed(host, settings({"timezone": "Europe/Warsaw"}, persist=False))
+    assert outcome.ok
+    assert changing(qubesd) == []
+    assert host.read("work", "qubes-timezone") == "Europe/Warsaw"
+    assert host.read("work", "vm-config/vminterface-timezone") is None
+
+
+def test_a_lasting_key_that_the_vm_overwrote_is_drift_and_is_mended(host, qubesd):
+    started(host, qubesd, "work")
+    pushed(host, settings({"timezone": "Europe/Warsaw"}))
+    with host.guest_store("work") as guest:
+        guest.write("vm-config/vminterface-timezone", b"Mars/Olympus")
+    (found,) = differing(host, settings({"timezone": "Europe/Warsaw"}))
+    assert set(found.changes) == {"lasting:timezone"}
+    pushed(host, settings({"timezone": "Europe/Warsaw"}))
+    assert host.read("work", "vm-config/vminterface-timezone") == "Europe/Warsaw"
+
+
+def test_without_the_client_nothing_lasts_unless_the_pillar_asks_for_it(host, monkeypatch):
+    monkeypatch.setattr(adminapi, "available", lambda: False)
+    monkeypatch.setitem(__import__("sys").modules, "qubesadmin", None)
+    monkeypatch.setitem(__import__("sys").modules, "qubesadmin.app", None)
+    host.start_vm("work")
+    (outcome,) = pushed(host, settings({"timezone": "Europe/Warsaw"}))
+    assert set(outcome.changes) == {"timezone"}
+    (asked,) = pushed(host, settings({"timezone": "Europe/Warsaw"}, persist=True))
+    assert isinstance(asked.error, ProgramMissing)
+    assert str(asked.error).startswith("work: qubesadmin")
+    (netvm,) = pushed(host, settings({"netvm": "sys-net"}))
+    assert isinstance(netvm.error, InvalidValue)
+    assert "netvm" in str(netvm.error)
+
+
+def test_the_pillar_says_what_lasts_and_faults_have_their_paths():
+    raw = {
+        "qubes": {
+            "vms": {"a": {"netvm": "no/name"}, "b": {"netvm": "sys-net", "persist": False}, "c": {"persist": "perhaps"}}
+        }
+    }
+    with pytest.raises(InvalidValues) as told:
+        parse_pillar(raw)
+    assert [fault.where for fault in told.value.faults] == [
+        "qubes:vms:a:netvm",
+        "qubes:vms:b:netvm",
+        "qubes:vms:c:persist",
+    ]
+    base = {
+        "qubes": {"defaults": {"netvm": "sys-net"}, "vms": {"a": None, "b": {"netvm": None}, "c": {"netvm": "none"}}}
+    }
+    assert [one.netvm for one in parse_pillar(base)] == ["sys-net", None, ""]
+    assert [one.netvm for one in parse_pillar(base, only=["timezone"])] == [None, None, None]
+    assert [one.netvm for one in parse_pillar(base, only=["netvm"])] == ["sys-net", None, ""]
+
+
+def test_confirm_false_does_not_wait_for_the_agent(host):
+    host.start_vm("work")
+    host.agent("work", lambda setting, inputs: None)
+    (outcome,) = pushed(host, settings({"timezone": "Europe/Warsaw"}, confirm=False, persist=False, timeout=30))
+    assert outcome.ok
+    assert "was not waited for" in outcome.comment()
+    assert host.read("work", "qubes-timezone") == "Europe/Warsaw"

@@ -1,0 +1,38 @@
+"""The errors that qubesd names in its answers, and those of the client itself."""
+
+
+class QubesException(Exception):
+    def __init__(self, message, *arguments):
+        super().__init__(message % arguments)
+
+    def __str__(self):
+        return str(self.args[0])
+
+
+class QubesVMNotFoundError(QubesException, KeyError):
+    pass
+
+
+class QubesFeatureNotFoundError(QubesException, KeyError):
+    pass
+
+
+class QubesPropertyValueError(QubesException, ValueError):
+    pass
+
+
+class QubesNoSuchPropertyError(QubesException, AttributeError):
+    pass
+
+
+class QubesPropertyAccessError(QubesException, AttributeError):
+    def __init__(self, name):
+        super().__init__("Failed to access %s", name)
+
+
+class QubesDaemonCommunicationError(QubesException):
+    pass
+
+
+class QubesDaemonAccessError(QubesDaemonCommunicationError):
+    pass
