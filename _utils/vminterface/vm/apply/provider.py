@@ -69,6 +69,7 @@ def apply(inputs: Mapping[str, str], machine: Machine, *, told: Collection[Backe
     rules = {family: nft.rules(family, network.dns, targets) for family in families}
     with _Change(machine, old, families) as change:
         marks = change.load(rules, elements)
+        _forget_flows(machine, {ip for _, ip in elements - (frozenset() if old is None else old.elements)})
         change.connect(links)
         change.forward("ip", True)
         if "ip6" in families and (network.gateway6 is not None or (old is not None and old.ipv6)):
@@ -166,6 +167,19 @@ class _Change:
             families = [f for f in self._before if sound or _forwards(self._machine, f) is False]
             with contextlib.suppress(VMInterfaceError):
                 nft.load(self._machine, "".join(nft.restoration(f, self._before[f]) for f in families))
+
+
+def _forget_flows(machine: Machine, addresses: Collection[nft.Address]) -> None:
+    """Let the kernel forget what it knows of *addresses*: who had them before was another client.
+
+    Without the program conntrack they end by themselves, as nobody goes on with them.
+    """
+    if machine.which("conntrack") is None:
+        return
+    for ip in sorted(addresses, key=str):
+        # It calls it a failure if there was nothing to forget.
+        with contextlib.suppress(ProgramFailed):
+            machine.run(["conntrack", "-D", "-f", f"ipv{ip.version}", "-s", str(ip)])
 
 
 def _withdraw(machine: Machine, old: Own) -> str:
