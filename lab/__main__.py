@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from lab.control import Lab
+from lab.host import RELEASES
 from lab.paths import LabPaths
 from vminterface.errors import VMInterfaceError
 
@@ -19,6 +21,7 @@ _ONE_VM = {
     "restart": "end a VM and start it as a new domain",
     "pause": "halt every process of a VM",
     "unpause": "let a paused VM go on",
+    "screens": "start an X server with several monitors on display :0 of a VM",
 }
 
 
@@ -29,6 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start the store and the VMs")
     up.add_argument("--vms", type=Path, metavar="FILE", help='JSON such as [{"name": "work", "netvm": "sys-net"}, …]')
     up.add_argument("--store", choices=("ours", "xenstored"), default="ours", help="the XenStore daemon")
+    up.add_argument("--release", choices=RELEASES, default="R2", help="R2: XenStore; R3, R4: a QubesDB for each VM")
+    up.add_argument("--screens", action="store_true", help="give each VM an X server")
     status = commands.add_parser("status", help="say what runs")
     status.add_argument("--json", action="store_true", help="print JSON for programs")
     for name in ("shell", "exec"):
@@ -39,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text).add_argument("vm")
     commands.add_parser("logs", help="print what a VM's agent has said").add_argument("vm")
     commands.add_parser("down", help="end everything and leave nothing behind")
-    commands.add_parser("demo", help="show the whole product at work, then clean up")
+    demo = commands.add_parser("demo", help="show the whole product at work, then clean up")
+    demo.add_argument("--release", choices=("R2", "R4"), action="append", help="one of them only (default: both)")
     return parser
 
 
@@ -62,9 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _do(lab: Lab, options: argparse.Namespace) -> int:
     command = options.command
     if command == "up":
-        status = lab.up(options.vms, options.store)
+        status = lab.up(options.vms, options.store, release=options.release, screens=options.screens)
         _show(status)
-        print(f"\nFor programs of dom0:\n  export XENSTORED_PATH={status['socket']}")
+        print("\nFor programs of dom0:")
+        for name, value in status["environment"].items():
+            print(f"  export {name}={shlex.quote(value)}")
+        print(f"  export PATH={shlex.quote(str(lab.paths.programs))}:$PATH")
     elif command == "status":
         status = lab.ask("status")
         if options.json:
@@ -87,20 +96,22 @@ def _do(lab: Lab, options: argparse.Namespace) -> int:
     elif command == "down":
         lab.down()
     elif command == "demo":
-        from lab.demo import demo
+        from lab.demo.run import demo
 
-        return demo()
+        return demo(options.release)
+    elif command == "screens":
+        print(f"{options.vm}: {lab.ask(command, options.vm)} on display :0")
     else:
         lab.ask(command, options.vm)
     return 0
 
 
 def _show(status: dict[str, Any]) -> None:
-    print(f"store: {status['store']} at {status['socket']}\n{status['isolation']}\n")
-    print(f"{'VM':<12} {'domid':<6} {'state':<8} {'netvm':<10} agent")
+    print(f"release: {status['release']}, store: {status['store']} at {status['socket']}\n{status['isolation']}\n")
+    print(f"{'VM':<12} {'domid':<6} {'state':<8} {'netvm':<10} {'screens':<24} agent")
     for name, told in status["vms"].items():
         domid = "-" if told["domid"] is None else told["domid"]
-        print(f"{name:<12} {domid:<6} {told['state']:<8} {told['netvm'] or '-':<10} {told['agent'] or '-'}")
+        print(f"{name:<12} {domid:<6} {told['state']:<8} {told['netvm'] or '-':<10} {told['screens'] or '-':<24} {told['agent'] or '-'}")
 
 
 if __name__ == "__main__":

@@ -33,10 +33,18 @@ class Lab:
     def __init__(self, paths: LabPaths | None = None) -> None:
         self.paths = paths or LabPaths.find()
 
-    def up(self, vms: Path | None = None, store: str = "ours", seconds: float = UP_SECONDS) -> dict[str, Any]:
+    def up(
+        self,
+        vms: Path | None = None,
+        store: str = "ours",
+        seconds: float = UP_SECONDS,
+        *,
+        release: str = "R2",
+        screens: bool = False,
+    ) -> dict[str, Any]:
         """Start the supervisor and all VMs; return the status once every agent has announced itself.
 
-        Raises InvalidValue (there is one already), ProgramFailed, DeadlineExceeded; then nothing is left running.
+        *release* says where dom0 tells a VM its settings; *screens*: each VM gets an X server. Raises InvalidValue (there is one already), ProgramFailed, DeadlineExceeded; then nothing is left running.
         """
         if self.paths.control.exists() and self._answers():
             raise InvalidValue(f"the lab in {self.paths.folder} is up already")
@@ -45,21 +53,18 @@ class Lab:
         self.paths.folder.mkdir(parents=True, exist_ok=True)
         self.paths.mark.touch()
         try:
-            self._start_supervisor(vms, store, deadline)
+            self._start_supervisor(vms, store, release, deadline)
+            if screens:
+                for vm in self.ask("status")["vms"]:
+                    self.ask("screens", vm)
             return self.wait_for_agents(deadline)
         except BaseException:
             self.down()
             raise
 
-    def _start_supervisor(self, vms: Path | None, store: str, deadline: Deadline) -> None:
-        words = [
-            sys.executable,
-            "-m",
-            "lab.supervisor",
-            str(self.paths.folder),
-            str(vms.resolve()) if vms else "",
-            store,
-        ]
+    def _start_supervisor(self, vms: Path | None, store: str, release: str, deadline: Deadline) -> None:
+        own = str(vms.resolve()) if vms else ""
+        words = [sys.executable, "-m", "lab.supervisor", str(self.paths.folder), own, store, release]
         paths = [str(PROJECT), str(PROJECT / "_utils"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         command = Isolation.probe().supervisor(words)
@@ -128,6 +133,11 @@ class Lab:
             return list(command), {**environment(str(xenbus)), "LAB_ROOT": told["root"]}
         isolation = Isolation(False, vms=True, network=status["network"])
         return isolation.enter(told["init"], command), environment("/dev/xen/xenbus")
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that programs of dom0 need, with this process's PATH behind the lab's own programs."""
+        path = f"{self.paths.programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        return {**self.ask("status")["environment"], "PATH": path}
 
     def run(self, vm: str, *command: str, timeout: float = 20.0) -> subprocess.CompletedProcess[str]:
         """Run *command* in *vm* and return what it said; its exit status is the caller's to judge."""

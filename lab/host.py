@@ -12,10 +12,17 @@ from lab.fakexen import RealXenstored, missing
 from lab.namespaces import Isolation
 from lab.own_store import OwnXenstored
 from lab.paths import LabPaths
+from lab.qubesdb_pair import QubesDBPair
 from lab.vm import VM
 from lab.vmlist import VMSpec
+from vminterface.channel.qubesdb_connection import FOLDER_VARIABLE
 from vminterface.channel.xenstore import XenStore
 from vminterface.errors import InvalidValue, ProgramMissing, VMInterfaceError, printable
+from vminterface.keys import AGENT
+
+#: Releases in which dom0 tells a VM its settings in a QubesDB of its own; in R2 it is the XenStore.
+QUBESDB_RELEASES = ("R3", "R4")
+RELEASES = ("R2", *QUBESDB_RELEASES)
 
 
 class StoreDaemon(Protocol):
@@ -43,12 +50,15 @@ def make_store(kind: str, paths: LabPaths) -> StoreDaemon:
 class Host:
     """All of one lab. Every method may raise VMInterfaceError."""
 
-    def __init__(self, paths: LabPaths, specs: tuple[VMSpec, ...], store: str) -> None:
+    def __init__(self, paths: LabPaths, specs: tuple[VMSpec, ...], store: str, release: str = "R2") -> None:
         self.paths = paths
         self.specs = {spec.name: spec for spec in specs}
         self.running: dict[str, VM] = {}
         self.isolation = Isolation.probe()
         self.store_kind = store
+        self.release = release
+        #: The QubesDBs by VM; none where the release has them not.
+        self._qubesdbs: dict[str, QubesDBPair] = {}
         self._order = list(self.specs)
         self._next_domid = 1
         self._daemon = make_store(store, paths)
@@ -112,6 +122,11 @@ class Host:
         self.running[name] = vm
         try:
             toolstack.add_domain(self.xenstore, name, domid)
+            vm.make_root()
+            if self.release in QUBESDB_RELEASES:
+                pair = self._qubesdbs[name] = QubesDBPair(name, self.paths.qubesdb, vm.root / "run/qubes")
+                pair.start()
+                toolstack.fill_qubesdb(pair.store, name, self.release)
             vm.prepare()
             self._connect(vm)
             vm.run()
@@ -127,6 +142,8 @@ class Host:
         vm = self.vm(name)
         vm.stop()
         del self.running[name]
+        if name in self._qubesdbs:
+            self._qubesdbs.pop(name).stop()
         self._daemon.destroy(vm.domid)
         provider = self.running.get(vm.spec.netvm)
         toolstack.remove_domain(self.xenstore, name, vm.domid, provider.domid if provider else None)
@@ -142,30 +159,52 @@ class Host:
         if vm.spec.netvm:
             toolstack.add_link(self.xenstore, vm.domid, self.running[vm.spec.netvm].domid, vm.mac)
 
+    def state(self, name: str) -> str:
+        """Return ``running``, ``paused``, ``crashed`` or ``stopped``."""
+        vm = self.running.get(name)
+        if vm is None:
+            return "stopped"
+        return "paused" if vm.paused else "running" if vm.alive else "crashed"
+
     def status(self) -> dict[str, Any]:
         """Return plain data for an admin."""
-        announced = self.xenstore.read_many(
-            [f"/local/domain/{vm.domid}/vminterface/agent" for vm in self.running.values()]
-        )
-        said = dict(zip(self.running, announced, strict=True))
+        said = self._announced()
         return {
+            "release": self.release,
             "store": self.store_kind,
             "socket": self.socket_path,
+            "environment": self.environment(),
             "isolation": self.isolation.describe(),
             "network": self.isolation.network,
             "namespaces": self.isolation.vms,
             "vms": {name: self._describe(name, said.get(name)) for name in self._order},
         }
 
+    def environment(self) -> dict[str, str]:
+        """Return what programs of dom0 need in their environment."""
+        found = {"XENSTORED_PATH": self.socket_path}
+        if self.release in QUBESDB_RELEASES:
+            found[FOLDER_VARIABLE] = str(self.paths.qubesdb)
+        return found
+
+    def _announced(self) -> dict[str, bytes | None]:
+        """Return what each VM's agent says of itself, where dom0 pushes settings to."""
+        if self._qubesdbs:
+            return {name: pair.store.read_many([f"/{AGENT}"])[0] for name, pair in self._qubesdbs.items()}
+        paths = [f"/local/domain/{vm.domid}/{AGENT}" for vm in self.running.values()]
+        return dict(zip(self.running, self.xenstore.read_many(paths), strict=True))
+
     def _describe(self, name: str, untrusted_announcement: bytes | None) -> dict[str, Any]:
         vm, spec = self.running.get(name), self.specs[name]
-        told: dict[str, Any] = {"netvm": spec.netvm, "root": str(self.paths.root(name))}
+        told: dict[str, Any] = {"netvm": spec.netvm, "root": str(self.paths.root(name)), "screens": ""}
         if vm is None:
             return {**told, "state": "stopped", "domid": None, "init": None, "agent": "", "mac": ""}
-        state = "paused" if vm.paused else "running" if vm.alive else "crashed"
+        state = self.state(name)
         if vm.agent_status is not None:
             agent = f"ended with status {vm.agent_status}: {printable(vm.last_words())}"
         else:
             agent = printable(untrusted_announcement or b"not announced")
+        if vm.screens is not None and vm.screens.alive:
+            told["screens"] = vm.screens.kind
         return {**told, "state": state, "domid": vm.domid, "init": vm.init, "agent": agent, "mac": vm.mac,
                 "announced": bool(untrusted_announcement) and vm.agent_status is None}  # fmt: skip

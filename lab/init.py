@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from lab import mounts
-from lab.vmroot import shared_paths
+from lab.vmroot import below_usr_local, shared_paths
 
 STOP_SECONDS = 3.0
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -62,6 +62,11 @@ def enter(root: Path, name: str, xenbus: str) -> None:
     mounts.mount("none", "/", None, mounts.REC | mounts.PRIVATE)
     for shared in shared_paths():
         mounts.bind(str(shared), str(root / shared.relative_to("/")), read_only=True)
+    mounts.bind(str(root / "rw/usrlocal"), str(root / "usr/local"))
+    for needed in below_usr_local():
+        place = root / needed.relative_to("/")
+        place.mkdir(parents=True, exist_ok=True)
+        mounts.bind(str(needed), str(place), read_only=True)
     dev = root / "dev"
     mounts.mount("dev", str(dev), "tmpfs", mounts.NOSUID, "mode=0755,size=16m")
     for device in _DEVICES:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
-#: The longest path below the folder that is bound: ``s/dom65535/xenbus``.
-_LONGEST = 40
+#: The longest path below the folder that is bound: ``vms/NAME/root/run/qubes/qubesdb.ro.sock``, a name of 31 bytes.
+_LONGEST = 68
 _SUN_PATH = 107
 
 
@@ -54,6 +54,26 @@ class LabPaths:
     def store(self) -> Path:
         """The XenStore daemon's folder."""
         return self.folder / "s"
+
+    @property
+    def programs(self) -> Path:
+        """The folder of programs that dom0 has in the lab only, for its PATH."""
+        return self.folder / "bin"
+
+    @property
+    def qrexec(self) -> Path:
+        """Where dom0's calls of services are taken."""
+        return self.folder / "qrexec"
+
+    @property
+    def policy(self) -> Path:
+        """Which VM may call which service."""
+        return self.folder / "policy"
+
+    @property
+    def qubesdb(self) -> Path:
+        """The folder of dom0's QubesDB sockets, where the release has these."""
+        return self.folder / "qubes"
 
     def root(self, vm: str) -> Path:
         """The folder that is the file system of *vm*."""

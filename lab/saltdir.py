@@ -31,11 +31,10 @@ class StateResult:
 
 
 class SaltDir:
-    """The configuration below *folder*; its runs speak to the store at *socket*."""
+    """The configuration below *folder*; its runs have this process's environment, which says where the lab's dom0 is."""
 
-    def __init__(self, folder: Path, socket: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._socket = socket
         tree, etc, pillar = folder / "srv", folder / "etc", folder / "pillar"
         for each in (tree, etc, pillar):
             each.mkdir(parents=True)
@@ -62,8 +61,12 @@ class SaltDir:
         """Let the admin's own pillar file, which is merged over the shipped one, be *data*."""
         (self._folder / "pillar" / "own.sls").write_text(json.dumps(data) + "\n")
 
-    def highstate(self) -> tuple[int, list[StateResult]]:
-        """Run ``salt-call --local state.highstate``; return its exit status and report.
+    def add_states(self, name: str, data: dict[str, Any]) -> None:
+        """Let the admin's own states file *name* be *data*."""
+        (self._folder / "srv" / f"{name}.sls").write_text(json.dumps(data) + "\n")
+
+    def highstate(self, *words: str) -> tuple[int, list[StateResult]]:
+        """Run ``salt-call --local state.highstate``, or *words*; return its exit status and report.
 
         Raises DeadlineExceeded, and ProgramFailed where it gives no report.
         """
@@ -72,10 +75,9 @@ class SaltDir:
         others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and not _is_ours(p)]
         if others:
             environment["PYTHONPATH"] = os.pathsep.join(others)
-        environment["XENSTORED_PATH"] = self._socket
-        words = ["--local", "-c", str(self._folder / "etc"), "--out=json", "--retcode-passthrough", "state.highstate"]
+        options = ["--local", "-c", str(self._folder / "etc"), "--out=json", "--retcode-passthrough"]
         with processes.started(
-            [sys.executable, "-c", _CALL, *words], env=environment, cwd=self._folder, stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", _CALL, *options, *(words or ["state.highstate"])], env=environment, cwd=self._folder, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
             try:

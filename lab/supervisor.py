@@ -1,4 +1,7 @@
-"""The lab's daemon: holds the host, answers ``lab`` commands on a Unix socket, one line of JSON each way."""
+"""The lab's daemon: holds the host, answers ``lab`` commands on a Unix socket, one line of JSON each way.
+
+On further sockets, one for each caller, it takes the service calls of dom0 and of VMs.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from typing import Any
 
 from lab.host import Host
 from lab.paths import LabPaths
+from lab.qrexec import install, policy
+from lab.qrexec.broker import Broker
 from lab.vmlist import load
 from vminterface.errors import VMInterfaceError
 
@@ -25,9 +30,13 @@ _CLIENT_SECONDS = 5.0
 class Supervisor:
     """Serves until it is told ``down``, or gets SIGTERM or SIGINT."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, listener: socket.socket, woken: socket.socket) -> None:
         self._host = host
         self._ending = False
+        self._ears: dict[str, socket.socket] = {}
+        self._broker = Broker(
+            host.paths.policy, host.state, lambda vm, *call: host.vm(vm).answer(*call), lambda line: _say(f"qrexec: {line}")
+        )
         self._selector = selectors.DefaultSelector()
         self._commands: dict[str, Callable[[str], Any]] = {
             "status": lambda name: host.status(),
@@ -35,37 +44,67 @@ class Supervisor:
             "stop": self._stop,
             "restart": self._restart,
             "pause": lambda name: host.vm(name).pause(),
-            "unpause": lambda name: host.vm(name).unpause(),
+            "unpause": self._unpause,
+            "screens": lambda name: host.vm(name).show_screens(),
             "down": self._down,
         }
-
-    def serve(self, listener: socket.socket, woken: socket.socket) -> None:
-        """Answer commands and watch the VMs."""
-        self._selector.register(listener, selectors.EVENT_READ, None)
-        self._selector.register(woken, selectors.EVENT_READ, "stop")
-        for name in self._host.running:
+        self._when_readable(woken, self._end)
+        self._when_readable(listener, lambda: self._answer(listener))
+        self._hear("dom0", host.paths.qrexec)
+        for name in host.running:
             self._watch(name)
+
+    def serve(self) -> None:
+        """Answer commands and service calls, and watch the VMs."""
         while not self._ending:
             for key, _ in self._selector.select():
-                if key.data == "stop":
-                    return
-                if key.data is None:
-                    self._answer(listener)
-                else:
-                    self._listen(key.data)
+                if key.fileobj in self._selector.get_map():  # what was done before may have ended it
+                    key.data()
+        self._broker.close()
+
+    def _end(self) -> None:
+        self._ending = True
+
+    def _when_readable(self, what: socket.socket | int, action: Callable[[], object]) -> None:
+        self._selector.register(what, selectors.EVENT_READ, action)
+
+    def _hear(self, source: str, place: Path) -> None:
+        """Take service calls of *source* at *place*."""
+        ear = self._ears[source] = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        place.unlink(missing_ok=True)
+        ear.bind(str(place))
+        place.chmod(0o666 if source != "dom0" else 0o600)
+        ear.listen(64)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                caller, _ = ear.accept()
+                self._when_readable(caller, lambda: self._take(caller, source))
+
+        self._when_readable(ear, accept)
+
+    def _take(self, caller: socket.socket, source: str) -> None:
+        self._selector.unregister(caller)
+        self._broker.serve(caller, source)
 
     def _watch(self, name: str) -> None:
-        self._selector.register(self._host.running[name].fileno(), selectors.EVENT_READ, name)
+        vm = self._host.running[name]
+        self._when_readable(vm.fileno(), lambda: self._listen(name))
+        self._hear(name, vm.root / install.SOCKET)
 
     def _unwatch(self, name: str) -> None:
         with contextlib.suppress(KeyError):
             self._selector.unregister(self._host.vm(name).fileno())
+        if (ear := self._ears.pop(name, None)) is not None:
+            self._selector.unregister(ear)
+            ear.close()
 
     def _listen(self, name: str) -> None:
         vm = self._host.running[name]
         before = vm.agent_status
         if not vm.listen():
             self._unwatch(name)
+            self._broker.look()
             _say(f"{name} has ended unexpectedly: {vm.last_words()}")
         elif vm.agent_status != before:
             _say(f"{name}: its agent ended with status {vm.agent_status}: {vm.last_words()}")
@@ -77,13 +116,18 @@ class Supervisor:
     def _stop(self, name: str) -> None:
         self._unwatch(name)
         self._host.stop(name)
+        self._broker.look()
+
+    def _unpause(self, name: str) -> None:
+        self._host.vm(name).unpause()
+        self._broker.look()
 
     def _restart(self, name: str) -> None:
         self._stop(name)
         self._start(name)
 
     def _down(self, name: str) -> None:
-        self._ending = True
+        self._end()
 
     def _answer(self, listener: socket.socket) -> None:
         client, _ = listener.accept()
@@ -108,7 +152,7 @@ def _say(line: str) -> None:
     print(f"lab: {line}", file=sys.stderr, flush=True)
 
 
-def main(folder: str, vms: str, store: str) -> int:
+def main(folder: str, vms: str, store: str, release: str) -> int:
     """Be the supervisor of the lab in *folder*; its first line on standard output is ``up``, or what went wrong."""
     paths = LabPaths(Path(folder))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # who started us may have blocked some
@@ -120,14 +164,17 @@ def main(folder: str, vms: str, store: str) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     host = None
     try:
-        host = Host(paths, load(Path(vms) if vms else None), store)
+        host = Host(paths, load(Path(vms) if vms else None), store, release)
+        install.dom0(paths.programs, paths.qrexec)
+        paths.policy.write_text(policy.DEFAULT)
         host.up()
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(paths.control))
             listener.listen(16)
+            supervisor = Supervisor(host, listener, woken)
             print("up", flush=True)
             os.dup2(2, 1)  # nobody reads standard output any more
-            Supervisor(host).serve(listener, woken)
+            supervisor.serve()
     except (VMInterfaceError, OSError) as fault:
         _say(f"{fault}")
         with contextlib.suppress(OSError):

@@ -1,4 +1,7 @@
-"""The XenStore nodes of a domain as ``xl`` makes them (libxl_create.c, libxl_dom.c) and Qubes' dom0 adds to them."""
+"""The XenStore nodes of a domain as ``xl`` makes them (libxl_create.c, libxl_dom.c) and Qubes' dom0 adds to them.
+
+And what dom0 writes into a VM's QubesDB before it starts, of what the lab's VMs read.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,15 @@ def add_domain(store: KeyStore, name: str, domid: int) -> None:
             view.set_permissions(f"{home}/memory/{path}", readable)
 
     store.transaction(make)
+
+
+def fill_qubesdb(store: KeyStore, name: str, release: str) -> None:
+    """Write the first keys of a VM of that *release*."""
+    values = {"/name": name}
+    if release == "R4":
+        values |= {"/default-user": "user", "/qubes-gui-enabled": "True"}
+    for path, value in values.items():
+        store.write(path, value.encode())
 
 
 def add_link(store: KeyStore, client: int, provider: int, mac: str) -> None:

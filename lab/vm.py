@@ -14,8 +14,11 @@ from pathlib import Path
 from lab import network, processes, vmroot
 from lab.namespaces import DIE_WITH_PARENT, Isolation
 from lab.paths import PROJECT, LabPaths
+from lab.qrexec import install
+from lab.qrexec.install import PYTHON
+from lab.screens import Screens
 from lab.vmlist import VMSpec
-from vminterface.errors import DeadlineExceeded, ProgramFailed
+from vminterface.errors import DeadlineExceeded, ProgramFailed, ProgramMissing
 
 _START_SECONDS = 15.0
 _STOP_SECONDS = 5.0
@@ -51,8 +54,10 @@ class VM:
         self.init = 0
         #: Exit status of the agent, None while it runs.
         self.agent_status: int | None = None
+        #: The X server, where one was asked for.
+        self.screens: Screens | None = None
         self._isolation = isolation
-        self._root = paths.root(spec.name)
+        self.root = paths.root(spec.name)
         self._log = paths.vm_log(spec.name)
         self._xenbus = xenbus
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,18 +73,22 @@ class VM:
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
+    def make_root(self) -> None:
+        """Make the VM's files ready for a start."""
+        vmroot.make(self.root, self.spec.name)
+        install.vm(self.root, whole=self._isolation.vms)
+
     def prepare(self) -> None:
         """Start the first process; the agent waits for :meth:`run`. Raises ProgramFailed, DeadlineExceeded."""
-        vmroot.make(self._root, self.spec.name)
         log = open(self._log, "ab")  # noqa: SIM115 - it is closed below, when the child has it
         with log:
             if self._isolation.vms:
                 inside = environment("/dev/xen/xenbus")
-                words = [sys.executable, "-m", "lab.init", str(self._root), self.spec.name, self._xenbus, *_AGENT]
+                words = [sys.executable, "-m", "lab.init", str(self.root), self.spec.name, self._xenbus, *_AGENT]
                 command = self._isolation.vm(words)
             else:
-                inside = {**environment(self._xenbus), "PATH": str(vmroot.make_without_mounts(self._root))}
-                command = [*DIE_WITH_PARENT, *_AGENT, "--root", str(self._root)]
+                inside = {**environment(self._xenbus), "PATH": str(vmroot.make_without_mounts(self.root))}
+                command = [*DIE_WITH_PARENT, *_AGENT, "--root", str(self.root)]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=inside, cwd="/"
             )
@@ -100,6 +109,32 @@ class VM:
         """Let the agent start."""
         if self._isolation.vms:
             self._tell("go")
+
+    def answer(self, command: str, streams: list[int], connection: int) -> subprocess.Popen[bytes]:
+        """Start the qrexec agent for *command* with a caller's streams and connection; return its process."""
+        inside = "" if self._isolation.vms else str(self.root)
+        words = [PYTHON, "-S", "-m", "lab.qrexec.agent", inside, vmroot.DEFAULT_USER, str(connection), command]
+        stdin, stdout, stderr = streams
+        return subprocess.Popen(
+            self._enter(words), stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=(connection,), cwd="/",
+            env=environment("/dev/xen/xenbus" if self._isolation.vms else self._xenbus),
+        )  # fmt: skip
+
+    def show_screens(self) -> str:
+        """Start an X server on display 0 of the VM, unless there is one; say which.
+
+        Raises ProgramMissing, ProgramFailed, DeadlineExceeded.
+        """
+        if not self._isolation.vms:
+            raise ProgramMissing(f"{self.spec.name}: a VM that is only a folder has no display of its own")
+        if self.screens is None or not self.screens.alive:
+            self.screens = Screens(self.spec.name, self._enter([sys.executable, "-m", "lab.session"]), self._log)
+            self.screens.start(environment("/dev/xen/xenbus"))
+        return self.screens.kind
+
+    def _enter(self, words: list[str]) -> list[str]:
+        """Return the command line that runs *words* in this VM, and not longer than the lab."""
+        return [*DIE_WITH_PARENT, *(self._isolation.enter(self.init, words) if self._isolation.vms else words)]
 
     def listen(self) -> bool:
         """Take in what the first process says; False when it says no more."""
@@ -150,6 +185,9 @@ class VM:
             self._signal(self.init, signal.SIGKILL)
             process.kill()
             process.wait()
+        if self.screens is not None:
+            self.screens.end()
+            self.screens = None
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):

@@ -1,0 +1,51 @@
+"""How a demo says what holds: a claim that is not true ends it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from lab.saltdir import StateResult
+from vminterface.errors import printable
+
+
+class Broken(Exception):
+    """Something is not as it has to be."""
+
+
+def require(condition: bool, claim: str) -> None:
+    """Print *claim* if it is true. Raises Broken."""
+    if not condition:
+        raise Broken(f"not true: {claim}")
+    print(f"  ok  {claim}")
+
+
+def heading(text: str) -> None:
+    """Begin a step."""
+    print(f"\n== {text}", flush=True)
+
+
+def by_vm(report: list[StateResult]) -> dict[str, StateResult]:
+    """Return the lines of the report that are about one VM."""
+    return {result.vm: result for result in report if result.vm}
+
+
+def short(value: Any) -> str:
+    """Return a value so that it fits on a line."""
+    return printable(str(value), 40)
+
+
+def time_in(zone: str, form: str) -> str:
+    """Return the time now in *zone*, as dom0 reckons it."""
+    former = os.environ.get("TZ")
+    os.environ["TZ"] = zone
+    time.tzset()
+    try:
+        return time.strftime(form)
+    finally:
+        if former is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = former
+        time.tzset()

@@ -1,0 +1,92 @@
+"""``make demo``: on R2, whose VMs are told their settings in the XenStore, and in short on R4, where it is QubesDB.
+
+Every claim that is printed is checked; the exit status is 0 only if all of them were true.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lab.control import Lab
+from lab.demo.calls import Calls
+from lab.demo.checks import Broken, heading
+from lab.demo.settings import EXPECTED, Settings
+from lab.paths import LabPaths
+from lab.saltdir import SaltDir
+from vminterface.errors import VMInterfaceError
+
+
+def _interrupted(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def demo(releases: Sequence[str] | None = None) -> int:
+    """Run it on each of *releases*, by default R2 and in short R4; return the exit status."""
+    began = time.monotonic()
+    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGHUP, _interrupted)
+    status, outcomes = 1, []
+    try:
+        for release, whole in [(release, True) for release in releases or ()] or [("R2", True), ("R4", False)]:
+            outcomes.append(_one(release, whole=whole))
+        status = 0
+    except (Broken, VMInterfaceError, OSError) as fault:
+        outcomes = [str(fault)]
+    except KeyboardInterrupt:
+        status, outcomes = 130, ["the demo was interrupted"]
+    word = "demo ok" if status == 0 else "demo FAILED"
+    line = f"{word}: {'; '.join(outcomes)} ({time.monotonic() - began:.0f} s)"
+    print(f"\n{line}", file=sys.stderr if status else sys.stdout)
+    return status
+
+
+def _one(release: str, *, whole: bool) -> str:
+    """Run it on one release and clean up, whatever happens; return what was done."""
+    folder = Path(tempfile.mkdtemp(prefix="vmi-demo-"))
+    lab = Lab(LabPaths.find(str(folder / "lab")))
+    former = dict(os.environ)
+    try:
+        where = "dom0's XenStore" if release == "R2" else "a QubesDB for each VM, dom0's XenStore"
+        heading(f"{release}: {where}, and three VMs")
+        told = lab.up(release=release)
+        print(f"  {told['isolation']}")
+        for vm, one in told["vms"].items():
+            print(f"  {vm:<9} domain {one['domid']}, its agent: {one['agent']}")
+        os.environ.update(lab.environment())
+        salt = SaltDir(folder / "salt")
+        settings = Settings(lab, salt, told)
+        settings.run(whole=whole)
+        Calls(lab, salt, told, folder).run(settings.own)
+        refusal = ", one refusal reported and mended" if whole else ""
+        return f"{release}: {settings.changed} settings pushed to {len(EXPECTED)} VMs{refusal}"
+    finally:
+        os.environ.clear()
+        os.environ.update(former)
+        _in_peace(lambda: clean_up(lab, folder))
+
+
+def clean_up(lab: Lab, folder: Path) -> None:
+    """End the lab and remove the demo's folder."""
+    try:
+        lab.down()
+    except VMInterfaceError as fault:
+        print(f"demo: cleaning up: {fault}", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_peace(work: Callable[[], None]) -> None:
+    """Do *work* without being interrupted: a second Ctrl-C must not leave anything behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    former = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        work()
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
