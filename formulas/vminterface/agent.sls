@@ -5,26 +5,8 @@
 {%- from "vminterface/map.jinja" import agent with context %}
 {%- set systemd = grains["init"] == "systemd" %}
 
-vminterface-library:
-  file.recurse:
-    - name: {{ agent.library }}/vminterface
-    - source: salt://_utils/vminterface
-    - exclude_pat: 'E@(^|/)(__pycache__|\.[^/]*)(/|$)|\.pyc$'
-    - clean: true
-    - user: root
-    - group: root
-    - dir_mode: '0755'
-    - file_mode: '0644'
-
-vminterface-command:
-  file.managed:
-    - name: {{ agent.command }}
-    - source: salt://vminterface/files/vminterface
-    - template: jinja
-    - context: {{ {"agent": agent} | tojson }}
-    - user: root
-    - group: root
-    - mode: '0755'
+include:
+  - vminterface.library
 
 vminterface-agent:
   file.managed:

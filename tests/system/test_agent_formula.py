@@ -1,18 +1,13 @@
 """``vminterface.agent`` by the real salt-ssh, into a VM: it installs the agent, which then does what dom0 says."""
 
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lab import fakexen
-from lab.paths import PROJECT
 from tests.support import sshvm
 from tests.support.dom0 import Dom0
+from tests.support.formula import applier
 from vminterface.dom0.push import push
 from vminterface.dom0.settings import VMSettings
 
@@ -41,34 +36,7 @@ def vm(tmp_path, dom0):
 @pytest.fixture
 def apply(tmp_path, vm):
     """Applies vminterface.agent and returns the lines of the report by ID."""
-    tree, etc = tmp_path / "srv", tmp_path / "etc"
-    for folder in (tree, etc):
-        folder.mkdir()
-    shutil.copytree(PROJECT / "_utils", tree / "_utils")
-    config = {
-        "root_dir": str(tmp_path / "root"),
-        "file_roots": {"base": [str(tree), str(PROJECT / "formulas")]},
-        "pillar_roots": {"base": [str(tmp_path / "pillar")]},
-        "ssh_priv": "agent-forwarding",
-    }
-    (etc / "master").write_text(yaml.safe_dump(config))
-    (etc / "roster").write_text(yaml.safe_dump({"work": {"host": "work", "user": "root"}}))
-
-    def apply(*options):
-        program = Path(sys.executable).with_name("salt-ssh")
-        command = [str(program), "-c", str(etc), "--out=json", "work", "state.apply", "vminterface.agent", *options]
-        done = subprocess.run(command, env=vm.environment, capture_output=True, text=True, timeout=120)
-        assert "Traceback" not in done.stdout + done.stderr
-        report = json.loads(done.stdout)["work"]
-        if isinstance(report, dict) and "return" in report:
-            report = report["return"]
-        assert isinstance(report, dict), f"{done.stdout}{done.stderr}"
-        assert all("_|-" in tag for tag in report), f"{done.stdout}{done.stderr}"
-        lines = {"-".join((tag.split("_|-")[1], tag.split("_|-")[0])): line for tag, line in report.items()}
-        assert all(line["result"] is not False for line in lines.values()), json.dumps(lines, indent=1)
-        return lines
-
-    return apply
+    return applier(tmp_path, vm, "vminterface.agent")
 
 
 def test_the_agent_is_installed_once_and_does_what_dom0_says(dom0, vm, apply):
@@ -80,6 +48,7 @@ def test_the_agent_is_installed_once_and_does_what_dom0_says(dom0, vm, apply):
     assert all(line["changes"] for line in first.values())
     assert set(first) == {
         "vminterface-library-file",
+        "vminterface-library-compiled-cmd",
         "vminterface-command-file",
         "vminterface-agent-file",
         "vminterface-agent-service",
@@ -105,6 +74,7 @@ def test_the_agent_is_installed_once_and_does_what_dom0_says(dom0, vm, apply):
     third = apply()
     assert {key for key, line in third.items() if line["changes"]} == {
         "vminterface-library-file",
+        "vminterface-library-compiled-cmd",
         "vminterface-agent-service",
     }
     assert vm.wait_for(f"pgrep -xf '{AGENT}'") != pid

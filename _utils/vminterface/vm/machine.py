@@ -170,6 +170,13 @@ class Machine:
         with _named(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self.path(path))
 
+    def move(self, path: str, to: str) -> None:
+        """Move the file or link *path* to *to*, as it is; to another file system it is copied."""
+        import shutil
+
+        with _named(path):
+            shutil.move(self.path(path), self._with_folder(to))
+
     def is_protected(self, path: str) -> bool:
         """Whether an admin has named *path* on a line of its own in a list of protected files."""
         for folder in PROTECTED_LISTS:

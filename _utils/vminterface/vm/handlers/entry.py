@@ -10,6 +10,8 @@ from vminterface.vm.handlers.table import Service
 #: The folder of programs, and that of configurations; each file is named after its service.
 PROGRAMS = "/etc/qubes-rpc"
 CONFIGURATIONS = "/etc/qubes/rpc-config"
+#: The line by which a program is known to be one of these.
+MARK = "from vminterface.vm.handlers.run import main\n"
 
 
 def entry(service: str, library: str, python: str = "/usr/bin/python3", root: str = "/") -> str:
@@ -23,8 +25,7 @@ def entry(service: str, library: str, python: str = "/usr/bin/python3", root: st
 "exec" "{python}" "-IS" "$0" "$@"
 import sys
 sys.path.insert(0, {library!r})
-from vminterface.vm.handlers.run import main
-sys.exit(main({service!r}, {root!r}))
+{MARK}sys.exit(main({service!r}, {root!r}))
 """
 
 

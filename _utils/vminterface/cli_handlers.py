@@ -1,0 +1,43 @@
+"""The command ``vminterface handlers``: put this VM's handlers where qrexec looks for them, or take them away."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+DONE, DRIFT = 0, 3
+
+Command = Callable[[str, Any, str], argparse.ArgumentParser]
+
+
+def add(command: Command) -> None:
+    """Add the command to those of the command line."""
+    handlers = command(
+        "handlers", _handlers, "Run in a VM: install the handlers of Qubes RPC services, or remove them."
+    )
+    handlers.add_argument(
+        "action", choices=("install", "check", "remove"), help="check: exit status 3 if not installed"
+    )
+    handlers.add_argument(
+        "--replace", action="store_true", help="also where the VM has a handler of its own, which is kept"
+    )
+
+
+def _handlers(options: argparse.Namespace) -> int:
+    """JSON here has the form that Salt's ``cmd.run`` takes with ``stateful``."""
+    from vminterface.vm.handlers import install
+    from vminterface.vm.machine import Machine
+
+    machine, test = Machine(), options.action == "check"
+    if options.action == "remove":
+        done = install.remove(machine)
+    else:
+        done = install.install(machine, python=sys.executable, replace=options.replace, test=test)
+    if options.json:
+        print(json.dumps({"changed": bool(done.changes), "comment": done.comment(test=test), **done.changes}))
+    else:
+        print("\n".join([done.comment(test=test), *(f"  {name}: {what}" for name, what in done.changes.items())]))
+    return DRIFT if test and done.changes else DONE
