@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,23 @@ def test_a_part_listing_without_end_is_refused(against: Callable[..., XenStore])
         store._list_in_parts("/a", Deadline.after(1), 0)
     with pytest.raises(ConnectionLost):
         store.read("/b")
+
+
+def test_a_part_listing_that_changes_all_the_time_is_given_up_after_a_while(
+    against: Callable[..., XenStore],
+) -> None:
+    generations = count(1)
+
+    def play(stream: socket.socket, request: Request) -> None:
+        server = Connection(SERVER)
+        strings = (str(next(generations)), "name") if request.op is Op.DIRECTORY_PART else ()
+        stream.sendall(server.send(Reply(request.request_id, request.op, strings=strings)))
+
+    store = against(Op.DIRECTORY_PART, play)
+    outcome = store._list_in_parts("/a", Deadline.after(5), 0)
+    assert isinstance(outcome, StoreError)
+    assert str(outcome) == "/a: its names keep changing while they are listed"
+    assert next(generations) < 1000
 
 
 def signal_soon(daemon: RealXenstored, number: int) -> threading.Timer:
