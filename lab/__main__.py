@@ -111,7 +111,8 @@ def _show(status: dict[str, Any]) -> None:
     print(f"{'VM':<12} {'domid':<6} {'state':<8} {'netvm':<10} {'screens':<24} agent")
     for name, told in status["vms"].items():
         domid = "-" if told["domid"] is None else told["domid"]
-        print(f"{name:<12} {domid:<6} {told['state']:<8} {told['netvm'] or '-':<10} {told['screens'] or '-':<24} {told['agent'] or '-'}")
+        netvm, screens, agent = (told[key] or "-" for key in ("netvm", "screens", "agent"))
+        print(f"{name:<12} {domid:<6} {told['state']:<8} {netvm:<10} {screens:<24} {agent}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ class Lab:
     ) -> dict[str, Any]:
         """Start the supervisor and all VMs; return the status once every agent has announced itself.
 
-        *release* says where dom0 tells a VM its settings; *screens*: each VM gets an X server. Raises InvalidValue (there is one already), ProgramFailed, DeadlineExceeded; then nothing is left running.
+        *release* says where dom0 tells a VM its settings; *screens*: each VM gets an X server. Raises InvalidValue
+        (there is one already), ProgramFailed, DeadlineExceeded; then nothing is left running.
         """
         if self.paths.control.exists() and self._answers():
             raise InvalidValue(f"the lab in {self.paths.folder} is up already")

@@ -31,7 +31,7 @@ class StateResult:
 
 
 class SaltDir:
-    """The configuration below *folder*; its runs have this process's environment, which says where the lab's dom0 is."""
+    """The configuration below *folder*; its runs find the lab's dom0 by this process's environment."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -76,8 +76,9 @@ class SaltDir:
         if others:
             environment["PYTHONPATH"] = os.pathsep.join(others)
         options = ["--local", "-c", str(self._folder / "etc"), "--out=json", "--retcode-passthrough"]
+        command = [sys.executable, "-c", _CALL, *options, *(words or ["state.highstate"])]
         with processes.started(
-            [sys.executable, "-c", _CALL, *options, *(words or ["state.highstate"])], env=environment, cwd=self._folder, stdin=subprocess.DEVNULL,
+            command, env=environment, cwd=self._folder, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
             try:

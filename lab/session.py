@@ -1,7 +1,7 @@
-"""The graphical session of a VM, from inside: an X server on display 0 with the video driver of VMs, and the sign of it.
+"""The graphical session of a VM, from inside: an X server on display 0 with VMs' video driver, and the sign of it.
 
-Says ``ready KIND``, ``missing REASON`` or ``failed REASON`` on standard output, and lasts as long as the server. The sign
-is the socket by which a Qubes session takes calls; here nobody serves it.
+Says ``ready KIND``, ``missing REASON`` or ``failed REASON`` on standard output, and lasts as long as the server. The
+sign is the socket by which a Qubes session takes calls; here nobody serves it.
 """
 
 from __future__ import annotations

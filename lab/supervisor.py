@@ -35,7 +35,10 @@ class Supervisor:
         self._ending = False
         self._ears: dict[str, socket.socket] = {}
         self._broker = Broker(
-            host.paths.policy, host.state, lambda vm, *call: host.vm(vm).answer(*call), lambda line: _say(f"qrexec: {line}")
+            host.paths.policy,
+            host.state,
+            lambda vm, *call: host.vm(vm).answer(*call),
+            lambda line: _say(f"qrexec: {line}"),
         )
         self._selector = selectors.DefaultSelector()
         self._commands: dict[str, Callable[[str], Any]] = {

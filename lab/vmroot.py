@@ -1,7 +1,7 @@
 """The file system of a VM: a folder with its own ``/etc``, ``/home``, ``/rw``, ``/run``, ``/var``; the host's programs.
 
-What a VM keeps over a restart is what a Qubes VM keeps: ``/home``, ``/rw`` with ``/usr/local`` in it, and here also ``/etc``. ``/run`` and
-``/tmp`` begin empty each time.
+What a VM keeps over a restart is what a Qubes VM keeps: ``/home``, ``/rw`` with ``/usr/local`` in it, and here also
+``/etc``. ``/run`` and ``/tmp`` begin empty each time.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ _NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservi
 _FROM_HOST = ("debian_version", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "services", "protocols")
 #: What a VM that is only a folder runs of this machine's programs.
 _HARMLESS = (
-    "sh", "bash", "env", "cat", "cp", "mv", "rm", "mkdir", "ls", "stat", "touch", "echo", "printf", "head", "tail", "tee",
-    "wc", "sort", "tr", "cut", "sed", "grep", "find", "id", "test", "true", "false", "sleep", "tar", "gzip", "sha256sum",
+    "sh", "bash", "env", "cat", "cp", "mv", "rm", "mkdir", "ls", "stat", "touch", "echo", "printf", "head", "tail",
+    "tee", "wc", "sort", "tr", "cut", "sed", "grep", "find", "id", "test", "true", "false", "sleep", "tar", "gzip",
+    "sha256sum",
 )  # fmt: skip
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 

@@ -35,8 +35,9 @@ class Display:
         if status != 1:
             raise RemoteProtocolError(f"the X server at {path} takes no client")
         _, base, _, _, vendor, _, _, formats = struct.unpack_from("<IIIIHHBB", told)
-        self._next = base
-        (self.root,) = struct.unpack_from("<I", told, 32 + (vendor + 3 & ~3) + 8 * formats)
+        self._next: int = base
+        (root,) = struct.unpack_from("<I", told, 32 + (vendor + 3 & ~3) + 8 * formats)
+        self.root: int = root
         font, self._gc = self._new(), self._new()
         name = b"fixed"
         self._send(45, 0, struct.pack("<IHxx", font, len(name)) + name)
@@ -100,7 +101,8 @@ class Display:
             if head[0] == 0:
                 raise RemoteProtocolError(f"the X server refuses request {head[10]}: error {head[1]}")
             if head[0] == 1:
-                return head + self._receive(4 * struct.unpack_from("<I", head, 4)[0])
+                (length,) = struct.unpack_from("<I", head, 4)
+                return head + self._receive(4 * length)
 
     def _receive(self, size: int) -> bytes:
         data = bytearray()

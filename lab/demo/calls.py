@@ -1,4 +1,4 @@
-"""The second part of a demo: what no key tells a VM but a service call, asked for by states, and a look at its screens."""
+"""The second part of a demo: what a service call tells a VM, asked for by states, and a look at its screens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.demo.checks import Broken, heading, require
 from lab.saltdir import SaltDir
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.services import clock, images, monitors
-from vminterface.errors import InvalidValue, VMInterfaceError, printable
+from vminterface.errors import VMInterfaceError, printable
 from vminterface.values.image import Image
 from vminterface.values.monitor import Monitor, MonitorLayout
 
@@ -60,7 +60,7 @@ class Calls:
         """Let the VM have an X server with as many monitors as can be had here."""
         try:
             kind = self.lab.ask("screens", VM)
-        except (InvalidValue, VMInterfaceError) as fault:
+        except VMInterfaceError as fault:
             print(f"  (without monitors: {fault})")
             return
         several = kind.startswith("Xorg")
@@ -87,7 +87,8 @@ class Calls:
     def check(self) -> None:
         """Hold what the VM has now against what was asked for."""
         arrived = self.root / "home/user/QubesIncoming/dom0" / self.note.name
-        require(arrived.is_file() and arrived.read_text() == NOTE, f"{VM}: ~/QubesIncoming/dom0/note.txt is dom0's file")
+        there = arrived.is_file() and arrived.read_text() == NOTE
+        require(there, f"{VM}: ~/QubesIncoming/dom0/note.txt is dom0's file")
         off = (clock.get_clock(self.qrexec, VM) - datetime.now(UTC)).total_seconds()
         require(abs(off) < _TOLERANCE, f"{VM}: its clock is right to {_TOLERANCE} s")
         if self.layout is not None:

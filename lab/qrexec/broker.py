@@ -132,4 +132,3 @@ def _close(connection: socket.socket, streams: list[int]) -> None:
     for stream in streams:
         os.close(stream)
     connection.close()
-

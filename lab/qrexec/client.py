@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from lab.qrexec.command import NOT_FOUND, PROBLEM, REFUSED
 from lab.qrexec.streams import copy
@@ -76,18 +76,18 @@ class _Call:
     def __init__(self, name: str, place: str, request: dict[str, Any], seconds: int) -> None:
         self._name, self._place, self._request, self._seconds = name, place, request, seconds
 
-    def run(
-        self, local: list[str] | None, filter_stdout: bool, filter_stderr: bool, *, forget: bool = False
-    ) -> int:
+    def run(self, local: list[str] | None, filter_stdout: bool, filter_stderr: bool, *, forget: bool = False) -> int:
         """Make the call, with *local* as the other end of its streams if there is one; return the exit status."""
         streams = [0, 1, 2]
         own: list[int] = []
+        ends: list[IO[bytes]] = []
         after: list[Callable[[], object]] = []
         if local is not None:
             # As the real programs do: the program reads what the service says and says what the service reads.
             process = subprocess.Popen(local, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert process.stdin is not None
             assert process.stdout is not None
+            ends = [process.stdin, process.stdout]
             streams = [process.stdout.fileno(), process.stdin.fileno(), 2]
             after.append(process.wait)
         if filter_stdout:
@@ -105,9 +105,8 @@ class _Call:
                 return self._problem(f"connect {self._place}: {fault.strerror}")
             socket.send_fds(connection, [json.dumps(self._request).encode()], streams)
             # Whoever reads or writes at our other end is to notice when the service does not any more.
-            if local is not None:
-                process.stdin.close()
-                process.stdout.close()
+            for end in ends:
+                end.close()
             null = os.open(os.devnull, os.O_RDWR)
             for number in (0, 1):
                 os.dup2(null, number)

@@ -1,8 +1,8 @@
 """Whether a VM may call a service of another one: a file of rules, the first that fits decides, none is a refusal.
 
-A line is ``SERVICE ARGUMENT SOURCE TARGET ACTION [user=NAME] [target=VM]`` as in Qubes' ``policy.d``, with ``*`` for any
-service or argument, ``+ARGUMENT``, a VM's name, ``@anyvm`` and ``@adminvm``, and ``allow``, ``deny`` or ``ask``. As there is
-nobody to be asked, ``ask`` is a refusal.
+A line is ``SERVICE ARGUMENT SOURCE TARGET ACTION [user=NAME] [target=VM]`` as in Qubes' ``policy.d``, with ``*`` for
+any service or argument, ``+ARGUMENT``, a VM's name, ``@anyvm`` and ``@adminvm``, and ``allow``, ``deny`` or ``ask``. As
+there is nobody to be asked, ``ask`` is a refusal.
 """
 
 from __future__ import annotations
