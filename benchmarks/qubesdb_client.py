@@ -1,6 +1,6 @@
 """How fast the QubesDB client reads, and how much longer a push over 200 QubesDBs takes than one over a XenStore.
 
-    PYTHONPATH=_utils:. python benchmarks/qubesdb_client.py [--rounds 9] [--keys 1000] [--vms 200]
+    PYTHONPATH=_utils:. python benchmarks/qubesdb_client.py [--rounds 25] [--keys 1000] [--vms 200]
 
 The daemons are the lab's, of both kinds, so that the same language serves both. Contestants take turns in every round.
 Exit status 1 if a target is missed.
@@ -131,7 +131,7 @@ def compare_push(folder: Path, rounds: int, vms: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Speed of the QubesDB client, and of pushes over it.")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--keys", type=int, default=1000)
     parser.add_argument("--vms", type=int, default=200)
     arguments = parser.parse_args()

@@ -29,7 +29,7 @@ FOLDERS = ("/run/qubes", "/var/run/qubes")
 #: Requests in flight.
 WINDOW = 1024
 #: Bytes that are written at once: Linux puts as many into one buffer, so it takes all of them or none.
-CHUNK_OUT = 32768
+CHUNK_OUT = 16384
 CHUNK_IN = 65536
 #: Entries of one series, and bytes in them, that are kept: a VM may write as much as it likes into its QubesDB.
 ENTRIES_MAX = 100_000
