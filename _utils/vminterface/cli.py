@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vminterface import __version__, cli_handlers, cli_report, cli_rpc
+from vminterface import __version__, cli_handlers, cli_report, cli_rpc, cli_watch
 from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue, VMInterfaceError
 
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     for sub in commands.choices.values():
         if sub is not agent:
             sub.add_argument("--json", action="store_true", help="print JSON for programs")
+    cli_watch.add(command)
     return parser
 
 

@@ -6,7 +6,9 @@ socket here is met there, any other in the XenStore, unless its settings name th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -73,6 +75,18 @@ class Targets:
                 found.pop(vm, None)
             else:
                 found.setdefault(vm, None)
+        return found
+
+    def starts(self) -> dict[str, tuple[int, ...]]:
+        """Return the running VMs by name, each with what is another one after each of its starts."""
+        found = {}
+        for vm, domid in self.running().items():
+            mark = () if domid is None else (domid,)
+            if (path := self._socket(vm)) is not None:
+                with suppress(OSError):
+                    made = os.stat(path)
+                    mark += (made.st_ino, made.st_ctime_ns)
+            found[vm] = mark
         return found
 
     def find(self, vms: Iterable[str], settings: Mapping[str, VMSettings] = _NO_SETTINGS) -> dict[str, Target]:

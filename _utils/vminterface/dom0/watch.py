@@ -1,0 +1,206 @@
+"""Pushes a VM's settings each time that it starts, so that they last where no qubesd keeps them.
+
+A start is noticed by the XenStore's ``@introduceDomain``, and by a look at what runs every second, which finds the
+sockets of new QubesDBs too. What fails for one VM is tried again, a few times, and holds up no other.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vminterface.channel.store import Watch
+from vminterface.deadline import Deadline
+from vminterface.dom0.push import push
+from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.targets import Targets
+from vminterface.errors import DeadlineExceeded, InvalidValue, VMInterfaceError, printable
+
+#: Seconds from the first sight of a VM to the push: the toolstack may still be writing its keys.
+SETTLE = 0.3
+#: Seconds between two looks at what runs; soon after an event; and how long that is soon.
+LOOK, LOOK_SOON, SOON = 1.0, 0.1, 2.0
+#: Seconds to the next attempt at a VM, doubled each time; attempts at one start or one pillar.
+FIRST_PAUSE, ATTEMPTS = 1.0, 6
+#: Seconds between two attempts to reach the stores.
+RECONNECT = 1.0
+
+Log = Callable[[str], None]
+
+
+class PillarFile:
+    """A pillar in a file, read again when it changes. Making one raises InvalidValue where it is wrong."""
+
+    def __init__(self, path: str, parse: Callable[[], list[VMSettings]]) -> None:
+        self.path = path
+        self._parse = parse
+        self._mark = self._current()
+        self.settings = {one.vm: one for one in parse()}
+
+    def renewed(self) -> bool:
+        """Whether the file has changed and was read. Raises InvalidValue, once, where it is wrong; the old stays."""
+        mark = self._current()
+        if mark == self._mark:
+            return False
+        self._mark = mark
+        self.settings = {one.vm: one for one in self._parse()}
+        return True
+
+    def _current(self) -> tuple[int, ...] | None:
+        try:
+            held = os.stat(self.path)
+        except OSError:
+            return None
+        return held.st_mtime_ns, held.st_size, held.st_ino
+
+
+@dataclass(slots=True)
+class _Start:
+    """One start of a VM: what marks it, and when its settings are to be pushed (monotonic; None: they were)."""
+
+    mark: tuple[int, ...]
+    due: float | None
+    attempts: int = 0
+
+
+class Watcher:
+    """Keeps running VMs as *pillar* says; *open_targets* is called for each look at what runs and for each push."""
+
+    def __init__(self, pillar: PillarFile, open_targets: Callable[[], Targets], log: Log) -> None:
+        self._pillar = pillar
+        self._open = open_targets
+        self._log = log
+        self._starts: dict[str, _Start] = {}
+        self._watching: tuple[Targets, Watch] | None = None
+        self._reconnect_at = 0.0
+        self._soon_until = 0.0
+        #: The last fault that was told of the stores.
+        self._fault = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until *stop* is set. Raises nothing that the hosts' stores, VMs or the pillar are to blame for."""
+        self._log(f"{self._pillar.path}: {_counted(len(self._pillar.settings))}")
+        try:
+            while not stop.is_set():
+                self._reload()
+                self._look()
+                self._push(stop)
+                self._wait(stop)
+        finally:
+            self._hang_up()
+
+    def _reload(self) -> None:
+        try:
+            if not self._pillar.renewed():
+                return
+        except InvalidValue as error:
+            for fault in error.faults:
+                self._log(f"{fault.where}: {fault}" if fault.where else str(fault))
+            self._log(f"{self._pillar.path}: refused, what it said before stays")
+            return
+        self._log(f"{self._pillar.path}: {_counted(len(self._pillar.settings))}, read again")
+        for start in self._starts.values():
+            start.due, start.attempts = 0.0, 0
+
+    def _look(self) -> None:
+        """Note which VMs have started since the last look."""
+        try:
+            with self._open() as targets:
+                running = targets.starts()
+        except VMInterfaceError as error:
+            self._tell(error)
+            return
+        self._tell(None)
+        self._starts = {vm: start for vm, start in self._starts.items() if running.get(vm) == start.mark}
+        for vm in running.keys() - self._starts.keys():
+            self._starts[vm] = _Start(running[vm], time.monotonic() + SETTLE)
+
+    def _push(self, stop: threading.Event) -> None:
+        now = time.monotonic()
+        due = {vm: one for vm, one in self._starts.items() if one.due is not None and one.due <= now}
+        for one in due.values():
+            one.due = None
+        wanted = [self._pillar.settings[vm] for vm in sorted(due) if vm in self._pillar.settings]
+        if not wanted or stop.is_set():
+            return
+        try:
+            with self._open() as targets:
+                outcomes = push(wanted, targets)
+        except VMInterfaceError as error:
+            self._tell(error)
+            for one in due.values():
+                one.due = time.monotonic() + RECONNECT
+            return
+        for outcome in outcomes:
+            start = due[outcome.vm]
+            if outcome.ok:
+                if outcome.changes:
+                    self._log(outcome.comment())
+                continue
+            start.attempts += 1
+            if start.attempts < ATTEMPTS:
+                pause = FIRST_PAUSE * 2 ** (start.attempts - 1)
+                start.due = time.monotonic() + pause
+                self._log(f"{outcome.comment()}; next attempt in {pause:g} s")
+            else:
+                self._log(f"{outcome.comment()}; given up until its next start or another pillar")
+
+    def _wait(self, stop: threading.Event) -> None:
+        """Wait until something may have to be done: an event, the next look, the next attempt, or *stop*."""
+        now = time.monotonic()
+        look = now + (LOOK_SOON if now < self._soon_until else LOOK)
+        until = min([look, *(one.due for one in self._starts.values() if one.due is not None)])
+        self._connect()
+        while not stop.is_set() and (left := until - time.monotonic()) > 0:
+            if self._watching is None:
+                stop.wait(min(left, LOOK))
+                continue
+            try:
+                # A part at a time, as nothing but an event ends this wait early.
+                self._watching[1].next(Deadline.after(min(left, LOOK / 4)))
+            except DeadlineExceeded:
+                continue
+            except VMInterfaceError as error:
+                self._tell(error)
+                self._hang_up()
+                # Another daemon may hold none of the keys that were pushed.
+                self._starts.clear()
+                return
+            self._soon_until = time.monotonic() + SOON
+            # Events that come close together are one.
+            stop.wait(LOOK_SOON)
+            return
+
+    def _connect(self) -> None:
+        if self._watching is not None or time.monotonic() < self._reconnect_at:
+            return
+        targets = self._open()
+        try:
+            self._watching = targets, targets.xenstore.watch(["@introduceDomain", "@releaseDomain"])
+        except VMInterfaceError:
+            # A host may have none; its QubesDBs are found by looking.
+            targets.close()
+            self._reconnect_at = time.monotonic() + RECONNECT
+
+    def _hang_up(self) -> None:
+        if self._watching is not None:
+            targets, watch = self._watching
+            self._watching = None
+            watch.close()
+            targets.close()
+
+    def _tell(self, error: VMInterfaceError | None) -> None:
+        """Say what is wrong with the stores when it begins, and when it is over."""
+        fault = "" if error is None else printable(str(error))
+        if fault and not self._fault:
+            self._log(f"{fault}; waiting for it")
+        elif self._fault and not fault:
+            self._log("the stores can be reached again")
+        self._fault = fault
+
+
+def _counted(vms: int) -> str:
+    return f"settings of {vms} VM{'' if vms == 1 else 's'}"

@@ -1,0 +1,220 @@
+"""A VM that is started again has its settings again, without a run of Salt: on the real xenstored and on QubesDBs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab import fakexen
+from tests.support.dom0 import Dom0
+from tests.support.qubesdb import QubesHost
+from vminterface.dom0 import watch
+from vminterface.dom0.settings import VMSettings, parse_pillar
+from vminterface.dom0.targets import Targets
+from vminterface.dom0.watch import PillarFile, Watcher
+from vminterface.errors import InvalidValues
+
+pytestmark = pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
+
+LIBRARY = str(Path(__file__).parents[3] / "_utils")
+PILLAR = {"qubes": {"vms": {"work": {"timezone": "Europe/Warsaw"}, "personal": {"timezone": "Asia/Tokyo"}}}}
+
+
+@pytest.fixture
+def dom0(tmp_path: Path) -> Iterator[Dom0]:
+    with Dom0(tmp_path / "x") as host:
+        yield host
+
+
+@pytest.fixture
+def pillar(tmp_path: Path) -> Path:
+    file = tmp_path / "pillar.json"
+    file.write_text(json.dumps(PILLAR))
+    return file
+
+
+def parsed(file: Path) -> list[VMSettings]:
+    return parse_pillar(json.loads(file.read_text()))
+
+
+class Log(list[str]):
+    def has(self, *words: str) -> bool:
+        return any(all(word in line for word in words) for line in list(self))
+
+
+@contextmanager
+def watching(open_targets: Callable[[], Targets], file: Path) -> Iterator[Log]:
+    """A watcher at work; what it says is what the block gets. It ends within a second when it is told to."""
+    log, stop = Log(), threading.Event()
+    watcher = Watcher(PillarFile(str(file), lambda: parsed(file)), open_targets, log.append)
+    thread = threading.Thread(target=watcher.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield log
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive(), log
+
+
+def soon(condition: Callable[[], object], seconds: float = 10.0) -> float:
+    """Wait until *condition* holds; return how long it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "not within the time"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def has(host: Dom0 | QubesHost, vm: str, zone: str, key: str = "qubes-timezone") -> Callable[[], bool]:
+    return lambda: host.read(vm, key) == zone
+
+
+def test_a_vm_that_is_destroyed_and_created_again_has_its_keys_again(dom0, pillar):
+    dom0.start_vm("work")
+    with watching(dom0.targets, pillar):
+        soon(has(dom0, "work", "Europe/Warsaw"))
+        first = dom0.domids["work"]
+        dom0.stop_vm("work")
+        assert dom0.start_vm("work") != first
+        assert dom0.read("work", "qubes-timezone") is None
+        assert soon(has(dom0, "work", "Europe/Warsaw")) < 5
+
+
+def test_a_vm_that_is_restarted_while_nobody_looks_has_its_keys_again(dom0, pillar, monkeypatch):
+    monkeypatch.setattr(watch, "LOOK", 2.0)
+    dom0.start_vm("work")
+    with watching(dom0.targets, pillar):
+        soon(has(dom0, "work", "Europe/Warsaw"))
+        for _ in range(5):
+            dom0.stop_vm("work")
+            dom0.start_vm("work")
+        soon(has(dom0, "work", "Europe/Warsaw"))
+
+
+def test_vms_that_the_pillar_does_not_name_are_left_alone(dom0, pillar):
+    with watching(dom0.targets, pillar):
+        dom0.start_vm("other")
+        dom0.start_vm("work")
+        soon(has(dom0, "work", "Europe/Warsaw"))
+        assert dom0.read("other", "qubes-timezone") is None
+
+
+def test_what_was_set_by_hand_stays_until_the_next_start(dom0, pillar):
+    dom0.start_vm("work")
+    with watching(dom0.targets, pillar):
+        soon(has(dom0, "work", "Europe/Warsaw"))
+        with dom0.store() as store:
+            store.write(f"/local/domain/{dom0.domids['work']}/qubes-timezone", b"UTC")
+        time.sleep(2.5)
+        assert dom0.read("work", "qubes-timezone") == "UTC"
+
+
+def test_it_survives_a_xenstored_that_is_started_afresh(dom0, pillar):
+    dom0.start_vm("work")
+    with watching(dom0.targets, pillar) as log:
+        soon(has(dom0, "work", "Europe/Warsaw"))
+        dom0.daemon.stop()
+        soon(lambda: log.has("waiting for it"))
+        dom0.daemon.start()
+        dom0.start_vm("work")
+        soon(has(dom0, "work", "Europe/Warsaw"))
+        soon(lambda: log.has("can be reached again"))
+    assert len(log) < 12
+
+
+def test_a_changed_pillar_is_pushed_and_a_broken_one_refused_with_its_faults(dom0, pillar):
+    dom0.start_vm("work")
+    with watching(dom0.targets, pillar) as log:
+        soon(has(dom0, "work", "Europe/Warsaw"))
+        pillar.write_text(json.dumps({"qubes": {"vms": {"work": {"timezone": "UTC"}}}}))
+        soon(has(dom0, "work", "UTC"))
+        pillar.write_text(json.dumps({"qubes": {"vms": {"work": {"timezone": "Mars/Olympus", "debg": True}}}}))
+        soon(lambda: log.has("refused, what it said before stays"))
+        assert log.has("qubes:vms:work:timezone:", "Mars/Olympus")
+        assert log.has("qubes:vms:work:debg:", "debug")
+        dom0.stop_vm("work")
+        dom0.start_vm("work")
+        soon(has(dom0, "work", "UTC"))
+        time.sleep(1.5)
+        assert sum("refused" in line for line in log) == 1
+
+
+def test_a_vm_that_refuses_is_tried_a_few_times_and_holds_up_no_other(dom0, pillar, monkeypatch):
+    monkeypatch.setattr(watch, "FIRST_PAUSE", 0.05)
+    dom0.start_vm("work")
+    dom0.agent("work", lambda setting, inputs: "no such zone here" if setting == "timezone" and inputs else "")
+    with watching(dom0.targets, pillar) as log:
+        dom0.start_vm("personal")
+        soon(has(dom0, "personal", "Asia/Tokyo"))
+        soon(lambda: log.has("work refused timezone", "given up"), 20)
+        told = sum("work refused" in line for line in log)
+        assert told == watch.ATTEMPTS
+        time.sleep(1.5)
+        assert sum("work refused" in line for line in log) == told
+
+
+def test_a_vm_whose_qubesdb_is_another_one_has_its_keys_again(tmp_path, pillar):
+    with QubesHost(tmp_path / "qdb") as host:
+        host.start_vm("work", "personal")
+        host.stop_vm("personal")
+        host.start_vm("work", "personal")
+        with watching(host.targets, pillar):
+            soon(has(host, "work", "Europe/Warsaw"))
+            host.stop_vm("work")
+            host.start_vm("work")
+            soon(has(host, "work", "Europe/Warsaw"))
+
+
+def test_a_pillar_that_is_wrong_from_the_start_is_an_error(tmp_path):
+    file = tmp_path / "pillar.json"
+    file.write_text('{"qubes": {"vms": {"work": {"timezone": "Mars/Olympus"}}}}')
+    with pytest.raises(InvalidValues):
+        PillarFile(str(file), lambda: parsed(file))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_works_and_ends_cleanly(dom0, pillar, number):
+    dom0.start_vm("work")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vminterface", "watch", "--pillar", str(pillar)],
+        env={**os.environ, "PYTHONPATH": LIBRARY, "XENSTORED_PATH": dom0.path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        soon(has(dom0, "work", "Europe/Warsaw"))
+        process.send_signal(number)
+        _, said = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    lines = said.splitlines()
+    assert lines[0] == f"vminterface watch: {pillar}: settings of 2 VMs"
+    assert lines[1].startswith("vminterface watch: work: timezone set")
+    assert len(lines) == 2
+
+
+def test_the_command_says_what_is_wrong_with_its_pillar(tmp_path):
+    for words, said in ((["-"], "expected a file"), ([str(tmp_path / "none")], "cannot be read")):
+        done = subprocess.run(
+            [sys.executable, "-m", "vminterface", "watch", "--pillar", *words],
+            env={**os.environ, "PYTHONPATH": LIBRARY},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
