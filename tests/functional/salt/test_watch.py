@@ -1,0 +1,102 @@
+"""``vminterface.watch``: the pillar becomes a file that root alone reads, and the watcher it starts works with it."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from lab.fakexen import missing
+from tests.functional.salt.conftest import REPOSITORY
+from tests.functional.salt.test_formula import Salt
+from tests.support.dom0 import Dom0
+from tests.support.stores import need
+
+
+@pytest.fixture
+def host(tmp_path):
+    need(missing())
+    with Dom0(tmp_path / "xen") as dom0:
+        yield dom0
+
+
+@pytest.fixture
+def salt(tmp_path, host):
+    """A minion that takes this machine for one with systemd, and keeps the watcher's pillar in a folder of its own."""
+    made = Salt(tmp_path, host.path)
+    config = yaml.safe_load((tmp_path / "minion").read_text())
+    config["pillar_roots"] = {"base": [str(made.pillar)]}
+    config["grains"] = {"init": "systemd"}
+    (tmp_path / "minion").write_text(yaml.safe_dump(config))
+    (made.pillar / "top.sls").write_text("base: {'*': [data]}")
+    data = {
+        "qubes": {"vms": {"work": {"timezone": "Europe/Warsaw", "services": {"cups": True, "crond": "default"}}}},
+        "vminterface": {"watch": {"pillar": str(tmp_path / "etc/pillar.json")}},
+    }
+    (made.pillar / "data.sls").write_text(yaml.safe_dump(data))
+    return made
+
+
+def test_the_pillar_becomes_a_file_for_root_alone_that_the_watcher_works_with(host, salt, tmp_path):
+    file = tmp_path / "etc/pillar.json"
+    (line,) = salt.call("state.sls_id", "vminterface-watch-pillar", "vminterface.watch").values()
+    assert line["result"] is True, line
+    assert "Warsaw" not in json.dumps(line["changes"])
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert set(json.loads(file.read_text())) == {"qubes"}
+    (again,) = salt.call("state.sls_id", "vminterface-watch-pillar", "vminterface.watch").values()
+    assert (again["result"], again["changes"]) == (True, {})
+
+    host.start_vm("work")
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "vminterface", "watch", "--pillar", str(file)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "_utils"), "XENSTORED_PATH": host.path},
+    )
+    try:
+        end = time.monotonic() + 10
+        while host.read("work", "qubes-service/cups") != "1":
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert host.read("work", "qubes-timezone") == "Europe/Warsaw"
+    finally:
+        watcher.terminate()
+        assert watcher.wait(10) == 0
+
+
+def test_the_service_runs_the_command_with_that_file(salt, tmp_path):
+    shown = salt.call("state.show_sls", "vminterface.watch")
+    service = {key: value for part in shown["vminterface-watch"]["service"] if isinstance(part, dict)
+               for key, value in part.items()}  # fmt: skip
+    assert (service["name"], service["enable"]) == ("vminterface-watch", True)
+    # A changed pillar is read by the watcher itself.
+    assert {"file": "vminterface-watch-pillar"} not in service["watch"]
+    context = next(p["context"] for p in shown["vminterface-watch"]["file"] if isinstance(p, dict) and "context" in p)
+    assert context["watch"]["pillar"] == str(tmp_path / "etc/pillar.json")
+
+    (salt.states / "unit.sls").write_text(
+        yaml.safe_dump(
+            {
+                "unit": {
+                    "file.managed": [
+                        {"name": str(tmp_path / "unit")},
+                        {"source": "salt://vminterface/files/vminterface-watch.service"},
+                        {"template": "jinja"},
+                        {"context": context},
+                    ]
+                }
+            }
+        )
+    )
+    (line,) = salt.call("state.apply", "unit").values()
+    assert line["result"] is True, line
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str
+    unit.read(tmp_path / "unit")
+    assert unit["Service"]["ExecStart"] == f"/usr/bin/vminterface watch --pillar {tmp_path / 'etc/pillar.json'}"
+    assert unit["Install"]["WantedBy"] == "multi-user.target"
