@@ -1,6 +1,7 @@
 """What holds for every test: marks by folder, no silent skips in CI, hypothesis profiles, a local log server."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from hypothesis import settings
 TESTS = Path(__file__).resolve().parent
 MARKS_BY_FOLDER = {"functional/salt": "salt", "system": "system"}
 IN_CI = os.environ.get("CI") == "true"
+
+# A shell that starts the tests in the background lets them ignore what Ctrl-C sends; tests of it want it heard.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGQUIT) == signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 # No deadline a case: the machine may be shared, and what is slow is found by the time limit of the whole test.
 settings.register_profile("default", deadline=None)

@@ -299,7 +299,7 @@ def test_a_command_that_fails_is_a_fault(vm: VM, tmp_path: Path) -> None:
 
 def test_a_command_that_is_not_needed_any_more_is_ended(vm: VM, tmp_path: Path) -> None:
     vm.write("/etc/vminterface/backup-commands-allowed")
-    line = f"cat '{vm.root}/media/backup'; echo $$ >'{tmp_path}/pid'; exec sleep 60\nbackup-header\n".encode()
+    line = f"echo $$ >'{tmp_path}/pid'; cat '{vm.root}/media/backup'; exec sleep 60\nbackup-header\n".encode()
     dom0 = Dom0(vm, tmp_path / "dom0", line)
     assert dom0.answer.status == 0
     assert not is_there(int((tmp_path / "pid").read_text()))
