@@ -76,7 +76,8 @@ def settings(vm=None, only=None):
 
 def _said(settings):
     monitors = {} if settings.monitors is None else {"monitors": _display.in_words(settings.monitors)}
-    return {**_returns.fields(settings.desired), **monitors}
+    netvm = {} if settings.netvm is None else {"netvm": settings.netvm or "none"}
+    return {**_returns.fields(settings.desired), **monitors, **netvm}
 
 
 def get(vm, *fields):
@@ -147,6 +148,31 @@ def diff(vm=None, only=None):
         salt-call qubes_vm.diff work
     """
     return _outcomes(_push.diff, vm, only, True)
+
+
+def drift(vm=None, only=None):
+    """
+    Return where a VM is not as the pillar says, those that are left out: what the store, or qubesd (``persistent:``),
+    holds in place of the pillar's value, whoever wrote it, the VM itself included.
+
+    By VM and field: ``store`` and ``pillar``. A VM that cannot be compared has ``fault`` alone, with one sentence; the
+    exit status is then 1.
+
+    vm
+        Name of a VM that has ``qubes:vms:<name>`` in the pillar; without it, all of them.
+    only
+        List of topics (``timezone``, ``services``, ``network``, …); the others are left alone.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call qubes_vm.drift
+    """
+    with _errors(), _targets.Targets() as targets:
+        outcomes = _push.diff(_wanted(vm, only), targets)
+    _data(outcomes, True)
+    return _returns.drift_of(outcomes)
 
 
 def push(vm=None, only=None):

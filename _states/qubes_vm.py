@@ -65,7 +65,7 @@ def _one(name, raw, require_running=None, timeout=None):
     return _returns.state_of(name, outcome, test=__opts__["test"])
 
 
-def all_configured(name, only=None):
+def all_configured(name, only=None, channel=None, persist=None, confirm=None):
     """
     Bring every running VM of the pillar to its settings, all at the same time.
 
@@ -78,7 +78,10 @@ def all_configured(name, only=None):
     only
         List of topics to push, the pillar's fields: ``type``, ``updateable``, ``persistence``, ``base_template``,
         ``default_user``, ``timezone``, ``keyboard``, ``keymap``, ``debug``, ``services``, ``network``,
-        ``provides_network``. Without it, all.
+        ``provides_network``, ``netvm``. Without it, all.
+    channel, persist, confirm
+        Other options of the push than the pillar's: ``auto``, ``xenstore`` or ``qubesdb``; whether qubesd keeps what
+        lasts; whether the agents' answers are waited for.
 
     .. code-block:: yaml
 
@@ -87,7 +90,8 @@ def all_configured(name, only=None):
             - only: [timezone]
     """
     try:
-        outcomes = _outcomes(_settings.parse_pillar(__pillar__, only=only))
+        wanted = _settings.parse_pillar(__pillar__, only=only)
+        outcomes = _outcomes([one.with_options(channel=channel, persist=persist, confirm=confirm) for one in wanted])
     except _errors.VMInterfaceError as error:
         return _returns.failure(name, error)
     return _returns.state_of_all(name, outcomes, test=__opts__["test"], state_id=__low__.get("__id__", name))
@@ -125,7 +129,7 @@ def all_reporting(name, vms=None):
     return _returns.state(name, changes, "; ".join(comments), test=test)
 
 
-def configured(name, settings=None, only=None):
+def configured(name, settings=None, only=None, channel=None, persist=None, confirm=None):
     """
     Bring one VM to its settings.
 
@@ -136,6 +140,8 @@ def configured(name, settings=None, only=None):
         ``qubes:vms:<name>`` on top of ``qubes:defaults``.
     only
         List of topics, as for ``all_configured``.
+    channel, persist, confirm
+        Options of the push, as for ``all_configured``.
 
     .. code-block:: yaml
 
@@ -152,7 +158,7 @@ def configured(name, settings=None, only=None):
         else:
             wanted = _settings.VMSettings.parse(name, settings)
             wanted = wanted if only is None else wanted.only(only)
-        outcome = _outcomes([wanted])[0]
+        outcome = _outcomes([wanted.with_options(channel=channel, persist=persist, confirm=confirm)])[0]
     except _errors.VMInterfaceError as error:
         return _returns.failure(name, error)
     return _returns.state_of(name, outcome, test=__opts__["test"])

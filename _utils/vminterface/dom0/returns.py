@@ -51,6 +51,18 @@ def data_of(outcomes: Sequence[Outcome], *, test: bool = False) -> dict[str, dic
     }
 
 
+def drift_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the fields of VMs that differ, by VM: what the ``store`` and what the ``pillar`` says; or a ``fault``."""
+    drifted: dict[str, Any] = {}
+    for outcome in outcomes:
+        if not outcome.ok:
+            drifted[outcome.vm] = {"fault": outcome.comment()}
+        elif outcome.changes:
+            changes = changes_of(outcome)
+            drifted[outcome.vm] = {f: {"store": c["old"], "pillar": c["new"]} for f, c in changes.items()}
+    return drifted
+
+
 def state(name: str, changes: Mapping[str, Any], comment: str, *, test: bool, ok: bool = True) -> dict[str, Any]:
     """Return a state's result: False for an error, None if something would change, else True."""
     result = False if not ok else None if test and changes else True

@@ -10,11 +10,14 @@ PILLAR = {"qubes": {"vms": {"work": {"timezone": "Asia/Tokyo", "services": {"cup
 
 #: Arguments that change something at first, by function.
 GOOD = {
-    "qubes_vm.all_configured": [{"name": "push"}, {"name": "push", "only": ["services"]}],
+    "qubes_vm.all_configured": [
+        {"name": "push"},
+        {"name": "push", "only": ["services"], "channel": "xenstore", "confirm": False},
+    ],
     "qubes_vm.all_reporting": [{"name": "reports"}, {"name": "reports", "vms": ["work"]}],
     "qubes_vm.configured": [
         {"name": "work"},
-        {"name": "work", "only": ["timezone"]},
+        {"name": "work", "only": ["timezone"], "persist": False},
         {"name": "work", "settings": {"network": {"ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": []}}},
         {"name": "work", "settings": {"type": "AppVM", "updateable": False, "persistence": "rw-only"}},
     ],
@@ -45,13 +48,20 @@ GOOD = {
 }
 #: Arguments that are refused.
 BAD = {
-    "qubes_vm.all_configured": [{"name": "push", "only": ["zones"]}, {"name": "push", "only": "timezone"}],
+    "qubes_vm.all_configured": [
+        {"name": "push", "only": ["zones"]},
+        {"name": "push", "only": "timezone"},
+        {"name": "push", "channel": "qubesdbx"},
+        {"name": "push", "persist": True},
+    ],
     "qubes_vm.all_reporting": [{"name": "reports", "vms": v} for v in ("work", ["no/name"], [7])],
     "qubes_vm.configured": [
         {"name": "personal"},
         {"name": "work", "settings": []},
         {"name": "work", "settings": {"timezon": "Europe/Warsaw"}},
         {"name": "no/name", "settings": {}},
+        {"name": "work", "confirm": "perhaps"},
+        {"name": "work", "settings": {"netvm": "sys-net"}},
         {"name": "work", "settings": {"debug": True, "require_running": "perhaps"}},
     ],
     "qubes_vm.timezone": [{"name": "work", "timezone": z} for z in ("../../etc/shadow", "a\nb", 7, None, "")],

@@ -1,0 +1,1 @@
+"""Salt pillar modules of this extension."""

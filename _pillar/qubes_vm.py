@@ -1,0 +1,62 @@
+"""
+What dom0 knows of its VMs, as pillar ``qubes_known``, so that formulas can use it: by VM ``running``, ``domid``,
+``keys`` (by field, such as ``timezone`` or ``network:ip``), and on Qubes R4 ``class`` and ``features``.
+
+It is the host that compiles the pillar that is looked at, so this is for a masterless minion in dom0, or for a master
+that is dom0; ``minion`` names the one minion that gets it then. In the configuration of that minion or master:
+
+.. code-block:: yaml
+
+    ext_pillar:
+      - qubes_vm:
+          minion: dom0
+
+``keys`` come from the VMs' stores, where a VM may have written some of its own: they are what is, not what shall be.
+
+Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
+"""
+
+import logging
+
+try:
+    from vminterface.channel.xenstore import XenStore as _XenStore
+    from vminterface.dom0 import known as _known
+    from vminterface.dom0.targets import Targets as _Targets
+    from vminterface.errors import VMInterfaceError
+
+    MISSING = ""
+except ImportError as error:
+    MISSING = str(error)
+
+log = logging.getLogger(__name__)
+
+KEY = "qubes_known"
+# Nothing else is done while a pillar is compiled: a store that hangs must not hold it up for long.
+TIMEOUT = 2.0
+
+
+def __virtual__():
+    if MISSING:
+        return False, f"qubes_vm: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+    return True
+
+
+def ext_pillar(minion_id, pillar, minion=None):
+    """
+    Return the pillar ``qubes_known``; nothing where the host's stores cannot be reached, which is logged.
+
+    minion_id
+        The minion whose pillar is compiled.
+    pillar
+        Its pillar so far; not used.
+    minion
+        The minion that gets it. Without it, every one.
+    """
+    if minion is not None and minion != minion_id:
+        return {}
+    try:
+        with _Targets(lambda: _XenStore.open(timeout=TIMEOUT)) as targets:
+            return {KEY: _known.read(targets, timeout=TIMEOUT)}
+    except VMInterfaceError as error:
+        log.warning("pillar %s: %s", KEY, error)
+    return {}

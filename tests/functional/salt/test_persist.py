@@ -1,0 +1,155 @@
+"""What lasts, what is known, and what has drifted, through Salt: with a qubesd, and with the real xenstored alone."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+import salt.loader
+import yaml
+
+from lab.qubesd import Refused
+from tests.functional.salt.conftest import REPOSITORY
+from tests.functional.salt.test_formula import Salt
+from tests.support.qubesd import qubes_r4
+from vminterface.errors import KeyNotFound
+
+WORK = {"timezone": "Europe/Warsaw", "services": {"cups": True}}
+
+
+@pytest.fixture
+def qubesd(host, tmp_path):
+    """A qubesd beside the host's store, which it writes as it does."""
+
+    def live(vm, key, value):
+        with host.store() as store, suppress(KeyNotFound):
+            path = f"/local/domain/{host.domids[vm]}/{key}"
+            store.remove(path) if value is None else store.write(path, value.encode())
+
+    with qubes_r4(tmp_path, "work", "idle", live=live) as daemon:
+        daemon.start_vm("work")
+        yield daemon
+
+
+def test_a_state_makes_it_last_says_so_and_has_nothing_left_to_do(qubesd, host, states):
+    would = states.qubes_vm.configured("work", settings=WORK, test=True)
+    assert would.result is None
+    assert qubesd.qubes["work"].features == {}
+    done = states.qubes_vm.configured("work", settings=WORK)
+    assert done.result is True, done.comment
+    assert done.changes == would.changes
+    assert done.changes["persistent:services:cups"] == {"old": "default", "new": "on"}
+    assert done.changes["timezone"] == {"old": "default", "new": "Europe/Warsaw"}
+    assert qubesd.qubes["work"].features == {"service.cups": "1", "vm-config.vminterface-timezone": "Europe/Warsaw"}
+    for test in (False, True):
+        again = states.qubes_vm.configured("work", settings=WORK, test=test)
+        assert (again.result, again.changes) == (True, {})
+
+
+def test_a_vm_that_does_not_run_is_changed_for_its_next_start(qubesd, states):
+    done = states.qubes_vm.service_disabled("idle", services="cups")
+    assert done.result is True
+    assert done.changes == {"persistent:services:cups": {"old": "default", "new": "off"}}
+    assert "idle is not running: persistent:services:cups set" in done.comment
+    assert states.qubes_vm.service_disabled("idle", services="cups").changes == {}
+
+
+def test_persist_false_of_a_state_goes_before_the_pillar(qubesd, states, pillar):
+    pillar({"qubes": {"vms": {"work": {**WORK, "persist": True}}}})
+    done = states.qubes_vm.all_configured("push", persist=False)
+    assert done.result is True
+    assert qubesd.qubes["work"].features == {}
+    assert states.qubes_vm.all_configured("push").changes
+    assert qubesd.qubes["work"].features["service.cups"] == "1"
+
+
+def test_what_qubesd_refuses_is_a_failure_in_one_sentence(qubesd, host, states):
+    qubesd.refuse["admin.vm.feature.Set", "service.cups"] = Refused("QubesVMError", "not now")
+    failed = states.qubes_vm.configured("work", settings=WORK)
+    assert (failed.result, failed.changes) == (False, {})
+    assert failed.comment == "feature service.cups of work: not now"
+    assert host.read("work", "qubes-timezone") is None
+    assert "vm-config.vminterface-timezone" not in qubesd.qubes["work"].features
+
+
+def test_confirm_false_does_not_wait(host, states):
+    host.start_vm("slow")
+    host.agent("slow", lambda setting, inputs: None).announced.wait(1)
+    settings = {"timezone": "Europe/Warsaw", "timeout": 60}
+    done = states.qubes_vm.configured("slow", settings=settings, confirm=False)
+    assert done.result is True
+    assert done.changes
+
+
+def test_drift_names_what_a_vm_or_somebody_else_has_changed(host, pillar):
+    modules = pillar({"qubes": {"vms": {"work": WORK, "idle": WORK}}}, reload=True)
+    modules.qubes_vm.push()
+    assert modules.qubes_vm.drift() == {}
+    home = f"/local/domain/{host.domids['work']}"
+    with host.store() as store:
+        store.set_permissions(f"{home}/qubes-timezone", [f"n{host.domids['work']}"])
+        store.write(f"{home}/qubes-service/cups", b"0")
+    with host.guest_store("work") as guest:
+        guest.write("qubes-timezone", b"Mars/\x1b[2JOlympus")
+    assert modules.qubes_vm.drift() == {
+        "work": {
+            "services:cups": {"store": "off", "pillar": "on"},
+            "timezone": {"store": "Mars/\\x1b[2JOlympus", "pillar": "Europe/Warsaw"},
+        }
+    }
+    assert set(modules.qubes_vm.drift("work", only=["services"])["work"]) == {"services:cups"}
+
+
+def test_drift_tells_what_qubesd_holds_and_a_vm_that_cannot_be_compared(qubesd, host, pillar):
+    modules = pillar({"qubes": {"vms": {"idle": WORK, "nosuch": WORK}}}, reload=True)
+    found = modules.qubes_vm.drift()
+    assert found["idle"]["persistent:services:cups"] == {"store": "default", "pillar": "on"}
+    assert list(found["nosuch"]) == ["fault"]
+    assert "nosuch" in found["nosuch"]["fault"]
+
+
+@pytest.fixture
+def ext_pillar(loaders, minion_opts):
+    # Named, because the tree has a pillar of its own as well, which module_dirs would take for the modules'.
+    opts = {**minion_opts, "pillar_dirs": [str(REPOSITORY / "_pillar")]}
+    return salt.loader.pillars(opts, loaders.modules)["qubes_vm"]
+
+
+def test_the_pillar_says_what_is_known_of_every_vm(qubesd, host, ext_pillar, states):
+    states.qubes_vm.configured("work", settings=WORK)
+    known = ext_pillar("dom0", {})["qubes_known"]
+    assert set(known) == {"idle", "sys-net", "work"}
+    assert known["idle"] == {"running": False, "domid": None, "keys": {}, "class": "AppVM", "features": {}}
+    assert known["work"]["domid"] == host.domids["work"]
+    assert known["work"]["features"]["service.cups"] == "1"
+    assert known["work"]["keys"]["timezone"] == "Europe/Warsaw"
+    json.dumps(known)
+
+
+def test_a_qubesd_that_hangs_leaves_the_pillar_without_it_in_time(qubesd, ext_pillar, caplog):
+    qubesd.hung.set()
+    with caplog.at_level("WARNING"):
+        assert ext_pillar("dom0", {}) == {}
+    assert "no answer from qubesd within 2 s" in caplog.text
+
+
+def test_another_minion_gets_nothing(host, ext_pillar):
+    assert ext_pillar("other", {}, minion="dom0") == {}
+    assert "work" in ext_pillar("dom0", {}, minion="dom0")["qubes_known"]
+
+
+def test_a_formula_can_use_what_is_known(host, tmp_path):
+    """By the real salt-call, once the modules are synced: the configuration that the pillar module's own text shows."""
+    (tmp_path / "minion.d").mkdir()
+    salt_call = Salt(tmp_path / "minion.d", host.path)
+    config = yaml.safe_load((salt_call.root / "minion").read_text())
+    config["ext_pillar"] = [{"qubes_vm": {"minion": "dom0"}}]
+    (salt_call.root / "minion").write_text(yaml.safe_dump(config))
+    salt_call.call("saltutil.sync_all")
+    (salt_call.states / "example.sls").write_text(
+        "{%- for vm, known in pillar['qubes_known'].items() if known.running %}\n"
+        "{{ vm }} runs as {{ known.domid }}:\n  test.nop: []\n"
+        "{%- endfor %}\n"
+    )
+    assert [line["__id__"] for line in salt_call.call("state.apply", "example").values()] == ["work runs as 1"]
