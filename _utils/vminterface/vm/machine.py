@@ -40,6 +40,14 @@ class Machine:
         """Whether this is the machine that runs this program, so that its kernel may be spoken to."""
         return self.root == "/"
 
+    @property
+    def has_own_network(self) -> bool:
+        """Whether the interfaces that this program sees are this machine's: not those of the host of a folder."""
+        try:
+            return self.is_whole or os.readlink("/proc/self/ns/net") != os.readlink("/proc/1/ns/net")
+        except OSError:
+            return True  # who may not even look at the host may not change its network either
+
     def path(self, path: str) -> str:
         """Return where *path* is for the system's calls. Raises VMInterfaceError where a link leads out of the root.
 

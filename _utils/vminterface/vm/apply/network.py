@@ -47,6 +47,8 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
     old = _recall(machine)
     if not inputs:
         return "no network from dom0" if old is None else _withdraw(machine, old)
+    if not machine.has_own_network:
+        raise VMInterfaceError("this machine is a folder on a host, whose interfaces are not its own")
     network = ClientNetwork.parse({field.partition(":")[2]: text for field, text in inputs.items()})
     found = link.find(machine, str(network.mac or ""))
     if found is None:

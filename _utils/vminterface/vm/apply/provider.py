@@ -57,6 +57,8 @@ def apply(inputs: Mapping[str, str], machine: Machine, *, told: Collection[Backe
     old = _recall(machine)
     if not inputs:
         return "provides no network" if old is None else _withdraw(machine, old)
+    if not machine.has_own_network:
+        raise VMInterfaceError("this machine is a folder on a host, whose interfaces are not its own")
     network = ProviderNetwork.parse({field.partition(":")[2]: text for field, text in inputs.items()})
     clients = backends.clients(network.connected, told)
     there = {name for name in link.names(machine) if name.startswith("vif")}

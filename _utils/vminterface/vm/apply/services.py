@@ -58,7 +58,7 @@ def apply(
         for name, on in sorted(changes.items()):
             done[name] = on
             _set_file(machine, name, on)
-        if live_units:
+        if live_units and machine.is_whole:
             for name, on in sorted(changes.items()):
                 _set_unit(machine, name, on)
         _remember(machine, after_us, made_defaults)

@@ -103,6 +103,7 @@ class WithUnits(Machine):
     """A machine whose systemctl is played: one cannot be started in a test."""
 
     units = ("cups.service", "bad.service")
+    is_whole = True
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
@@ -119,6 +120,13 @@ class WithUnits(Machine):
         if unit == "bad.service":
             raise ProgramFailed("systemctl ended with status 1: bad.service")
         return b""
+
+
+def test_a_folder_on_a_host_leaves_the_hosts_units_alone(tmp_path: Path) -> None:
+    machine = WithUnits(str(tmp_path))
+    machine.is_whole = False
+    services.apply({"services:cups": "1"}, machine, live_units=True)
+    assert machine.told == []
 
 
 def test_live_units_follow_the_changes_alone(tmp_path: Path) -> None:
