@@ -34,13 +34,14 @@ class Supervisor:
         self._host = host
         self._ending = False
         self._ears: dict[str, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
         self._broker = Broker(
             host.paths.policy,
             host.state,
             lambda vm, *call: host.vm(vm).answer(*call),
+            self._selector,
             lambda line: _say(f"qrexec: {line}"),
         )
-        self._selector = selectors.DefaultSelector()
         self._commands: dict[str, Callable[[str], Any]] = {
             "status": lambda name: host.status(),
             "start": self._start,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import selectors
 import socket
 import subprocess
 from collections.abc import Callable
@@ -45,8 +46,17 @@ class _Waiting:
 class Broker:
     """Takes calls of dom0 and of VMs. Nothing here waits, so a caller can hold up nobody."""
 
-    def __init__(self, policy_file: Path, state: State, start: Start, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        policy_file: Path,
+        state: State,
+        start: Start,
+        watcher: selectors.BaseSelector,
+        log: Callable[[str], None],
+    ) -> None:
         self._policy, self._state, self._start, self._log = policy_file, state, start, log
+        #: Where whoever uses this waits for readable things; the data of each is what to do then.
+        self._watcher = watcher
         self._waiting: list[_Waiting] = []
         self._agents: list[subprocess.Popen[bytes]] = []
 
@@ -65,8 +75,17 @@ class Broker:
             self._log(f"{source}: {refusal}")
             _end(connection, streams, REFUSED, "Request refused")
         else:
-            self._waiting.append(_Waiting(vm, command, connection, streams))
+            call = _Waiting(vm, command, connection, streams)
+            self._waiting.append(call)
+            # A caller says nothing more, so that is its end.
+            self._watcher.register(connection, selectors.EVENT_READ, lambda: self._forget(call))
             self.look()
+
+    def _forget(self, call: _Waiting) -> None:
+        """Drop a call whose caller has gone."""
+        self._waiting.remove(call)
+        self._watcher.unregister(call.connection)
+        _close(call.connection, call.streams)
 
     def look(self) -> None:
         """Start the calls that waited for a VM which runs again; end those of VMs that are no more."""
@@ -75,7 +94,9 @@ class Broker:
             state = self._state(call.vm)
             if state == "paused":
                 self._waiting.append(call)
-            elif state == "running":
+                continue
+            self._watcher.unregister(call.connection)
+            if state == "running":
                 self._begin(call)
             else:
                 missing = f"connect /var/run/qubes/qrexec.{call.vm}: No such file or directory"
@@ -84,6 +105,7 @@ class Broker:
     def close(self) -> None:
         """End the calls that wait."""
         for call in self._waiting:
+            self._watcher.unregister(call.connection)
             _end(call.connection, call.streams, PROBLEM, "the lab goes down")
         self._waiting = []
 
