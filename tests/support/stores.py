@@ -1,4 +1,4 @@
-"""Stores for tests: the real xenstored, and the three ways by which it is reached."""
+"""Stores for tests: the real xenstored and the lab's own, and the ways by which they are reached."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.fakexen import RealXenstored, missing
+from lab.own_store import OwnXenstored
 from vminterface.channel.xenstore import XenStore
 
 #: The guest that the fixtures of this file have.
@@ -24,23 +25,24 @@ def need(lack: str) -> None:
         pytest.skip(lack)
 
 
-@pytest.fixture
-def xenstored(tmp_path: Path) -> Iterator[RealXenstored]:
-    """The real C xenstored with an empty store."""
-    need(missing())
-    with RealXenstored(tmp_path / "xen") as daemon:
+@pytest.fixture(params=["real", "lab"])
+def xenstored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealXenstored | OwnXenstored]:
+    """A XenStore daemon with an empty store: once the real C xenstored, once the lab's own."""
+    if request.param == "real":
+        need(missing())
+    with (RealXenstored if request.param == "real" else OwnXenstored)(tmp_path / "xen") as daemon:
         yield daemon
 
 
 @pytest.fixture
-def dom0(xenstored: RealXenstored) -> Iterator[XenStore]:
-    """Dom0's connection to the real xenstored."""
+def dom0(xenstored: RealXenstored | OwnXenstored) -> Iterator[XenStore]:
+    """Dom0's connection to the daemon."""
     with XenStore.open(xenstored.socket_path) as store:
         yield store
 
 
 @pytest.fixture
-def guest_home(xenstored: RealXenstored, dom0: XenStore) -> str:
+def guest_home(xenstored: RealXenstored | OwnXenstored, dom0: XenStore) -> str:
     """Domain GUEST with a home: ``name`` readable, ``memory`` its own, ``secret`` dom0's alone."""
     xenstored.create(GUEST)
     dom0.write(f"{HOME}/name", b"work")
@@ -54,8 +56,10 @@ def guest_home(xenstored: RealXenstored, dom0: XenStore) -> str:
 
 
 @pytest.fixture(params=["socket", "device"])
-def guest(request: pytest.FixtureRequest, xenstored: RealXenstored, guest_home: str) -> Iterator[XenStore]:
-    """The guest's own connection, once through its bus's socket and once through the device file."""
-    path = xenstored.socket(GUEST) if request.param == "socket" else xenstored.device(GUEST)
-    with XenStore.open(path, window=16) as store:
+def guest(
+    request: pytest.FixtureRequest, xenstored: RealXenstored | OwnXenstored, guest_home: str
+) -> Iterator[XenStore]:
+    """The guest's own connection: through its bus's socket, and through the device file where the daemon has one."""
+    device = request.param == "device" and isinstance(xenstored, RealXenstored)
+    with XenStore.open(xenstored.device(GUEST) if device else xenstored.socket(GUEST), window=16) as store:
         yield store

@@ -351,6 +351,7 @@ def test_a_guest_sees_dom0s_changes_by_watch_and_in_transactions(guest: XenStore
     assert dom0.read(f"{HOME}/memory/a") == b"1"
 
 
+@pytest.mark.parametrize("xenstored", ["real"], indirect=True)  # the lab's daemon has no device file
 def test_a_device_takes_a_message_of_4096_bytes_with_its_header_and_no_more(
     xenstored: RealXenstored, guest_home: str
 ) -> None:
