@@ -37,7 +37,7 @@ def applier(folder: Path, vm: SshVM, state: str) -> Callable[..., Report]:
         program = Path(sys.executable).with_name("salt-ssh")
         command = [str(program), "-c", str(etc), "--out=json", "work", "state.apply", state, *options]
         done = subprocess.run(command, env=vm.environment, capture_output=True, text=True, timeout=120)
-        assert "Traceback" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
         report = json.loads(done.stdout)["work"]
         if isinstance(report, dict) and "return" in report:
             report = report["return"]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from vminterface import keys
 from vminterface.channel.store import KeyStore, Read, Remove, Write
-from vminterface.dom0 import answers, groups, persist, state
+from vminterface.dom0 import answers, firewall, groups, persist, state
 from vminterface.dom0.diff import compare
 from vminterface.dom0.introduce import introduce
 from vminterface.dom0.outcome import Outcome, Work
@@ -45,7 +45,10 @@ def _diff(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
             if not work.outcome.changes:
                 answers.check(work)
 
-    return _outcomes(settings, targets, check, lambda works: None)
+    wanted = {one.vm: one for one in settings}
+    outcomes = _outcomes(wanted, targets, check, lambda works: None)
+    firewall.push(wanted, outcomes, targets, test=True)
+    return list(outcomes.values())
 
 
 def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
@@ -58,22 +61,24 @@ def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
 
 
 def _push(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
-    outcomes = _outcomes(settings, targets, _write_all, lambda works: _listen(works, targets))
-    for outcome in outcomes:
+    wanted = {one.vm: one for one in settings}
+    outcomes = _outcomes(wanted, targets, _write_all, lambda works: _listen(works, targets))
+    # Last, as each is in another VM's store; without rules a provider lets nothing of a client through.
+    firewall.push(wanted, outcomes, targets, test=False)
+    for outcome in outcomes.values():
         # What was taken back has not changed.
         if outcome.error is not None:
             outcome.changes = {}
-    return outcomes
+    return list(outcomes.values())
 
 
 def _outcomes(
-    settings: Sequence[VMSettings],
+    wanted: Mapping[str, VMSettings],
     targets: Targets,
     speak: Callable[[Sequence[Work]], Sequence[Work] | None],
     wait: Callable[[Sequence[Work]], None],
-) -> list[Outcome]:
+) -> dict[str, Outcome]:
     """Let *speak* and then *wait* have the VMs of each store, all stores at once, as :func:`groups.run` does it."""
-    wanted = {one.vm: one for one in settings}
     found = targets.find(wanted, wanted)
     outcomes = {vm: Outcome(vm, running=vm in found) for vm in wanted}
     for vm, one in wanted.items():
@@ -84,7 +89,7 @@ def _outcomes(
         return speak(_plan(group, wanted, outcomes))
 
     groups.run(state.by_store(found.values()), begin, wait)
-    return list(outcomes.values())
+    return outcomes
 
 
 def _plan(group: Sequence[Target], wanted: Mapping[str, VMSettings], outcomes: Mapping[str, Outcome]) -> list[Work]:

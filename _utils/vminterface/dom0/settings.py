@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from vminterface.dom0.fields import DEFAULT, FIELDS, Collector, suggest, yaml_text
+from vminterface.dom0.firewallsettings import ClientFirewall
 from vminterface.errors import InvalidValue, InvalidValues, printable
 from vminterface.keys import for_field
 from vminterface.values.monitor import MonitorLayout
@@ -23,6 +24,7 @@ from vminterface.values.vmtype import VMType
 ACKNOWLEDGE_WITHIN = 5.0
 CHANNELS = ("auto", "xenstore", "qubesdb")
 NETVM = "netvm"
+FIREWALL = "firewall"
 #: The word for "the monitors that dom0 has".
 FROM_DOM0: Literal["from_dom0"] = "from_dom0"
 
@@ -47,6 +49,8 @@ class VMSettings:
     confirm: bool = True
     #: The property ``netvm``: a VM's name, empty text for none, ``default``; None: not managed.
     netvm: str | None = None
+    #: Kept in the store of its provider; None: not managed.
+    firewall: ClientFirewall | None = None
 
     @classmethod
     def parse(cls, vm: str, raw: Any, *, where: str = "", defaults: Mapping[str, Any] | None = None) -> VMSettings:
@@ -66,9 +70,14 @@ class VMSettings:
         if not faults:
             faults += _contradictions(merged, where)
             _conditions(merged)
+        options = {**base.options, **own.options}
+        if not faults and (firewall := options.get(FIREWALL)) is not None:
+            try:
+                options[FIREWALL] = firewall.of_vm(options.get(NETVM), merged)
+            except InvalidValue as error:
+                faults.append(InvalidValue(str(error), f"{where}:{FIREWALL}:{error.where}"))
         if faults:
             raise InvalidValues(faults)
-        options = {**base.options, **own.options}
         if options.get("netvm") is not None and options.get("persist") is False:
             raise InvalidValue("is kept by qubesd alone, and persist is false", f"{where}:netvm")
         return cls(vm, MappingProxyType(merged), **options)
@@ -81,13 +90,14 @@ class VMSettings:
         """
         if isinstance(topics, str) or not isinstance(topics, Collection):
             raise InvalidValue("expected a list of topics, such as [timezone, services]", "only")
-        known = [*FIELDS, NETVM]
+        known = [*FIELDS, NETVM, FIREWALL]
         for topic in topics:
             if topic not in known:
                 raise InvalidValue(f"'{_shown(topic)}' is not a topic{suggest(topic, known)}", "only")
         return replace(
             self,
             netvm=self.netvm if NETVM in topics else None,
+            firewall=self.firewall if FIREWALL in topics else None,
             desired=MappingProxyType(
                 {f: text for f, text in self.desired.items() if {f.partition(":")[0], for_field(f).setting} & {*topics}}
             ),
@@ -241,6 +251,7 @@ _OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     "persist": _yes_no,
     "confirm": _yes_no,
     NETVM: _netvm,
+    FIREWALL: ClientFirewall.parse,
 }
 
 

@@ -1,0 +1,111 @@
+"""How a VM's ``firewall`` in the pillar is read: the provider that keeps it, the VM's addresses, and the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from vminterface.dom0.fields import DEFAULT, suggest, yaml_text
+from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.values.address import parse_ipv4, parse_ipv6
+from vminterface.values.firewall import OPTIONS, Action, Firewall, Rule
+from vminterface.values.vmname import VMName
+
+_FIELDS = ("netvm", "ip", "ip6", "policy", "rules")
+#: Options of a rule that YAML may well read as a number.
+_NUMBERS = ("dstports", "icmptype")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFirewall:
+    """What the provider *netvm* lets one client of these addresses do; empty and None until they are known."""
+
+    firewall: Firewall
+    netvm: str = ""
+    ip: IPv4Address | None = None
+    ip6: IPv6Address | None = None
+
+    @classmethod
+    def parse(cls, raw: Any) -> ClientFirewall | None:
+        """Read the pillar's mapping *raw*, None: not managed. Raises InvalidValues, paths below ``firewall``."""
+        if raw is None:
+            return None
+        if not isinstance(raw, Mapping):
+            raise InvalidValue(f"expected a mapping ({', '.join(_FIELDS)}), found {type(raw).__name__}")
+        faults = [InvalidValue(f"unknown field{suggest(f, _FIELDS)}", _shown(f)) for f in raw if f not in _FIELDS]
+        values: dict[str, Any] = {}
+        for name, parse in (("netvm", VMName.parse), ("policy", Action.parse), ("ip", parse_ipv4), ("ip6", parse_ipv6)):
+            try:
+                if raw.get(name) is not None:
+                    values[name] = parse(yaml_text(raw[name]))
+                elif name == "policy":
+                    raise InvalidValue("is needed (expected accept or drop)")
+            except InvalidValue as error:
+                faults.append(InvalidValue(str(error), name))
+        rules: list[Rule] = []
+        try:
+            rules = _rules(raw.get("rules"))
+        except InvalidValue as error:
+            faults += error.faults
+        if faults:
+            raise InvalidValues(faults)
+        firewall = Firewall(values["policy"], tuple(rules))
+        netvm = values["netvm"].render() if "netvm" in values else ""
+        return cls(firewall, netvm, values.get("ip"), values.get("ip6"))
+
+    def of_vm(self, netvm: str | None, desired: Mapping[str, str | None]) -> ClientFirewall:
+        """Return the same with what it does not say itself: the VM's *netvm*, and the addresses of its ``network``.
+
+        Raises InvalidValue where that says nothing either.
+        """
+        netvm = self.netvm or netvm
+        if not netvm or netvm == DEFAULT:
+            raise InvalidValue("needs the VM that keeps it (expected netvm here, or the VM's own netvm)", "netvm")
+        ip, ip6 = self.ip, self.ip6
+        if ip is None and ip6 is None:
+            texts = [desired.get(f"network:{field}") for field in ("ip", "ip6")]
+            if texts == [None, None]:
+                raise InvalidValue("needs the VM's address (expected ip or ip6 here, or a network)", "ip")
+            ip = None if texts[0] is None else parse_ipv4(texts[0])
+            ip6 = None if texts[1] is None else parse_ipv6(texts[1])
+        return replace(self, netvm=netvm, ip=ip, ip6=ip6)
+
+    def keys(self) -> dict[str, Firewall]:
+        """Return what is to be under each address of the client."""
+        return {str(a): self.firewall.of_family(a.version) for a in (self.ip, self.ip6) if a is not None}
+
+
+def _rules(raw: Any) -> list[Rule]:
+    if raw is None:
+        return []
+    if isinstance(raw, str) or not isinstance(raw, list | tuple):
+        raise InvalidValue(f"expected a list of rules, found {type(raw).__name__}", "rules")
+    rules, faults = [], []
+    for number, one in enumerate(raw):
+        try:
+            rules.append(_rule(one))
+        except InvalidValue as error:
+            faults.append(InvalidValue(str(error), f"rules:{number}{error.where and ':'}{error.where}"))
+    if faults:
+        raise InvalidValues(faults)
+    return rules
+
+
+def _rule(raw: Any) -> Rule:
+    if isinstance(raw, str):
+        return Rule.parse(raw)
+    if not isinstance(raw, Mapping):
+        raise InvalidValue(f"expected a mapping ({', '.join(OPTIONS)}) or the rule's text, found {type(raw).__name__}")
+    texts = {}
+    for name, value in raw.items():
+        try:
+            texts[yaml_text(name)] = str(value) if name in _NUMBERS and type(value) is int else yaml_text(value)
+        except InvalidValue as error:
+            raise InvalidValue(str(error), _shown(name)) from None
+    return Rule.of(texts)
+
+
+def _shown(name: Any) -> str:
+    return printable(str(name), 60)

@@ -1,0 +1,219 @@
+"""The firewall of one client as its provider reads it: rules in their order, then the policy for everything else.
+
+The form of a rule is that of Qubes R4's ``/qubes-firewall/ADDRESS/NNNN`` (core-admin ``qubes/firewall.py`` writes it,
+core-agent ``qubesagent/firewall.py`` reads it): words ``option=value`` with one space between, in a fixed order. The
+limits are dom0's; the reader drops everything of a client over one rule that it does not understand.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Any
+
+from vminterface.errors import InvalidValue, printable
+
+#: The options of a rule in the order in which they are written.
+OPTIONS = ("action", "dst4", "dst6", "dsthost", "proto", "specialtarget", "dstports", "icmptype")
+#: The key of the policy, beside those of the rules.
+POLICY = "policy"
+#: Rules are numbered with four digits.
+RULES_MAX = 10_000
+
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9][a-z0-9._-]*")
+_PREFIXED4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/(?:0|[1-9][0-9]?))?")
+_PREFIXED6 = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:/(?:0|[1-9][0-9]{0,2}))?")
+_PORTS = re.compile(r"(0|[1-9][0-9]{0,4})(?:-(0|[1-9][0-9]{0,4}))?")
+_TYPE = re.compile(r"0|[1-9][0-9]{0,2}")
+_NUMBER = re.compile(r"[0-9]{4}")
+
+
+class Action(enum.Enum):
+    """What becomes of a packet; the reader answers what it drops with an ICMP message."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+
+    @classmethod
+    def parse(cls, text: str) -> Action:
+        """Read an action or a policy. Raises InvalidValue."""
+        for one in cls:
+            if text == one.value:
+                return one
+        raise InvalidValue(f"'{printable(text, 40)}' is no action (expected accept or drop)")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; None for an option that it has not. ``ports`` are the first and the last one."""
+
+    action: Action
+    network: IPv4Interface | IPv6Interface | None = None
+    host: str | None = None
+    protocol: str | None = None
+    to_dns: bool = False
+    ports: tuple[int, int] | None = None
+    icmp_type: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """Read the text of a rule, its options in any order. Raises InvalidValue, the option as its ``where``."""
+        options: dict[str, str] = {}
+        for word in text.split(" "):
+            name, equals, value = word.partition("=")
+            if not equals or not name:
+                raise InvalidValue(
+                    f"'{printable(text, 80)}' is no rule (expected words option=value with one space between)"
+                )
+            if name in options:
+                raise InvalidValue("is there twice", printable(name, 40))
+            options[name] = value
+        return cls.of(options)
+
+    @classmethod
+    def of(cls, options: Mapping[str, str]) -> Rule:
+        """Return the rule of these *options*. Raises InvalidValue, the option at fault as its ``where``."""
+        for name in options:
+            if name not in OPTIONS:
+                raise InvalidValue(f"unknown option (expected one of: {', '.join(OPTIONS)})", printable(name, 40))
+        if "action" not in options:
+            raise InvalidValue("a rule needs an action (expected accept or drop)", "action")
+        if len(targets := [name for name in OPTIONS[1:4] if name in options]) > 1:
+            raise InvalidValue(f"a rule has one destination, not both {targets[0]} and {targets[1]}", targets[1])
+        values: dict[str, Any] = {}
+        for name, text in options.items():
+            try:
+                field, value = _READ[name](text)
+            except InvalidValue as error:
+                raise InvalidValue(str(error), name) from None
+            values[field] = value
+        rule = cls(**values)
+        if rule.ports is not None and rule.protocol not in ("tcp", "udp"):
+            raise InvalidValue("ports need proto=tcp or proto=udp", "dstports")
+        if rule.icmp_type is not None and rule.protocol != "icmp":
+            raise InvalidValue("a type of ICMP needs proto=icmp", "icmptype")
+        if rule.to_dns and (rule.protocol == "icmp" or rule.ports not in (None, (53, 53))):
+            # The reader would pass over such a rule without a word.
+            raise InvalidValue("names are asked for by tcp and udp at port 53 alone", "specialtarget")
+        return rule
+
+    def render(self) -> str:
+        """Return the exact text of the rule's key."""
+        words = [f"action={self.action.value}"]
+        if self.network is not None:
+            words.append(f"dst{self.network.version}={self.network}")
+        if self.host is not None:
+            words.append(f"dsthost={self.host}")
+        if self.protocol is not None:
+            words.append(f"proto={self.protocol}")
+        if self.to_dns:
+            words.append("specialtarget=dns")
+        if self.ports is not None:
+            words.append(f"dstports={self.ports[0]}-{self.ports[1]}")
+        if self.icmp_type is not None:
+            words.append(f"icmptype={self.icmp_type}")
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """The rules of a client, first match first, and what becomes of a packet that none matches."""
+
+    policy: Action
+    rules: tuple[Rule, ...] = ()
+
+    @classmethod
+    def parse(cls, keys: Mapping[str, str]) -> Firewall:
+        """Read the keys below a client's address: ``policy``, and rules under their numbers. Raises InvalidValue."""
+        if POLICY not in keys:
+            raise InvalidValue("there is no policy", POLICY)
+        rules = []
+        for name in sorted(keys.keys() - {POLICY}):
+            if not _NUMBER.fullmatch(name):
+                raise InvalidValue("is no number of a rule (expected four digits)", printable(name, 40))
+            rules.append(Rule.parse(keys[name]))
+        return cls(Action.parse(keys[POLICY]), tuple(rules))
+
+    def __post_init__(self) -> None:
+        if len(self.rules) > RULES_MAX:
+            raise InvalidValue(f"{len(self.rules)} rules (expected at most {RULES_MAX})", "rules")
+
+    def of_family(self, version: int) -> Firewall:
+        """Return what of this concerns the client's address of IP version 4 or 6."""
+        return Firewall(self.policy, tuple(r for r in self.rules if r.network is None or r.network.version == version))
+
+    def render(self) -> dict[str, str]:
+        """Return the exact text of each key below the client's address, in the order in which they are written."""
+        return {POLICY: self.policy.value, **{f"{i:04}": rule.render() for i, rule in enumerate(self.rules)}}
+
+    def __str__(self) -> str:
+        return "; ".join([*(rule.render() for rule in self.rules), f"policy={self.policy.value}"])
+
+
+def _network4(text: str) -> tuple[str, IPv4Interface]:
+    try:
+        if _PREFIXED4.fullmatch(text):
+            return "network", IPv4Interface(text)
+    except ValueError:
+        pass
+    raise InvalidValue(f"'{printable(text, 60)}' is no IPv4 network (expected one such as 10.0.0.0/8, or an address)")
+
+
+def _network6(text: str) -> tuple[str, IPv6Interface]:
+    try:
+        if _PREFIXED6.fullmatch(text):
+            return "network", IPv6Interface(text)
+    except ValueError:
+        pass
+    raise InvalidValue(f"'{printable(text, 60)}' is no IPv6 network (expected one such as fd00::/8, or an address)")
+
+
+def _host(text: str) -> tuple[str, str]:
+    if not _HOST.fullmatch(text):
+        raise InvalidValue(
+            f"'{printable(text, 60)}' is no host's name (expected lower-case letters, digits, dots, - and _)"
+        )
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return "host", text
+    raise InvalidValue(f"'{text}' is an address (expected a host's name; addresses go into dst4 or dst6)")
+
+
+def _one_of(field: str, *words: str) -> Callable[[str], tuple[str, Any]]:
+    def read(text: str) -> tuple[str, Any]:
+        if text not in words:
+            raise InvalidValue(f"'{printable(text, 40)}' is not known (expected {', '.join(words)})")
+        return (field, True) if field == "to_dns" else (field, text)
+
+    return read
+
+
+def _ports(text: str) -> tuple[str, tuple[int, int]]:
+    if form := _PORTS.fullmatch(text):
+        first, last = int(form[1]), int(form[2] or form[1])
+        if first <= last <= 65535:
+            return "ports", (first, last)
+    raise InvalidValue(f"'{printable(text, 40)}' are no ports (expected one from 0 to 65535, or first-last)")
+
+
+def _icmp_type(text: str) -> tuple[str, int]:
+    if _TYPE.fullmatch(text) and int(text) <= 255:
+        return "icmp_type", int(text)
+    raise InvalidValue(f"'{printable(text, 40)}' is no type of ICMP (expected a number from 0 to 255)")
+
+
+_READ: Mapping[str, Callable[[str], tuple[str, Any]]] = {
+    "action": lambda text: ("action", Action.parse(text)),
+    "dst4": _network4,
+    "dst6": _network6,
+    "dsthost": _host,
+    "proto": _one_of("protocol", "tcp", "udp", "icmp"),
+    "specialtarget": _one_of("to_dns", "dns"),
+    "dstports": _ports,
+    "icmptype": _icmp_type,
+}

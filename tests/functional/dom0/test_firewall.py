@@ -1,0 +1,274 @@
+"""A client's firewall is in the store of the VM that provides its network, written as its reader needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.fakexen import missing
+from tests.support.dom0 import Dom0
+from tests.support.qubesdb import QubesHost
+from tests.support.stores import need
+from vminterface.channel.qubesdb import QubesDB
+from vminterface.dom0.outcome import Outcome
+from vminterface.dom0.push import diff, push
+from vminterface.dom0.returns import changes_of
+from vminterface.dom0.settings import VMSettings
+from vminterface.errors import (
+    DeadlineExceeded,
+    InvalidValue,
+    StoreError,
+    VerificationFailed,
+    VMNotRunning,
+)
+from vminterface.wire.qubesdb import Command
+
+TOP = "/qubes-firewall/10.137.0.5"
+RULES = ["action=accept dst4=8.8.8.8/32 proto=udp dstports=53-53", "action=accept specialtarget=dns"]
+FIREWALL = {"netvm": "sys-net", "ip": "10.137.0.5", "policy": "drop", "rules": RULES}
+HELD = {TOP: b"", f"{TOP}/policy": b"drop", f"{TOP}/0000": RULES[0].encode(), f"{TOP}/0001": RULES[1].encode()}
+
+
+@pytest.fixture
+def qubes(tmp_path: Path) -> Iterator[QubesHost]:
+    with QubesHost(tmp_path / "h") as host:
+        host.start_vm("work")
+        host.start_vm("sys-net")
+        yield host
+
+
+def settings(vm: str = "work", *, timezone: str | None = None, timeout: float = 5.0, **firewall: object) -> VMSettings:
+    raw: dict[str, object] = {"firewall": {**FIREWALL, **firewall}, "timeout": timeout}
+    return VMSettings.parse(vm, raw if timezone is None else {**raw, "timezone": timezone})
+
+
+def pushed(host: QubesHost | Dom0, *wanted: VMSettings) -> list[Outcome]:
+    with host.targets() as targets:
+        return push(wanted, targets)
+
+
+def held(host: QubesHost, below: str = "/qubes-firewall") -> dict[str, bytes]:
+    with host.store("sys-net") as store:
+        return {path: value for path, value in store.tree("/").items() if path.startswith(below)}
+
+
+@pytest.fixture
+def changes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, bytes]]:
+    """Every change that is asked of a QubesDB, in order."""
+    asked: list[tuple[str, str, bytes]] = []
+    ask = QubesDB._ask
+
+    def note(self, requests, deadline):
+        asked.extend((r.command.name, r.path, r.value) for r in requests if r.command in (Command.WRITE, Command.RM))
+        return ask(self, requests, deadline)
+
+    monkeypatch.setattr(QubesDB, "_ask", note)
+    return asked
+
+
+def test_old_rules_go_then_policy_and_rules_come_and_the_provider_is_told_last(qubes, changes):
+    with qubes.store("sys-net") as store:
+        store.write(f"{TOP}/policy", b"accept")
+        store.write(f"{TOP}/0007", b"action=drop")
+    changes.clear()
+    (outcome,) = pushed(qubes, settings())
+    assert outcome.comment() == "work: firewall:10.137.0.5 set"
+    assert changes == [
+        ("RM", f"{TOP}/0007", b""),
+        ("RM", f"{TOP}/policy", b""),
+        ("WRITE", f"{TOP}/policy", b"drop"),
+        ("WRITE", f"{TOP}/0000", RULES[0].encode()),
+        ("WRITE", f"{TOP}/0001", RULES[1].encode()),
+        ("WRITE", TOP, b""),
+    ]
+    assert held(qubes) == HELD
+    assert changes_of(outcome) == {
+        "firewall:10.137.0.5": {"old": "action=drop; policy=accept", "new": f"{'; '.join(RULES)}; policy=drop"}
+    }
+
+
+def test_a_second_time_nothing_is_written(qubes, changes):
+    pushed(qubes, settings())
+    changes.clear()
+    (outcome,) = pushed(qubes, settings())
+    assert (changes, outcome.changes, outcome.comment()) == ([], {}, "work is already as configured")
+
+
+def test_rules_that_mean_the_same_are_not_written_anew(qubes, changes):
+    with qubes.store("sys-net") as store:
+        for path, value in ((f"{TOP}/0003", RULES[0]), (f"{TOP}/0009", RULES[1]), (f"{TOP}/policy", "drop"), (TOP, "")):
+            store.write(path, value.encode())
+    changes.clear()
+    assert pushed(qubes, settings(rules=["action=accept dst4=8.8.8.8 proto=udp dstports=53", RULES[1]]))[0].ok
+    assert changes == []
+
+
+def test_rules_of_which_the_provider_was_never_told_are_written_anew(qubes):
+    with qubes.store("sys-net") as store:
+        for path in HELD.keys() - {TOP}:
+            store.write(path, HELD[path])
+    assert pushed(qubes, settings())[0].changes
+    assert held(qubes) == HELD
+
+
+@pytest.mark.parametrize("value", [b"action=accept dpi=http", b"\xff\x1b[2J", b""])
+def test_what_is_no_firewall_is_replaced_and_shown_as_printable_text(qubes, value):
+    with qubes.store("sys-net") as store:
+        store.write(f"{TOP}/0000", value)
+        store.write(f"{TOP}/policy", b"drop")
+    (outcome,) = pushed(qubes, settings())
+    assert all(text.isascii() and text.isprintable() for text in changes_of(outcome)["firewall:10.137.0.5"].values())
+    assert held(qubes) == HELD
+
+
+def test_a_look_tells_the_same_and_writes_nothing(qubes, changes):
+    with qubes.targets() as targets:
+        (would,) = diff([settings()], targets)
+    assert changes == []
+    assert held(qubes) == {}
+    assert would.changes == pushed(qubes, settings())[0].changes
+
+
+def test_both_families_of_addresses_are_kept_each_with_its_rules(qubes):
+    six = "action=accept dst6=fd00::/8"
+    (outcome,) = pushed(qubes, settings(ip6="fd09:24ef:4179::a89:5", rules=[*RULES, six]))
+    assert set(outcome.changes) == {"firewall:10.137.0.5", "firewall:fd09:24ef:4179::a89:5"}
+    top6 = "/qubes-firewall/fd09:24ef:4179::a89:5"
+    assert held(qubes) == {
+        **HELD,
+        top6: b"",
+        f"{top6}/policy": b"drop",
+        f"{top6}/0000": RULES[1].encode(),
+        f"{top6}/0001": six.encode(),
+    }
+
+
+def test_other_clients_are_left_alone(qubes):
+    pushed(qubes, settings())
+    # One whose address begins like the other's.
+    qubes.start_vm("personal")
+    pushed(qubes, settings("personal", ip="10.137.0.53", rules=[], policy="accept"))
+    pushed(qubes, settings(rules=[]))
+    assert held(qubes) == {
+        TOP: b"",
+        f"{TOP}/policy": b"drop",
+        f"{TOP}3": b"",
+        f"{TOP}3/policy": b"accept",
+    }
+
+
+def test_a_client_that_is_not_running_has_its_firewall_before_it_starts(qubes):
+    qubes.stop_vm("work")
+    (outcome,) = pushed(qubes, settings())
+    assert outcome.ok
+    assert outcome.comment().startswith("work is not running: firewall:10.137.0.5 set; ")
+    assert held(qubes) == HELD
+    assert "already" not in pushed(qubes, settings())[0].comment()
+
+
+def test_a_provider_that_is_not_running_is_an_error_only_where_the_client_runs(qubes):
+    qubes.stop_vm("sys-net")
+    (outcome,) = pushed(qubes, settings())
+    assert isinstance(outcome.error, VMNotRunning)
+    assert str(outcome.error) == "work: sys-net, which is to keep its firewall, is not running"
+    qubes.stop_vm("work")
+    assert pushed(qubes, settings())[0].ok
+
+
+def test_a_provider_that_hangs_costs_one_deadline_however_many_clients_it_has(qubes):
+    qubes.start_vm("personal")
+    both = [settings(timeout=0.5), settings("personal", ip="10.137.0.6", timeout=0.5)]
+    with qubes.daemons["sys-net"].stopped():
+        # sys-net itself is asked with the time that its own settings give.
+        outcomes = pushed(qubes, *both, VMSettings.parse("sys-net", {"timeout": 0.5}))
+    assert all(isinstance(o.error, DeadlineExceeded) for o in outcomes[:2])
+    assert [o.changes for o in outcomes] == [{}, {}, {}]
+
+
+@pytest.mark.parametrize("fault", ["refused", "changed"])
+def test_what_cannot_be_written_whole_is_put_back_before_the_provider_is_told(qubes, monkeypatch, changes, fault):
+    pushed(qubes, settings())
+    changes.clear()
+    batch = QubesDB.batch
+
+    def faulty(self, operations, **more):
+        outcomes = batch(self, operations, **more)
+        if any(getattr(o, "value", b"") == b"action=drop" for o in operations):
+            if fault == "refused":
+                outcomes[-1] = StoreError("no room")
+            else:
+                self.write(f"{TOP}/0005", b"action=accept")
+        return outcomes
+
+    monkeypatch.setattr(QubesDB, "batch", faulty)
+    (outcome,) = pushed(qubes, settings(rules=["action=drop"]))
+    assert isinstance(outcome.error, StoreError if fault == "refused" else VerificationFailed)
+    assert outcome.changes == {}
+    assert held(qubes) == HELD
+    assert TOP not in [path for _, path, _ in changes]
+
+
+def test_the_addresses_and_the_provider_are_those_of_the_vm_unless_the_firewall_names_others():
+    raw = {"netvm": "sys-net", "network": {"ip": "10.137.0.5", "gateway": "10.137.0.1", "ip6": "fd00::5"}}
+    one = VMSettings.parse("work", {**raw, "firewall": {"policy": "drop"}}).firewall
+    assert (one.netvm, str(one.ip), str(one.ip6)) == ("sys-net", "10.137.0.5", "fd00::5")
+    other = VMSettings.parse("work", {**raw, "firewall": {"policy": "drop", "netvm": "sys-vpn", "ip": "10.0.0.1"}})
+    assert (other.firewall.netvm, str(other.firewall.ip), other.firewall.ip6) == ("sys-vpn", "10.0.0.1", None)
+
+
+@pytest.mark.parametrize(
+    ("firewall", "where"),
+    [
+        ("drop", "firewall"),
+        ({"netvm": "sys-net", "ip": "10.0.0.1"}, "firewall:policy"),
+        ({**FIREWALL, "policy": "reject"}, "firewall:policy"),
+        ({**FIREWALL, "policy": True}, "firewall:policy"),
+        ({"policy": "drop", "ip": "10.0.0.1"}, "firewall:netvm"),
+        ({"policy": "drop", "netvm": "sys-net"}, "firewall:ip"),
+        ({**FIREWALL, "netvm": "no vm"}, "firewall:netvm"),
+        ({**FIREWALL, "ip": "10.0.0"}, "firewall:ip"),
+        ({**FIREWALL, "rulez": []}, "firewall:rulez"),
+        ({**FIREWALL, "rules": RULES[0]}, "firewall:rules"),
+        ({**FIREWALL, "rules": [7]}, "firewall:rules:0"),
+        ({**FIREWALL, "rules": [RULES[0], "accept"]}, "firewall:rules:1"),
+        ({**FIREWALL, "rules": [{"action": "accept", "dst5": "x"}]}, "firewall:rules:0:dst5"),
+        ({**FIREWALL, "rules": [{"action": "accept", 5: "x"}]}, "firewall:rules:0:5"),
+        ({**FIREWALL, "rules": [{"action": "accept", "dsthost": 8.8}]}, "firewall:rules:0:dsthost"),
+        ({**FIREWALL, "rules": [{"action": "accept", "proto": "tcp", "dstports": True}]}, "firewall:rules:0:dstports"),
+    ],
+)
+def test_every_fault_in_the_pillar_has_its_path(firewall, where):
+    with pytest.raises(InvalidValue) as caught:
+        VMSettings.parse("work", {"firewall": firewall}, where="qubes:vms:work")
+    assert [fault.where for fault in caught.value.faults] == [f"qubes:vms:work:{where}"]
+
+
+def test_rules_may_be_mappings():
+    rules = [{"action": "accept", "dst4": "8.8.8.8", "proto": "udp", "dstports": 53}, {"action": "drop"}]
+    assert list(settings(rules=rules).firewall.keys()["10.137.0.5"].render().values()) == [
+        "drop",
+        RULES[0],
+        "action=drop",
+    ]
+
+
+def test_the_firewall_is_a_topic():
+    both = settings(timezone="Europe/Warsaw")
+    assert both.only(["timezone"]).firewall is None
+    assert both.only(["firewall"]).firewall == both.firewall
+    assert not both.only(["firewall"]).desired
+
+
+def test_a_provider_on_xenstore_is_refused_in_a_sentence(tmp_path):
+    need(missing())
+    with Dom0(tmp_path / "xen") as dom0:
+        dom0.start_vm("work")
+        dom0.start_vm("sys-net")
+        before = dom0.dump()
+        (outcome,) = pushed(dom0, settings())
+        assert isinstance(outcome.error, InvalidValue)
+        assert "QubesDB" in str(outcome.error)
+        assert "iptables" in str(outcome.error)
+        assert dom0.dump() == before
