@@ -17,6 +17,7 @@ from lab.control import Lab
 from lab.namespaces import DENY, Isolation
 from lab.paths import PROJECT, LabPaths
 from tests.support.lab_store import KINDS, daemon, wait_until
+from tests.support.xservers import DUMMY, XORG, lack
 from vminterface.channel.xenstore import XenStore
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, InvalidValue, KeyNotFound
@@ -340,14 +341,24 @@ def test_a_lab_that_cannot_start_says_why_and_leaves_nothing(short_lab: Lab, tmp
     assert not short_lab.paths.folder.exists()
 
 
-def test_the_demo_keeps_every_promise() -> None:
+@pytest.mark.parametrize("release", ["R2", "R4"])
+@pytest.mark.parametrize("namespaces", [pytest.param(True, marks=needs_namespaces), False])
+def test_the_demo_keeps_every_promise(release: str, namespaces: bool, tmp_path: Path) -> None:
+    variables = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / '_utils'}"}
+    if not namespaces:
+        variables[DENY] = "1"
     done = subprocess.run(
-        [sys.executable, "-m", "lab", "demo"], cwd=PROJECT, capture_output=True, text=True, timeout=110,
-        env={**os.environ, "PYTHONPATH": str(PROJECT / "_utils")}, check=False,
+        [sys.executable, "-m", "lab", "demo", "--release", release], cwd=tmp_path, capture_output=True, text=True,
+        timeout=110, env=variables, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert done.stdout.splitlines()[-1].startswith("demo ok: ")
+    assert done.stdout.splitlines()[-1].startswith(f"demo ok: {release}: ")
     assert "personal refused timezone" in done.stdout
+    assert "work: ~/QubesIncoming/dom0/note.txt is dom0's file" in done.stdout
+    if namespaces and not lack(XORG, DUMMY, "xrandr"):
+        assert (tmp_path / "demo-monitors.png").read_bytes().startswith(b"\x89PNG")
+    else:
+        assert "  (without monitors: work: " in done.stdout
 
 
 def test_an_interrupted_demo_cleans_up() -> None:
