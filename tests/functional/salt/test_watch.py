@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -100,3 +101,15 @@ def test_the_service_runs_the_command_with_that_file(salt, tmp_path):
     unit.read(tmp_path / "unit")
     assert unit["Service"]["ExecStart"] == f"/usr/bin/vminterface watch --pillar {tmp_path / 'etc/pillar.json'}"
     assert unit["Install"]["WantedBy"] == "multi-user.target"
+
+
+def test_the_documented_states_compile(salt):
+    """Those with ``qvm`` can be applied on Qubes alone: here Salt reads them and finds their requisites."""
+    page = (REPOSITORY / "docs/states.md").read_text()
+    for number, text in enumerate(re.findall(r"^```jinja\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)):
+        (salt.states / f"shown{number}.sls").write_text(text)
+        low = salt.call("state.show_low_sls", f"shown{number}")
+        assert all(isinstance(one, dict) for one in low), low
+        ids = {one["__id__"] for one in low}
+        wanted = {"vminterface-watch"} if "include" in text else {"work-exists", "work-is-configured", "work-runs"}
+        assert wanted <= ids
