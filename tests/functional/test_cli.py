@@ -47,7 +47,7 @@ def vminterface(dom0: Dom0 | None, *words: str, stdin: str = "") -> subprocess.C
 def test_help_names_every_command():
     done = vminterface(None, "--help")
     assert done.returncode == 0
-    for command in ("get", "set", "diff", "push", "agent"):
+    for command in ("get", "set", "diff", "push", "watch", "agent"):
         assert f"\n    {command} " in done.stdout
 
 

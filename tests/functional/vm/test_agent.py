@@ -142,6 +142,18 @@ def test_a_change_is_applied_while_the_agent_runs(vm: VM) -> None:
     assert (vm.root / "run/qubes-service-environment").read_text() == "GUI_OPTS=-vv\n"
 
 
+def test_a_lasting_zone_goes_before_the_one_that_every_vm_is_given_at_its_start(vm: VM) -> None:
+    vm.push(qubes_timezone="Europe/Warsaw")
+    vm.dom0.write(f"{HOME}/vm-config/vminterface-timezone", b"America/Indiana/Indianapolis")
+    vm.start_agent()
+    both = {"timezone": "Europe/Warsaw", "lasting:timezone": "America/Indiana/Indianapolis"}
+    assert vm.answer("timezone", both).accepted
+    assert vm.zone == "America/Indiana/Indianapolis"
+    vm.dom0.remove(f"{HOME}/vm-config/vminterface-timezone")
+    assert vm.answer("timezone", {"timezone": "Europe/Warsaw"}).accepted
+    assert vm.zone == "Europe/Warsaw"
+
+
 def test_settings_without_keys_are_neither_touched_nor_acknowledged(vm: VM) -> None:
     vm.push(qubes_timezone="UTC")
     vm.start_agent()

@@ -29,6 +29,14 @@ def test_debian_gets_the_link_and_the_name(machine: Machine) -> None:
     assert machine.read_text("/etc/timezone") == "America/Indiana/Indianapolis\n"
 
 
+def test_a_lasting_zone_goes_before_the_one_that_every_vm_is_given(machine: Machine) -> None:
+    both = {"timezone": "Europe/Warsaw", "lasting:timezone": "America/Indiana/Indianapolis"}
+    assert timezone.apply(both, machine) == "time zone America/Indiana/Indianapolis"
+    assert timezone.apply({"lasting:timezone": "Europe/Warsaw"}, machine) == "time zone Europe/Warsaw"
+    with pytest.raises(InvalidValue):
+        timezone.apply({"timezone": "Europe/Warsaw", "lasting:timezone": "Europe/Nowhere"}, machine)
+
+
 def test_fedora_gets_the_clock_file(machine: Machine) -> None:
     machine.remove("/etc/debian_version")
     machine.make_folder("/etc/sysconfig")
