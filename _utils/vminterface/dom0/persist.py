@@ -52,6 +52,7 @@ class _Plan:
 
 def diff(settings: Sequence[VMSettings], look: Run) -> list[Outcome]:
     """Return what *look* finds for *settings*, and what qubesd would have to change."""
+    settings = _decided(settings)
     plans = _plans(settings, _Qubesd())
     outcomes = look([_completed(one) for one in settings])
     for outcome in outcomes:
@@ -63,7 +64,7 @@ def diff(settings: Sequence[VMSettings], look: Run) -> list[Outcome]:
 
 def push(settings: Sequence[VMSettings], look: Run, write: Run) -> list[Outcome]:
     """Let qubesd keep what shall last, then let *write* push the keys. Outcomes are in the order of *settings*."""
-    qubesd = _Qubesd()
+    settings, qubesd = _decided(settings), _Qubesd()
     plans = _plans(settings, qubesd)
     outcomes = {vm: Outcome(vm, error=plan.error) for vm, plan in plans.items() if plan.error}
     # qubesd writes keys of running VMs too, so what a push changes is known beforehand alone.
@@ -105,8 +106,10 @@ class _Qubesd:
         self._lost = error
 
 
-def _persists(settings: VMSettings) -> bool:
-    return adminapi.available() if settings.persist is None else settings.persist
+def _decided(settings: Sequence[VMSettings]) -> list[VMSettings]:
+    """Return *settings* in which ``persist`` is said: where the pillar leaves it open, it is whether it can be done."""
+    here = adminapi.available() if any(one.persist is None for one in settings) else False
+    return [replace(one, persist=here) if one.persist is None else one for one in settings]
 
 
 def _plans(settings: Sequence[VMSettings], qubesd: _Qubesd) -> dict[str, _Plan]:
@@ -114,7 +117,7 @@ def _plans(settings: Sequence[VMSettings], qubesd: _Qubesd) -> dict[str, _Plan]:
     for one in settings:
         plans[one.vm] = plan = _Plan()
         try:
-            if _persists(one):
+            if one.persist:
                 plan.changes = _compare(qubesd, one)
             elif one.netvm is not None:
                 raise InvalidValue(f"{one.vm}: netvm is kept by qubesd alone, which this host has not (no qubesadmin)")
@@ -184,7 +187,7 @@ def _completed(settings: VMSettings) -> VMSettings:
     """Return *settings* with the key of a lasting time zone: the same where it lasts, none where it does not."""
     if "timezone" not in settings.desired:
         return settings
-    text = settings.desired["timezone"] if _persists(settings) else None
+    text = settings.desired["timezone"] if settings.persist else None
     return replace(settings, desired={**settings.desired, _LASTING_TIMEZONE: text})
 
 
@@ -208,6 +211,7 @@ _PLACES = {
         False, "debug", lambda text: "True" if text == "1" else "False", lambda text: "1" if text == "True" else "0"
     ),
     "network:ip": _Place(False, "ip"),
+    "network:all_dns": _Place(True, "vm-config.vminterface-dns"),
     NETVM: _Place(False, NETVM),
 }
 
@@ -219,4 +223,6 @@ def _place(name: str) -> _Place | None:
         return _Place(
             True, f"service.{member}", lambda text: "1" if text == "1" else "", lambda text: "1" if text else "0"
         )
+    if group == "vm_config":
+        return _Place(True, f"vm-config.{member}")
     return _PLACES.get(name)
