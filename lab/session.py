@@ -19,9 +19,9 @@ from pathlib import Path
 from lab.qrexec.agent import SESSION
 from lab.vmroot import DEFAULT_USER
 
-_XORG = Path("/usr/lib/xorg/Xorg")
-_DRIVER = Path("/usr/lib/xorg/modules/drivers/dummy_drv.so")
-_CONFIGURATION = """
+XORG = Path("/usr/lib/xorg/Xorg")
+DRIVER = Path("/usr/lib/xorg/modules/drivers/dummy_drv.so")
+CONFIGURATION = """
 Section "ServerFlags"
   Option "AutoAddDevices" "false"
   Option "AutoAddGPU" "false"
@@ -46,12 +46,12 @@ _SECONDS = 15.0
 
 def _command() -> tuple[str, list[str]] | None:
     """Return the kind of server that this machine has, and how it is started; None if it has none."""
-    if _XORG.exists() and _DRIVER.exists():
+    if XORG.exists() and DRIVER.exists():
         configuration = Path("/etc/X11/lab.conf")
         configuration.parent.mkdir(parents=True, exist_ok=True)
-        configuration.write_text(_CONFIGURATION)
+        configuration.write_text(CONFIGURATION)
         files = ["-config", str(configuration), "-logfile", "/var/log/Xorg.0.log"]
-        return "Xorg, several monitors", [str(_XORG), _DISPLAY, *files, "-novtswitch", "-sharevts"]
+        return "Xorg, several monitors", [str(XORG), _DISPLAY, *files, "-novtswitch", "-sharevts"]
     if found := shutil.which("Xvfb"):
         return "Xvfb, one monitor", [found, _DISPLAY, "-screen", "0", "1920x1080x24"]
     return None

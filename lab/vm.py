@@ -54,6 +54,7 @@ class VM:
         self.init = 0
         #: Exit status of the agent, None while it runs.
         self.agent_status: int | None = None
+        self._calls: list[subprocess.Popen[bytes]] = []
         #: The X server, where one was asked for.
         self.screens: Screens | None = None
         self._isolation = isolation
@@ -115,10 +116,13 @@ class VM:
         inside = "" if self._isolation.vms else str(self.root)
         words = [PYTHON, "-S", "-m", "lab.qrexec.agent", inside, vmroot.DEFAULT_USER, str(connection), command]
         stdin, stdout, stderr = streams
-        return subprocess.Popen(
+        self._calls = [call for call in self._calls if call.poll() is None]
+        call = subprocess.Popen(
             self._enter(words), stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=(connection,), cwd="/",
             env=environment("/dev/xen/xenbus" if self._isolation.vms else self._xenbus),
         )  # fmt: skip
+        self._calls.append(call)
+        return call
 
     def show_screens(self) -> str:
         """Start an X server on display 0 of the VM, unless there is one; say which.
@@ -185,6 +189,10 @@ class VM:
             self._signal(self.init, signal.SIGKILL)
             process.kill()
             process.wait()
+        for call in self._calls:  # those of namespaces have ended with these
+            for pid in processes.descendants(call.pid) if call.poll() is None else []:
+                self._signal(pid, signal.SIGKILL)
+            call.wait()
         if self.screens is not None:
             self.screens.end()
             self.screens = None

@@ -24,6 +24,10 @@ WAIT_FOR_SESSION = "qubes.WaitForSession"
 _DEFAULT_USER = "DEFAULT"
 
 
+#: What this call has started.
+_STARTED: list[Handler] = []
+
+
 class Problem(Exception):
     """The call cannot be answered. The arguments are the exit status and the reason."""
 
@@ -39,7 +43,7 @@ def main(words: list[str]) -> int:
     command = Command(**json.loads(text))
     connection = socket.socket(fileno=int(descriptor))
     connection.set_inheritable(False)
-    threading.Thread(target=_end_with_caller, args=(connection,), daemon=True).start()
+    threading.Thread(target=_watch_caller, args=(connection,), daemon=True).start()
     try:
         status = _answer(command, root, default_user)
     except Problem as problem:
@@ -50,11 +54,15 @@ def main(words: list[str]) -> int:
     os._exit(0)  # a thread may still wait for the caller's input
 
 
-def _end_with_caller(connection: socket.socket) -> None:
-    """Wait until the caller is gone."""
+def _watch_caller(connection: socket.socket) -> None:
+    """Wait until the caller is gone; then let what was started find its streams ended, and its end be awaited."""
     with suppress(OSError):
         connection.recv(1)
-    os._exit(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    for handler in _STARTED:
+        handler.part()
 
 
 def _answer(command: Command, root: str, default_user: str) -> int:
@@ -115,6 +123,7 @@ def _wait_for_session(command: Command, user: str, root: str) -> None:
 def _run(handler: Handler) -> int:
     """Start *handler*, pass its streams on until it has closed its outputs and ended; return its exit status."""
     handler.start()
+    _STARTED.append(handler)
 
     def feed() -> None:
         copy(0, handler.stdin.fileno())

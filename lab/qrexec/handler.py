@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -92,6 +93,12 @@ class Handler:
         except OSError as fault:
             os.write(2, f"qrexec-agent: {self._home}: {fault.strerror}\n".encode())
         os.execve(self._argv[0], self._argv, self._environment)
+
+    def part(self) -> None:
+        """End its streams: it reads no more, and what it writes is an error."""
+        for end in (self.stdin, self.stdout):
+            with contextlib.suppress(OSError):  # it may have ended them itself
+                end.shutdown(socket.SHUT_RDWR)
 
     def wait(self) -> int:
         """Return its exit status; 128 and the signal's number for one that was killed."""

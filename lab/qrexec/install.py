@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 from lab.paths import PROJECT
+from vminterface.vm.handlers import install as installer
 from vminterface.vm.handlers.entry import CONFIGURATIONS, PROGRAMS, configuration, entry
 from vminterface.vm.handlers.table import SERVICES
+from vminterface.vm.machine import Machine
 
 #: Not a virtual environment's, whose start takes longer.
 PYTHON = os.path.realpath(sys.executable)
@@ -38,6 +40,9 @@ def vm(root: Path, *, whole: bool) -> None:
     """Give the VM in *root* its calling program and the handlers; *whole*: it sees its files as all there are."""
     inside = "/" if whole else str(root)
     _write(root / VM_PROGRAM, client("vm", os.path.join(inside, SOCKET)), 0o755)
+    if whole:
+        installer.install(Machine(str(root)), python=PYTHON, library=str(LIBRARY))
+        return
     for service in SERVICES.values():
         _write(root / PROGRAMS.lstrip("/") / service.name, entry(service.name, str(LIBRARY), PYTHON, inside), 0o755)
         if text := configuration(service):

@@ -7,27 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-_CONFIGURATION = """
-Section "ServerFlags"
-  Option "AutoAddDevices" "false"
-  Option "AutoAddGPU" "false"
-EndSection
-Section "Device"
-  Identifier "dummy"
-  Driver "dummy"
-  VideoRam 200000
-EndSection
-Section "Screen"
-  Identifier "screen"
-  Device "dummy"
-EndSection
-Section "ServerLayout"
-  Identifier "layout"
-  Screen "screen"
-EndSection
-"""
-XORG = "/usr/lib/xorg/Xorg"
-DUMMY = "/usr/lib/xorg/modules/drivers/dummy_drv.so"
+from lab import session
+
+XORG, DUMMY = str(session.XORG), str(session.DRIVER)
 
 
 def lack(*programs: str) -> str:
@@ -64,7 +46,7 @@ class XServer:
     def dummy(cls, folder: Path) -> XServer:
         """Xorg as in a VM; only root may start it."""
         configuration = folder / "xorg.conf"
-        configuration.write_text(_CONFIGURATION)
+        configuration.write_text(session.CONFIGURATION)
         words = ["-config", str(configuration), "-logfile", str(folder / "xorg.log"), "-novtswitch", "-sharevts"]
         return cls([XORG, *words])
 

@@ -6,6 +6,7 @@ import io
 import os
 import socket
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -17,9 +18,11 @@ import pytest
 
 from lab.control import Lab
 from lab.namespaces import Isolation
+from lab.paths import PROJECT, LabPaths
 from tests.support.labs import client, file, handler, qrexec, running
 from tests.support.stores import need
 from vminterface.channel.qrexec import Call, Qrexec
+from vminterface.deadline import Deadline
 from vminterface.dom0.services import appmenus, backup, clock, commands, disk, files, session
 from vminterface.errors import ServiceFailed, ServiceNotFound, VMNotRunning
 from vminterface.values.volume import Volume
@@ -246,6 +249,24 @@ class TestStreams:
         assert client(lab, "-d", "personal", AS_DEFAULT.format("qubes.GetDate"))[0] == 0
 
 
+def test_a_call_in_a_vm_that_is_stopped_ends_as_a_problem_of_qrexec(lab: Lab) -> None:
+    caller = subprocess.Popen(
+        [str(lab.paths.programs / "qrexec-client"), "-d", "personal", AS_DEFAULT.format("qubes.VMShell")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert caller.stdin is not None
+    assert caller.stdout is not None
+    caller.stdin.write(b"echo begun\n")
+    caller.stdin.flush()
+    assert caller.stdout.readline() == b"begun\n"
+    lab.ask("restart", "personal")
+    lab.wait_for_agents(Deadline.after(20))
+    _, said = caller.communicate(timeout=20)
+    assert caller.returncode == 125
+    assert b"was closed" in said
+    assert client(lab, "-d", "personal", AS_DEFAULT.format("qubes.GetDate"))[0] == 0
+
+
 class TestFromVMToVM:
     @staticmethod
     def call(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
@@ -288,6 +309,25 @@ class TestFromVMToVM:
                 if data:
                     assert b"status" in stream.recv(4096)
         assert clock.get_clock(qrexec(lab), "work")
+
+
+def test_a_lab_in_a_user_namespace_knows_one_user_who_stands_for_all(tmp_path: Path) -> None:
+    if not ISOLATION.vms:
+        need("namespaces are not allowed here")
+    lab = Lab(LabPaths.find(str(tmp_path / "l")))
+    listed = tmp_path / "vms.json"
+    listed.write_text('[{"name": "work"}]')
+    words = [sys.executable, "-m", "lab", "--dir", str(lab.paths.folder), "up", "--vms", str(listed)]
+    variables = {**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / '_utils'}"}
+    up = ["unshare", "--user", "--map-root-user", *words]
+    try:
+        done = subprocess.run(up, capture_output=True, text=True, timeout=60, env=variables, check=False)
+        assert done.returncode == 0, done.stderr
+        handler(lab, "work", "test.Id", 'id -u; echo "$USER"; pwd')
+        assert qrexec(lab).call("work", "test.Id").untrusted_stdout == b"0\nuser\n/home/user\n"
+        assert qrexec(lab).call("work", "qubes.GetDate").status == 0
+    finally:
+        lab.down()
 
 
 def test_the_programs_are_found_where_programs_are_looked_for(lab: Lab) -> None:
