@@ -18,6 +18,7 @@ from vminterface.values import address, flags, vmname
 from vminterface.values.client import Clients
 from vminterface.values.keyboard import KeyboardLayout, Keymap
 from vminterface.values.persistence import Persistence
+from vminterface.values.resolvers import Resolvers
 from vminterface.values.service import ServiceState
 from vminterface.values.timezone import Timezone
 from vminterface.values.vmtype import VMType
@@ -78,6 +79,10 @@ def _text(limit: int) -> Callable[[str], str]:
     return parse
 
 
+#: The text of ``vm-config/NAME``.
+parse_config = _text(3071)
+
+
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         raise InvalidValue(f"'{printable(text, 60)}' is not a decimal number")
@@ -115,13 +120,15 @@ TABLE: tuple[Key, ...] = (
     Key("qubes-base-template", "base_template", _text(31)),
     Key("default-user", "default_user", vmname.parse_default_user),
     Key("qubes-timezone", "timezone", Timezone.parse, "timezone"),
-    # Ours: qubesd gives it to the VM at each start (feature vm-config.vminterface-timezone), so it goes before the other.
+    # Ours: qubesd gives it to the VM at each start (feature vm-config.vminterface-timezone), so it goes first.
     Key("vm-config/vminterface-timezone", "lasting:timezone", Timezone.parse, "timezone"),
     Key("keyboard-layout", "keyboard", KeyboardLayout.parse, "keyboard"),
     Key("qubes-keyboard", "keymap", Keymap.parse, "keyboard"),
     Key("qubes-debug-mode", "debug", flags.parse_one_zero, "debug"),
     Key("qubes-service/*", "services:*", ServiceState.from_key, "services"),
     *(Key(name, f"network:{f}", parse, "network", Condition.CLIENT) for f, name, parse in _NETWORK),
+    # Ours: all resolvers where they are more than two, so it goes before the two keys.
+    Key("vm-config/vminterface-dns", "network:all_dns", Resolvers.parse, "network", Condition.CLIENT),
     *(Key(name, f"provides_network:{f}", parse, "provider", Condition.PROVIDER) for f, name, parse in _PROVIDER),
     Key("qubes-gui-enabled", "gui_enabled", flags.parse_true_false, pushed=False),
     Key("qubes-gui-domain-xid", "gui_domain_xid", _number, pushed=False),
@@ -129,7 +136,7 @@ TABLE: tuple[Key, ...] = (
     Key("qubes-gui-videoram-overhead", "gui_videoram_overhead", _number, pushed=False),
     Key("qubes-audio-domain-xid", "audio_domain_xid", _number, pushed=False),
     Key("guivm-windows-prefix", "windows_prefix", _text(255), pushed=False),
-    Key("vm-config/*", "vm_config:*", _text(3071), pushed=False),
+    Key("vm-config/*", "vm_config:*", parse_config),
 )
 
 #: Rows by field; families under their ``*``.

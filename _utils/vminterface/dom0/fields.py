@@ -13,8 +13,10 @@ from vminterface.values.client import Client, Clients
 from vminterface.values.keyboard import KeyboardLayout, Keymap
 from vminterface.values.network import ClientNetwork, ProviderNetwork
 from vminterface.values.persistence import Persistence
+from vminterface.values.resolvers import LIMIT, parse_resolver
 from vminterface.values.service import ServiceName, ServiceState
 from vminterface.values.timezone import Timezone
+from vminterface.values.vmconfig import ConfigName
 from vminterface.values.vmname import VMName, parse_default_user
 from vminterface.values.vmtype import VMType
 
@@ -112,21 +114,37 @@ def _services(name: str, value: Any, into: Collector) -> None:
             into.fault(str(error), member)
 
 
-def _dns(value: Any, into: Collector) -> dict[str, str]:
-    """``dns: [primary, secondary]``: the two addresses that the interface has keys for."""
+def _vm_config(name: str, value: Any, into: Collector) -> None:
+    if not isinstance(value, Mapping):
+        into.fault(f"expected a mapping of names to texts or {DEFAULT}, found {type(value).__name__}")
+        return
+    for key, text in value.items():
+        try:
+            member = ConfigName.parse(yaml_text(key)).render()
+            if text is not None:
+                into.desired[f"{name}:{member}"] = None if text == DEFAULT else keys.parse_config(yaml_text(text))
+        except InvalidValue as error:
+            into.fault(str(error), str(key))
+
+
+def _dns(value: Any, limit: int, into: Collector) -> dict[str, str]:
+    """``dns: [primary, secondary, …]``: two addresses have keys of their own, more are told all together."""
     if isinstance(value, str) or not isinstance(value, list | tuple):
-        into.fault(f"expected a list of at most two addresses, found {type(value).__name__}", "dns")
-    elif len(value) > 2:
-        into.fault(f"expected at most two addresses, found {len(value)}", "dns")
-    else:
-        texts: dict[str, str] = {}
-        for i, (key, text) in enumerate(zip(("primary_dns", "secondary_dns"), value, strict=False)):
-            try:
-                texts[key] = yaml_text(text)
-            except InvalidValue as error:
-                into.fault(str(error), "dns", str(i))
-        return texts
-    return {}
+        into.fault(f"expected a list of at most {limit} addresses, found {type(value).__name__}", "dns")
+        return {}
+    if len(value) > limit:
+        into.fault(f"expected at most {limit} addresses, found {len(value)}", "dns")
+        return {}
+    texts = []
+    for i, text in enumerate(value):
+        try:
+            texts.append(yaml_text(text))
+            if i > 1:
+                parse_resolver(texts[i])
+        except InvalidValue as error:
+            into.fault(str(error), "dns", str(i))
+    told = dict(zip(("primary_dns", "secondary_dns"), texts, strict=False))
+    return {**told, "all_dns": " ".join(texts)} if len(texts) > 2 else told
 
 
 def _connected(value: Any, into: Collector) -> dict[str, str]:
@@ -175,7 +193,7 @@ def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Read
         texts: dict[str, str] = {}
         for key, raw in value.items():
             if key == "dns":
-                texts.update(_dns(raw, into))
+                texts.update(_dns(raw, LIMIT if "all_dns" in known else 2, into))
             elif key == "connected" and key in pillar_names and raw not in (None, DEFAULT):
                 texts.update(_connected(raw, into))
             elif key not in pillar_names:
@@ -193,11 +211,13 @@ def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Read
             rendered = rendered_of(texts)
         except InvalidValue as error:
             for fault in error.faults:
-                into.fault(str(fault), *_DNS_PATHS.get(fault.where, (fault.where,)))
+                # What is wrong with the whole list is wrong with one of its members.
+                if fault.where != "all_dns":
+                    into.fault(str(fault), *_DNS_PATHS.get(fault.where, (fault.where,)))
             return
         # A list is declared whole: a second resolver that is not in it must not stay behind.
         if "dns" in value:
-            into.desired.update({f"{name}:primary_dns": None, f"{name}:secondary_dns": None})
+            into.desired.update({f"{name}:{key}": None for key in known if key.endswith("_dns")})
         into.desired.update({f"{name}:{key}": text for key, text in rendered.items()})
 
     return read
@@ -225,6 +245,7 @@ FIELDS = _Fields(
         "keymap": _keymap,
         "debug": _scalar(lambda v: flags.render_one_zero(flags.from_word(v))),
         "services": _services,
+        "vm_config": _vm_config,
         "network": _network(lambda texts: ClientNetwork.parse(texts).render()),
         "provides_network": _network(lambda texts: ProviderNetwork.parse(texts).with_defaults().render()),
     }

@@ -29,6 +29,7 @@ from vminterface.errors import (
     VMNotRunning,
 )
 from vminterface.values.service import ServiceName
+from vminterface.values.vmconfig import ConfigName
 
 #: Fields by whose key a VM sees that the rest of their group is there.
 _FLAGS = frozenset({"network:ip", "provides_network:network"})
@@ -123,6 +124,8 @@ def _check_names(work: Work) -> None:
             group, _, member = name.partition(":")
             if group == "services" and not ServiceName.parse(member).fits_xenstore:
                 raise InvalidValue(f"{work.target.vm}: XenStore cannot hold a service called '{member}' (no dots)")
+            if group == "vm_config" and not ConfigName.parse(member).fits_xenstore:
+                raise InvalidValue(f"{work.target.vm}: XenStore cannot hold a key called '{member}' (no dots)")
 
 
 def _write_all(works: Sequence[Work]) -> Sequence[Work] | None:

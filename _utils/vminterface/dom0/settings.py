@@ -192,7 +192,7 @@ def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
             except InvalidValue as error:
                 faults += [InvalidValue(str(f), f"{path}:{f.where}" if f.where else path) for f in error.faults]
         elif name in FIELDS:
-            if value is None or name != "services":
+            if value is None or name not in ("services", "vm_config"):
                 collected.taken_back.add(name)
             if value is not None:
                 collector = Collector(path)

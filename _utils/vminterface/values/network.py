@@ -15,6 +15,7 @@ from typing import Any
 from vminterface.errors import InvalidValue, InvalidValues, printable
 from vminterface.values.address import MAC, Netmask, parse_ipv4, parse_ipv6, parse_mac, parse_netmask, render
 from vminterface.values.client import Clients
+from vminterface.values.resolvers import Resolvers
 
 #: A host of its own: the VM reaches all others through its gateway (R4 always, R2 and R3 in effect).
 HOST = Netmask(32)
@@ -26,6 +27,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "network": parse_ipv4,
     "primary_dns": parse_ipv4,
     "secondary_dns": parse_ipv4,
+    "all_dns": Resolvers.parse,
     "mac": parse_mac,
     "ip6": parse_ipv6,
     "gateway6": parse_ipv6,
@@ -43,6 +45,8 @@ class ClientNetwork:
     gateway: IPv4Address
     primary_dns: IPv4Address | None = None
     secondary_dns: IPv4Address | None = None
+    #: All of them where they are more than two; the two above are for those who know no others.
+    all_dns: Resolvers | None = None
     mac: MAC | None = None
     ip6: IPv6Address | None = None
     gateway6: IPv6Address | None = None
@@ -61,9 +65,9 @@ class ClientNetwork:
         return _render(self)
 
     @property
-    def dns(self) -> tuple[IPv4Address, ...]:
+    def dns(self) -> tuple[IPv4Address | IPv6Address, ...]:
         """Who answers DNS requests, first choice first: without a primary one that is the gateway (R2, R3.0)."""
-        return _dns(self)
+        return _dns(self) if self.all_dns is None else self.all_dns.members
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,6 +168,16 @@ def test_an_address_and_a_netvm_last_too(host, qubesd):
     assert qubesd.qubes["work"].properties == {"ip": "10.137.0.12"}
 
 
+def test_free_keys_and_a_long_list_of_resolvers_last_too(host, qubesd):
+    dns = ["10.139.1.1", "10.139.1.2", "10.139.1.3"]
+    network = {"ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": dns}
+    wanted = settings({"vm_config": {"mode": "quiet"}, "network": network})
+    assert pushed(host, wanted)[0].ok
+    assert qubesd.qubes["work"].features["vm-config.mode"] == "quiet"
+    assert qubesd.qubes["work"].features["vm-config.vminterface-dns"] == " ".join(dns)
+    assert pushed(host, wanted)[0].changes == {}
+
+
 def test_a_push_that_the_vm_refuses_takes_the_lasting_part_back(host, qubesd):
     started(host, qubesd, "work")
     qubesd.qubes["work"].features["service.cups"] = ""

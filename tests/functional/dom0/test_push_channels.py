@@ -372,3 +372,36 @@ def test_many_vms_are_read_side_by_side(qubes):
     with qubes.targets() as targets:
         states = state.read_all(targets.find(targets.running()).values())
     assert {vm: one.texts["timezone"] for vm, one in states.items()} == dict.fromkeys(vms, "Europe/Warsaw")
+
+
+def test_free_keys_are_written_compared_and_taken_away(host):
+    host.start_vm("work")
+    (first,) = pushed(host, settings({"vm_config": {"mode": "quiet", "site": "1 2"}}))
+    assert first.comment().startswith("work: vm_config:mode, vm_config:site set")
+    assert (host.read("work", "vm-config/mode"), host.read("work", "vm-config/site")) == ("quiet", "1 2")
+    assert pushed(host, settings({"vm_config": {"mode": "quiet"}}))[0].changes == {}
+    (gone,) = pushed(host, settings({"vm_config": {"mode": "default"}}))
+    assert list(gone.changes) == ["vm_config:mode"]
+    assert (host.read("work", "vm-config/mode"), host.read("work", "vm-config/site")) == (None, "1 2")
+
+
+def test_a_dot_in_the_name_of_a_free_key_is_refused_where_the_store_has_none(host):
+    host.start_vm("work")
+    (outcome,) = pushed(host, settings({"vm_config": {"a.b": "x"}}))
+    assert outcome.ok == isinstance(host, QubesHost)
+    if outcome.ok:
+        assert host.read("work", "vm-config/a.b") == "x"
+    else:
+        assert str(outcome.error) == "work: XenStore cannot hold a key called 'a.b' (no dots)"
+
+
+def test_all_resolvers_are_one_key_beside_the_two(host):
+    host.start_vm("work")
+    dns = ["10.139.1.1", "10.139.1.2", "10.139.1.3"]
+    network = {"ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": dns}
+    host.agent("work")
+    assert pushed(host, settings({"network": network}))[0].ok
+    assert host.read("work", "vm-config/vminterface-dns") == " ".join(dns)
+    assert host.read("work", "qubes-secondary-dns") == dns[1]
+    assert pushed(host, settings({"network": {**network, "dns": dns[:2]}}))[0].ok
+    assert host.read("work", "vm-config/vminterface-dns") is None

@@ -75,6 +75,14 @@ def test_a_link_local_gateway_needs_no_route_of_its_own(vm: InNamespace) -> None
     assert vm.routes("-6") == {("default", "fe80::1", "eth0")}
 
 
+def test_more_resolvers_than_two_are_all_asked(vm: InNamespace) -> None:
+    servers = ["10.139.1.1", "10.139.1.2", "10.139.1.3", "fd00::53"]
+    network.apply({**INPUTS, "network:all_dns": " ".join(servers)}, vm)
+    assert vm.read_text("/etc/resolv.conf") == "".join(f"nameserver {server}\n" for server in servers)
+    network.apply(INPUTS, vm)
+    assert vm.read_text("/etc/resolv.conf") == RESOLV_CONF
+
+
 def test_applying_twice_touches_nothing_the_second_time(vm: InNamespace, steps: list[list[str]]) -> None:
     network.apply(INPUTS | IPV6, vm)
     steps.clear()

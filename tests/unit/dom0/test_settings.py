@@ -54,6 +54,7 @@ def test_every_field_becomes_the_text_of_its_key():
         "network:gateway": "10.137.0.5",
         "network:primary_dns": "10.139.1.1",
         "network:secondary_dns": None,
+        "network:all_dns": None,
         "network:mac": "00:16:3e:5e:6c:00",
         "provides_network:gateway": "10.137.0.5",
         "provides_network:netmask": "255.255.255.0",

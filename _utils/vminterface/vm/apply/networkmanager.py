@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from ipaddress import IPv4Address, IPv6Address
 
 from vminterface.values.network import ClientNetwork
 from vminterface.vm.machine import Machine
@@ -40,8 +41,9 @@ def keyfile(network: ClientNetwork, interface: str, mac: str, off: Collection[st
     ]
     # A gateway outside of the subnet needs a way to it.
     lines.append(f"route1={network.gateway}/32")
-    if "disable-dns-server" not in off:
-        lines.append(f"dns={''.join(f'{server};' for server in network.dns)}")
+    resolvers = () if "disable-dns-server" in off else network.dns
+    if resolvers:
+        lines.append(_dns(resolvers, 4))
     lines += ["", "[ipv6]"]
     if network.ip6 is None:
         lines.append("method=ignore")
@@ -50,7 +52,13 @@ def keyfile(network: ClientNetwork, interface: str, mac: str, off: Collection[st
         lines += ["method=manual", f"address1={network.ip6}/128{gateway}"]
         if network.gateway6 is not None and not network.gateway6.is_link_local:
             lines.append(f"route1={network.gateway6}/128")
+        if any(server.version == 6 for server in resolvers):
+            lines.append(_dns(resolvers, 6))
     return "\n".join([*lines, ""])
+
+
+def _dns(resolvers: Iterable[IPv4Address | IPv6Address], version: int) -> str:
+    return f"dns={''.join(f'{server};' for server in resolvers if server.version == version)}"
 
 
 def load(machine: Machine, interface: str, text: str) -> None:

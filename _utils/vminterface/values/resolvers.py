@@ -1,0 +1,44 @@
+"""All resolvers of a VM where they are more than the two that the vm-interface document has keys for.
+
+The text of the key names them with one space between, first choice first; they may be of IPv6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from vminterface.errors import InvalidValue
+from vminterface.values.address import parse_ipv4, parse_ipv6
+
+#: Far more than any resolver library asks.
+LIMIT = 16
+
+
+def parse_resolver(text: str) -> IPv4Address | IPv6Address:
+    """Read the address of one resolver. Raises InvalidValue."""
+    return parse_ipv6(text) if ":" in text else parse_ipv4(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolvers:
+    """The addresses in the order in which they are asked."""
+
+    members: tuple[IPv4Address | IPv6Address, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Resolvers:
+        """Read the key's text. Raises InvalidValue."""
+        return cls.of(text.split(" ", LIMIT))
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Resolvers:
+        """Return the resolvers of these addresses. Raises InvalidValue."""
+        members = tuple(map(parse_resolver, texts))
+        if not 0 < len(members) <= LIMIT:
+            raise InvalidValue(f"{len(members)} resolvers (expected 1 to {LIMIT})")
+        return cls(members)
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.members))
