@@ -10,10 +10,12 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from vminterface.channel.store import Watch
 from vminterface.deadline import Deadline
+from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.push import push
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Targets
@@ -25,6 +27,8 @@ SETTLE = 0.3
 LOOK, LOOK_SOON, SOON = 1.0, 0.1, 2.0
 #: Seconds to the next attempt at a VM, doubled each time; attempts at one start or one pillar.
 FIRST_PAUSE, ATTEMPTS = 1.0, 6
+#: Pushes at the same time at most: one that waits for a VM does not hold up what another needs.
+AT_ONCE = 8
 #: Seconds between two attempts to reach the stores.
 RECONNECT = 1.0
 
@@ -64,6 +68,8 @@ class _Start:
     mark: tuple[int, ...]
     due: float | None
     attempts: int = 0
+    #: Whether a push is under way.
+    busy: bool = False
 
 
 class Watcher:
@@ -79,6 +85,7 @@ class Watcher:
         self._soon_until = 0.0
         #: The last fault that was told of the stores.
         self._fault = ""
+        self._pushes = ThreadPoolExecutor(AT_ONCE)
 
     def run(self, stop: threading.Event) -> None:
         """Work until *stop* is set. Raises nothing that the hosts' stores, VMs or the pillar are to blame for."""
@@ -87,9 +94,11 @@ class Watcher:
             while not stop.is_set():
                 self._reload()
                 self._look()
-                self._push(stop)
+                self._push()
                 self._wait(stop)
         finally:
+            # A push that has begun ends by its own deadlines, so that no VM is left with half of it.
+            self._pushes.shutdown(cancel_futures=True)
             self._hang_up()
 
     def _reload(self) -> None:
@@ -118,24 +127,29 @@ class Watcher:
         for vm in running.keys() - self._starts.keys():
             self._starts[vm] = _Start(running[vm], time.monotonic() + SETTLE)
 
-    def _push(self, stop: threading.Event) -> None:
+    def _push(self) -> None:
+        """Begin a push to the VMs whose time has come, beside those that still wait for others."""
         now = time.monotonic()
-        due = {vm: one for vm, one in self._starts.items() if one.due is not None and one.due <= now}
+        due = {vm: one for vm, one in self._starts.items() if one.due is not None and one.due <= now and not one.busy}
         for one in due.values():
             one.due = None
         wanted = [self._pillar.settings[vm] for vm in sorted(due) if vm in self._pillar.settings]
-        if not wanted or stop.is_set():
-            return
+        if wanted:
+            for settings in wanted:
+                due[settings.vm].busy = True
+            self._pushes.submit(self._push_all, wanted, due)
+
+    def _push_all(self, wanted: list[VMSettings], starts: dict[str, _Start]) -> None:
         try:
             with self._open() as targets:
                 outcomes = push(wanted, targets)
-        except VMInterfaceError as error:
-            self._tell(error)
-            for one in due.values():
-                one.due = time.monotonic() + RECONNECT
-            return
+        except Exception as error:
+            # Whatever it is, it must neither end the watcher nor be kept from the log.
+            told = str(error) if isinstance(error, VMInterfaceError) else f"unexpected {type(error).__name__}: {error}"
+            outcomes = [Outcome(one.vm, error=VMInterfaceError(f"{one.vm}: {told}")) for one in wanted]
         for outcome in outcomes:
-            start = due[outcome.vm]
+            start = starts[outcome.vm]
+            start.busy = False
             if outcome.ok:
                 if outcome.changes:
                     self._log(outcome.comment())
@@ -143,7 +157,8 @@ class Watcher:
             start.attempts += 1
             if start.attempts < ATTEMPTS:
                 pause = FIRST_PAUSE * 2 ** (start.attempts - 1)
-                start.due = time.monotonic() + pause
+                if start.due is None:
+                    start.due = time.monotonic() + pause
                 self._log(f"{outcome.comment()}; next attempt in {pause:g} s")
             else:
                 self._log(f"{outcome.comment()}; given up until its next start or another pillar")
@@ -152,7 +167,7 @@ class Watcher:
         """Wait until something may have to be done: an event, the next look, the next attempt, or *stop*."""
         now = time.monotonic()
         look = now + (LOOK_SOON if now < self._soon_until else LOOK)
-        until = min([look, *(one.due for one in self._starts.values() if one.due is not None)])
+        until = min([look, *(one.due for one in self._starts.values() if one.due is not None and not one.busy)])
         self._connect()
         while not stop.is_set() and (left := until - time.monotonic()) > 0:
             if self._watching is None:

@@ -164,6 +164,22 @@ def test_a_vm_that_refuses_is_tried_a_few_times_and_holds_up_no_other(dom0, pill
         assert sum("work refused" in line for line in log) == told
 
 
+def test_what_nobody_expected_is_told_and_tried_again(dom0, pillar, monkeypatch):
+    real, failed = watch.push, []
+
+    def push_after_a_fault(settings, targets):
+        if not failed:
+            failed.append(settings)
+            raise RuntimeError("boom")
+        return real(settings, targets)
+
+    monkeypatch.setattr(watch, "push", push_after_a_fault)
+    dom0.start_vm("work")
+    with watching(dom0.targets, pillar) as log:
+        soon(has(dom0, "work", "Europe/Warsaw"))
+        assert log.has("work: unexpected RuntimeError: boom; next attempt in 1 s")
+
+
 def test_a_vm_whose_qubesdb_is_another_one_has_its_keys_again(tmp_path, pillar):
     with QubesHost(tmp_path / "qdb") as host:
         host.start_vm("work", "personal")
@@ -174,6 +190,18 @@ def test_a_vm_whose_qubesdb_is_another_one_has_its_keys_again(tmp_path, pillar):
             host.stop_vm("work")
             host.start_vm("work")
             soon(has(host, "work", "Europe/Warsaw"))
+
+
+def test_a_vm_that_hangs_does_not_hold_up_one_that_starts_meanwhile(tmp_path, pillar):
+    with QubesHost(tmp_path / "qdb") as host:
+        host.start_vm("personal")
+        with host.daemons["personal"].stopped(), watching(host.targets, pillar) as log:
+            # Its push waits by now, for the 5 seconds that the VM has.
+            time.sleep(1.5)
+            host.start_vm("work")
+            assert soon(has(host, "work", "Europe/Warsaw")) < 3
+            assert not log.has("personal", "no answer")
+            soon(lambda: log.has("no answer", "next attempt"))
 
 
 def test_a_pillar_that_is_wrong_from_the_start_is_an_error(tmp_path):
