@@ -60,7 +60,7 @@ class XenStore(KeyStore):
         """Connect to the daemon's socket or to the kernel's device at *path*.
 
         Default: ``XENSTORED_PATH``, then the usual sockets, then the usual device files. *window*: requests in
-        flight at most; default 16 on a device, many on a socket. Raises ConnectionLost.
+        flight at most on a socket, default many; on a device there is one. Raises ConnectionLost.
         """
         return cls(path or find_place(), timeout, window)
 

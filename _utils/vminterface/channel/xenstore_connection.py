@@ -16,9 +16,8 @@ from vminterface.wire.xenstore import CLIENT, Connection, ErrorReply, Reply, Req
 
 Answer = Reply | ErrorReply
 
-#: Requests in flight: a guest's quota is 20 for the whole guest (xenstored's ``outstanding``), dom0 has none.
-GUEST_WINDOW = 16
-DOM0_WINDOW = 512
+#: Requests in flight on a socket; dom0 has no quota for them.
+WINDOW = 512
 
 
 class XenStoreConnection:
@@ -31,8 +30,9 @@ class XenStoreConnection:
         self._on_event = on_event
         self._closed_because: str | None = None
         self._transport = connect(path, timeout)
-        self._one_by_one = self._transport.one_by_one
-        self._window = window or (GUEST_WINDOW if self._one_by_one else DOM0_WINDOW)
+        # A device keeps one message, and queues it without copying it (Linux, xenbus_dev_frontend.c): before its answer
+        # has come, the next one would be written over it, and be sent with the former one's header.
+        self._window = 1 if self._transport.one_at_a_time else window or WINDOW
         self._wire = Connection(CLIENT, payload_max=self._transport.payload_max)
         self._readable = select.poll()
         self._readable.register(self._transport, select.POLLIN)
@@ -123,14 +123,10 @@ class XenStoreConnection:
         while len(answers) < count:
             room = min(self._window - taken + len(answers), count - taken)
             if room and not unwritten and (room == count - taken or 2 * room >= self._window):
-                # A device takes exactly one message at each write, a socket as many as there are.
-                last = taken + (1 if self._one_by_one else room)
-                unwritten = b"".join(frames[taken:last])
-                taken = last
+                unwritten = b"".join(frames[taken : taken + room])
+                taken += room
             if unwritten:
                 unwritten = self._write(unwritten)
-                if not unwritten and self._one_by_one and taken < count and taken - len(answers) < self._window:
-                    continue
             # Reads while it writes: a daemon that waits for us to read would never read what we write.
             ready = (self._both if unwritten else self._readable).poll(deadline.remaining * 1000)
             if deadline.passed:

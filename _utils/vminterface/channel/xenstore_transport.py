@@ -21,8 +21,8 @@ class Transport(Protocol):
     """An open byte stream. ``write`` and ``read`` raise BlockingIOError instead of waiting, OSError when it is lost."""
 
     payload_max: int
-    #: Whether each write takes one whole message and no more.
-    one_by_one: bool
+    #: Whether the next message may be written only when the answer to the last one has come.
+    one_at_a_time: bool
 
     def fileno(self) -> int: ...
 
@@ -37,7 +37,7 @@ class SocketTransport:
     """The daemon's socket. Besides, :meth:`read_within` waits in the same system call that reads."""
 
     payload_max = PAYLOAD_MAX
-    one_by_one = False
+    one_at_a_time = False
 
     def __init__(self, path: str, timeout: float) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -74,7 +74,7 @@ class DeviceTransport:
     """The kernel's device file, such as ``/dev/xen/xenbus``."""
 
     payload_max = DEVICE_PAYLOAD_MAX
-    one_by_one = True
+    one_at_a_time = True
 
     def __init__(self, path: str) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
