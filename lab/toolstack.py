@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import uuid
+from pathlib import Path
 
 from vminterface.channel.store import KeyStore
 from vminterface.errors import KeyNotFound
 
-_MEMORY_KIB = 409600
 #: What dom0 lets the VM write: memory statistics, device lists, and the answers of its agent.
 _OWNED_BY_VM = ("memory", "qubes-block-devices", "qubes-usb-devices", "vminterface")
+
+
+def _memory_kib() -> int:
+    """A lab VM's memory is the machine's: what it reports of its use is of that."""
+    first, _rest = Path("/proc/meminfo").read_text().split("\n", 1)
+    return int(first.split()[1])
 
 
 def add_domain(store: KeyStore, name: str, domid: int) -> None:
     """Make the nodes of a new domain, all at once."""
     home, vm = f"/local/domain/{domid}", f"/vm/{uuid.uuid5(uuid.NAMESPACE_DNS, f'{name}.lab')}"
     readable = ["n0", f"r{domid}"]
+    memory = str(_memory_kib())
 
     def make(view: KeyStore) -> None:
         for folder in (home, vm):
@@ -34,8 +41,8 @@ def add_domain(store: KeyStore, name: str, domid: int) -> None:
             f"{home}/control": "",
             f"{home}/device": "",
             **{f"{home}/{folder}": "" for folder in _OWNED_BY_VM},
-            f"{home}/memory/static-max": str(_MEMORY_KIB),
-            f"{home}/memory/target": str(_MEMORY_KIB),
+            f"{home}/memory/static-max": memory,
+            f"{home}/memory/target": memory,
         }
         for path, value in values.items():
             view.write(path, value.encode())

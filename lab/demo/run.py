@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab.control import Lab
+from lab.demo import reports
 from lab.demo.calls import Calls
 from lab.demo.checks import Broken, heading
 from lab.demo.settings import EXPECTED, Settings
@@ -64,6 +65,7 @@ def _one(release: str, *, whole: bool) -> str:
         settings = Settings(lab, salt, told)
         settings.run(whole=whole)
         Calls(lab, salt, told, folder).run(settings.own)
+        reports.show(list(EXPECTED))
         refusal = ", one refusal reported and mended" if whole else ""
         return f"{release}: {settings.changed} settings pushed to {len(EXPECTED)} VMs{refusal}"
     finally:
