@@ -1,6 +1,6 @@
 """qubesd's Admin API, through Qubes' own Python client: what lasts of a VM, its features and properties, and events.
 
-``qubesadmin`` is installed in dom0 of Qubes R4; elsewhere :func:`available` is False and :meth:`AdminAPI.open` says so.
+``qubesadmin`` is installed in dom0 of Qubes R4; elsewhere :func:`available` is False, and :meth:`AdminAPI.open` says what is missing.
 The client waits for an answer without end. So its transport is replaced here by one whose every call has a deadline and
 a bound: no thread is left behind a daemon that hangs, and no socket of the rest of the process gets a timeout.
 Forms: ``developer/services/admin-api`` of the Qubes documentation.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,8 +79,14 @@ class Event:
 
 
 def available() -> bool:
-    """Whether Qubes' client is installed here, as it is in dom0 of R4."""
-    return importlib.util.find_spec("qubesadmin") is not None
+    """Whether Qubes' client is installed here and qubesd has its socket, as in dom0 of R4."""
+    if importlib.util.find_spec("qubesadmin") is None:
+        return False
+    try:
+        import qubesadmin.config
+    except ImportError:
+        return False
+    return os.path.exists(qubesadmin.config.QUBESD_SOCKET)
 
 
 class AdminAPI:

@@ -167,6 +167,14 @@ def test_without_a_daemon_it_says_where_it_looked(tmp_path, qubesd, api):
         api.domains()
 
 
+def test_it_is_available_where_the_client_is_installed_and_qubesd_has_its_socket(qubesd, monkeypatch):
+    assert adminapi.available()
+    qubesd.path.unlink()
+    assert not adminapi.available()
+    monkeypatch.setitem(__import__("sys").modules, "qubesadmin", None)
+    assert not adminapi.available()
+
+
 def test_without_the_client_it_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "qubesadmin", None)
     with pytest.raises(ProgramMissing, match="qubesadmin"):
