@@ -77,7 +77,8 @@ def settings(vm=None, only=None):
 def _said(settings):
     monitors = {} if settings.monitors is None else {"monitors": _display.in_words(settings.monitors)}
     netvm = {} if settings.netvm is None else {"netvm": settings.netvm or "none"}
-    return {**_returns.fields(settings.desired), **monitors, **netvm}
+    firewall = {} if settings.firewall is None else settings.firewall.in_words()
+    return {**_returns.fields(settings.desired), **monitors, **netvm, **firewall}
 
 
 def get(vm, *fields):

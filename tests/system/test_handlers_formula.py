@@ -48,7 +48,7 @@ def test_services_are_answered_and_the_vms_own_handlers_left_alone_until_they_ar
     vm.run(f"chmod 755 {PROGRAMS}/qubes.GetDate")
 
     would = apply("test=True")
-    assert {line["result"] for line in would.values()} == {None}
+    assert {line["result"] for line in would.values()} == {None}, json.dumps(would, indent=1)
     assert vm.run(f"ls {PROGRAMS}") == "qubes.GetDate\n"
 
     first = apply()

@@ -76,6 +76,10 @@ class ClientFirewall:
         """Return what is to be under each address of the client."""
         return {str(a): self.firewall.of_family(a.version) for a in (self.ip, self.ip6) if a is not None}
 
+    def in_words(self) -> dict[str, str]:
+        """Return the rules and policy of each address, by the name that its changes have."""
+        return {f"firewall:{address}": str(firewall) for address, firewall in self.keys().items()}
+
 
 def _rules(raw: Any) -> list[Rule]:
     if raw is None:

@@ -254,6 +254,13 @@ def test_rules_may_be_mappings():
     ]
 
 
+def test_it_is_shown_under_the_name_that_its_changes_have(qubes):
+    wanted = settings()
+    assert wanted.firewall.in_words() == {
+        field: change["new"] for field, change in changes_of(pushed(qubes, wanted)[0]).items()
+    }
+
+
 def test_the_firewall_is_a_topic():
     both = settings(timezone="Europe/Warsaw")
     assert both.only(["timezone"]).firewall is None
