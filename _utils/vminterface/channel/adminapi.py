@@ -1,8 +1,9 @@
 """qubesd's Admin API, through Qubes' own Python client: what lasts of a VM, its features and properties, and events.
 
 ``qubesadmin`` is installed in dom0 of Qubes R4; elsewhere :func:`available` is False, and :meth:`AdminAPI.open` says
-what is missing. The client waits for an answer without end. So its transport is replaced here by one whose every call has a deadline and
-a bound: no thread is left behind a daemon that hangs, and no socket of the rest of the process gets a timeout.
+what is missing. The client waits for an answer without end. So its transport is replaced here by one whose every call
+has a deadline and a bound: no thread is left behind a daemon that hangs, and no socket of the rest of the process gets
+a timeout.
 Forms: ``developer/services/admin-api`` of the Qubes documentation.
 """
 
