@@ -86,10 +86,11 @@ class SaltDir:
             except subprocess.TimeoutExpired:
                 raise DeadlineExceeded(f"salt-call: no end within {_RUN_SECONDS:g} s") from None
         processes.kill_group(process)
-        return process.returncode, _parse(process.returncode, out, err)
+        return process.returncode, parse_report(process.returncode, out, err)
 
 
-def _parse(status: int, out: str, err: str) -> list[StateResult]:
+def parse_report(status: int, out: str, err: str) -> list[StateResult]:
+    """Return what a run printed as its report. Raises ProgramFailed where that is none."""
     try:
         report = json.loads(out)["local"]
         if not isinstance(report, dict):

@@ -1,0 +1,167 @@
+"""The emulated Xen host: dom0 and its VMs, as an admin sees them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.saltdir import StateResult, parse_report
+from lab.xen import paths
+from lab.xen.emulator import Emulator
+from lab.xen.image import Image
+from vminterface.deadline import Deadline
+from vminterface.errors import ConnectionLost, ProgramFailed, printable
+
+BOOT_SECONDS = 240.0
+VM_SECONDS = 120.0
+SALT_SECONDS = 240.0
+COMMAND_SECONDS = 60.0
+
+
+#: Gives a VM its nodes, as an earlier push would have done, and waits for its agent's word. A push to a VM that has
+#: none yet waits for that word one second, in which an emulated one does not manage.
+_INTRODUCE = """
+import sys, time
+from vminterface import keys
+from vminterface.channel.xenstore import XenStore
+from vminterface.dom0.introduce import introduce
+base = f"/local/domain/{sys.argv[1]}/"
+with XenStore.open() as store:
+    introduce(store, int(sys.argv[1]), base)
+    while store.read_many([base + keys.AGENT])[0] is None:
+        time.sleep(0.1)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class VM:
+    """A VM to make. ``netvm`` names the one that provides its network, ``ip`` is what the toolstack is told of it."""
+
+    name: str
+    netvm: str = ""
+    ip: str = ""
+    mac: str = ""
+    provides: bool = False
+    memory_mib: int = 224
+
+
+#: The VMs of the shipped pillar.
+SHIPPED = (
+    VM("sys-net", provides=True),
+    VM("work", "sys-net", "10.137.0.12", "00:16:3e:5e:6c:0c"),
+    VM("personal", "sys-net", "10.137.0.13", "00:16:3e:5e:6c:0d"),
+)
+
+
+class XenHost:
+    """The host on *machine*; :meth:`boot`, or :func:`saved` and :meth:`restore`, come first."""
+
+    def __init__(self, machine: Emulator) -> None:
+        self.machine = machine
+        self.domids: dict[str, int] = {}
+
+    def boot(self) -> None:
+        """Start the hypervisor and dom0. Raises DeadlineExceeded and ConnectionLost."""
+        self.machine.boot(Deadline.after(BOOT_SECONDS))
+
+    def dom0(self, *words: str, text: str = "", seconds: float = COMMAND_SECONDS) -> str:
+        """Return what a command in dom0 prints. Raises ProgramFailed if it fails, and what the machine raises."""
+        return _good(self.machine.call(words, text=text, seconds=seconds), "dom0")
+
+    def vm(self, name: str, *words: str, text: str = "", seconds: float = COMMAND_SECONDS) -> str:
+        """Return what a command in a VM prints. Raises ProgramFailed if it fails, and what the machine raises."""
+        done = self.machine.call(words, text=text, seconds=seconds, domid=self.domids[name])
+        return _good(done, name)
+
+    def python(self, source: str, *arguments: str, seconds: float = COMMAND_SECONDS) -> str:
+        """Return what Python in dom0 prints, with the library where it is installed."""
+        return self.dom0("env", "PYTHONPATH=/srv/salt/_utils", "python3", "-c", source, *arguments, seconds=seconds)
+
+    def create(self, vm: VM) -> int:
+        """Make a VM and wait until it takes commands and its agent is at work; return its domid."""
+        config = _config(vm)
+        path = f"/run/{vm.name}.cfg"
+        self.dom0("tee", path, text=config)
+        self.dom0("xl", "create", "-e", "-p", "-q", path, seconds=VM_SECONDS)
+        domid = self.domids[vm.name] = int(self.dom0("xl", "domid", vm.name))
+        self.machine.open_console(domid)
+        self.dom0("xl", "unpause", vm.name)
+        self.machine.wait_ready(domid, Deadline.after(VM_SECONDS))
+        self.python(_INTRODUCE, str(domid), seconds=VM_SECONDS)
+        return domid
+
+    def destroy(self, name: str) -> None:
+        """End a VM at once."""
+        self.dom0("xl", "destroy", name, seconds=VM_SECONDS)
+        del self.domids[name]
+
+    def pillar(self, own: Mapping[str, Any]) -> None:
+        """Let *own* be what the admin adds to the installed pillar."""
+        self.dom0("tee", "/srv/pillar/own.sls", text=json.dumps(own) + "\n")
+        self.dom0("tee", "/srv/pillar/top.sls", text="base:\n  dom0:\n    - vminterface\n    - own\n")
+
+    def highstate(self) -> tuple[int, list[StateResult]]:
+        """Run ``salt-call --local state.highstate`` in dom0; return its exit status and report."""
+        words = ["salt-call", "--local", "--out=json", "--retcode-passthrough", "state.highstate"]
+        done = self.machine.call(words, seconds=SALT_SECONDS)
+        return done.returncode, parse_report(done.returncode, done.stdout, done.stderr)
+
+    def off(self) -> None:
+        """Switch the host off. Raises DeadlineExceeded."""
+        with contextlib.suppress(ConnectionLost):
+            self.machine.call(["poweroff", "-f"], seconds=COMMAND_SECONDS)
+        self.machine.wait_off(Deadline.after(COMMAND_SECONDS))
+
+
+def _good(done: subprocess.CompletedProcess[str], where: str) -> str:
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        words = printable(" ".join(done.args), 120)
+        raise ProgramFailed(f"{where}: {words} failed (status {done.returncode}): {printable(said, 600)}")
+    return done.stdout.strip()
+
+
+def _config(vm: VM) -> str:
+    """Return the VM's configuration (xl.cfg(5))."""
+    lines = {
+        "name": vm.name, "type": "pv", "memory": vm.memory_mib, "maxmem": vm.memory_mib, "vcpus": 1,
+        "kernel": "/boot/vmlinux", "ramdisk": "/boot/vm.cpio",
+        "extra": "console=hvc0 quiet panic=1" + (" network_backend" if vm.provides else ""),
+        "on_poweroff": "destroy", "on_reboot": "destroy", "on_crash": "destroy",
+    }  # fmt: skip
+    if vm.netvm:
+        lines["vif"] = [f"backend={vm.netvm},mac={vm.mac},ip={vm.ip}"]
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+
+
+def saved(image: Image, hear: Callable[[str], None], say: Callable[[str], None]) -> Path:
+    """Return the folder of a saved host with the VMs of the shipped pillar; boot and save one where there is none."""
+
+    def make(folder: Path) -> None:
+        began = time.monotonic()
+        with Emulator(image, hear) as machine:
+            host = XenHost(machine)
+            host.boot()
+            for vm in SHIPPED:
+                say(f"creating {vm.name}")
+                host.create(vm)
+            (folder / "domids.json").write_text(json.dumps(host.domids))
+            say(f"saving, after {time.monotonic() - began:.0f} s")
+            machine.save(folder / "state", Deadline.after(BOOT_SECONDS))
+
+    sources = [Path(__file__).with_name(name) for name in ("emulator.py", "host.py")]
+    return paths.cached("saved", paths.mark(image.mark, *sources), make)
+
+
+def restored(folder: Path, machine: Emulator) -> XenHost:
+    """Return the host that :func:`saved` left in *folder*, at work on *machine*."""
+    machine.restore(folder / "state", Deadline.after(BOOT_SECONDS))
+    host = XenHost(machine)
+    host.domids = json.loads((folder / "domids.json").read_text())
+    return host

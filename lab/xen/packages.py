@@ -1,0 +1,71 @@
+"""Debian's packages as a folder: downloaded, unpacked, never installed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from lab.xen import paths
+from vminterface.errors import ProgramFailed
+
+_PYTHON = f"python3.{sys.version_info.minor}"
+#: Names as Debian 12 has them. What a program's libraries need of others is looked up in the whole folder.
+NAMES = (
+    "xen-hypervisor-4.17-amd64", "xen-utils-4.17", "xen-utils-common", "xenstore-utils", "libxenmisc4.17",
+    "libxenstore4", "libxencall1", "libxendevicemodel1", "libxenevtchn1", "libxenforeignmemory1", "libxengnttab1",
+    "libxenhypfs1",
+    "libxentoolcore1", "libxentoollog1", "libyajl2", "libuuid1", "zlib1g", "liblzma5", "libzstd1", "libc6", "libgcc-s1",
+    "busybox-static", f"{_PYTHON}-minimal", f"lib{_PYTHON}-minimal", f"lib{_PYTHON}-stdlib", "libexpat1", "libffi8",
+    "libssl3", "libbz2-1.0", "libsqlite3-0", "libcrypt1", "tzdata",
+    "iproute2", "libbpf1", "libbsd0", "libcap2", "libdb5.3", "libelf1", "libmnl0", "libselinux1", "libpcre2-8-0",
+    "libmd0", "libtirpc3", "libxtables12", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0",
+    "libcom-err2",
+    "libkeyutils1", "nftables", "libnftables1", "libedit2", "libgmp10", "libjansson4", "libnftnl11", "libtinfo6",
+)  # fmt: skip
+_SECONDS = 600.0
+
+
+def unpacked() -> Path:
+    """Return a folder with the files of all packages, in their newest versions. Raises ProgramFailed."""
+    names = [*NAMES, _kernel()]
+    versions = _run("apt-cache", "show", "--no-all-versions", *names)
+    wanted = sorted(re.findall(r"^(?:Package|Version): .*$", versions, re.MULTILINE))
+    return paths.cached("packages", paths.mark(*wanted), lambda folder: _unpack(names, folder)) / "root"
+
+
+def _kernel() -> str:
+    found = re.search(r"Depends: (linux-image-\S+-amd64)", _run("apt-cache", "depends", "linux-image-amd64"))
+    if found is None:
+        raise ProgramFailed("apt-cache: linux-image-amd64 depends on no kernel; expected Debian's package lists")
+    return found[1]
+
+
+def _unpack(names: list[str], folder: Path) -> None:
+    downloads = folder / "downloads"
+    downloads.mkdir()
+    _run("apt-get", "-o", "APT::Sandbox::User=root", "download", *names, folder=downloads)
+    for package in sorted(downloads.iterdir()):
+        _run("dpkg", "-x", str(package), str(folder / "root"))
+        package.unlink()
+    downloads.rmdir()
+    # The packages bring no compiled modules, and to compile them at each start is slow in an emulated machine. Their
+    # times are lost on the way, so that these cannot be compared.
+    library = folder / "root/usr/lib" / _PYTHON
+    _run(sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder / "root"),
+         str(library))  # fmt: skip
+
+
+def _run(*command: str, folder: Path | None = None) -> str:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as fault:
+        raise ProgramFailed(f"{command[0]}: {fault}") from None
+    if done.returncode:
+        raise ProgramFailed(f"{command[0]} failed (status {done.returncode}): {done.stderr.strip()[-1000:]}")
+    return done.stdout
