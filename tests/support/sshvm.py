@@ -26,6 +26,8 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/r
 cd "$1/root"
 for folder in run tmp; do mount -t tmpfs tmpfs $folder; done
 mkdir run/lock run/xenstored
+# Whatever this machine has of the product is not the VM's.
+rm -rf usr/bin/vminterface usr/lib/vminterface etc/vminterface etc/qubes-rpc etc/qubes
 # No systemd in this VM, as its first process is none; what runlevel says there, sysvinit's own says too.
 rm -f usr/bin/systemctl usr/sbin/runlevel
 printf '#!/bin/sh\necho N 2\n' > usr/sbin/runlevel
