@@ -79,9 +79,9 @@ class Targets:
 
     def starts(self) -> dict[str, tuple[int, ...]]:
         """Return the running VMs by name, each with what is another one after each of its starts."""
-        found = {}
+        found: dict[str, tuple[int, ...]] = {}
         for vm, domid in self.running().items():
-            mark = () if domid is None else (domid,)
+            mark: tuple[int, ...] = () if domid is None else (domid,)
             if (path := self._socket(vm)) is not None:
                 with suppress(OSError):
                     made = os.stat(path)
