@@ -30,7 +30,7 @@ MUST_NOT_IMPORT = {
     "vminterface.vm": {"vminterface.dom0", "vminterface.cli"},
 }
 # Programs' own bindings and conveniences: imported inside the function that needs them, or under try.
-OPTIONAL = {"PIL", "pyroute2", "pyudev", "qubesadmin", "tqdm", "yaml"}
+OPTIONAL = {"PIL", "pyroute2", "qubesadmin", "yaml"}
 
 
 def module_name(path):
