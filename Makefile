@@ -8,13 +8,23 @@ LINT := $(VENV)/lint
 JOBS ?= $(shell nproc)
 LIBRARY := PYTHONPATH=_utils
 PYTEST := bin/python -m pytest --quiet
+XEN_PACKAGES = $(shell sed 's/\#.*//' tools/system-packages-xen)
 # What goes through Salt; the lab itself needs none, and its demo is run on the newest.
 SALT_FACING := tests/functional/salt $(filter-out tests/system/test_lab%, $(wildcard tests/system/test_*.py))
 
-.PHONY: demo install test test-main test-salt3007 test-salt3006 lint format bench clean
+.PHONY: demo demo-xen install test test-xen test-main test-salt3007 test-salt3006 lint format bench clean
 
 demo: $(MAIN)/.stamp
 	@$(LIBRARY) $(MAIN)/bin/python -m lab demo
+
+# The same on a real Xen host in an emulated machine. Both take minutes, and are no part of `make test`.
+demo-xen: $(MAIN)/.stamp
+	@tools/install-packages $(XEN_PACKAGES)
+	@$(LIBRARY) $(MAIN)/bin/python -m lab.xen demo
+
+test-xen: $(MAIN)/.stamp
+	@tools/install-packages $(XEN_PACKAGES)
+	@XEN_TESTS=1 $(MAIN)/$(PYTEST) tests/xen --durations 0 --verbose
 
 # In dom0: the modules, the formula, and an example pillar where there is none. Needs neither pip nor a network.
 install:

@@ -51,6 +51,8 @@ class RootFS:
         for name in ("read", "write", "ls", "list", "rm", "exists", "watch", "chmod"):
             self._program(f"usr/bin/xenstore-{name}")
         self._program("usr/sbin/ip", self._root / "bin/ip")
+        # Busybox' own would run busybox' ip, which knows but a part of that.
+        self._program("usr/bin/env")
         self._python()
         for zone in _ZONES:
             name = f"usr/share/zoneinfo/{zone}"

@@ -1,0 +1,98 @@
+"""The product on a real Xen host: real xenstored, real paravirtual VMs, real Salt in dom0.
+
+All tests share one host, on which the shipped pillar has been pushed.
+"""
+
+import json
+
+import pytest
+
+ZONES = {"sys-net": ("CET", "CEST"), "work": ("EST", "EDT"), "personal": ("CET", "CEST")}
+ADDRESSES = {"work": "10.137.0.12", "personal": "10.137.0.13"}
+GATEWAY = "10.137.0.5"
+
+
+def by_vm(report):
+    return {line.vm: line for line in report if line.vm}
+
+
+def all_right(done):
+    code, report = done
+    assert code == 0, [line.comment for line in report]
+    assert all(line.ok is True for line in report), [line.comment for line in report]
+    return report
+
+
+def in_vm(host, vm, source):
+    """What Python in a VM prints, with the agent's library."""
+    return host.vm(vm, "env", "PYTHONPATH=/usr/lib/vminterface", "python3", "-c", source, seconds=180)
+
+
+def test_a_highstate_brings_every_vm_to_the_shipped_pillar(first):
+    report = all_right(first)
+    assert {vm for vm, line in by_vm(report).items() if line.changes} == set(ZONES)
+
+
+@pytest.mark.parametrize("vm", ZONES)
+def test_a_vm_has_its_name_and_its_time_zone(host, first, vm):
+    assert host.vm(vm, "hostname") == vm
+    assert host.vm(vm, "date", "+%Z") in ZONES[vm]
+
+
+def test_a_vm_has_its_services(host, first):
+    assert set(host.vm("work", "ls", "/run/qubes-service").split()) >= {"cups", "meminfo-writer"}
+    personal = set(host.vm("personal", "ls", "/run/qubes-service").split())
+    assert "meminfo-writer" in personal
+    assert "cups" not in personal
+
+
+@pytest.mark.parametrize("vm", ADDRESSES)
+def test_a_vm_has_its_network_and_reaches_the_vm_that_provides_it(host, first, vm):
+    assert ADDRESSES[vm] in host.vm(vm, "ip", "-4", "-brief", "address", "show", "eth0")
+    assert f"default via {GATEWAY}" in host.vm(vm, "ip", "-4", "route", "show", "default")
+    assert " 0% packet loss" in host.vm(vm, "ping", "-c", "1", "-W", "10", GATEWAY)
+
+
+def test_the_providing_vm_forwards_behind_its_firewall(host, first):
+    assert host.vm("sys-net", "cat", "/proc/sys/net/ipv4/ip_forward") == "1"
+    rules = host.vm("sys-net", "nft", "list", "table", "ip", "qubes")
+    for vm, address in ADDRESSES.items():
+        assert f"vif{host.domids[vm]}.0" in rules
+        assert address in rules
+
+
+def test_a_second_highstate_changes_nothing(host, first):
+    report = all_right(host.highstate())
+    assert [line.comment for line in report if line.changes] == []
+
+
+def test_dom0_reads_the_memory_that_a_vm_reports(host, first):
+    reported = json.loads(host.python("""
+import json
+from vminterface.dom0 import reports
+from vminterface.dom0.targets import Targets
+with Targets() as targets:
+    print(json.dumps({vm: [one.used_kb, one.warnings] for vm, one in reports.read(targets, ["work"]).items()}))
+"""))  # fmt: skip
+    used, warnings = reported["work"]
+    assert warnings == []
+    assert 10_000 < used < 224 * 1024
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["qubes-timezone", "qubes-service/cups", "memory/target", "/local/domain/0/name", "/tool/xenstored", "other"],
+)
+def test_a_vm_cannot_write_what_is_not_its_own(host, first, path):
+    other = f"/local/domain/{host.domids['personal']}/qubes-timezone"
+    said = in_vm(host, "work", f"""
+from vminterface.channel.xenstore import XenStore
+from vminterface.errors import PermissionDenied
+with XenStore.open() as store:
+    try:
+        store.write({other if path == "other" else path!r}, b"Asia/Tokyo")
+        print("written")
+    except PermissionDenied as error:
+        print("EACCES" if "EACCES" in str(error) else error)
+""")  # fmt: skip
+    assert said == "EACCES"
