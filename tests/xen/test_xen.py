@@ -1,6 +1,7 @@
 """The product on a real Xen host: real xenstored, real paravirtual VMs, real Salt in dom0.
 
-All tests share one host, on which the shipped pillar has been pushed.
+All tests share one host, on which the shipped pillar has been pushed; tests that leave something
+else behind come last.
 """
 
 import json
@@ -10,6 +11,8 @@ import pytest
 ZONES = {"sys-net": ("CET", "CEST"), "work": ("EST", "EDT"), "personal": ("CET", "CEST")}
 ADDRESSES = {"work": "10.137.0.12", "personal": "10.137.0.13"}
 GATEWAY = "10.137.0.5"
+#: Seconds that a VM has to acknowledge in the test with one that hangs.
+TIMEOUT = 30
 
 
 def by_vm(report):
@@ -96,3 +99,73 @@ with XenStore.open() as store:
         print("EACCES" if "EACCES" in str(error) else error)
 """)  # fmt: skip
     assert said == "EACCES"
+
+
+def test_a_vm_that_fills_its_quota_is_no_harm_to_dom0(host, first):
+    said = in_vm(host, "work", """
+from vminterface.channel.xenstore import XenStore
+from vminterface.errors import QuotaExceeded
+with XenStore.open() as store:
+    try:
+        for number in range(5000):
+            store.write(f"vminterface/flood/{number}", b"x" * 1000)
+    except QuotaExceeded:
+        print(number)
+""")  # fmt: skip
+    assert 100 < int(said) < 5000
+    seconds = float(host.python("""
+import time
+from vminterface.channel.xenstore import XenStore
+with XenStore.open() as store:
+    began = time.monotonic()
+    for number in range(100):
+        store.write("/local/domain/0/test", b"%d" % number)
+        assert store.read("/local/domain/0/test") == b"%d" % number
+    store.remove("/local/domain/0/test")
+    print(time.monotonic() - began)
+"""))  # fmt: skip
+    assert seconds < 10
+    in_vm(host, "work", """
+from vminterface.channel.xenstore import XenStore
+with XenStore.open() as store:
+    store.remove("vminterface/flood")
+""")  # fmt: skip
+
+
+def test_a_vm_that_hangs_costs_its_own_deadline_and_no_other_vm_anything(host, first):
+    own = {"qubes": {"defaults": {"timeout": TIMEOUT}, "vms": {vm: {"timezone": "Asia/Tokyo"} for vm in ZONES}}}
+    host.pillar(own)
+    host.dom0("xl", "pause", "personal")
+    code, report = host.highstate()
+    lines = by_vm(report)
+    assert code != 0
+    assert lines["personal"].ok is False
+    assert lines["personal"].changes == {}
+    assert "personal" in lines["personal"].comment
+    for vm in ("sys-net", "work"):
+        assert lines[vm].ok is True, lines[vm].comment
+        assert host.vm(vm, "date", "+%Z") == "JST"
+
+    host.dom0("xl", "unpause", "personal")
+    assert host.vm("personal", "date", "+%Z") in ZONES["personal"]
+
+
+def test_a_vm_that_ends_is_noticed_at_once_and_reported_as_gone(host, first):
+    host.dom0("sh", "-c", "PYTHONPATH=/srv/salt/_utils python3 -c '" + """
+from vminterface.channel.xenstore import XenStore
+from vminterface.deadline import Deadline
+from vminterface.dom0 import changes
+from vminterface.dom0.targets import Targets
+seen = changes.Seen()
+with Targets() as targets, targets.xenstore.watch(["@releaseDomain"]) as watch:
+    changes.look(targets, seen)
+    open("/run/watching", "w").close()
+    happened = []
+    while not happened:
+        watch.next(Deadline.after(60))
+        happened = changes.look(targets, seen)
+    print([(one["event"], one["vm"]) for one in happened])
+' >/run/happened 2>&1 </dev/null & while [ ! -e /run/watching ]; do sleep 0.1; done""")  # fmt: skip
+    host.destroy("personal")
+    host.dom0("sh", "-c", "while [ ! -s /run/happened ]; do sleep 0.1; done")
+    assert host.dom0("cat", "/run/happened") == "[('stopped', 'personal')]"
