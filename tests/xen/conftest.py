@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from lab.xen import image
 from lab.xen.emulator import Emulator
 from lab.xen.host import restored, saved
 
+HERE = Path(__file__).parent
 collect_ignore_glob = [] if os.environ.get("XEN_TESTS") else ["test_*.py"]
 #: Seconds for whichever test comes first and finds nothing in the cache.
 FROM_NOTHING = 900
@@ -18,8 +20,8 @@ SLOW = {"qubes": {"defaults": {"timeout": 60}}}
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.get_closest_marker("timeout") is None:
+    for item in items:  # of the whole run, not of this folder alone
+        if item.path.is_relative_to(HERE) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(FROM_NOTHING))
 
 
