@@ -13,7 +13,7 @@ from vminterface.errors import DeadlineExceeded, KeyNotFound, SettingRefused, VM
 from vminterface.values.acknowledgement import digest
 
 #: Seconds in which an agent that was already waiting announces itself once dom0 has made the node for it.
-INTRODUCTION = 1.0
+INTRODUCTION = 2.0
 
 NO_AGENT = "no agent is in work there, so it takes effect at the VM's next start"
 NOT_AWAITED = "its agent's answer was not waited for"

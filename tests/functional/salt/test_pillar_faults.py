@@ -39,7 +39,7 @@ FIELDS = {
     },
     "network:dns": (
         lambda v: {"network": {"ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": v}},
-        {"text": "10.139.1.1", "a number": 7, "three": ["10.139.1.1"] * 3, "not one": ["x"], "a boolean": True},
+        {"text": "10.139.1.1", "a number": 7, "too many": ["10.139.1.1"] * 17, "not one": ["x"], "a boolean": True},
     ),
     "provides_network:gateway": (
         lambda v: {"type": "NetVM", "provides_network": {"gateway": v}},
