@@ -256,8 +256,8 @@ def test_a_daemon_stopped_in_the_middle_of_a_batch_costs_the_deadline_and_no_mor
 ) -> None:
     timer = signal_soon(xenstored, signal.SIGSTOP)
     started = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match=r"no answer within 1.5 s"):
-        dom0.batch([Read("/")] * 200_000, timeout=1.5)
+    with pytest.raises(DeadlineExceeded, match=r"of 50000 came"):
+        dom0.batch([Read("/")] * 50_000, timeout=1.5)
     assert time.monotonic() - started < 1.5 + SLACK
     timer.join()
     assert xenstored.process is not None
