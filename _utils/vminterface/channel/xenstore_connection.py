@@ -6,6 +6,7 @@ another request's.
 
 from __future__ import annotations
 
+import os
 import select
 from collections.abc import Callable, Sequence
 
@@ -134,6 +135,8 @@ class XenStoreConnection:
                     f"{self.path}: no answer within {deadline.seconds:g} s ({len(answers)} of {count} came)"
                 )
             if ready and ready[0][1] & ~select.POLLOUT:
+                # xenstored writes each answer by itself: on its CPU, let it write more of them before we read.
+                os.sched_yield()
                 self._read(answers)
 
     def _write(self, data: bytes) -> bytes:
