@@ -15,8 +15,9 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from vminterface.channel.connection import StoreConnection
 from vminterface.deadline import Deadline
-from vminterface.errors import ConnectionLost, DeadlineExceeded, StoreError, VMInterfaceError
+from vminterface.errors import ConnectionLost, DeadlineExceeded, StoreError
 from vminterface.values.vmname import VMName
 from vminterface.wire.qubesdb import CLIENT, Connection, Entry, ErrorReply, Reply, Request, WatchEvent
 
@@ -71,13 +72,12 @@ def _is_read_only(path: str) -> bool:
     return path.endswith(".ro.sock") and os.path.exists(path.removesuffix(".ro.sock") + ".sock")
 
 
-class QubesDBConnection:
+class QubesDBConnection(StoreConnection):
     """Requests out, answers in. *on_event* is called with each watch event, whenever it comes."""
 
     def __init__(self, path: str, on_event: Callable[[WatchEvent], None]) -> None:
-        self.path = path
+        super().__init__(path)
         self._on_event = on_event
-        self._closed_because: str | None = None
         self._wire = Connection(CLIENT)
         self._entries: list[Entry] = []
         #: Bytes in the entries that came, be they kept or not.
@@ -103,11 +103,8 @@ class QubesDBConnection:
             return any(what & (select.POLLHUP | select.POLLERR) for _, what in self._readable.poll(0))
         return self._closed_because is not None
 
-    def close(self, because: str = "it was closed") -> None:
-        """End the connection; every later call raises ConnectionLost with the reason given first."""
-        if self._closed_because is None:
-            self._closed_because = because
-            self._socket.close()
+    def _release(self) -> None:
+        self._socket.close()
 
     def exchange(self, requests: Sequence[Request], deadline: Deadline) -> list[Answer]:
         """Send all *requests*, a window of them in flight, and return their answers in order.
@@ -132,25 +129,6 @@ class QubesDBConnection:
             deadline.check(self.path)
             return
         self._guarded(self._read, [])
-
-    def _check_open(self) -> None:
-        if self._closed_because is not None:
-            raise ConnectionLost(f"{self.path}: the connection is closed: {self._closed_because}")
-
-    def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
-        """Do *step*; if it does not end well, close the connection."""
-        try:
-            step(*arguments)
-        except VMInterfaceError as error:
-            self.close(str(error))
-            raise
-        except OSError as error:
-            self.close(error.strerror or str(error))
-            raise ConnectionLost(f"{self.path}: {error.strerror or error}") from None
-        except BaseException as error:
-            # An interrupt leaves answers on their way.
-            self.close(f"interrupted by {type(error).__name__}")
-            raise
 
     def _connect(self) -> None:
         try:

@@ -10,9 +10,10 @@ import os
 import select
 from collections.abc import Callable, Sequence
 
+from vminterface.channel.connection import StoreConnection
 from vminterface.channel.xenstore_transport import SocketTransport, connect
 from vminterface.deadline import Deadline
-from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
+from vminterface.errors import ConnectionLost, DeadlineExceeded
 from vminterface.wire.xenstore import CLIENT, Connection, ErrorReply, Reply, Request, WatchEvent
 
 Answer = Reply | ErrorReply
@@ -21,15 +22,14 @@ Answer = Reply | ErrorReply
 WINDOW = 512
 
 
-class XenStoreConnection:
+class XenStoreConnection(StoreConnection):
     """Requests out, answers in. *on_event* is called with each watch event, whenever it comes."""
 
     def __init__(
         self, path: str, on_event: Callable[[WatchEvent], None], timeout: float, window: int | None = None
     ) -> None:
-        self.path = path
+        super().__init__(path)
         self._on_event = on_event
-        self._closed_because: str | None = None
         self._transport = connect(path, timeout)
         # A device keeps one message, and queues it without copying it (Linux, xenbus_dev_frontend.c): before its answer
         # has come, the next one would be written over it, and be sent with the former one's header.
@@ -40,11 +40,8 @@ class XenStoreConnection:
         self._both = select.poll()
         self._both.register(self._transport, select.POLLIN | select.POLLOUT)
 
-    def close(self, because: str = "it was closed") -> None:
-        """End the connection; every later call raises ConnectionLost with the reason given first."""
-        if self._closed_because is None:
-            self._closed_because = because
-            self._transport.close()
+    def _release(self) -> None:
+        self._transport.close()
 
     def ask(self, request: Request, deadline: Deadline) -> Answer:
         """Send one request and return its answer; for the rest like :meth:`exchange`."""
@@ -85,25 +82,6 @@ class XenStoreConnection:
             deadline.check(self.path)
             return
         self._guarded(self._read, {})
-
-    def _check_open(self) -> None:
-        if self._closed_because is not None:
-            raise ConnectionLost(f"{self.path}: the connection is closed: {self._closed_because}")
-
-    def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
-        """Do *step*; if it does not end well, close the connection."""
-        try:
-            step(*arguments)
-        except VMInterfaceError as error:
-            self.close(str(error))
-            raise
-        except OSError as error:
-            self.close(error.strerror or str(error))
-            raise ConnectionLost(f"{self.path}: {error.strerror or error}") from None
-        except BaseException as error:
-            # An interrupt leaves answers on their way.
-            self.close(f"interrupted by {type(error).__name__}")
-            raise
 
     def _ask_at_once(
         self, transport: SocketTransport, frame: bytes, answers: dict[int, Answer], deadline: Deadline
