@@ -2,14 +2,12 @@
 
 A request is ``METHOD+ARGUMENT SOURCE name DESTINATION``, a NUL and the value, up to the end of what the client sends.
 The answer starts with ``0`` and a NUL; with ``2`` and a NUL where it is an exception: class, traceback, format and its
-arguments, a NUL after each. Events start with ``1`` and a NUL: subject, name, then pairs up to an empty one. What the
-caller may not do, and what breaks the protocol, gets no answer at all. Forms: ``developer/services/admin-api`` of the
-Qubes documentation.
+arguments, a NUL after each. What the caller may not do, and what breaks the protocol, gets no answer at all. Forms:
+``developer/services/admin-api`` of the Qubes documentation.
 """
 
 from __future__ import annotations
 
-import queue
 import socketserver
 import threading
 from collections.abc import Callable
@@ -60,7 +58,7 @@ class _Unanswered(Exception):
 
 
 class Qubesd:
-    """Use it in a ``with`` block; *qubes* may be changed at any time, :meth:`start_vm` and :meth:`stop_vm` tell events.
+    """Use it in a ``with`` block; *qubes* may be changed at any time.
 
     *live* is called, as qubesd writes QubesDB, when a feature that a running VM sees changes.
     """
@@ -77,7 +75,6 @@ class Qubesd:
         #: What it refuses, by method and argument.
         self.refuse: dict[tuple[str, str], Refused] = {}
         self._live = live or (lambda vm, key, value: None)
-        self._listeners: list[queue.Queue[bytes | None]] = []
         self._lock = threading.RLock()
         daemon = self
 
@@ -96,41 +93,17 @@ class Qubesd:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.hung.clear()
-        self.hang_up()
         self._server.shutdown()
         self._server.server_close()
         self.path.unlink(missing_ok=True)
 
     def start_vm(self, name: str) -> None:
-        """Let the VM run; the features that it sees become keys of it, then the event is told."""
+        """Let the VM run; the features that it sees become keys of it."""
         with self._lock:
             qube = self.qubes[name]
             qube.state = "Running"
             for feature, value in qube.features.items():
                 self._tell(name, feature, value)
-        self.event(name, "domain-start", start_guid="True")
-
-    def stop_vm(self, name: str) -> None:
-        """Let the VM end."""
-        self.qubes[name].state = "Halted"
-        self.event(name, "domain-shutdown")
-
-    def event(self, vm: str, name: str, **pairs: str) -> None:
-        """Tell everybody who listens to events."""
-        words = [vm, name, *(word for pair in pairs.items() for word in pair), ""]
-        self.tell(b"1\0" + b"".join(word.encode() + b"\0" for word in words))
-
-    def tell(self, data: bytes) -> None:
-        """Send *data* to everybody who listens to events."""
-        with self._lock:
-            for listener in self._listeners:
-                listener.put(data)
-
-    def hang_up(self) -> None:
-        """Close the connections of those who listen to events."""
-        with self._lock:
-            for listener in self._listeners:
-                listener.put(None)
 
     def _serve(self, request: bytes, send: Callable[[bytes], object]) -> None:
         while self.hung.is_set():
@@ -144,9 +117,6 @@ class Qubesd:
             raise _Unanswered
         method, _, argument = words[0].partition("+")
         vm = words[3]
-        if method == "admin.Events":
-            self._listen(send)
-            return
         with self._lock:
             self.calls.append((method, argument, vm))
             try:
@@ -155,18 +125,6 @@ class Qubesd:
                 parts = [error.kind, "", error.message, *error.arguments]
                 answer = b"2\0" + b"".join(part.encode() + b"\0" for part in parts)
         send(answer)
-
-    def _listen(self, send: Callable[[bytes], object]) -> None:
-        own: queue.Queue[bytes | None] = queue.Queue()
-        own.put(b"1\0\0connection-established\0\0")
-        with self._lock:
-            self._listeners.append(own)
-        try:
-            while (data := own.get()) is not None:
-                send(data)
-        finally:
-            with self._lock:
-                self._listeners.remove(own)
 
     def _call(self, method: str, argument: str, vm: str, value: bytes) -> bytes:
         if (refused := self.refuse.get((method, argument))) is not None:

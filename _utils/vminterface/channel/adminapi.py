@@ -1,4 +1,4 @@
-"""qubesd's Admin API, through Qubes' own Python client: what lasts of a VM, its features and properties, and events.
+"""qubesd's Admin API, through Qubes' own Python client: what lasts of a VM, its features and properties.
 
 ``qubesadmin`` is installed in dom0 of Qubes R4; elsewhere :func:`available` is False, and :meth:`AdminAPI.open` says
 what is missing. The client waits for an answer without end. So its transport is replaced here by one whose every call
@@ -9,15 +9,13 @@ Forms: ``developer/services/admin-api`` of the Qubes documentation.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from vminterface.deadline import Deadline
 from vminterface.errors import (
@@ -42,8 +40,6 @@ TIMEOUT = 10.0
 ANSWER_LIMIT = 1 << 20
 #: Bytes of a request at most, header and value together; qubesd cuts off what is longer.
 REQUEST_LIMIT = 65536
-#: Events kept for a reader at most.
-_EVENTS_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +65,6 @@ class Property:
     value: str
     #: Whether nobody has set it.
     default: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened to *vm*; empty where it concerns no VM."""
-
-    vm: str
-    name: str
 
 
 def available() -> bool:
@@ -179,10 +167,6 @@ class AdminAPI:
             else:
                 setattr(self._vm(vm), name, value)
 
-    def events(self, *names: str) -> Events:
-        """Return the stream of what happens from now on; with *names* (``domain-start``) of these events alone."""
-        return Events(self._app, frozenset(names), self.timeout)
-
     def _vm(self, name: str) -> Any:
         # Without a look at the list: a VM that does not exist is told by the call itself.
         return self._app.domains.get_blind(name)
@@ -196,91 +180,6 @@ class AdminAPI:
             raise
         except Exception as error:
             raise _error_of(error, what) from error
-
-
-class Events:
-    """What happens in qubesd. Use it in a ``with`` block; the connection is made by the first :meth:`next`."""
-
-    def __init__(self, app: Any, names: frozenset[str], timeout: float) -> None:
-        from qubesadmin.events import EventsDispatcher
-
-        self._names, self._timeout = names, timeout
-        self._events: list[Event] = []
-        self._connected = False
-        self._dispatcher = EventsDispatcher(app, enable_cache=False)
-        self._dispatcher.add_handler("*", self._take)
-        self._loop = asyncio.new_event_loop()
-        self._listening: asyncio.Task[None] | None = None
-        self._came = asyncio.Event()
-
-    def next(self, deadline: Deadline) -> list[Event]:
-        """Return the events that have come, at least one. Raises DeadlineExceeded, ConnectionLost, RemoteProtocolError.
-
-        After more than 4096 that nobody took, the connection is given up: something was missed.
-        """
-        while not self._events:
-            self._loop.run_until_complete(self._wait(deadline))
-        events, self._events = self._events, []
-        if len(events) > _EVENTS_MAX:
-            self._hang_up()
-            raise ConnectionLost(f"qubesd's events: more than {_EVENTS_MAX} at once, some were not taken")
-        return events
-
-    def connect(self) -> None:
-        """Wait until qubesd listens, so that nothing is missed from here on. Raises what :meth:`next` raises."""
-        deadline = Deadline.after(self._timeout)
-        while not self._connected:
-            self._loop.run_until_complete(self._wait(deadline))
-
-    async def _wait(self, deadline: Deadline) -> None:
-        if self._listening is None:
-            self._listening = self._loop.create_task(self._dispatcher.listen_for_events(reconnect=False))
-        self._came.clear()
-        coming = self._loop.create_task(self._came.wait())
-        try:
-            await asyncio.wait(
-                {coming, self._listening}, timeout=deadline.remaining, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            coming.cancel()
-        if self._came.is_set():
-            return
-        if self._listening.done():
-            error = self._listening.exception()
-            self._listening = None
-            self._connected = False
-            if error is None:
-                raise ConnectionLost("qubesd's events: it closed the connection")
-            raise _error_of(error, "qubesd's events") from error
-        raise DeadlineExceeded(f"qubesd's events: none within {deadline.seconds:g} s")
-
-    def _take(self, subject: Any, event: str, **_: Any) -> None:
-        if event == "connection-established":
-            self._connected = True
-            self._came.set()
-        elif (not self._names or event in self._names) and len(self._events) <= _EVENTS_MAX:
-            self._events.append(Event("" if subject is None else str(subject), event))
-            self._came.set()
-
-    def close(self) -> None:
-        """End the connection; may be called twice."""
-        if self._loop.is_closed():
-            return
-        self._hang_up()
-        self._loop.close()
-
-    def _hang_up(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            self._loop.run_until_complete(asyncio.wait({self._listening}, timeout=1.0))
-            self._listening = None
-        self._connected = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
 
 def _request(method: str, argument: str, dest: str, payload: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Features, properties and events of VMs through qubesd's protocol; one that misbehaves costs a deadline, no more."""
+"""Features and properties of VMs through qubesd's protocol; one that misbehaves costs a deadline, no more."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pytest
 from lab.qubesd import Qubesd, Refused
 from tests.support.qubesd import qubes_r4
 from vminterface.channel import adminapi
-from vminterface.channel.adminapi import AdminAPI, Domain, Event, Property
-from vminterface.deadline import Deadline
+from vminterface.channel.adminapi import AdminAPI, Domain, Property
 from vminterface.errors import (
     ConnectionLost,
     DeadlineExceeded,
@@ -179,51 +178,3 @@ def test_without_the_client_it_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "qubesadmin", None)
     with pytest.raises(ProgramMissing, match="qubesadmin"):
         AdminAPI.open()
-
-
-def test_starts_and_ends_come_as_events(qubesd, api):
-    with api.events("domain-start", "domain-shutdown") as events:
-        events.connect()
-        qubesd.start_vm("work")
-        qubesd.event("work", "domain-paused")
-        qubesd.stop_vm("work")
-        came = []
-        while len(came) < 2:
-            came += events.next(Deadline.after(5))
-    assert came == [Event("work", "domain-start"), Event("work", "domain-shutdown")]
-
-
-def test_without_events_the_wait_ends_at_its_deadline(api):
-    with api.events() as events, pytest.raises(DeadlineExceeded):
-        events.next(Deadline.after(0.1))
-
-
-def test_a_daemon_that_hangs_up_ends_the_stream_which_may_be_taken_up_again(qubesd, api):
-    with api.events("domain-start") as events:
-        events.connect()
-        qubesd.hang_up()
-        with pytest.raises(ConnectionLost):
-            events.next(Deadline.after(5))
-        events.connect()
-        qubesd.start_vm("work")
-        assert events.next(Deadline.after(5)) == [Event("work", "domain-start")]
-
-
-def test_more_events_than_one_can_keep_end_the_stream(qubesd, api):
-    with api.events() as events:
-        events.connect()
-        qubesd.tell(b"1\0\0x\0\0" * 6000)
-        with pytest.raises(ConnectionLost, match="4096"):
-            events.next(Deadline.after(5))
-        events.connect()
-        qubesd.start_vm("work")
-        assert events.next(Deadline.after(5)) == [Event("work", "domain-start")]
-
-
-@pytest.mark.parametrize("data", [b"0\0", b"1\0work\0" + b"x" * 200_000, b"1\0\xff\0a\0\0"])
-def test_events_that_break_the_protocol_end_the_stream(qubesd, api, data):
-    with api.events() as events:
-        events.connect()
-        qubesd.tell(data)
-        with pytest.raises((ConnectionLost, RemoteProtocolError)):
-            events.next(Deadline.after(5))
