@@ -1,7 +1,7 @@
 """Receives a Qubes file copy: reads the stream, fills a folder, and says once how it went.
 
-What comes is read in blocks of 1 MiB into a few buffers and goes from there into the files; memory use does not
-depend on the sizes of the files or of the transfer.
+What comes is read into one block of 1 MiB, checked and written from there while the processor still has it at hand;
+memory use does not depend on the sizes of the files or of the transfer.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import itertools
 import os
 import select
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +24,6 @@ from vminterface.wire.qfile_result import Refused, Result
 
 #: Bytes read at once.
 BLOCK = 1 << 20
-#: Blocks that are in memory at once: one being read and checked, the others being written.
-BLOCKS = 4
-#: Bytes from which on it pays to write in the background.
-LARGE = 1 << 16
 #: Seconds without a byte after which the sender is given up.
 IDLE_TIMEOUT = 600.0
 
@@ -120,7 +113,6 @@ class _Filler:
         self._tree = tree
         self._bytes_left = terms.total_bytes
         self._entries_left = terms.entries
-        self._writer = _Writer()
         self._file: PartialFile | None = None
         self._start: EntryStart | None = None
 
@@ -129,7 +121,7 @@ class _Filler:
         match event:
             case Data(chunk):
                 assert self._file is not None
-                self._writer.write(self._file.fd, chunk)
+                _write_all(self._file.fd, chunk)
             case EntryStart():
                 self._count(event.path, event.size)
                 self._start = event
@@ -137,7 +129,6 @@ class _Filler:
             case EntryEnd():
                 assert self._file is not None
                 assert self._start is not None
-                self._writer.finish()
                 self._file.complete(self._tree.mode(self._start.mode), (self._start.atime_ns, self._start.mtime_ns))
                 self._file = None
             case Directory():
@@ -149,7 +140,6 @@ class _Filler:
 
     def close(self) -> None:
         """Leave nothing of a file that is not whole."""
-        self._writer.close()
         if self._file is not None:
             self._file.discard()
 
@@ -164,53 +154,19 @@ class _Filler:
                 raise Refused(errno.EDQUOT, path, "more bytes than are taken here")
 
 
-class _Writer:
-    """Writes large chunks in a second thread, so that the next block is read and checked meanwhile.
-
-    Chunks are views of the blocks that :func:`_blocks` reuses in turn. Since at most BLOCKS - 1 of them wait here,
-    and every chunk that waits is the last one of its block, the block that is read next is never among them.
-    """
-
-    def __init__(self) -> None:
-        self._thread: ThreadPoolExecutor | None = None
-        self._waiting: deque[Future[None]] = deque()
-
-    def write(self, fd: int, chunk: memoryview) -> None:
-        """Write *chunk* now or soon. OSError may be that of an earlier chunk."""
-        if len(chunk) < LARGE:
-            self.finish()
-            _write_all(fd, chunk)
-            return
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "filecopy-writer")
-        while len(self._waiting) >= BLOCKS - 1:
-            self._waiting.popleft().result()
-        self._waiting.append(self._thread.submit(_write_all, fd, chunk))
-
-    def finish(self) -> None:
-        """Wait until everything is written. Raises OSError if something was not."""
-        while self._waiting:
-            self._waiting.popleft().result()
-
-    def close(self) -> None:
-        """Stop; afterwards no descriptor is used any more."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=True, cancel_futures=True)
-
-
 def _write_all(fd: int, data: memoryview) -> None:
     while data:
         data = data[os.write(fd, data) :]
 
 
 def _blocks(source: int, idle_timeout: float) -> Iterator[memoryview]:
-    """Yield what comes from *source*, each valid for BLOCKS - 1 more, then an empty one for its end."""
+    """Yield what comes from *source*, each block valid until the next, then an empty one for its end."""
     with contextlib.suppress(OSError):
         fcntl.fcntl(source, fcntl.F_SETPIPE_SZ, BLOCK)
-    buffers = [memoryview(bytearray(BLOCK)) for _ in range(BLOCKS)]
+    buffer = memoryview(bytearray(BLOCK))
     poll = select.poll()
     poll.register(source, select.POLLIN)
-    for buffer in itertools.cycle(buffers):
+    while True:
         if not poll.poll(idle_timeout * 1000):
             raise TimeoutError(errno.ETIMEDOUT, f"nothing came for {idle_timeout:g} s")
         count = os.readv(source, [buffer])

@@ -12,12 +12,12 @@ from __future__ import annotations
 import errno
 import stat
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from vminterface.errors import LocalProtocolError
+from vminterface.wire.crc32 import crc32
 from vminterface.wire.qfile_names import LINK_TARGET_MAX_BYTES, check_link, check_name
 from vminterface.wire.qfile_result import LEGAL_EOF, NAME_MAX_BYTES, Refused, Result
 
@@ -111,7 +111,7 @@ class Packer:
         if len(chunk) > self._left:
             raise LocalProtocolError(f"{len(chunk)} bytes of data where {self._left} are left to send")
         self._left -= len(chunk)
-        self.crc = zlib.crc32(chunk, self.crc)
+        self.crc = crc32(chunk, self.crc)
         return chunk
 
     def end(self) -> bytes:
@@ -127,7 +127,7 @@ class Packer:
             raise LocalProtocolError(f"{self._left} bytes of the entry are still to send")
 
     def _counted(self, data: bytes) -> bytes:
-        self.crc = zlib.crc32(data, self.crc)
+        self.crc = crc32(data, self.crc)
         return data
 
 
@@ -202,7 +202,7 @@ class Unpacker:
             return None
         taken = bytes(kept) + piece if kept else bytes(piece)
         kept.clear()
-        self.crc = zlib.crc32(taken, self.crc)
+        self.crc = crc32(taken, self.crc)
         return taken
 
     def _read_header(self) -> Event | None:
@@ -269,5 +269,5 @@ class Unpacker:
             return None
         self._at = start + len(chunk)
         self._left -= len(chunk)
-        self.crc = zlib.crc32(chunk, self.crc)
+        self.crc = crc32(chunk, self.crc)
         return Data(chunk)
