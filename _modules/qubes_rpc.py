@@ -310,6 +310,7 @@ def vm_exec(vm, *argv, root=False, gui=False, stdin="", timeout=None):
     """
     Run one program in a VM with exactly these arguments (``qubes.VMExec``, ``...GUI``, ``qubes.VMRootExec``).
 
+    A VM without these services (before R4.1) runs it by its shell (``qubes.VMShell``), each argument quoted.
     Returns ``status``, ``stdout`` and ``stderr`` as printable ASCII.
 
     CLI Example:

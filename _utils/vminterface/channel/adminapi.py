@@ -85,8 +85,7 @@ class AdminAPI:
     name that cannot be sent), PermissionDenied, VMNotFound, and StoreError for what qubesd refuses otherwise.
     """
 
-    def __init__(self, app: Any, path: str, timeout: float) -> None:
-        self.path = path
+    def __init__(self, app: Any, timeout: float) -> None:
         self.timeout = timeout
         self._app = app
 
@@ -113,7 +112,7 @@ class AdminAPI:
                 return bytes(self._parse_qubesd_response(answer))
 
         # Its calls are made with the timeout that the object has at that time.
-        api = cls(App(), path, timeout)
+        api = cls(App(), timeout)
         return api
 
     def domains(self) -> dict[str, Domain]:

@@ -107,6 +107,20 @@ class Qrexec:
         self._in_dom0 = in_dom0
         self._connect_timeout = connect_timeout
         self._parallel = parallel
+        #: VM and service, for callers who know another way and do not want to try this one again.
+        self.missing: set[tuple[str, str]] = set()
+
+    @property
+    def in_dom0(self) -> bool:
+        """Whether calls are dom0's own, which alone can choose the user. Raises ProgramMissing."""
+        return self._caller()[1]
+
+    def _caller(self) -> tuple[str, bool]:
+        """Return the program to run, and whether it is dom0's."""
+        program = self._program or _installed()
+        if self._in_dom0 is not None:
+            return program, self._in_dom0
+        return program, not os.path.basename(program).endswith("-vm")
 
     def call(
         self,
@@ -174,10 +188,7 @@ class Qrexec:
         descriptor = rpcname.descriptor(call.service, call.argument)
         user = parse_default_user(_DEFAULT_USER if call.user is None else call.user)
         rpcname.parse_target(call.vm, keywords=True)
-        program = self._program or _installed()
-        in_dom0 = self._in_dom0
-        if in_dom0 is None:
-            in_dom0 = not os.path.basename(program).endswith("-vm")
+        program, in_dom0 = self._caller()
         if not in_dom0:
             if call.user is not None:
                 raise InvalidValue(f"{call}: only dom0 can choose the user, here the policy does", "user")

@@ -2,14 +2,18 @@
 
 Source: Qubes core-agent-linux (handlers) and ``qubesadmin.vm`` (how a shell gets its command: the text, ``; exit``
 and a line's end, then the command's own input).
+
+Not every VM has all of them: ``qubes.VMExec`` came with R4.1, ``qubes.VMRootExec`` with R4.3. So a command goes the
+first way that its VM has, at last through the shell.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vminterface.channel.qrexec import STDOUT_LIMIT, TIMEOUT, Input, Qrexec
+from vminterface.channel.qrexec import STDOUT_LIMIT, TIMEOUT, Qrexec
 from vminterface.dom0.services.answer import Kept
 from vminterface.errors import CallRefused, InvalidValue, ServiceFailed, ServiceNotFound, printable
 from vminterface.wire import vmexec
@@ -20,6 +24,8 @@ _WAIT = "WaitForSession"
 #: qrexec's own statuses: it failed, it refused, it found no service. A command may end with the last two as well.
 _BROKEN, _REFUSED, _NOT_FOUND = 125, 126, 127
 _REFUSAL = "Request refused"
+#: Where handlers are; up to R4.0 a shell looked for them, which names the one that it has not found.
+_HANDLERS = "/qubes-rpc/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +65,8 @@ def shell(
     script = checked_script(script)
     if root and wait_for_session:
         raise InvalidValue("a shell of root waits for no user's session")
-    service, argument = (ROOT_SHELL if root else SHELL), (_WAIT if wait_for_session else "")
-    prefix = f"{script}; exit\n".encode("utf-8", "surrogateescape")
-    return _run(qrexec, vm, service, argument, prefix + stdin, stdout_limit, timeout, f"{service} in {vm}")
+    ways = _shells(qrexec, script, stdin, root=root, wait_for_session=wait_for_session)
+    return _first(qrexec, vm, ways, root, stdout_limit, timeout, f"{ways[0].service} in {vm}")
 
 
 def checked_script(script: str) -> str:
@@ -79,31 +84,72 @@ def execute(
     *,
     gui: bool = False,
     root: bool = False,
-    stdin: Input = b"",
+    stdin: bytes = b"",
     stdout_limit: int = STDOUT_LIMIT,
     timeout: float = TIMEOUT,
     name: str | None = None,
 ) -> Output:
-    """Run *argv* in *vm* without a shell; with *gui* as soon as the user's session is up, with *root* as root.
+    """Run *argv* in *vm*; with *gui* as soon as the user's session is up, with *root* as root.
 
-    *name* is what errors call it, None: the program. Raises as :func:`shell`.
+    No shell sees the arguments, or one that takes each of them, quoted, for what it is. *timeout* in seconds is for
+    each service that is tried. *name* is what errors call it, None: the program. Raises as :func:`shell`.
     """
     if gui and root:
         raise InvalidValue("a command of root waits for no user's session")
-    service = EXEC_GUI if gui else ROOT_EXEC if root else EXEC
-    argument = vmexec.encode(argv)
+    encoded = vmexec.encode(argv)
+    services = [EXEC_GUI if gui else ROOT_EXEC if root else EXEC]
+    if root and qrexec.in_dom0:
+        services.append(EXEC)
+    words = (part.decode("utf-8", "surrogateescape") if isinstance(part, bytes) else part for part in argv)
+    script = f"exec -- {shlex.join(words)}"
+    ways = [_Way(service, encoded, stdin) for service in services]
+    ways += _shells(qrexec, script, stdin, root=root, wait_for_session=gui)
     what = f"{printable(argv[0], 60) if name is None else name} in {vm}"
-    return _run(qrexec, vm, service, argument, stdin, stdout_limit, timeout, what)
+    return _first(qrexec, vm, ways, root, stdout_limit, timeout, what)
 
 
-def _run(
-    qrexec: Qrexec, vm: str, service: str, argument: str, stdin: Input, stdout_limit: int, timeout: float, what: str
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A service that can run a command, and what it is given."""
+
+    service: str
+    argument: str
+    stdin: bytes
+
+
+def _shells(qrexec: Qrexec, script: str, stdin: bytes, *, root: bool, wait_for_session: bool) -> list[_Way]:
+    typed = f"{script}; exit\n".encode("utf-8", "surrogateescape") + stdin
+    if not root:
+        return [_Way(SHELL, _WAIT if wait_for_session else "", typed)]
+    return [_Way(service, "", typed) for service in ((ROOT_SHELL, SHELL) if qrexec.in_dom0 else (ROOT_SHELL,))]
+
+
+def _first(
+    qrexec: Qrexec, vm: str, ways: Sequence[_Way], root: bool, stdout_limit: int, timeout: float, what: str
 ) -> Output:
+    """Go the first of *ways* that *vm* has; what it has not is not tried again by the same *qrexec*."""
+    # Before R4.3 no service of a VM makes itself root, dom0 has to say it.
+    user = "root" if root and qrexec.in_dom0 else None
+    *others, last = ways
+    for way in others:
+        if (vm, way.service) not in qrexec.missing:
+            try:
+                return _run(qrexec, vm, way, user, stdout_limit, timeout, what)
+            except ServiceNotFound:
+                qrexec.missing.add((vm, way.service))
+    try:
+        return _run(qrexec, vm, last, user, stdout_limit, timeout, what)
+    except ServiceNotFound:
+        nor = "".join(f", nor {way.service}" for way in ways[1:])
+        raise ServiceNotFound(f"{ways[0].service} in {vm}: there is no such service{nor}") from None
+
+
+def _run(qrexec: Qrexec, vm: str, way: _Way, user: str | None, stdout_limit: int, timeout: float, what: str) -> Output:
     kept = Kept()
     try:
         answer = qrexec.call(
-            vm, service, argument, stdin=stdin, stdout_limit=stdout_limit, stdout_to=kept, timeout=timeout,
-            accept=(0, _REFUSED, _NOT_FOUND),
+            vm, way.service, way.argument, user=user, stdin=way.stdin, stdout_limit=stdout_limit, stdout_to=kept,
+            timeout=timeout, accept=(0, _REFUSED, _NOT_FOUND),
         )  # fmt: skip
     except ServiceFailed as error:
         if error.status == _BROKEN:
@@ -111,8 +157,8 @@ def _run(
         return Output(what, error.status, kept.untrusted_data, error.stderr)
     # qrexec says nothing where there is no service, a shell or command always names what it has not found.
     silent = not kept.untrusted_data and not answer.stderr.strip()
-    if answer.status == _NOT_FOUND and silent:
-        raise ServiceNotFound(f"{service} in {vm}: there is no such service")
+    if answer.status == _NOT_FOUND and (silent or f"{_HANDLERS}{way.service}" in answer.stderr):
+        raise ServiceNotFound(f"{way.service} in {vm}: there is no such service")
     if answer.status == _REFUSED and (silent or answer.stderr.startswith(_REFUSAL)):
-        raise CallRefused(f"{service} in {vm}: the call was refused")
+        raise CallRefused(f"{way.service} in {vm}: the call was refused")
     return Output(what, answer.status, kept.untrusted_data, answer.stderr)

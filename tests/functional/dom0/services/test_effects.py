@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.xrandr import fake_xrandr
+from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.services import (
     appmenus,
     backup,
@@ -263,8 +264,75 @@ def test_a_program_that_is_missing_is_no_missing_service(vms, work, qrexec):
     assert output.status == 127
     assert "no-such-program" in output.stderr
     vms.handler("bare", "some.Other", "true")
-    with pytest.raises(ServiceNotFound, match=r"qubes\.VMExec in bare"):
+    with pytest.raises(ServiceNotFound, match=r"qubes\.VMExec in bare: there is no such service, nor qubes\.VMShell"):
         commands.execute(qrexec, "bare", ["true"])
+
+
+@pytest.fixture
+def old(vms):
+    """The root folder of the running VM called old, where commands can be run by qubes.VMShell alone."""
+    root = vms.machine("old")
+    for service in (commands.EXEC, commands.EXEC_GUI, commands.ROOT_EXEC, commands.ROOT_SHELL):
+        (vms.folder / "vms/old" / service).unlink()
+    return root
+
+
+#: What its caller hears where a handler is not there: of R4.1 and later; of R4.0, by the shells of Fedora and Debian.
+NOT_THERE = {
+    "said by the status": "",
+    "said by bash": "/bin/sh: /etc/qubes-rpc/qubes.VMExec: No such file or directory",
+    "said by dash": "/bin/sh: 0: Can't open /etc/qubes-rpc/qubes.VMExec",
+}
+
+
+@pytest.mark.parametrize("said", NOT_THERE.values(), ids=NOT_THERE)
+def test_a_vm_that_runs_no_programs_runs_them_by_its_shell(vms, old, qrexec, said):
+    vms.handler("old", commands.EXEC, f'echo >>{vms.folder}/asked; printf %s "{said}" >&2; exit 127')
+    argv = ["sh", "-c", 'cat; printf "%s|" "$@"; exit 7', "sh", "a b", "ż", "-x", "", "$HOME", "`id`", "'; exit 5;\n#'"]
+    for _ in range(2):
+        output = commands.execute(qrexec, "old", argv, stdin=b"input\n", name="the probe")
+        assert output.status == 7
+        assert output.untrusted_stdout == "input\na b|ż|-x||$HOME|`id`|'; exit 5;\n#'|".encode()
+    assert (vms.folder / "asked").read_text() == "\n"
+    with pytest.raises(ServiceFailed, match="the probe in old: exit status 7"):
+        output.checked()
+
+
+def test_every_byte_but_nul_goes_through_that_shell(old, qrexec):
+    every = bytes(range(1, 256))
+    output = commands.execute(qrexec, "old", ["printf", "%s", every, every.decode("utf-8", "surrogateescape")])
+    assert output.untrusted_stdout == every * 2
+
+
+def test_a_program_that_is_missing_there_is_told_by_that_shell(old, qrexec):
+    for program in ("no-such-program", "-a", "exit", "A=b"):
+        output = commands.execute(qrexec, "old", [program, "0"])
+        assert output.status == 127
+        assert program in output.stderr
+
+
+def test_the_user_of_that_shell_is_the_one_asked_for(vms, qrexec):
+    vms.handler("old", commands.SHELL, 'cat >/dev/null; echo "$QREXEC_USER $1"')
+    for more, said in (({}, "DEFAULT "), ({"root": True}, "root "), ({"gui": True}, "DEFAULT WaitForSession")):
+        assert commands.execute(qrexec, "old", ["true"], **more).untrusted_stdout.decode() == f"{said}\n"
+    assert commands.shell(qrexec, "old", "true", root=True).untrusted_stdout == b"root \n"
+
+
+def test_root_is_asked_for_by_name_where_no_service_of_the_vm_makes_itself_root(vms, work, qrexec):
+    (vms.folder / "vms/work" / commands.ROOT_EXEC).unlink()
+    assert commands.execute(qrexec, "work", ["printenv", "QREXEC_USER"], root=True).untrusted_stdout == b"root\n"
+
+
+def test_who_is_not_dom0_leaves_root_to_the_policy(vms, work):
+    (vms.folder / "vms/work" / commands.ROOT_EXEC).unlink()
+    qrexec = Qrexec(vms.client_vm)
+    output = commands.execute(qrexec, "work", ["printenv", "QREXEC_SERVICE_FULL_NAME"], root=True)
+    assert output.untrusted_stdout == b"qubes.VMRootShell\n"
+    vms.handler("old", commands.SHELL, "true")
+    with pytest.raises(
+        ServiceNotFound, match=r"qubes\.VMRootExec in old: there is no such service, nor qubes.VMRootShell"
+    ):
+        commands.execute(qrexec, "old", ["true"], root=True)
 
 
 @pytest.mark.parametrize("argv", [[], [""], ["a\0b"], "ls"])
