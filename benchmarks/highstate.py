@@ -37,6 +37,8 @@ from vminterface.values.announcement import Announcement
 WANTED = 1.3
 KEYS = 20
 RUN = "from salt.scripts import salt_call; salt_call()"
+#: As in a dom0, where Python keeps what it has compiled.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def pillar(vms: int) -> dict[str, Any]:
@@ -117,7 +119,7 @@ def highstate(etc: Path, socket: str, lines: int) -> float:
     began = time.perf_counter()
     done = subprocess.run(
         command,
-        env={**os.environ, "XENSTORED_PATH": socket},
+        env={**ENVIRONMENT, "XENSTORED_PATH": socket},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=True,

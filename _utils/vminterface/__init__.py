@@ -1,7 +1,12 @@
 """What a Xen or Qubes dom0 tells its VMs, what they tell it, and how it checks that they listened.
 
-The package imports nothing of itself here: Salt's own loader looks at this file when the package is
-synced as ``_utils/vminterface`` and stumbles, silently, over imports of the package under another name.
+Under another name the package imports nothing of itself here: Salt's own loader looks at this file when the package is
+synced as ``_utils/vminterface`` and stumbles, silently, over such imports.
 """
 
 __version__ = "0.1.0"
+
+if __name__ == "vminterface" and "/extmods/" in __file__:
+    from vminterface import bytecode
+
+    bytecode.keep(__path__[0])
