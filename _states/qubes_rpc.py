@@ -77,7 +77,9 @@ def all_monitors(name):
     """
     test = __opts__["test"]
     try:
-        outcomes = _display.all_monitors(_qrexec.Qrexec(), _settings.parse_pillar(__pillar__), test=test)
+        # The push has parsed all of the pillar already; most have no monitors.
+        wanted = _settings.parse_pillar(__pillar__) if _settings.mentions(__pillar__, "monitors") else []
+        outcomes = _display.all_monitors(_qrexec.Qrexec(), wanted, test=test)
     except _errors.VMInterfaceError as error:
         return _returns.failure(name, error)
     state_id = __low__.get("__id__", name)

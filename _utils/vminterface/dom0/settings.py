@@ -64,9 +64,8 @@ class VMSettings:
             faults.append(
                 InvalidValue("is no key (qubes_rpc.monitor_layout tells a VM its monitors)", f"{where}:monitors")
             )
-        merged = {**base.desired, **own.desired}
-        for group in own.taken_back:
-            merged = {f: text for f, text in merged.items() if f.partition(":")[0] != group or f in own.desired}
+        kept = {f: text for f, text in base.desired.items() if f.partition(":")[0] not in own.taken_back}
+        merged = {**kept, **own.desired}
         if not faults:
             faults += _contradictions(merged, where)
             _conditions(merged)
@@ -149,6 +148,16 @@ def parse_pillar(
     if faults:
         raise InvalidValues(faults)
     return parsed if only is None else [settings.only(only) for settings in parsed]
+
+
+def mentions(pillar: Any, field: str, *, root: str = "qubes") -> bool:
+    """Return whether *pillar* gives *field* to a VM or by default. The rest is not parsed; malformed it has none."""
+    top = pillar.get(root) if isinstance(pillar, Mapping) else None
+    if not isinstance(top, Mapping):
+        return False
+    vms = top.get("vms")
+    raws = [top.get("defaults"), *(vms.values() if isinstance(vms, Mapping) else ())]
+    return any(field in raw for raw in raws if isinstance(raw, Mapping))
 
 
 def _shown(name: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vminterface.dom0.settings import VMSettings, parse_pillar
+from vminterface.dom0.settings import VMSettings, mentions, parse_pillar
 from vminterface.errors import InvalidValues
 from vminterface.values.monitor import MonitorLayout
 
@@ -258,3 +258,20 @@ def test_each_fault_of_a_monitor_has_its_place(raw, places):
 def test_monitors_are_refused_where_only_keys_are_written():
     with pytest.raises(InvalidValues, match=r"work:monitors: is no key"):
         VMSettings.parse("work", {"monitors": [MONITOR]})
+
+
+@pytest.mark.parametrize(
+    "pillar",
+    [
+        {"qubes": {"vms": {"work": {}, "personal": {"monitors": "from_dom0"}}}},
+        {"qubes": {"defaults": {"monitors": "from_dom0"}, "vms": {"work": None}}},
+    ],
+)
+def test_a_pillar_mentions_what_it_gives_to_a_vm_or_to_all(pillar):
+    assert mentions(pillar, "monitors")
+    assert not mentions(pillar, "timezone")
+
+
+@pytest.mark.parametrize("pillar", [None, [], {}, {"qubes": []}, {"qubes": {"vms": ["monitors"], "defaults": 1}}])
+def test_a_malformed_pillar_mentions_nothing(pillar):
+    assert not mentions(pillar, "monitors")
