@@ -8,13 +8,10 @@ a VM may write any key.
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
-import contextlib
-
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
     from vminterface.dom0 import barekeys as _barekeys
-    from vminterface.dom0 import returns as _returns
 
     MISSING = ""
 except ImportError as error:
@@ -30,11 +27,9 @@ def __virtual__():
     return __virtualname__
 
 
-@contextlib.contextmanager
 def _keys(vm):
     """The store for one call; its errors become Salt's."""
-    with _returns.raising(SaltInvocationError, CommandExecutionError), _barekeys.BareKeys("qubesdb", vm) as keys:
-        yield keys
+    return _barekeys.opened("qubesdb", vm, SaltInvocationError, CommandExecutionError)
 
 
 def read(path, vm=None):

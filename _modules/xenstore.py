@@ -7,8 +7,6 @@ printable ASCII, every other byte as an escape such as ``\\x1b``, because a VM m
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
-import contextlib
-
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
@@ -30,11 +28,9 @@ def __virtual__():
     return __virtualname__
 
 
-@contextlib.contextmanager
 def _keys(vm):
     """The store for one call; its errors become Salt's."""
-    with _returns.raising(SaltInvocationError, CommandExecutionError), _barekeys.BareKeys("xenstore", vm) as keys:
-        yield keys
+    return _barekeys.opened("xenstore", vm, SaltInvocationError, CommandExecutionError)
 
 
 def read(path, vm=None):
@@ -170,7 +166,7 @@ def perms(path, vm=None):
         salt-call xenstore.perms vminterface vm=work
     """
     with _keys(vm) as keys:
-        return keys.store.permissions(keys.path(path))
+        return keys.permissions(path)
 
 
 def set_perms(path, perms, vm=None):
@@ -191,11 +187,8 @@ def set_perms(path, perms, vm=None):
 
         salt-call xenstore.set_perms /tool/shared n0,r3
     """
-    wanted = perms.split(",") if isinstance(perms, str) else perms
-    if not isinstance(wanted, list) or not all(isinstance(p, str) for p in wanted):
-        raise SaltInvocationError("perms: expected a list such as [n0, r3]")
     with _keys(vm) as keys:
-        keys.store.set_permissions(keys.path(path), wanted)
+        keys.set_permissions(path, perms)
     return True
 
 

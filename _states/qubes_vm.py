@@ -19,17 +19,9 @@ A VM that is not running is no error, unless ``require_running: True`` says so.
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
-import inspect
-
 try:
-    from vminterface import errors as _errors
-    from vminterface.channel import qrexec as _qrexec
-    from vminterface.dom0 import introduce as _introduce
-    from vminterface.dom0 import push as _push
-    from vminterface.dom0 import returns as _returns
-    from vminterface.dom0 import settings as _settings
-    from vminterface.dom0 import targets as _targets
-    from vminterface.dom0.steps import clocks as _clocks
+    from vminterface.dom0.states import vm as _vm
+    from vminterface.dom0.states import watched as _watched
 
     MISSING = ""
 except ImportError as error:
@@ -44,25 +36,12 @@ def __virtual__():
     return __virtualname__
 
 
-def _outcomes(settings):
-    run = _push.diff if __opts__["test"] else _push.push
-    with _targets.Targets() as targets:
-        return run(settings, targets)
+def _options(require_running, timeout):
+    return {"require_running": require_running, "timeout": timeout, "test": __opts__["test"]}
 
 
-def _one(name, raw, require_running=None, timeout=None):
-    """Bring the VM *name* to the pillar mapping *raw*."""
-    options = {"require_running": require_running, "timeout": timeout}
-    try:
-        for field, value in raw.items():
-            # In the pillar null takes a default back; a state that says it has lost its value.
-            if value is None:
-                raise _errors.InvalidValue("expected a value, found none", f"{name}:{field}")
-        raw = {**raw, **{option: value for option, value in options.items() if value is not None}}
-        outcome = _outcomes([_settings.VMSettings.parse(name, raw)])[0]
-    except _errors.VMInterfaceError as error:
-        return _returns.failure(name, error)
-    return _returns.state_of(name, outcome, test=__opts__["test"])
+def _state_id(name):
+    return __low__.get("__id__", name)
 
 
 def all_configured(name, only=None, channel=None, persist=None, confirm=None):
@@ -89,12 +68,8 @@ def all_configured(name, only=None, channel=None, persist=None, confirm=None):
           qubes_vm.all_configured:
             - only: [timezone]
     """
-    try:
-        wanted = _settings.parse_pillar(__pillar__, only=only)
-        outcomes = _outcomes([one.with_options(channel=channel, persist=persist, confirm=confirm) for one in wanted])
-    except _errors.VMInterfaceError as error:
-        return _returns.failure(name, error)
-    return _returns.state_of_all(name, outcomes, test=__opts__["test"], state_id=__low__.get("__id__", name))
+    options = {"channel": channel, "persist": persist, "confirm": confirm}
+    return _vm.all_configured(name, __pillar__, only, options, state_id=_state_id(name), test=__opts__["test"])
 
 
 def all_reporting(name, vms=None):
@@ -115,18 +90,7 @@ def all_reporting(name, vms=None):
           qubes_vm.all_reporting:
             - vms: [sys-usb]
     """
-    test = __opts__["test"]
-    try:
-        with _targets.Targets() as targets:
-            given = _introduce.introduce_all(targets, vms, test=test)
-            running = targets.running()
-    except _errors.VMInterfaceError as error:
-        return _returns.failure(name, error)
-    changes = {vm: {"old": None, "new": f"may write {', '.join(keys)}"} for vm, keys in given.items()}
-    done = "would be allowed" if test else "are allowed"
-    comments = [f"{', '.join(given)} {done} to report" if given else "every VM that runs may report already"]
-    comments += [f"{vm} is not running" for vm in vms or () if vm not in running]
-    return _returns.state(name, changes, "; ".join(comments), test=test)
+    return _vm.all_reporting(name, vms, test=__opts__["test"])
 
 
 def configured(name, settings=None, only=None, channel=None, persist=None, confirm=None):
@@ -152,16 +116,8 @@ def configured(name, settings=None, only=None, channel=None, persist=None, confi
                 services: {cups: on}
                 require_running: True
     """
-    try:
-        if settings is None:
-            wanted = _settings.parse_pillar(__pillar__, vm=name, only=only)[0]
-        else:
-            wanted = _settings.VMSettings.parse(name, settings)
-            wanted = wanted if only is None else wanted.only(only)
-        outcome = _outcomes([wanted.with_options(channel=channel, persist=persist, confirm=confirm)])[0]
-    except _errors.VMInterfaceError as error:
-        return _returns.failure(name, error)
-    return _returns.state_of(name, outcome, test=__opts__["test"])
+    options = {"channel": channel, "persist": persist, "confirm": confirm}
+    return _vm.configured(name, __pillar__, settings, only, options, test=__opts__["test"])
 
 
 def timezone(name, timezone, require_running=None, timeout=None):
@@ -183,7 +139,7 @@ def timezone(name, timezone, require_running=None, timeout=None):
           qubes_vm.timezone:
             - timezone: Europe/Warsaw
     """
-    return _one(name, {"timezone": timezone}, require_running, timeout)
+    return _vm.fields(name, {"timezone": timezone}, **_options(require_running, timeout))
 
 
 def service_enabled(name, services, require_running=None, timeout=None):
@@ -205,7 +161,7 @@ def service_enabled(name, services, require_running=None, timeout=None):
           qubes_vm.service_enabled:
             - services: [cups, meminfo-writer]
     """
-    return _services(name, services, True, require_running, timeout)
+    return _vm.services(name, services, True, **_options(require_running, timeout))
 
 
 def service_disabled(name, services, require_running=None, timeout=None):
@@ -227,7 +183,7 @@ def service_disabled(name, services, require_running=None, timeout=None):
           qubes_vm.service_disabled:
             - services: cups
     """
-    return _services(name, services, False, require_running, timeout)
+    return _vm.services(name, services, False, **_options(require_running, timeout))
 
 
 def service_default(name, services, require_running=None, timeout=None):
@@ -249,15 +205,7 @@ def service_default(name, services, require_running=None, timeout=None):
           qubes_vm.service_default:
             - services: clocksync
     """
-    return _services(name, services, "default", require_running, timeout)
-
-
-def _services(name, services, state, require_running, timeout):
-    names = [services] if isinstance(services, str) else services
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        fault = _errors.InvalidValue("expected a name or a list of names", f"{name}:services")
-        return _returns.failure(name, fault)
-    return _one(name, {"services": dict.fromkeys(names, state)}, require_running, timeout)
+    return _vm.services(name, services, "default", **_options(require_running, timeout))
 
 
 def network(
@@ -301,20 +249,8 @@ def network(
             - gateway: 10.137.0.5
             - dns: [10.139.1.1, 10.139.1.2]
     """
-    given = {
-        "ip": ip,
-        "netmask": netmask,
-        "gateway": gateway,
-        "dns": dns,
-        "mac": mac,
-        "ip6": ip6,
-        "gateway6": gateway6,
-    }
-    given = {field: value for field, value in given.items() if value is not None}
-    if bool(given) == (none is True):
-        fault = _errors.InvalidValue("expected addresses, or none: True, and not both", f"{name}:network")
-        return _returns.failure(name, fault)
-    return _one(name, {"network": given or "none"}, require_running, timeout)
+    given = {"ip": ip, "netmask": netmask, "gateway": gateway, "dns": dns, "mac": mac, "ip6": ip6, "gateway6": gateway6}
+    return _vm.addresses(name, "network", given, none, **_options(require_running, timeout))
 
 
 def network_provider(
@@ -360,19 +296,9 @@ def network_provider(
             - connected:
                 - {ip: 10.137.0.12, mac: "00:16:3e:5e:6c:01"}
     """
-    given = {
-        "gateway": gateway,
-        "netmask": netmask,
-        "network": network,
-        "dns": dns,
-        "gateway6": gateway6,
-        "connected": connected,
-    }
-    given = {field: value for field, value in given.items() if value is not None}
-    if bool(given) == (none is True):
-        fault = _errors.InvalidValue("expected addresses, or none: True, and not both", f"{name}:provides_network")
-        return _returns.failure(name, fault)
-    return _one(name, {"provides_network": given or "none"}, require_running, timeout)
+    given = {"gateway": gateway, "netmask": netmask, "network": network}
+    given.update({"dns": dns, "gateway6": gateway6, "connected": connected})
+    return _vm.addresses(name, "provides_network", given, none, **_options(require_running, timeout))
 
 
 def keyboard(name, layout, require_running=None, timeout=None):
@@ -394,7 +320,7 @@ def keyboard(name, layout, require_running=None, timeout=None):
           qubes_vm.keyboard:
             - layout: pl+dvorak
     """
-    return _one(name, {"keyboard": layout}, require_running, timeout)
+    return _vm.fields(name, {"keyboard": layout}, **_options(require_running, timeout))
 
 
 def debug_mode(name, enabled=True, require_running=None, timeout=None):
@@ -416,7 +342,7 @@ def debug_mode(name, enabled=True, require_running=None, timeout=None):
           qubes_vm.debug_mode:
             - enabled: False
     """
-    return _one(name, {"debug": enabled}, require_running, timeout)
+    return _vm.fields(name, {"debug": enabled}, **_options(require_running, timeout))
 
 
 def clock_synced(name, clock_vm=None, network_vm=None, vms=None):
@@ -443,13 +369,7 @@ def clock_synced(name, clock_vm=None, network_vm=None, vms=None):
             - clock_vm: sys-net
             - network_vm: sys-net
     """
-    test = __opts__["test"]
-    try:
-        outcomes = _clocks.clock_synced(_qrexec.Qrexec(), clock_vm=clock_vm, network_vm=network_vm, vms=vms, test=test)
-    except _errors.VMInterfaceError as error:
-        return _returns.failure(name, error)
-    state_id = __low__.get("__id__", name)
-    return _returns.state_of_all(name, outcomes, test=test, state_id=state_id, function=("qubes_rpc", "clock_set"))
+    return _vm.clock_synced(name, clock_vm, network_vm, vms, state_id=_state_id(name), test=__opts__["test"])
 
 
 def mod_watch(name, sfun=None, **kwargs):
@@ -458,6 +378,4 @@ def mod_watch(name, sfun=None, **kwargs):
 
     Not for use in SLS files.
     """
-    again = globals()[sfun]
-    known = inspect.signature(again).parameters
-    return again(name, **{k: v for k, v in kwargs.items() if k in known})
+    return _watched.once_more(globals()[sfun], name, kwargs)

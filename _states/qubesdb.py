@@ -15,11 +15,9 @@ In test mode nothing is written.
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
-import inspect
-
 try:
-    from vminterface.channel import update as _update
-    from vminterface.dom0 import barekeys as _barekeys
+    from vminterface.dom0.states import keys as _keys
+    from vminterface.dom0.states import watched as _watched
 
     MISSING = ""
 except ImportError as error:
@@ -32,12 +30,6 @@ def __virtual__():
     if MISSING:
         return False, f"qubesdb: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
     return __virtualname__
-
-
-def _brought(name, wanted, vm, require_running):
-    return _barekeys.state(
-        "qubesdb", name, wanted, vm, require_running=require_running, test=__opts__["test"]
-    )  # fmt: skip
 
 
 def present(name, value, vm=None, require_running=False):
@@ -60,7 +52,7 @@ def present(name, value, vm=None, require_running=False):
             - vm: work
             - value: hello
     """
-    return _brought(name, lambda store, path: {path: _update.value_bytes(value)}, vm, require_running)
+    return _keys.present("qubesdb", name, value, vm, require_running=require_running, test=__opts__["test"])
 
 
 def absent(name, vm=None, require_running=False):
@@ -80,7 +72,7 @@ def absent(name, vm=None, require_running=False):
           qubesdb.absent:
             - vm: work
     """
-    return _brought(name, lambda store, path: {path: None}, vm, require_running)
+    return _keys.absent("qubesdb", name, vm, require_running=require_running, test=__opts__["test"])
 
 
 def tree(name, keys, vm=None, prune=False, require_running=False):
@@ -108,7 +100,7 @@ def tree(name, keys, vm=None, prune=False, require_running=False):
                 colours: {sky: blue, grass: green}
             - prune: True
     """
-    return _brought(name, lambda store, path: _update.tree(store, path, keys, prune=prune), vm, require_running)
+    return _keys.tree("qubesdb", name, keys, vm, prune=prune, require_running=require_running, test=__opts__["test"])
 
 
 def mod_watch(name, sfun=None, **kwargs):
@@ -117,6 +109,4 @@ def mod_watch(name, sfun=None, **kwargs):
 
     Not for use in SLS files.
     """
-    again = globals()[sfun]
-    known = inspect.signature(again).parameters
-    return again(name, **{k: v for k, v in kwargs.items() if k in known})
+    return _watched.once_more(globals()[sfun], name, kwargs)

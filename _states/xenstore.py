@@ -14,11 +14,9 @@ not running are no error, unless ``require_running: True`` says so. In test mode
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
-import inspect
-
 try:
-    from vminterface.channel import update as _update
-    from vminterface.dom0 import barekeys as _barekeys
+    from vminterface.dom0.states import keys as _keys
+    from vminterface.dom0.states import watched as _watched
 
     MISSING = ""
 except ImportError as error:
@@ -31,12 +29,6 @@ def __virtual__():
     if MISSING:
         return False, f"xenstore: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
     return __virtualname__
-
-
-def _brought(name, wanted, vm, require_running):
-    return _barekeys.state(
-        "xenstore", name, wanted, vm, require_running=require_running, test=__opts__["test"]
-    )  # fmt: skip
 
 
 def present(name, value, vm=None, require_running=False):
@@ -59,7 +51,7 @@ def present(name, value, vm=None, require_running=False):
             - vm: work
             - value: hello
     """
-    return _brought(name, lambda store, path: {path: _update.value_bytes(value)}, vm, require_running)
+    return _keys.present("xenstore", name, value, vm, require_running=require_running, test=__opts__["test"])
 
 
 def absent(name, vm=None, require_running=False):
@@ -79,7 +71,7 @@ def absent(name, vm=None, require_running=False):
           xenstore.absent:
             - vm: work
     """
-    return _brought(name, lambda store, path: {path: None}, vm, require_running)
+    return _keys.absent("xenstore", name, vm, require_running=require_running, test=__opts__["test"])
 
 
 def tree(name, keys, vm=None, prune=False, require_running=False):
@@ -107,7 +99,7 @@ def tree(name, keys, vm=None, prune=False, require_running=False):
                 colours: {sky: blue, grass: green}
             - prune: True
     """
-    return _brought(name, lambda store, path: _update.tree(store, path, keys, prune=prune), vm, require_running)
+    return _keys.tree("xenstore", name, keys, vm, prune=prune, require_running=require_running, test=__opts__["test"])
 
 
 def mod_watch(name, sfun=None, **kwargs):
@@ -116,6 +108,4 @@ def mod_watch(name, sfun=None, **kwargs):
 
     Not for use in SLS files.
     """
-    again = globals()[sfun]
-    known = inspect.signature(again).parameters
-    return again(name, **{k: v for k, v in kwargs.items() if k in known})
+    return _watched.once_more(globals()[sfun], name, kwargs)

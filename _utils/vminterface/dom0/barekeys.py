@@ -1,18 +1,21 @@
-"""Bare keys for Salt's modules and states, by path and as plain data: of the host's XenStore, or of a VM's QubesDB."""
+"""Bare keys by path and as plain data: of the host's XenStore, or of a VM's QubesDB."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from vminterface.channel import update
 from vminterface.channel.qubesdb import QubesDB
 from vminterface.channel.store import KeyStore
-from vminterface.channel.update import Wanted
 from vminterface.dom0 import returns
 from vminterface.dom0.targets import STORE_TIMEOUT, Targets
-from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, printable
+from vminterface.errors import InvalidValue, printable
+
+# Inside BareKeys the name `list` is its method's.
+Strings = list[str]
 
 
 class BareKeys:
@@ -73,7 +76,7 @@ class BareKeys:
         """Set a key to *value*, text or a whole number."""
         self.store.write(self.path(path), update.value_bytes(value))
 
-    def list(self, path: Any) -> list[str]:
+    def list(self, path: Any) -> Strings:
         """Return the names directly below a key, sorted."""
         return sorted(printable(name, returns.SHOWN) for name in self.store.list(self.path(path)))
 
@@ -89,6 +92,17 @@ class BareKeys:
     def remove(self, path: Any) -> bool:
         """Remove a key and all keys below it; say whether there was one."""
         return bool(update.update(self.store, {self.path(path): None}))
+
+    def permissions(self, path: Any) -> Strings:
+        """Return the permissions of a key in XenStore's own notation, the owner first: ``["n0", "r3"]``."""
+        return self.store.permissions(self.path(path))
+
+    def set_permissions(self, path: Any, permissions: Any) -> None:
+        """Replace the permissions of a key: a list, or one text with commas."""
+        wanted = permissions.split(",") if isinstance(permissions, str) else permissions
+        if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
+            raise InvalidValue("expected a list such as [n0, r3]", "perms")
+        self.store.set_permissions(self.path(path), wanted)
 
     def wait(self, path: Any, value: Any = None, *, absent: bool = False, timeout: Any = 10) -> str | None:
         """Wait until a key has *value* (None: any), or with *absent* is gone, and return its value."""
@@ -109,37 +123,8 @@ class BareKeys:
         return returns.key_changes(update.update(self.store, wanted))
 
 
-def state(
-    channel: str,
-    name: Any,
-    wanted: Callable[[KeyStore, str], Wanted],
-    vm: Any,
-    *,
-    require_running: bool,
-    test: bool,
-) -> dict[str, Any]:
-    """Bring keys to the values that *wanted* says of the store and the full path of *name*; return a state's result.
-
-    The keys of a VM that is not running are no error, unless *require_running* says so. In *test* nothing is written.
-    """
-    name = str(name)
-    of = f"{vm}: {name}" if vm else name
-    try:
-        if not isinstance(vm, str | None):
-            raise InvalidValue(f"expected a VM's name, found {printable(repr(vm), 60)}", "vm")
-        try:
-            opened = BareKeys(channel, vm).__enter__()
-        except VMNotRunning:
-            if require_running:
-                raise
-            return returns.state(name, {}, f"{vm} is not running: {name} was left alone", test=test)
-        with opened:
-            run = update.differences if test else update.update
-            found = run(opened.store, wanted(opened.store, opened.path(name)))
-            changes = {opened.shown(path): change for path, change in returns.key_changes(found).items()}
-    except VMInterfaceError as error:
-        return returns.failure(name, error)
-    comment = f"{of} is already as it should be"
-    if changes:
-        comment = f"{of} would be changed" if test else f"{of} has been changed"
-    return returns.state(name, changes, comment, test=test)
+@contextmanager
+def opened(channel: str, vm: Any, invalid: type[Exception], failed: type[Exception]) -> Iterator[BareKeys]:
+    """The keys of *channel*, with *vm* of that VM, for one call; errors are raised as by :func:`returns.raising`."""
+    with returns.raising(invalid, failed), BareKeys(channel, vm) as keys:
+        yield keys
