@@ -11,12 +11,11 @@ import os
 import re
 import selectors
 import socket
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lab.qrexec import policy
 from lab.qrexec.command import PROBLEM, REFUSED, BadCommand, Command, check, parse
@@ -29,8 +28,17 @@ _STRANGE_IN_TARGET = re.compile(r"[^A-Za-z0-9_.@:-]")
 
 #: Says in which state the VM is: ``running``, ``paused``, or another.
 State = Callable[[str], str]
+
+
+class Started(Protocol):
+    """The agent of a call."""
+
+    def poll(self) -> int | None:
+        """Return None while it runs."""
+
+
 #: Starts the agent in a VM for a command (as JSON), with the three streams and the connection.
-Start = Callable[[str, str, list[int], int], "subprocess.Popen[bytes]"]
+Start = Callable[[str, str, list[int], int], Started]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ class Broker:
         #: Where whoever uses this waits for readable things; the data of each is what to do then.
         self._watcher = watcher
         self._waiting: list[_Waiting] = []
-        self._agents: list[subprocess.Popen[bytes]] = []
+        self._agents: list[Started] = []
 
     def serve(self, connection: socket.socket, source: str) -> None:
         """Take the one message that has come on *connection*, from the VM *source* or ``dom0``."""

@@ -41,7 +41,10 @@ with XenStore.open() as store:
 
 @dataclass(frozen=True, slots=True)
 class VM:
-    """A VM to make. ``netvm`` names the one that provides its network, ``ip`` is what the toolstack is told of it."""
+    """A VM to make. ``netvm`` names the one that provides its network, ``ip`` is what the toolstack is told of it.
+
+    ``extra`` is one of :data:`lab.xen.image.EXTRAS`, which this VM has besides what all have.
+    """
 
     name: str
     netvm: str = ""
@@ -49,12 +52,13 @@ class VM:
     mac: str = ""
     provides: bool = False
     memory_mib: int = 224
+    extra: str = ""
 
 
 #: The VMs of the shipped pillar.
 SHIPPED = (
-    VM("sys-net", provides=True),
-    VM("work", "sys-net", "10.137.0.12", "00:16:3e:5e:6c:0c"),
+    VM("sys-net", provides=True, memory_mib=256, extra="chrony"),
+    VM("work", "sys-net", "10.137.0.12", "00:16:3e:5e:6c:0c", memory_mib=384, extra="screens"),
     VM("personal", "sys-net", "10.137.0.13", "00:16:3e:5e:6c:0d"),
 )
 
@@ -88,6 +92,8 @@ class XenHost:
         config = _config(vm)
         path = f"/run/{vm.name}.cfg"
         self.dom0("tee", path, text=config)
+        if vm.extra:
+            self.dom0("sh", "-c", f"cat /boot/vm.cpio /boot/{vm.extra}.cpio >{_ramdisk(vm)}")
         self.dom0("xl", "create", "-e", "-p", "-q", path, seconds=VM_SECONDS)
         domid = self.domids[vm.name] = int(self.dom0("xl", "domid", vm.name))
         self.machine.open_console(domid)
@@ -127,11 +133,16 @@ def _good(done: subprocess.CompletedProcess[str], where: str) -> str:
     return done.stdout.strip()
 
 
+def _ramdisk(vm: VM) -> str:
+    """Return the VM's files, which the toolstack reads at each of its starts."""
+    return f"/run/vm-{vm.extra}.cpio" if vm.extra else "/boot/vm.cpio"
+
+
 def _config(vm: VM) -> str:
     """Return the VM's configuration (xl.cfg(5))."""
     lines = {
         "name": vm.name, "type": "pv", "memory": vm.memory_mib, "maxmem": vm.memory_mib, "vcpus": 1,
-        "kernel": "/boot/vmlinux", "ramdisk": "/boot/vm.cpio",
+        "kernel": "/boot/vmlinux", "ramdisk": _ramdisk(vm),
         "extra": "console=hvc0 quiet panic=1" + (" network_backend" if vm.provides else ""),
         "on_poweroff": "destroy", "on_reboot": "destroy", "on_crash": "destroy",
     }  # fmt: skip

@@ -13,9 +13,10 @@ import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.paths import PROJECT
-from lab.xen import packages, paths
+from lab.xen import packages, paths, qrexec
 from lab.xen.cpio import Cpio
 from lab.xen.rootfs import RootFS
 from vminterface.errors import ProgramFailed
@@ -35,6 +36,9 @@ _NOT_SALT = (
     "pillow.libs",
 )  # fmt: skip
 _DISK_MIB = 512
+_FORMULA = PROJECT / "formulas/vminterface"
+#: What only some VMs have: an X server, a time service.
+EXTRAS = ("screens", "chrony")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def build(say: Callable[[str], None]) -> Image:
     say("Debian packages")
     root = packages.unpacked()
     sources = [Path(__file__).with_name(name) for name in ("cpio.py", "image.py", "rootfs.py")]
-    base_mark = paths.mark(root.parent.name, *sources, paths.INSIDE)
+    base_mark = paths.mark(root.parent.name, *sources, paths.INSIDE, *qrexec.SOURCES)
     say("hypervisor, kernel, the file systems' common part")
     base = paths.cached("base", base_mark, lambda folder: _base(root, folder))
     say("the disk with Salt")
@@ -69,16 +73,21 @@ def _base(root: Path, folder: Path) -> None:
     with gzip.open(_only(root, "boot/xen-*.gz")) as packed:
         (folder / "xen").write_bytes(packed.read())
     (folder / "vmlinux").write_bytes(_elf_kernel(_only(root, "boot/vmlinuz-*").read_bytes()))
+    stage = folder / "stage"
+    qrexec.stage(stage)
+    _compile(stage)
     for name in ("dom0", "vm"):
         with Cpio(folder / f"{name}.cpio") as archive:
             made = RootFS(archive, root)
             made.base()
+            archive.tree(qrexec.FOLDER, stage)
             if name == "dom0":
                 made.dom0()
                 made.modules("order", *_DOM0_MODULES)
                 archive.file("boot/vmlinux", folder / "vmlinux")
                 archive.data("usr/bin/salt-call", (paths.INSIDE / "salt-call").read_bytes(), 0o755)
                 archive.data("sbin/ldconfig", (paths.INSIDE / "ldconfig").read_bytes(), 0o755)
+                archive.data("usr/bin/qrexec-client", (paths.INSIDE / "qrexec-client").read_bytes(), 0o755)
             else:
                 made.vm()
                 made.modules("order", *_VM_MODULES)
@@ -86,6 +95,12 @@ def _base(root: Path, folder: Path) -> None:
             archive.data("init", (paths.INSIDE / f"init-{name}").read_bytes(), 0o755)
             for program in ("init-common", "commands.py", "hotplug.py"):
                 archive.file(f"lab/{program}", paths.INSIDE / program)
+        there = archive.names
+    for name in EXTRAS:
+        with Cpio(folder / f"{name}.cpio") as archive:
+            archive.names |= there  # of the VM, to whose archive this one is added
+            RootFS(archive, root).extra(name)
+    shutil.rmtree(stage)
 
 
 def _only(root: Path, pattern: str) -> Path:
@@ -139,6 +154,8 @@ def _with_product(base: Path, folder: Path) -> None:
         archive.tree("usr/lib/vminterface/vminterface", library)
         archive.data("usr/bin/vminterface", _rendered("vminterface").encode(), 0o755)
         archive.data("etc/init.d/vminterface-agent", _rendered("vminterface-agent.init").encode(), 0o755)
+        agent = _defaults()["agent"]
+        qrexec.handlers(archive, stage / "handlers", agent["python"], agent["library"])
     vm = _joined(folder / "vm.cpio", base / "vm.cpio", folder / "vm-own.cpio")
     for cached in stage.rglob("__pycache__"):
         shutil.rmtree(cached)
@@ -147,6 +164,8 @@ def _with_product(base: Path, folder: Path) -> None:
         minion = "id: dom0\nfile_client: local\nlog_level_logfile: quiet\nlog_level: error\n"
         archive.data("etc/salt/minion", minion.encode())
         archive.file("boot/vm.cpio", vm)
+        for name in EXTRAS:
+            archive.file(f"boot/{name}.cpio", base / f"{name}.cpio")
     _joined(folder / "dom0.cpio", base / "dom0.cpio", folder / "dom0-own.cpio")
     shutil.rmtree(stage)
     vm.unlink()
@@ -155,12 +174,17 @@ def _with_product(base: Path, folder: Path) -> None:
 def _rendered(name: str) -> str:
     """Return a file of the formula as ``vminterface.agent`` puts it into a VM."""
     import jinja2
+
+    source = (_FORMULA / "files" / name).read_text()
+    text: str = jinja2.Template(source, keep_trailing_newline=True).render(_defaults())
+    return text
+
+
+def _defaults() -> dict[str, Any]:
     import yaml
 
-    formula = PROJECT / "formulas/vminterface"
-    defaults = yaml.safe_load((formula / "defaults.yaml").read_text())
-    text: str = jinja2.Template((formula / "files" / name).read_text(), keep_trailing_newline=True).render(defaults)
-    return text
+    found: dict[str, Any] = yaml.safe_load((_FORMULA / "defaults.yaml").read_text())
+    return found
 
 
 def _joined(path: Path, *parts: Path) -> Path:

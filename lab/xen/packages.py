@@ -24,6 +24,13 @@ NAMES = (
     "libmd0", "libtirpc3", "libxtables12", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0",
     "libcom-err2",
     "libkeyutils1", "nftables", "libnftables1", "libedit2", "libgmp10", "libjansson4", "libnftnl11", "libtinfo6",
+    "xserver-xorg-core", "xserver-xorg-video-dummy", "x11-xserver-utils", "x11-xkb-utils", "xkb-data", "libdbus-1-3",
+    "libudev1", "libgcrypt20", "libunwind8", "libxcvt0", "libpciaccess0", "libdrm2", "libpixman-1-0", "libxfont2",
+    "libxau6", "libsystemd0", "libxshmfence1", "libxdmcp6", "libaudit1", "libxrandr2", "libx11-6", "libxkbfile1",
+    "libgpg-error0", "liblz4-1", "libcap-ng0", "libfreetype6", "libfontenc1", "libpng16-16", "libbrotli1", "libxext6",
+    "libxrender1", "libxcb1",
+    "chrony", "libnettle8", "libgnutls30", "libseccomp2", "libp11-kit0", "libidn2-0", "libunistring2", "libtasn1-6",
+    "libhogweed6",
 )  # fmt: skip
 _SECONDS = 600.0
 

@@ -15,7 +15,7 @@ _XEN = "usr/lib/xen-4.17/bin"
 #: Opened by name while a program runs.
 _LATE = (
     "ld-linux-x86-64.so.2", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libm.so.6",
-    "libnss_files.so.2", "libgcc_s.so.1", "libcrypto.so.3", "libssl.so.3", "libc.so.6",
+    "libnss_files.so.2", "libgcc_s.so.1", "libcrypto.so.3", "libssl.so.3", "libc.so.6", "libxenvchan.so.4.17",
 )  # fmt: skip
 _WITHOUT = re.compile(r"/(test|tests|idlelib|lib2to3|tkinter|ensurepip|turtledemo|pydoc_data|distutils|config-3[^/]*)/")
 _ZONES = ("Europe", "America", "Asia", "Australia", "Etc", "UTC")
@@ -71,6 +71,17 @@ class RootFS:
     def vm(self) -> None:
         """The firewall's program, of which only a VM makes use."""
         self._program("usr/sbin/nft")
+
+    def extra(self, name: str) -> None:
+        """What only some VMs have: ``screens``, the X server with VMs' video driver, or ``chrony``."""
+        if name == "chrony":
+            self._program("usr/sbin/chronyd")
+            self._program("usr/bin/chronyc")
+            return
+        for program in ("usr/lib/xorg/Xorg", "usr/lib/xorg/modules/drivers/dummy_drv.so", "usr/bin/xkbcomp",
+                        "usr/bin/xrandr"):  # fmt: skip
+            self._program(program)
+        self._archive.tree("usr/share/X11/xkb", self._root / "usr/share/X11/xkb")
 
     def modules(self, listing: str, *names: str) -> None:
         """Kernel modules with those that they depend on, in ``/modules``, and their order in the file *listing*."""
