@@ -16,19 +16,9 @@ A VM that is not running is a failure, as nothing waits for its next start; ``al
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
-import inspect
-
 try:
-    from vminterface import errors as _errors
-    from vminterface.channel import qrexec as _qrexec
-    from vminterface.dom0 import returns as _returns
-    from vminterface.dom0 import settings as _settings
-    from vminterface.dom0.steps import clocks as _clocks
-    from vminterface.dom0.steps import display as _display
-    from vminterface.dom0.steps import files as _files
-    from vminterface.dom0.steps import programs as _programs
-    from vminterface.dom0.steps import storage as _storage
-    from vminterface.values import guimode as _guimode
+    from vminterface.dom0.states import rpc as _rpc
+    from vminterface.dom0.states import watched as _watched
 
     MISSING = ""
 except ImportError as error:
@@ -41,23 +31,6 @@ def __virtual__():
     if MISSING:
         return False, f"qubes_rpc: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
     return __virtualname__
-
-
-def _bring(name, step_of):
-    """Look by *step_of*, which gets the way to services, and do what it finds to be done."""
-    try:
-        return _returns.state_of_step(name, step_of(_qrexec.Qrexec()), test=__opts__["test"])
-    except _errors.VMInterfaceError as error:
-        return _returns.failure(name, error)
-
-
-def _checked(kind, **arguments):
-    """Raise InvalidValue unless each of *arguments* is of *kind*."""
-    for name, value in arguments.items():
-        # bool is an int to Python.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            wanted = {str: "text", bool: "True or False"}.get(kind, "a number")
-            raise _errors.InvalidValue(f"expected {wanted}, found {_errors.printable(repr(value), 40)}", name)
 
 
 def all_monitors(name):
@@ -75,15 +48,7 @@ def all_monitors(name):
         vminterface-monitors:
           qubes_rpc.all_monitors: []
     """
-    test = __opts__["test"]
-    try:
-        # The push has parsed all of the pillar already; most have no monitors.
-        wanted = _settings.parse_pillar(__pillar__) if _settings.mentions(__pillar__, "monitors") else []
-        outcomes = _display.all_monitors(_qrexec.Qrexec(), wanted, test=test)
-    except _errors.VMInterfaceError as error:
-        return _returns.failure(name, error)
-    state_id = __low__.get("__id__", name)
-    return _returns.state_of_all(name, outcomes, test=test, state_id=state_id, function=("qubes_rpc", "monitor_layout"))
+    return _rpc.all_monitors(name, __pillar__, state_id=__low__.get("__id__", name), test=__opts__["test"])
 
 
 def monitor_layout(name, monitors="from_dom0"):
@@ -105,12 +70,7 @@ def monitor_layout(name, monitors="from_dom0"):
             - monitors:
               - {width: 1920, height: 1080, x: 0, y: 0}
     """
-
-    def step(qrexec):
-        _checked(str, name=name)
-        return _display.monitor_layout(qrexec, name, _display.wanted(monitors))
-
-    return _bring(name, step)
+    return _rpc.monitor_layout(name, monitors, test=__opts__["test"])
 
 
 def clock_set(name):
@@ -125,12 +85,7 @@ def clock_set(name):
         work:
           qubes_rpc.clock_set: []
     """
-
-    def step(qrexec):
-        _checked(str, name=name)
-        return _clocks.clock_set(qrexec, name)
-
-    return _bring(name, step)
+    return _rpc.clock_set(name, test=__opts__["test"])
 
 
 def gui_mode(name, mode):
@@ -150,12 +105,7 @@ def gui_mode(name, mode):
           qubes_rpc.gui_mode:
             - mode: SEAMLESS
     """
-
-    def step(qrexec):
-        _checked(str, name=name, mode=mode)
-        return _display.gui_mode(qrexec, name, _guimode.GuiMode.parse(mode))
-
-    return _bring(name, step)
+    return _rpc.gui_mode(name, mode, test=__opts__["test"])
 
 
 def file_sent(name, vm, replace=False, allow_all_names=False):
@@ -181,13 +131,7 @@ def file_sent(name, vm, replace=False, allow_all_names=False):
             - vm: work
             - replace: True
     """
-
-    def step(qrexec):
-        _checked(str, name=name, vm=vm)
-        _checked(bool, replace=replace, allow_all_names=allow_all_names)
-        return _files.file_sent(qrexec, vm, name, replace=replace, allow_all_names=allow_all_names)
-
-    return _bring(name, step)
+    return _rpc.file_sent(name, vm, replace=replace, allow_all_names=allow_all_names, test=__opts__["test"])
 
 
 def command_run(name, vm, unless_in_vm=None, onlyif_in_vm=None, root=False, timeout=60):
@@ -217,16 +161,8 @@ def command_run(name, vm, unless_in_vm=None, onlyif_in_vm=None, root=False, time
             - vm: work
             - unless_in_vm: test -d ~/reports
     """
-
-    def step(qrexec):
-        _checked(str, name=name, vm=vm)
-        _checked((str, type(None)), unless_in_vm=unless_in_vm, onlyif_in_vm=onlyif_in_vm)
-        _checked(bool, root=root)
-        _checked((int, float), timeout=timeout)
-        guards = {"unless": unless_in_vm, "onlyif": onlyif_in_vm}
-        return _programs.command_run(qrexec, vm, name, root=root, timeout=timeout, **guards)
-
-    return _bring(name, step)
+    guards = {"unless": unless_in_vm, "onlyif": onlyif_in_vm}
+    return _rpc.command_run(name, vm, root=root, timeout=timeout, test=__opts__["test"], **guards)
 
 
 def handler_installed(name, vm, source, folder="/usr/local/etc/qubes-rpc"):
@@ -249,12 +185,7 @@ def handler_installed(name, vm, source, folder="/usr/local/etc/qubes-rpc"):
             - vm: work
             - source: /srv/handlers/report
     """
-
-    def step(qrexec):
-        _checked(str, name=name, vm=vm, source=source, folder=folder)
-        return _programs.handler_installed(qrexec, vm, name, _programs.read_handler(source), folder=folder)
-
-    return _bring(name, step)
+    return _rpc.handler_installed(name, vm, source, folder, test=__opts__["test"])
 
 
 def backup_made(name, vm, location):
@@ -278,12 +209,7 @@ def backup_made(name, vm, location):
             - vm: vault
             - location: /home/user/backups
     """
-
-    def step(qrexec):
-        _checked(str, name=name, vm=vm, location=location)
-        return _storage.backup_made(qrexec, vm, name, location)
-
-    return _bring(name, step)
+    return _rpc.backup_made(name, vm, location, test=__opts__["test"])
 
 
 def disk_resized(name, device="/dev/xvdb"):
@@ -300,12 +226,7 @@ def disk_resized(name, device="/dev/xvdb"):
         work:
           qubes_rpc.disk_resized: []
     """
-
-    def step(qrexec):
-        _checked(str, name=name, device=device)
-        return _storage.disk_resized(qrexec, name, device=device)
-
-    return _bring(name, step)
+    return _rpc.disk_resized(name, device, test=__opts__["test"])
 
 
 def mod_watch(name, sfun=None, **kwargs):
@@ -314,6 +235,4 @@ def mod_watch(name, sfun=None, **kwargs):
 
     Not for use in SLS files.
     """
-    again = globals()[sfun]
-    known = inspect.signature(again).parameters
-    return again(name, **{k: v for k, v in kwargs.items() if k in known})
+    return _watched.once_more(globals()[sfun], name, kwargs)

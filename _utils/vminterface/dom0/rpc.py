@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from vminterface.channel.qrexec import Qrexec
+from vminterface.dom0.arguments import count, text, texts
 from vminterface.dom0.services import (
     appmenus,
     clock,
@@ -27,7 +28,7 @@ from vminterface.dom0.services import (
 from vminterface.dom0.steps import display
 from vminterface.dom0.unpack import Limits
 from vminterface.dom0.wholefile import FileFault
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import printable
 from vminterface.values import clock as clock_text
 from vminterface.values.device import PciAddress
 from vminterface.values.guimode import GuiMode
@@ -60,14 +61,14 @@ def get_appmenus(qrexec: Qrexec, vm: str, **more: Any) -> dict[str, Any]:
 
 def get_image(qrexec: Qrexec, vm: str, name: str, path: str, *, picture: bool = False, **more: Any) -> dict[str, int]:
     """See :func:`images.icon` and :func:`images.picture`; the PNG file is *path*."""
-    image = (images.picture if picture else images.icon)(qrexec, vm, _text(name, "name"), **more)
-    images.save(image, _text(path, "path"))
+    image = (images.picture if picture else images.icon)(qrexec, vm, text(name, "name"), **more)
+    images.save(image, text(path, "path"))
     return {"width": image.width, "height": image.height}
 
 
 def set_date_time(qrexec: Qrexec, vm: str, time: str | None = None, **more: Any) -> str:
     """See :func:`clock.set_clock`."""
-    moment = None if time is None else clock_text.parse(_text(time, "time"))
+    moment = None if time is None else clock_text.parse(text(time, "time"))
     return clock.set_clock(qrexec, vm, moment, **more).isoformat()
 
 
@@ -78,37 +79,37 @@ def get_date(qrexec: Qrexec, vm: str, **more: Any) -> str:
 
 def set_gui_mode(qrexec: Qrexec, vm: str, mode: str, **more: Any) -> str:
     """See :func:`gui.set_mode`."""
-    wanted = GuiMode.parse(_text(mode, "mode"))
+    wanted = GuiMode.parse(text(mode, "mode"))
     gui.set_mode(qrexec, vm, wanted, **more)
     return wanted.value
 
 
 def resize_disk(qrexec: Qrexec, vm: str, volume: str, **more: Any) -> bool:
     """See :func:`disk.resize`."""
-    disk.resize(qrexec, vm, Volume.parse(_text(volume, "volume")), **more)
+    disk.resize(qrexec, vm, Volume.parse(text(volume, "volume")), **more)
     return True
 
 
 def detach_pci_device(qrexec: Qrexec, vm: str, address: str, **more: Any) -> bool:
     """See :func:`pci.detach`."""
-    pci.detach(qrexec, vm, PciAddress.parse(_text(address, "address")), **more)
+    pci.detach(qrexec, vm, PciAddress.parse(text(address, "address")), **more)
     return True
 
 
 def filecopy(qrexec: Qrexec, vm: str, paths: Sequence[str], **more: Any) -> dict[str, Any]:
     """See :func:`files.send`."""
-    sent = files.send(qrexec, vm, [_text(path, "paths") for path in paths], **more)
+    sent = files.send(qrexec, vm, [text(path, "paths") for path in paths], **more)
     return {"total_bytes": sent.total_bytes, "skipped": [printable(path, _SHOWN) for path in sent.skipped]}
 
 
 def suspend_pre(qrexec: Qrexec, vms: Iterable[str], with_devices: Iterable[str] = ()) -> list[str]:
     """See :func:`suspend.before`; returns a sentence for each failure."""
-    return [str(f.error) for f in suspend.before(qrexec, _list(vms, "vms"), _list(with_devices, "with_devices"))]
+    return [str(f.error) for f in suspend.before(qrexec, texts(vms, "vms"), texts(with_devices, "with_devices"))]
 
 
 def suspend_post(qrexec: Qrexec, vms: Iterable[str], with_devices: Iterable[str] = ()) -> list[str]:
     """See :func:`suspend.after`; returns a sentence for each failure."""
-    return [str(f.error) for f in suspend.after(qrexec, _list(vms, "vms"), _list(with_devices, "with_devices"))]
+    return [str(f.error) for f in suspend.after(qrexec, texts(vms, "vms"), texts(with_devices, "with_devices"))]
 
 
 def sync_ntp_clock(qrexec: Qrexec, vm: str, **more: Any) -> bool:
@@ -119,20 +120,20 @@ def sync_ntp_clock(qrexec: Qrexec, vm: str, **more: Any) -> bool:
 
 def vm_shell(qrexec: Qrexec, vm: str, script: str, *, stdin: str = "", **more: Any) -> dict[str, Any]:
     """See :func:`commands.shell`."""
-    return _output(commands.shell(qrexec, vm, _text(script, "script"), stdin=_bytes(stdin), **more))
+    return _output(commands.shell(qrexec, vm, text(script, "script"), stdin=_bytes(stdin), **more))
 
 
 def vm_exec(qrexec: Qrexec, vm: str, argv: Sequence[Any], *, stdin: str = "", **more: Any) -> dict[str, Any]:
     """See :func:`commands.execute`; a number among the arguments is taken for its digits."""
-    words = [str(word) if type(word) is int else _text(word, "argv") for word in argv]
+    words = [str(word) if type(word) is int else text(word, "argv") for word in argv]
     return _output(commands.execute(qrexec, vm, words, stdin=_bytes(stdin), **more))
 
 
 def backup(qrexec: Qrexec, vm: str, location: str, archive: str, **more: Any) -> bool:
     """See :func:`vminterface.dom0.services.backup.backup`; *archive* is a file."""
-    location = _text(location, "location")
+    location = text(location, "location")
     try:
-        file = open(_text(archive, "archive"), "rb")  # noqa: SIM115  closed below
+        file = open(text(archive, "archive"), "rb")  # noqa: SIM115  closed below
     except OSError as error:
         raise FileFault.at(archive, error) from error
     with file:
@@ -153,35 +154,17 @@ def restore(
 ) -> dict[str, Any]:
     """See :func:`vminterface.dom0.services.backup.restore`."""
     bounds = {"total_bytes": total_bytes, "entries": entries}
-    limits = Limits(**{name: _number(bound, name) for name, bound in bounds.items() if bound is not None})
-    location, path = _text(location, "location"), _text(path, "path")
-    came = backups.restore(qrexec, vm, location, path, _list(members, "members"), limits=limits, **more)
+    limits = Limits(**{name: count(bound, name) for name, bound in bounds.items() if bound is not None})
+    location, path = text(location, "location"), text(path, "path")
+    came = backups.restore(qrexec, vm, location, path, texts(members, "members"), limits=limits, **more)
     return {"files": [printable(name, _SHOWN) for name in came.files], "total_bytes": came.total_bytes}
 
 
 def _output(output: commands.Output) -> dict[str, Any]:
     lines = output.untrusted_stdout.splitlines()
-    text = "\n".join(printable(line, _SHOWN) for line in lines)
-    return {"status": output.status, "stdout": text, "stderr": output.stderr}
-
-
-def _text(value: object, name: str) -> str:
-    if isinstance(value, str):
-        return value
-    raise InvalidValue(f"expected text, found {printable(repr(value), 40)} (quote it where text is meant)", name)
+    stdout = "\n".join(printable(line, _SHOWN) for line in lines)
+    return {"status": output.status, "stdout": stdout, "stderr": output.stderr}
 
 
 def _bytes(value: object) -> bytes:
-    return _text(value, "stdin").encode("utf-8", "surrogateescape")
-
-
-def _number(value: object, name: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise InvalidValue(f"expected a whole number, found {printable(repr(value), 40)}", name)
-
-
-def _list(value: object, name: str) -> list[str]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidValue(f"expected a list, found {printable(repr(value), 40)}", name)
-    return [_text(item, name) for item in value]
+    return text(value, "stdin").encode("utf-8", "surrogateescape")

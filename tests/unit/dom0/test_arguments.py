@@ -1,0 +1,49 @@
+"""What people type is of the wanted type, or the fault names the argument."""
+
+import pytest
+
+from vminterface.dom0.arguments import count, flag, number, text, texts
+from vminterface.errors import InvalidValue
+
+GOOD = [
+    (text, "", ""),
+    (texts, ("a", "b"), ["a", "b"]),
+    (texts, [], []),
+    (flag, False, False),
+    (number, 0.5, 0.5),
+    (number, -1, -1),
+    (count, 0, 0),
+]
+BAD = [
+    (text, None, "text"),
+    (text, b"x", "text"),
+    (texts, "ab", "a list"),
+    (texts, 7, "a list"),
+    (texts, ["a", 7], "text"),
+    (flag, 1, "True or False"),
+    (flag, "yes", "True or False"),
+    (number, True, "a number"),
+    (number, "5", "a number"),
+    (count, -1, "a whole number"),
+    (count, 1.0, "a whole number"),
+    (count, True, "a whole number"),
+]
+
+
+@pytest.mark.parametrize(("check", "value", "taken"), GOOD)
+def test_what_is_of_the_type_is_taken(check, value, taken):
+    assert check(value, "thing") == taken
+
+
+@pytest.mark.parametrize(("check", "value", "wanted"), BAD)
+def test_what_is_of_another_is_told_by_the_arguments_name(check, value, wanted):
+    with pytest.raises(InvalidValue, match=f"^expected {wanted}, found ") as told:
+        check(value, "thing")
+    assert told.value.where == "thing"
+
+
+def test_a_value_is_shown_as_printable_text_of_bounded_length():
+    with pytest.raises(InvalidValue) as told:
+        flag("\x1b[2J" * 1000, "thing")
+    assert str(told.value).isprintable()
+    assert len(str(told.value)) < 100
