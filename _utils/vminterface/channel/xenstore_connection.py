@@ -17,6 +17,7 @@ from vminterface.errors import ConnectionLost, DeadlineExceeded
 from vminterface.wire.xenstore import CLIENT, Connection, ErrorReply, Reply, Request, WatchEvent
 
 Answer = Reply | ErrorReply
+_ANSWERS = (Reply, ErrorReply)
 
 #: Requests in flight on a socket; dom0 has no quota for them.
 WINDOW = 512
@@ -134,7 +135,7 @@ class XenStoreConnection(StoreConnection):
         """Give the answers in *data* to *answers*, its watch events to their handler."""
         self._wire.receive_data(data)
         for event in self._wire.events():
-            if isinstance(event, Reply | ErrorReply):
+            if isinstance(event, _ANSWERS):
                 answers[event.request_id] = event
             elif isinstance(event, WatchEvent):
                 self._on_event(event)

@@ -1,9 +1,13 @@
-"""What the two ends of a XenStore connection say to each other, as ``wire.xenstore`` takes and gives it."""
+"""What the two ends of a XenStore connection say to each other, as ``wire.xenstore`` takes and gives it.
+
+The three of which a batch has thousands are named tuples, which are made in a third of a data class's time.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from vminterface.wire.xenstore_messages import Op
 
@@ -17,8 +21,7 @@ class Sentinel(Enum):
 NEED_DATA = Sentinel.NEED_DATA
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A client asks. *arguments* are the strings after the path: watch token, permissions, domids, offset,
     ``T``/``F`` to commit or abort. *request_id* is given by the connection that sends, and is 0 until then.
     """
@@ -41,8 +44,7 @@ class BadRequest:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A server's good answer. *value*: of READ and CONTROL. *strings*: of all other operations that answer with
     more than ``OK``; for DIRECTORY_PART the generation, names, and a last "" if there are no more names.
     """
@@ -54,8 +56,7 @@ class Reply:
     transaction: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorReply:
+class ErrorReply(NamedTuple):
     """A server's refusal, *error* being an errno's name (``ENOENT``)."""
 
     request_id: int
