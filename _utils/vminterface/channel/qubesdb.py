@@ -12,28 +12,10 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from vminterface.channel.qubesdb_connection import Answer, QubesDBConnection, find_socket, folders
-from vminterface.channel.store import (
-    TREE_LIMIT,
-    GetPermissions,
-    KeyStore,
-    List,
-    Operation,
-    Read,
-    Remove,
-    SetPermissions,
-    Watch,
-    WatchEvent,
-    Write,
-)
+from vminterface.channel.qubesdb_operations import check, is_within, outcome_of, raise_refusal, refusal, requests_of
+from vminterface.channel.store import TREE_LIMIT, KeyStore, List, Operation, Remove, Watch, WatchEvent
 from vminterface.deadline import Deadline
-from vminterface.errors import (
-    ConnectionLost,
-    KeyNotFound,
-    LocalProtocolError,
-    StoreError,
-    VMInterfaceError,
-    printable,
-)
+from vminterface.errors import ConnectionLost, KeyNotFound, LocalProtocolError, StoreError, VMInterfaceError
 from vminterface.wire import qubesdb as wire
 from vminterface.wire.qubesdb import PATH_MAX, Command, ErrorReply, Reply, Request
 
@@ -87,12 +69,12 @@ class QubesDB(KeyStore):
     def batch(self, operations: Sequence[Operation], *, timeout: float | None = None) -> list[Any]:
         deadline = self._deadline(timeout)
         for operation in operations:
-            _check(operation)
+            check(operation)
         existing = self._below([o.path for o in operations if isinstance(o, Remove)], deadline)
-        asked = [_requests(operation, existing) for operation in operations]
+        asked = [requests_of(operation, existing) for operation in operations]
         answers = iter(self._ask([request for group in asked for request in group], deadline))
         return [
-            _outcome(operation, [next(answers) for _ in group])
+            outcome_of(operation, [next(answers) for _ in group])
             for operation, group in zip(operations, asked, strict=True)
         ]  # fmt: skip
 
@@ -107,8 +89,8 @@ class QubesDB(KeyStore):
         found: set[str] = set()
         answers = self._ask([Request(Command.LIST, path) for path in paths], deadline)
         for path, (reply, entries) in zip(paths, answers, strict=True):
-            _raise_refusal(reply)
-            found.update(entry.path for entry in entries if _is_within(entry.path, path))
+            raise_refusal(reply)
+            found.update(entry.path for entry in entries if is_within(entry.path, path))
         return found
 
     def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
@@ -120,15 +102,15 @@ class QubesDB(KeyStore):
             elif isinstance(reply, ErrorReply) and reply.missing:
                 values.append(None)
             else:
-                raise _refusal(reply)
+                raise refusal(reply)
         return values
 
     def tree(self, path: str, *, limit: int = TREE_LIMIT, timeout: float | None = None) -> dict[str, bytes]:
         """Return the values of *path* and of everything below it, by full path: one request."""
-        _check(List(path))
+        check(List(path))
         ((reply, entries),) = self._ask([Request(Command.MULTIREAD, path)], self._deadline(timeout))
-        _raise_refusal(reply)
-        found = {entry.path: entry.value for entry in entries if _is_within(entry.path, path)}
+        raise_refusal(reply)
+        found = {entry.path: entry.value for entry in entries if is_within(entry.path, path)}
         if len(found) > limit:
             raise StoreError(f"{path}: more than {limit} keys below it")
         if not found and path != "/":
@@ -142,7 +124,7 @@ class QubesDB(KeyStore):
     def watch(self, paths: Iterable[str]) -> Watch:
         watch = _QubesDBWatch(self, list(paths))
         for path in watch.paths:
-            _check(List(path))
+            check(List(path))
         self._watches.append(watch)
         try:
             self._register(Command.WATCH, watch)
@@ -165,7 +147,7 @@ class QubesDB(KeyStore):
             watch.registered = set()
         for reply, _ in self._ask([Request(command, path) for path in changed], self._deadline(None)):
             if not (isinstance(reply, ErrorReply) and reply.missing):
-                _raise_refusal(reply)
+                raise_refusal(reply)
 
     def _unregister(self, watch: _QubesDBWatch) -> None:
         self._watches.remove(watch)
@@ -197,11 +179,11 @@ class _QubesDBWatch(Watch):
         below = changed.endswith("/")
         path = changed.rstrip("/") or "/"
         for watched in self.paths:
-            if _is_within(path, watched) or (below and watched.startswith(changed)):
+            if is_within(path, watched) or (below and watched.startswith(changed)):
                 if len(self._events) >= _EVENTS_MAX:
                     self._events = dict.fromkeys(WatchEvent(one, one) for one in self.paths)
                     return
-                self._events[WatchEvent(path if _is_within(path, watched) else watched, watched)] = None
+                self._events[WatchEvent(path if is_within(path, watched) else watched, watched)] = None
 
     def next(self, deadline: Deadline) -> list[WatchEvent]:
         while not self._events:
@@ -219,10 +201,6 @@ class _QubesDBWatch(Watch):
                 self._store._unregister(self)
 
 
-def _is_within(path: str, top: str) -> bool:
-    return path == top or top == "/" or (path.startswith(top) and path[len(top)] == "/")
-
-
 def _watched_for(path: str) -> set[str]:
     """Return what the daemon has to watch so that every change of *path* or below it is seen.
 
@@ -234,75 +212,3 @@ def _watched_for(path: str) -> set[str]:
     parents = {path[: at + 1] for at in range(1, len(path)) if path[at] == "/"}
     below = {f"{path}/"} if len(path) < PATH_MAX else set()
     return {path} | parents | below
-
-
-def _check(operation: Operation) -> None:
-    """Raise LocalProtocolError for a path that names no key, where the daemon would take a prefix or a directory."""
-    path = operation.path
-    if not path.startswith("/") or (path.endswith("/") and not (path == "/" and isinstance(operation, List))):
-        raise LocalProtocolError(f"'{printable(path)}': expected a path that starts with / and does not end with it")
-
-
-def _requests(operation: Operation, existing: set[str]) -> list[Request]:
-    """Return what to ask for *operation*; *existing* is kept up to date as the batch goes on."""
-    path = operation.path
-    match operation:
-        case Read():
-            return [Request(Command.READ, path)]
-        case Write():
-            existing.add(path)
-            return [Request(Command.WRITE, path, operation.value)]
-        case List():
-            return [Request(Command.LIST, path)]
-        case Remove():
-            gone = {key for key in existing if _is_within(key, path)}
-            existing -= gone
-            below = [Request(Command.RM, f"{path}/")] if gone - {path} else []
-            return [*below, Request(Command.RM, path)] if path in gone else below
-        case GetPermissions() | SetPermissions():
-            return []
-
-
-def _outcome(operation: Operation, answers: Sequence[Answer]) -> Any:
-    """Return the outcome of *operation*, given the answers to all its requests."""
-    if isinstance(operation, GetPermissions | SetPermissions):
-        return StoreError(f"{operation.path}: QubesDB has no permissions")
-    if isinstance(operation, Remove):
-        replies = [reply for reply, _ in answers]
-        refused = [reply for reply in replies if isinstance(reply, ErrorReply) and not reply.missing]
-        if refused:
-            return _refusal(refused[0])
-        if all(isinstance(reply, ErrorReply) for reply in replies):
-            return KeyNotFound(f"{operation.path}: no such key")
-        return None
-    ((reply, entries),) = answers
-    if not isinstance(reply, Reply):
-        return _refusal(reply)
-    if isinstance(operation, Read):
-        return reply.value
-    if isinstance(operation, List):
-        return _names(operation.path, entries)
-    return None
-
-
-def _names(path: str, entries: Sequence[wire.Entry]) -> list[str] | VMInterfaceError:
-    """Return the names directly below *path*, of a listing of all paths that start so."""
-    top = path if path.endswith("/") else f"{path}/"
-    names = {e.path[len(top) :].partition("/")[0] for e in entries if e.path.startswith(top)}
-    if not names and path != "/" and not any(entry.path == path for entry in entries):
-        return KeyNotFound(f"{path}: no such key")
-    # A doubled slash makes a name of nothing, which no path can name.
-    return sorted(names - {""})
-
-
-def _refusal(reply: ErrorReply | StoreError) -> VMInterfaceError:
-    if isinstance(reply, StoreError):
-        return reply
-    if reply.missing:
-        return KeyNotFound(f"{reply.path}: no such key")
-    return StoreError(f"{reply.path}: refused by QubesDB (a read-only socket takes no changes)")
-
-
-def _raise_refusal(reply: Reply | ErrorReply | StoreError) -> None:
-    if not isinstance(reply, Reply):
-        raise _refusal(reply)

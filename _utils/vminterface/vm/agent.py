@@ -14,13 +14,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import vminterface
 from vminterface import keys
 from vminterface.channel.qubesdb import QubesDB
 from vminterface.channel.qubesdb_connection import find_socket
-from vminterface.channel.store import KeyStore, List, Read, Watch
+from vminterface.channel.store import KeyStore, Watch
 from vminterface.channel.xenstore import XenStore
 from vminterface.deadline import Deadline
 from vminterface.errors import (
@@ -38,6 +37,7 @@ from vminterface.values.announcement import Announcement
 from vminterface.values.vmname import parse_default_user
 from vminterface.values.vmtype import VMType
 from vminterface.vm import backends
+from vminterface.vm.agent_keys import WATCHED, path_in, read
 from vminterface.vm.apply import debug, keyboard, name, network, provider, services, timezone
 from vminterface.vm.machine import Machine
 from vminterface.vm.report.threads import start as start_reports
@@ -52,9 +52,8 @@ LOOK = 0.5
 #: Seconds to the first new attempt, at a lost connection or a setting that could not be applied; doubled each time.
 FIRST_PAUSE, CONNECT_PAUSE_MAX, APPLY_PAUSE_MAX = 0.1, 5.0, 60.0
 
-_ROWS = [row for row in keys.TABLE if row.setting]
-_PLAIN = [row for row in keys.TABLE if not row.family and (row.setting or row.field in ("type", "default_user"))]
-_FOLDERS = {row.name[:-2]: row for row in _ROWS if row.family}
+#: The keys that an agent writes.
+_OWN = (keys.AGENT, *(keys.acknowledgement(setting) for setting in SETTINGS))
 #: What a connection that is of no more use raises.
 _LOST = (ConnectionLost, DeadlineExceeded, RemoteProtocolError)
 
@@ -89,15 +88,13 @@ class Agent:
 
     def serve(self, store: KeyStore, stop: threading.Event) -> None:
         """Keep the machine as *store* says until *stop* is set. Raises ConnectionLost and its like."""
-        key = partial(_key, store)
-        watched = [*(row.name for row in _PLAIN), *_FOLDERS, keys.ANSWERS, backends.FOLDER]
-        with store.watch([key(path) for path in watched]) as watch:
+        with store.watch([path_in(store, name) for name in (*WATCHED, backends.FOLDER)]) as watch:
             self._take_over(store, stop, first=True)
             while not stop.is_set():
                 if self._wait(watch, stop):
                     self._take_over(store, stop)
         with suppress(KeyNotFound, PermissionDenied):
-            store.remove(key(keys.AGENT), timeout=0.5)
+            store.remove(path_in(store, keys.AGENT), timeout=0.5)
 
     def _wait(self, watch: Watch, stop: threading.Event) -> bool:
         """Wait for a burst of events, the time of a new attempt, or *stop*; whether there is something to do."""
@@ -119,7 +116,7 @@ class Agent:
 
     def _take_over(self, store: KeyStore, stop: threading.Event, first: bool = False) -> None:
         """Read everything, apply what is new, and see to it that the store holds the right answers."""
-        texts, answers = _read(store)
+        texts, answers = read(store, _OWN)
         again, self._again = self._again | self._surroundings.changed(), set()
         if keys.inputs_of("provider", texts):
             before, self._backends = self._backends, backends.told(store, self._backends, self._log)
@@ -195,7 +192,7 @@ class Agent:
         if answers.get(key) == data:
             return
         try:
-            store.write(_key(store, key), data)
+            store.write(path_in(store, key), data)
         except PermissionDenied:
             if self._may_answer:
                 self._log(f"dom0 has not given this VM the key {keys.ANSWERS}: answers wait until it does")
@@ -206,43 +203,6 @@ class Agent:
             self._log(f"{key}: cannot be written: {error}")
         else:
             self._may_answer = True
-
-
-def _key(store: KeyStore, path: str) -> str:
-    return f"/{path}" if store.channel == "qubesdb" else path
-
-
-def _read(store: KeyStore) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Return the texts of all keys that concern an agent, by field, and what the store holds of our own answers."""
-    own = [keys.AGENT, *(keys.acknowledgement(setting) for setting in SETTINGS)]
-    reads = [*((row, row.name) for row in _PLAIN), *((None, path) for path in own)]
-    operations = [Read(_key(store, path)) for _, path in reads] + [List(_key(store, folder)) for folder in _FOLDERS]
-    outcomes = store.batch(operations)
-    members = [
-        (row.member(member), f"{folder}/{member}")
-        for (folder, row), listing in zip(_FOLDERS.items(), outcomes[len(reads) :], strict=True)
-        for member in _found(listing, [])
-    ]
-    values = [*outcomes[: len(reads)], *(store.batch([Read(_key(store, path)) for _, path in members]))]
-    texts, answers = {}, {}
-    for (row, path), outcome in zip([*reads, *members], values, strict=True):
-        value = _found(outcome, None)
-        if value is None:
-            continue
-        if row is None:
-            answers[path] = value
-        else:
-            texts[row.field] = value.decode("utf-8", "surrogateescape")
-    return texts, answers
-
-
-def _found(outcome: Any, instead: Any) -> Any:
-    """Return *outcome*; *instead* for a key that does not exist or is hidden from this VM; raise other refusals."""
-    if isinstance(outcome, KeyNotFound | PermissionDenied):
-        return instead
-    if isinstance(outcome, VMInterfaceError):
-        raise outcome
-    return outcome
 
 
 def serve(
