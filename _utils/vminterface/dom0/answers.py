@@ -12,8 +12,8 @@ from vminterface.dom0.outcome import Work
 from vminterface.errors import DeadlineExceeded, KeyNotFound, SettingRefused, VMInterfaceError
 from vminterface.values.acknowledgement import digest
 
-#: Seconds in which an agent that was already waiting announces itself once dom0 has made the node for it.
-INTRODUCTION = 2.0
+#: Part of a VM's time in which an agent that was already waiting announces itself once dom0 has made the node for it.
+INTRODUCTION = 0.4
 
 NO_AGENT = "no agent is in work there, so it takes effect at the VM's next start"
 NOT_AWAITED = "its agent's answer was not waited for"
@@ -51,21 +51,22 @@ def wait(works: Sequence[Work]) -> None:
     store = works[0].target.store
     started = Deadline.after(0.0)
     deadlines = {vm: Deadline(started.expires + w.settings.timeout, w.settings.timeout) for vm, w in pending.items()}
-    grace = Deadline.after(INTRODUCTION)
+    graces = {vm: Deadline(started.expires + d.seconds * INTRODUCTION, d.seconds) for vm, d in deadlines.items()}
     by_path = {work.target.path(keys.ANSWERS): work for work in pending.values()}
     try:
         with store.watch(by_path) as watch:
             while pending:
-                soonest = min((deadlines[vm] for vm in pending), key=lambda d: d.expires)
-                if any(w.state.agent is None for w in pending.values()):
-                    soonest = min(soonest, grace, key=lambda d: d.expires)
+                soonest = min(
+                    ((graces if work.state.agent is None else deadlines)[vm] for vm, work in pending.items()),
+                    key=lambda deadline: deadline.expires,
+                )
                 try:
                     events = watch.next(soonest)
                     _read({by_path[e.registered].target.vm: by_path[e.registered] for e in events}.values())
                 except DeadlineExceeded:
                     _read(pending.values())
                 for vm, work in list(pending.items()):
-                    if _settled_by_now(work, deadlines[vm], grace):
+                    if _settled_by_now(work, deadlines[vm], graces[vm]):
                         del pending[vm]
     except VMInterfaceError as error:
         for work in pending.values():

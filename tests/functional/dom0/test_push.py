@@ -56,6 +56,16 @@ def test_without_an_agent_the_comment_says_when_it_takes_effect(dom0):
     assert "next start" in outcome.comment()
 
 
+def test_an_agent_that_is_slow_to_announce_itself_is_given_part_of_the_vms_time(dom0):
+    dom0.start_vm("work")
+    late = threading.Timer(2.5, dom0.agent, ["work"])
+    late.start()
+    (outcome,) = pushed(dom0, settings(WORK, timeout=10))
+    late.join()
+    assert outcome.ok
+    assert "no agent" not in outcome.comment()
+
+
 def test_a_second_push_changes_nothing(dom0):
     dom0.start_vm("work")
     dom0.agent("work")
