@@ -4,10 +4,10 @@ import random
 
 import pytest
 
+from tests.support.wirefuzz import RUNS, fuzz
 from vminterface.errors import RemoteProtocolError
 from vminterface.wire.qubesdb import CLIENT, DAEMON, HEADER, NEED_DATA, Command, Connection, Request, Role
 
-RUNS = 100_000
 PATHS = [b"", b"/", b"/a", b"/a/", b"/ab", b"/a//b", b"-a", b"/a b", b"/a\0garbage", b"/" * 64, b"\xff", b"/a:@._-9"]
 SCRAPS = [b"", b"v", b"\0", b"a\0b", b"x" * 3071, b"x" * 3072, b"\x0a/a"]
 ASKED = [
@@ -49,30 +49,13 @@ def peer_says(chance: random.Random) -> bytes:
 @pytest.mark.fuzz
 @pytest.mark.parametrize("role", [CLIENT, DAEMON])
 def test_anything_from_a_peer_is_an_event_or_a_remote_protocol_error(role: Role) -> None:
-    chance = random.Random(20_150_616)
-    events = breaches = 0
-    for _ in range(RUNS):
+    def connect() -> Connection:
         connection = Connection(role)
-        one_by_one = chance.random() < 0.5
         if role is CLIENT:
             connection.send_all(ASKED)
-        said = peer_says(chance)
-        cut = chance.randrange(len(said) + 1)
-        try:
-            for piece in (said[:cut], said[cut:]):
-                if piece:
-                    connection.receive_data(piece)
-                if not one_by_one:
-                    events += len(connection.events())
-                while connection.next_event() is not NEED_DATA:
-                    events += 1
-            connection.receive_data(b"")
-            connection.next_event()
-        except RemoteProtocolError:
-            breaches += 1
-    # Neither all noise nor all sense, else this would look at one half only.
-    assert events > RUNS / 20
-    assert RUNS / 20 < breaches < RUNS
+        return connection
+
+    fuzz(connect, peer_says, NEED_DATA, 20_150_616)
 
 
 @pytest.mark.fuzz

@@ -1,0 +1,37 @@
+"""What every wire protocol's core has to stand: a peer that says anything, whole or cut in two."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from vminterface.errors import RemoteProtocolError
+
+RUNS = 100_000
+
+
+def fuzz(connect: Callable[[], Any], peer_says: Callable[[random.Random], bytes], need_data: object, seed: int) -> None:
+    """Let each of 100,000 connections take what the peer says: events, or RemoteProtocolError, and nothing else."""
+    chance = random.Random(seed)
+    events = breaches = 0
+    for _ in range(RUNS):
+        one_by_one = chance.random() < 0.5
+        connection = connect()
+        said = peer_says(chance)
+        cut = chance.randrange(len(said) + 1)
+        try:
+            for piece in (said[:cut], said[cut:]):
+                if piece:
+                    connection.receive_data(piece)
+                if not one_by_one:
+                    events += len(connection.events())
+                while connection.next_event() is not need_data:
+                    events += 1
+            connection.receive_data(b"")
+            connection.next_event()
+        except RemoteProtocolError:
+            breaches += 1
+    # Neither all noise nor all sense, else this would look at one half only.
+    assert events > RUNS / 20
+    assert RUNS / 20 < breaches < RUNS
