@@ -1,3 +1,5 @@
+"""What is compiled of a synced library is kept out of the folder that Salt empties."""
+
 import importlib
 import sys
 

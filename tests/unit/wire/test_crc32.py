@@ -1,3 +1,5 @@
+"""The checksum of a file copy, by libdeflate or by zlib."""
+
 import ctypes
 import random
 import zlib
