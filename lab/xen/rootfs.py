@@ -79,8 +79,10 @@ class RootFS:
             self._program("usr/bin/chronyc")
             return
         for program in ("usr/lib/xorg/Xorg", "usr/lib/xorg/modules/drivers/dummy_drv.so", "usr/bin/xkbcomp",
-                        "usr/bin/xrandr"):  # fmt: skip
+                        "usr/bin/xrandr", "usr/bin/setxkbmap"):  # fmt: skip
             self._program(program)
+        # The session is its user's.
+        self._program("usr/sbin/runuser", self._root / "sbin/runuser")
         self._archive.tree("usr/share/X11/xkb", self._root / "usr/share/X11/xkb")
 
     def modules(self, listing: str, *names: str) -> None:

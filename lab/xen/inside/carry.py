@@ -15,8 +15,9 @@ from lab.qrexec.messages import Kind, Parser, pack
 from lab.xen.inside.vchan import Vchan
 
 #: Bytes taken from a local stream at a time: half of a ring, so that both ends have something to do.
-_PIECE = 32760
-#: Bytes that a pipe or socket takes without waiting once poll(2) has said that it is writable (PIPE_BUF).
+_PIECE = 65528
+#: Bytes that a pipe or socket takes without waiting once poll(2) has said that it is writable (PIPE_BUF). That is for
+#: those of the caller, to whom it would be strange if they did not wait any more.
 _ATOM = 4096
 #: Seconds between two looks at what tells nobody that it has ended: a domain.
 _LOOK = 1.0
@@ -147,7 +148,9 @@ class Carrier:
         try:
             if events & (select.POLLERR | select.POLLHUP):
                 raise BrokenPipeError
-            del rest[: os.write(descriptor, rest[:_ATOM])]
+            del rest[: os.write(descriptor, rest[:_ATOM] if os.get_blocking(descriptor) else rest)]
+        except BlockingIOError:
+            return
         except OSError:
             rest.clear()
             os.close(self._sinks.pop(kind))

@@ -51,6 +51,7 @@ def answer(path: str) -> None:
     for descriptor in (stdin, stdout, stderr):
         os.close(descriptor)
     theirs.close()
+    os.set_blocking(feed, False)
     sources = {Kind.STDOUT: collect, Kind.STDERR: complain}
     carrier = Carrier(vchan, parser, sources, {Kind.STDIN: feed}, ours.fileno())
     try:

@@ -9,7 +9,7 @@ import ctypes
 import functools
 
 #: Bytes of each ring, unless the server says otherwise.
-RING = 65536
+RING = 131072
 
 _LIBRARY = "libxenvchan.so.4.17"
 _TAKES_SIZE = ("read", "write")
