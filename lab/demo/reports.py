@@ -19,7 +19,7 @@ def show(vms: list[str]) -> None:
     while True:
         with Targets() as targets:
             data = {vm: reports.as_data(report) for vm, report in reports.read(targets).items()}
-        silent = [vm for vm in vms if not ((data.get(vm) or {}).get("memory") or {}).get("used_kb")]
+        silent = [vm for vm in vms if vm not in data or not data[vm]["memory"]["used_kb"]]
         if not silent or time.monotonic() > until:
             break
         time.sleep(0.2)
