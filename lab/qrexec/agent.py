@@ -14,8 +14,9 @@ import threading
 from contextlib import suppress
 
 from lab.qrexec import lookup
-from lab.qrexec.command import NOT_FOUND, PROBLEM, Command
+from lab.qrexec.command import Command
 from lab.qrexec.handler import Handler, Who
+from lab.qrexec.status import NOT_FOUND, PROBLEM
 from lab.qrexec.streams import copy
 
 #: Where the session's own server of calls listens; that it is there says that the session is up.

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lab.qrexec import policy
-from lab.qrexec.command import PROBLEM, REFUSED, BadCommand, Command, check, parse
+from lab.qrexec.command import BadCommand, Command, check, parse
+from lab.qrexec.status import PROBLEM, REFUSED
 
 #: Bytes of a request: a command as JSON, in which a byte may take six.
 _REQUEST_MAX = 1 << 19

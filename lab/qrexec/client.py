@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import IO, Any, NoReturn
 
-from lab.qrexec.command import NOT_FOUND, PROBLEM, REFUSED
+from lab.qrexec.status import NOT_FOUND, PROBLEM, REFUSED
 from lab.qrexec.streams import copy
 
 #: Seconds that a VM has to take the call.

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: Core-qrexec's own exit status: refused, not found, and all other failures of itself.
-NOT_FOUND, REFUSED, PROBLEM = 127, 126, 125
 #: Bytes of a whole message, of a service with its argument, and of a service.
 MESSAGE_MAX, DESCRIPTOR_MAX, SERVICE_MAX = 65535, 65000, 255
 _KEYWORD = "QUBESRPC"

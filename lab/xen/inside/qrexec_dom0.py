@@ -7,6 +7,7 @@ That a domain was destroyed is not told to whoever shares memory with it, so it 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import selectors
@@ -15,8 +16,8 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lab.qrexec.broker import Broker
@@ -29,6 +30,7 @@ from vminterface.errors import KeyNotFound
 
 #: Where ``qrexec-client`` finds it.
 PLACE = Path("/run/qubes/qrexec.sock")
+LOCK = PLACE.with_name("vchan.lock")
 #: The folder of vchans that dom0 offers, as Qubes' libvchan names it.
 FOLDER = "/local/domain/0/data/vchan"
 POLICY = Path("/etc/qubes/policy")
@@ -66,7 +68,8 @@ def carry(vm: str, command: str, streams: list[int], connection: int) -> None:
     with XenStore.open() as store:
         domid = store.domains()[vm]
         port = os.getpid()
-        store.transaction(lambda tree: _offer(tree, domid, port))
+        with _alone():
+            _offer(store, domid, port)
         try:
             vchan = Vchan.server(domid, f"{FOLDER}/{domid}/{port}")
             stdin, stdout, stderr = streams
@@ -83,7 +86,8 @@ def carry(vm: str, command: str, streams: list[int], connection: int) -> None:
                 with suppress(OSError):
                     os.write(connection, json.dumps({"status": status}).encode())
         finally:
-            store.transaction(lambda tree: _withdraw(tree, domid, port))
+            with _alone():
+                _withdraw(store, domid, port)
 
 
 class Life:
@@ -107,21 +111,30 @@ def _is_over(carrier: Carrier, life: Life) -> bool:
     return carrier.told or (carrier.status is not None and carrier.is_delivered) or life.has_ended()
 
 
-def _offer(tree: KeyStore, domid: int, port: int) -> None:
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one call at a time make or remove folders that all share."""
+    with open(LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _offer(store: KeyStore, domid: int, port: int) -> None:
     folder = f"{FOLDER}/{domid}"
-    tree.write(folder, b"")
-    tree.set_permissions(folder, ["n0", f"r{domid}"])
+    store.write(folder, b"")
+    store.set_permissions(folder, ["n0", f"r{domid}"])
     # With that a call that ends meanwhile leaves the folder.
-    tree.write(f"{folder}/{port}", b"")
+    store.write(f"{folder}/{port}", b"")
 
 
-def _withdraw(tree: KeyStore, domid: int, port: int) -> None:
+def _withdraw(store: KeyStore, domid: int, port: int) -> None:
     """Remove what was offered, and folders that are empty then."""
     path = f"{FOLDER}/{domid}/{port}"
     with suppress(KeyNotFound):  # the library has removed it, if it got so far
-        tree.remove(path)
-    while (path := path.rpartition("/")[0]) != "/local/domain/0" and not tree.list(path):
-        tree.remove(path)
+        store.remove(path)
+    with suppress(KeyNotFound):  # another call has done so
+        while (path := path.rpartition("/")[0]) != "/local/domain/0" and not store.list(path):
+            store.remove(path)
 
 
 def serve() -> None:
