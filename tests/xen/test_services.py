@@ -62,7 +62,7 @@ def report_seconds(host, say):
 @pytest.fixture
 def extra(host):
     """A VM for the one test that ends it."""
-    host.create(VM("doomed"))
+    host.create(VM("doomed", memory_mib=320))
     yield "doomed"
     if "doomed" in host.domids:
         host.destroy("doomed")
