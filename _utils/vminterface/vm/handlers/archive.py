@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import stat
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, NoReturn, Self
 
 from vminterface.errors import InvalidValue, printable
@@ -27,10 +27,22 @@ _LAST_SECOND = 2**32
 class _Member(tarfile.TarInfo):
     """A header, read more strictly: tarfile takes a damaged one for the end, and some extensions without any bound."""
 
+    #: Whether this header has been checked here.
+    strict = False
+
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        return cls._checked(super().frombuf, buf, encoding, errors)
+
+    # What tarfile calls instead in Python's releases of 2026.
+    @classmethod
+    def _frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str, **how: bool) -> Self:
+        return cls._checked(super()._frombuf, buf, encoding, errors, **how)  # type: ignore[misc]
+
+    @classmethod
+    def _checked(cls, read: Callable[..., Self], buf: bytes | bytearray, *args: str, **how: bool) -> Self:
         try:
-            member = super().frombuf(buf, encoding, errors)
+            member = read(buf, *args, **how)
         except tarfile.HeaderError as error:
             if not buf.strip(b"\0"):  # the end of the archive, or of one of several
                 raise
@@ -41,6 +53,7 @@ class _Member(tarfile.TarInfo):
             raise InvalidValue("the archive has a header for all of its members, which no backup has")
         if member.type == tarfile.GNUTYPE_SPARSE:
             cls._refuse_holes()
+        member.strict = True
         return member
 
     @staticmethod
@@ -96,6 +109,8 @@ class Conversion:
         missing = set(self._wanted)
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # it would keep them all
+            if not getattr(member, "strict", False):
+                raise InvalidValue("the archive cannot be read: this Python's tarfile lets no header be checked")
             name = member.name.encode("utf-8", "surrogateescape")
             if member.size < 0:
                 raise InvalidValue(f"'{printable(name, 120)}' in the archive has a negative size")

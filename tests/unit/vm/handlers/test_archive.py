@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.qfilestream import events
 from vminterface.errors import InvalidValue, VMInterfaceError
+from vminterface.vm.handlers import archive as handler
 from vminterface.vm.handlers.archive import EXTENSION_LIMIT, Conversion
 from vminterface.wire.qfile import Directory, EntryStart, Unpacker
 
@@ -113,6 +114,12 @@ def test_whether_the_archive_was_read_whole_is_known() -> None:
 def test_what_is_no_plain_archive_is_refused(data: bytes, reason: str, seekable: bool) -> None:
     with pytest.raises(InvalidValue, match=reason):
         files(data, seekable=seekable)
+
+
+def test_a_tarfile_that_lets_no_header_be_checked_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler, "_Member", tarfile.TarInfo)
+    with pytest.raises(InvalidValue, match="no header be checked"):
+        files(tar({"a": b"1"}))
 
 
 def test_headers_without_end_before_a_member_are_refused() -> None:
