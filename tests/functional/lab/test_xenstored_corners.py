@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.fakexen import find_xenstored
 from tests.support.lab_store import KINDS, Answer, Daemon, RawClient, daemon
 from vminterface.wire.xenstore import Op
 
@@ -240,7 +241,14 @@ SCENARIOS: list[Callable[[Scene], object]] = [
 ]  # fmt: skip
 
 
+#: The lab's daemon is Xen 4.17's; later ones count a node's bytes otherwise, and give special nodes' permissions.
+CHANGED_SINCE = {value_sizes, odd_requests}
+
+
+@pytest.mark.allow_skip
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_both_daemons_do_the_same(scenes: list[Scene], scenario: Callable[[Scene], object]) -> None:
     ours, real = scenes
+    if scenario in CHANGED_SINCE and "xen-4.17" not in str(find_xenstored()):
+        pytest.skip(f"{find_xenstored()} differs from Xen 4.17's here, after which the lab's is made")
     assert scenario(ours) == scenario(real)
