@@ -28,7 +28,7 @@ NAMES = (
     "libudev1", "libgcrypt20", "libunwind8", "libxcvt0", "libpciaccess0", "libdrm2", "libpixman-1-0", "libxfont2",
     "libxau6", "libsystemd0", "libxshmfence1", "libxdmcp6", "libaudit1", "libxrandr2", "libx11-6", "libxkbfile1",
     "libgpg-error0", "liblz4-1", "libcap-ng0", "libfreetype6", "libfontenc1", "libpng16-16", "libbrotli1", "libxext6",
-    "libxrender1", "libxcb1", "util-linux", "libpam0g",
+    "libxrender1", "libxcb1", "util-linux", "libpam0g", "libpam-modules",
     "chrony", "libnettle8", "libgnutls30", "libseccomp2", "libp11-kit0", "libidn2-0", "libunistring2", "libtasn1-6",
     "libhogweed6",
 )  # fmt: skip

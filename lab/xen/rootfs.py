@@ -81,8 +81,11 @@ class RootFS:
         for program in ("usr/lib/xorg/Xorg", "usr/lib/xorg/modules/drivers/dummy_drv.so", "usr/bin/xkbcomp",
                         "usr/bin/xrandr", "usr/bin/setxkbmap"):  # fmt: skip
             self._program(program)
-        # The session is its user's.
+        # The session is its user's, whom root becomes by this.
         self._program("usr/sbin/runuser", self._root / "sbin/runuser")
+        self._program("lib/x86_64-linux-gnu/security/pam_permit.so")
+        rules = "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session"))
+        self._text("etc/pam.d/runuser", rules)
         self._archive.tree("usr/share/X11/xkb", self._root / "usr/share/X11/xkb")
 
     def modules(self, listing: str, *names: str) -> None:

@@ -265,3 +265,5 @@ except VMInterfaceError as error:
     assert text.startswith(f"qubes.Filecopy in {extra}: ")
     assert seconds < 15
     assert_nothing_is_left(host)
+    domains = [line.split()[0] for line in host.dom0("xl", "list").splitlines()[1:]]
+    assert sorted(domains) == ["Domain-0", "personal", "sys-net", "work"]

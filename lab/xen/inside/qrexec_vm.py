@@ -41,7 +41,8 @@ def answer(path: str) -> None:
     command = _command(vchan, parser)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     (stdin, feed), (collect, stdout), (complain, stderr) = os.pipe(), os.pipe(), os.pipe()
-    if os.fork() == 0:
+    process = os.fork()
+    if process == 0:
         for number, descriptor in enumerate((stdin, stdout, stderr)):
             os.dup2(descriptor, number)
         last = os.dup(theirs.fileno())
@@ -63,6 +64,8 @@ def answer(path: str) -> None:
             carrier.run(lambda: time.monotonic() > end)  # until dom0 has closed its end
     finally:
         carrier.close()
+        with suppress(ChildProcessError):
+            os.waitpid(process, os.WNOHANG)
 
 
 def _command(vchan: Vchan, parser: Parser) -> str:
