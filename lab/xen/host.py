@@ -13,7 +13,7 @@ from typing import Any
 
 from lab.saltdir import StateResult, parse_report
 from lab.xen import paths
-from lab.xen.emulator import Emulator
+from lab.xen.emulator import LINUX_WORDS, Emulator
 from lab.xen.image import Image
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, ProgramFailed, printable
@@ -35,7 +35,7 @@ base = f"/local/domain/{sys.argv[1]}/"
 with XenStore.open() as store:
     introduce(store, int(sys.argv[1]), base)
     while store.read_many([base + keys.AGENT])[0] is None:
-        time.sleep(0.1)
+        time.sleep(0.25)
 """
 
 
@@ -89,6 +89,12 @@ class XenHost:
 
     def create(self, vm: VM) -> int:
         """Make a VM and wait until it takes commands and its agent is at work; return its domid."""
+        domid = self.start(vm)
+        self.python(_INTRODUCE, str(domid), seconds=VM_SECONDS)
+        return domid
+
+    def start(self, vm: VM) -> int:
+        """Make a VM and wait until it takes commands; return its domid."""
         config = _config(vm)
         path = f"/run/{vm.name}.cfg"
         self.dom0("tee", path, text=config)
@@ -99,7 +105,6 @@ class XenHost:
         self.machine.open_console(domid)
         self.dom0("xl", "unpause", vm.name)
         self.machine.wait_ready(domid, Deadline.after(VM_SECONDS))
-        self.python(_INTRODUCE, str(domid), seconds=VM_SECONDS)
         return domid
 
     def destroy(self, name: str) -> None:
@@ -111,6 +116,10 @@ class XenHost:
         """Let *own* be what the admin adds to the installed pillar."""
         self.dom0("tee", "/srv/pillar/own.sls", text=json.dumps(own) + "\n")
         self.dom0("tee", "/srv/pillar/top.sls", text="base:\n  dom0:\n    - vminterface\n    - own\n")
+
+    def warm_salt(self) -> None:
+        """Let each ``salt-call`` from now on be forked from a Python that has Salt imported."""
+        self.dom0("python3", "/lab/warm_salt.py", seconds=SALT_SECONDS)
 
     def highstate(self) -> tuple[int, list[StateResult]]:
         """Run ``salt-call --local state.highstate`` in dom0; return its exit status and report."""
@@ -143,7 +152,7 @@ def _config(vm: VM) -> str:
     lines = {
         "name": vm.name, "type": "pv", "memory": vm.memory_mib, "maxmem": vm.memory_mib, "vcpus": 1,
         "kernel": "/boot/vmlinux", "ramdisk": _ramdisk(vm),
-        "extra": "console=hvc0 quiet panic=1" + (" network_backend" if vm.provides else ""),
+        "extra": LINUX_WORDS + (" network_backend" if vm.provides else ""),
         "on_poweroff": "destroy", "on_reboot": "destroy", "on_crash": "destroy",
     }  # fmt: skip
     if vm.netvm:
@@ -162,6 +171,8 @@ def saved(image: Image, hear: Callable[[str], None], say: Callable[[str], None])
             for vm in SHIPPED:
                 say(f"creating {vm.name}")
                 host.create(vm)
+            say("importing Salt")
+            host.warm_salt()
             (folder / "domids.json").write_text(json.dumps(host.domids))
             say(f"saving, after {time.monotonic() - began:.0f} s")
             machine.save(folder / "state", Deadline.after(BOOT_SECONDS))

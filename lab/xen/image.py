@@ -9,14 +9,13 @@ import shutil
 import struct
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.paths import PROJECT
-from lab.xen import packages, paths, qrexec
+from lab.xen import packages, paths, qrexec, salt
 from lab.xen.cpio import Cpio
 from lab.xen.rootfs import RootFS
 from vminterface.errors import ProgramFailed
@@ -30,12 +29,7 @@ _BACKEND_MODULES = (
     "crc32c_generic", "xen-netback", "nf_tables", "nft_chain_nat", "nft_ct", "nft_nat", "nft_masq", "nft_reject_ipv4",
     "nft_reject_ipv6", "nft_log",
 )  # fmt: skip
-#: Of Salt's environment, what a minion never imports and what is large.
-_NOT_SALT = (
-    "pip", "libcloud", "virtualenv", "mypy", "mypyc", "ruff", "hypothesis", "_pytest", "saltfactories", "PIL",
-    "pillow.libs",
-)  # fmt: skip
-_DISK_MIB = 512
+_DISK_MIB = 320
 _FORMULA = PROJECT / "formulas/vminterface"
 #: What only some VMs have: an X server, a time service.
 EXTRAS = ("screens", "chrony")
@@ -61,8 +55,7 @@ def build(say: Callable[[str], None]) -> Image:
     say("hypervisor, kernel, the file systems' common part")
     base = paths.cached("base", base_mark, lambda folder: _base(root, folder))
     say("the disk with Salt")
-    site = Path(sysconfig.get_path("purelib"))
-    disk = paths.cached("salt", paths.mark(*_versions(site)), lambda folder: _disk(site, folder))
+    disk = paths.cached("salt", paths.mark(Path(salt.__file__), str(_DISK_MIB), *salt.versions()), _disk)
     say("this project's own part")
     mark = paths.mark(base.name, disk.name, *paths.product())
     image = paths.cached("image", mark, lambda folder: _with_product(base, folder))
@@ -86,6 +79,8 @@ def _base(root: Path, folder: Path) -> None:
                 made.modules("order", *_DOM0_MODULES)
                 archive.file("boot/vmlinux", folder / "vmlinux")
                 archive.data("usr/bin/salt-call", (paths.INSIDE / "salt-call").read_bytes(), 0o755)
+                archive.file("lab/warm_salt.py", paths.INSIDE / "warm_salt.py")
+                archive.file("boot/grub", _only(root, "usr/lib/grub-xen/grub-x86_64-xen.bin"))
                 archive.data("sbin/ldconfig", (paths.INSIDE / "ldconfig").read_bytes(), 0o755)
                 archive.data("usr/bin/qrexec-client", (paths.INSIDE / "qrexec-client").read_bytes(), 0o755)
             else:
@@ -120,15 +115,12 @@ def _elf_kernel(image: bytes) -> bytes:
     return kernel
 
 
-def _versions(site: Path) -> list[str]:
-    return sorted(path.name for path in site.glob("*.dist-info"))
-
-
-def _disk(site: Path, folder: Path) -> None:
+def _disk(folder: Path) -> None:
     """Make an ext4 file system with the packages that Salt needs, as this environment has them."""
     tree = folder / "tree"
-    skipped = shutil.ignore_patterns(*_NOT_SALT, "__pycache__")
-    shutil.copytree(site, tree / "site", symlinks=True, ignore=skipped)
+    (tree / "site").mkdir(parents=True)
+    salt.copy(tree / "site")
+    salt.write_imports(tree / "imports")
     _compile(tree / "site")
     disk = folder / "salt.img"
     _do("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-d", str(tree), str(disk), f"{_DISK_MIB}M")

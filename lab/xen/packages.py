@@ -30,14 +30,18 @@ NAMES = (
     "libgpg-error0", "liblz4-1", "libcap-ng0", "libfreetype6", "libfontenc1", "libpng16-16", "libbrotli1", "libxext6",
     "libxrender1", "libxcb1", "util-linux", "libpam0g", "libpam-modules",
     "chrony", "libnettle8", "libgnutls30", "libseccomp2", "libp11-kit0", "libidn2-0", "libunistring2", "libtasn1-6",
-    "libhogweed6",
+    "libhogweed6", "grub-xen-host",
 )  # fmt: skip
 _SECONDS = 600.0
 
 
 def unpacked() -> Path:
     """Return a folder with the files of all packages, in their newest versions. Raises ProgramFailed."""
-    names = [*NAMES, _kernel()]
+    try:
+        names = [*NAMES, _kernel()]
+    except ProgramFailed:  # no package lists yet, as on many a new machine
+        _run("apt-get", "-qq", "update")
+        names = [*NAMES, _kernel()]
     versions = _run("apt-cache", "show", "--no-all-versions", *names)
     wanted = sorted(re.findall(r"^(?:Package|Version): .*$", versions, re.MULTILINE))
     return paths.cached("packages", paths.mark(*wanted), lambda folder: _unpack(names, folder)) / "root"
@@ -53,7 +57,12 @@ def _kernel() -> str:
 def _unpack(names: list[str], folder: Path) -> None:
     downloads = folder / "downloads"
     downloads.mkdir()
-    _run("apt-get", "-o", "APT::Sandbox::User=root", "download", *names, folder=downloads)
+    try:
+        _run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names, folder=downloads)
+    except ProgramFailed as fault:
+        raise ProgramFailed(
+            f"Debian's packages, of which the Xen host is made, cannot be had from here: {fault}"
+        ) from None
     for package in sorted(downloads.iterdir()):
         _run("dpkg", "-x", str(package), str(folder / "root"))
         package.unlink()

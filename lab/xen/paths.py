@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab.paths import PROJECT
 
 INSIDE = Path(__file__).resolve().parent / "inside"
-#: Generations of each thing that are kept: two checkouts may take turns.
-_KEEP = 2
+#: What this process has made because it was not there: its kind, and the seconds that this took.
+made: dict[str, float] = {}
 _OURS = ("_utils", "_modules", "_states", "_grains", "_beacons", "_output", "formulas", "pillar", "tools/install")
 
 
@@ -42,21 +45,32 @@ def product() -> list[Path]:
 def cached(kind: str, what: str, make: Callable[[Path], None]) -> Path:
     """Return the folder *kind* with the hash *what*; where there is none, *make* fills it, whole or not at all."""
     folder = cache() / f"{kind}-{what}"
-    if not folder.is_dir():
-        half = cache() / f"half-made-{kind}-{what}-{os.getpid()}"
-        shutil.rmtree(half, ignore_errors=True)
-        half.mkdir(parents=True)
+    with _alone(kind):
+        if folder.is_dir():
+            return folder
+        # What is left of others of its kind, or of one whose making was cut short, is of no use to anybody any more.
+        for old in (*cache().glob(f"{kind}-*"), *cache().glob(f"half-made-{kind}-*")):
+            shutil.rmtree(old, ignore_errors=True)
+        began = time.monotonic()
+        half = cache() / f"half-made-{kind}-{what}"
+        half.mkdir()
         try:
             make(half)
             half.rename(folder)
         except BaseException:
             shutil.rmtree(half, ignore_errors=True)
             raise
-    os.utime(folder)
-    older = sorted(cache().glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime, reverse=True)[_KEEP:]
-    for one in older:
-        shutil.rmtree(one, ignore_errors=True)
+        made[kind] = time.monotonic() - began
     return folder
+
+
+@contextmanager
+def _alone(kind: str) -> Iterator[None]:
+    """Let others who want something of that kind wait for what is being made."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / f".{kind}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _files(path: Path) -> Iterable[Path]:

@@ -1,4 +1,7 @@
-"""The emulated Xen host of these tests, which are collected only for ``make test-xen``: they take minutes."""
+"""The emulated Xen host of these tests, which are collected only for ``make test-xen``: they take minutes.
+
+Each file of tests has the host as it was saved, so that files may run side by side.
+"""
 
 import os
 import shutil
@@ -7,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.xen import image
+from lab.xen import image, paths
 from lab.xen.emulator import Emulator
 from lab.xen.host import restored, saved
 
@@ -17,6 +20,9 @@ collect_ignore_glob = [] if os.environ.get("XEN_TESTS") else ["test_*.py"]
 FROM_NOTHING = 900
 #: What an admin adds to the pillar where VMs are slow.
 SLOW = {"qubes": {"defaults": {"timeout": 60}}}
+#: What took how many seconds, of all processes that run tests: by kind of thing that was made, and by file of tests.
+took: dict[str, float] = {}
+BEGAN = time.monotonic()
 
 
 def pytest_collection_modifyitems(items):
@@ -25,37 +31,67 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.timeout(FROM_NOTHING))
 
 
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["took"] = took
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    took.update(getattr(node, "workeroutput", {}).get("took", {}))
+
+
+def pytest_terminal_summary(terminalreporter):
+    if not took:
+        return
+    whole = time.monotonic() - BEGAN
+    how = "with the saved machine" if "saved" not in took else "from nothing" if "packages" in took else "in part made"
+    steps = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in took.items())
+    terminalreporter.write_line(f"Xen host {how}: {whole:.0f} s; {steps}; load {os.getloadavg()[0]:.1f}")
+
+
 @pytest.fixture(scope="session")
 def say(request):
     """Tells on the terminal what takes its time, with the seconds since the beginning and the machine's load."""
-    began = time.monotonic()
     capture = request.config.pluginmanager.get_plugin("capturemanager")
 
     def say(text):
+        line = f"\n  [{time.monotonic() - BEGAN:4.0f} s, load {os.getloadavg()[0]:.1f}] {text}"
         with capture.global_and_fixture_disabled():
-            print(f"\n  [{time.monotonic() - began:4.0f} s, load {os.getloadavg()[0]:.1f}] {text}", end="", flush=True)
+            os.write(2, line.encode())  # as the output of a process that runs tests beside others goes elsewhere
 
     return say
 
 
 @pytest.fixture(scope="session")
-def host(say):
-    """A Xen host with the VMs of the shipped pillar, as they are before anything was pushed."""
+def booted(say):
+    """The image, and the folder with the saved host."""
     assert shutil.which("qemu-system-x86_64"), "these tests need qemu-system-x86_64 (Debian: qemu-system-x86)"
     made = image.build(say)
     folder = saved(made, lambda line: say(line) if line.startswith("dom0:") else None, say)
+    took.update(paths.made)
+    return made, folder
+
+
+@pytest.fixture(scope="module")
+def host(request, booted, say):
+    """A Xen host with the VMs of the shipped pillar, as they are before anything was pushed."""
+    made, folder = booted
+    began = time.monotonic()
     with Emulator(made, lambda line: None) as machine:
         one = restored(folder, machine)
-        say("the saved host is at work")
+        say(f"{request.path.stem}: the saved host is at work")
         yield one
-        say(f"switching off; QEMU had {machine.peak_mib} MiB at most")
+        say(f"{request.path.stem}: switching off; QEMU had {machine.peak_mib} MiB at most")
         one.off()
+        took[request.path.stem] = time.monotonic() - began
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def first(host, say):
     """Exit status and report of the first highstate with the shipped pillar."""
     host.pillar(SLOW)
+    began = time.monotonic()
     done = host.highstate()
-    say("the first highstate is done")
+    say(f"the first highstate took {time.monotonic() - began:.0f} s")
     return done

@@ -1,0 +1,169 @@
+"""VMs that start again, and many that come and go, on a real Xen host."""
+
+import json
+import os
+import random
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+
+from lab.xen.host import SHIPPED
+from vminterface.deadline import Deadline
+
+PERSONAL = SHIPPED[2]
+WATCHER = """
+PYTHONPATH=/srv/salt/_utils python3 -m vminterface watch --pillar /run/pillar.json </dev/null >/run/watch.log 2>&1 &
+echo $! >/run/watch.pid
+"""
+#: As small as a VM can be: its kernel is GRUB, which has no agent, and stays at its prompt, where it never sleeps.
+TINY = """
+name = "{}"
+type = "pv"
+kernel = "/boot/grub"
+memory = 32
+cpu_weight = 1
+on_crash = "destroy"
+"""
+GUESTS = [f"guest-{number:02}" for number in range(20)]
+ZONE = "Asia/Tokyo"
+
+
+def wait_until(happens, seconds, what):
+    deadline = Deadline.after(seconds)
+    while not happens():
+        assert not deadline.passed, f"{what} has not come about within {seconds} s"
+        time.sleep(0.5)
+
+
+@pytest.fixture
+def watcher(host):
+    """``vminterface watch`` in dom0, with settings for one VM."""
+    settings = {"timezone": ZONE, "services": {"cups": True}, "timeout": 60}
+    host.dom0("tee", "/run/pillar.json", text=json.dumps({"qubes": {"vms": {"personal": settings}}}))
+    host.dom0("sh", "-c", WATCHER)
+    yield lambda: host.dom0("cat", "/run/watch.log")
+    host.dom0("sh", "-c", "kill $(cat /run/watch.pid); while [ -d /proc/$(cat /run/watch.pid) ]; do sleep 0.1; done")
+
+
+def test_a_vm_that_starts_again_is_given_its_settings_by_the_watcher(host, watcher):
+    def has_its_zone():
+        return host.vm("personal", "date", "+%Z") == "JST"
+
+    wait_until(has_its_zone, 60, "the VM's time zone at the watcher's start")
+    before = host.domids["personal"]
+    host.destroy("personal")
+    assert host.start(PERSONAL) != before
+    wait_until(has_its_zone, 60, "the VM's time zone after its restart")
+    wait_until(lambda: "cups" in host.vm("personal", "ls", "/run/qubes-service"), 60, "the VM's service")
+    assert "personal" in watcher()
+
+
+class Lives:
+    """When each VM was ``on``, ``off``, or ``changing`` in between."""
+
+    def __init__(self, **now):
+        self._noted = {vm: [(0.0, state)] for vm, state in now.items()}
+
+    def note(self, vm, state):
+        self._noted[vm].append((time.monotonic(), state))
+
+    def during(self, vm, began, ended):
+        """All that a VM was from *began* to *ended*."""
+        spans = pairwise([*self._noted[vm], (float("inf"), "")])
+        return {state for (since, state), (until, _) in spans if since <= ended and until >= began}
+
+
+class Highstates(threading.Thread):
+    """Runs one highstate after the other, until told to stop; has what came of each with its two times."""
+
+    def __init__(self, host):
+        super().__init__()
+        self._host = host
+        self.enough = threading.Event()
+        self.done = []
+        self.error = None
+
+    def run(self):
+        try:
+            while not self.enough.is_set():
+                began = time.monotonic()
+                _, report = self._host.highstate()
+                self.done.append((began, time.monotonic(), {line.vm: line for line in report if line.vm}))
+        except Exception as error:  # raised again by the test
+            self.error = error
+
+
+def come_and_go(host, lives, chance):
+    """Start all guests and stop them again, in an order by *chance*, and one VM with an agent in between."""
+    waiting, running = chance.sample(GUESTS, len(GUESTS)), []
+    while waiting or running:
+        if len(waiting) == len(GUESTS) // 2 and "personal" in host.domids:
+            lives.note("personal", "changing")
+            host.destroy("personal")
+            lives.note("personal", "off")
+        starts = waiting and (not running or chance.random() < 0.6)
+        guest = waiting.pop() if starts else running.pop(chance.randrange(len(running)))
+        lives.note(guest, "changing")
+        if starts:
+            host.dom0("sh", "-c", f"cat >/run/{guest}.cfg && xl create -e -q /run/{guest}.cfg", text=TINY.format(guest))
+            running.append(guest)
+        else:
+            host.dom0("xl", "destroy", guest)
+        lives.note(guest, "on" if starts else "off")
+
+
+def assert_true(lives, began, ended, lines):
+    """What a highstate reports of each VM is what was true of it while the highstate ran."""
+    assert set(lines) >= {*GUESTS, "sys-net", "work", "personal"}
+    for vm, line in lines.items():
+        was = lives.during(vm, began, ended)
+        says_off = f"{vm} is not running" in line.comment
+        if was == {"on"}:
+            assert line.ok is True, line.comment
+            assert not says_off
+            assert vm not in GUESTS or not line.changes or "no agent is in work" in line.comment
+        elif was == {"off"}:
+            assert line.ok is True, line.comment
+            assert says_off
+            assert line.changes == {}
+        else:
+            assert line.ok is True or (vm in line.comment and line.changes == {}), line.comment
+
+
+def nodes(host):
+    return [line.split(" = ")[0] for line in host.dom0("xenstore-ls", "-f", "/").splitlines()]
+
+
+def left_behind(host, before):
+    """Nodes that there were not before, but for those of VMs that still run; and domids of VMs that do not."""
+    alive = {"0", *(str(domid) for domid in host.domids.values())}
+    own = tuple(f"/local/domain/{domid}/" for domid in alive - {"0"})
+    new = [path for path in nodes(host) if path not in before and not path.startswith(own)]
+    folders = ["/local/domain", "/libxl", *(f"/local/domain/{domid}/backend/vif" for domid in sorted(alive))]
+    listed = host.dom0("sh", "-c", "".join(f"xenstore-list {folder} 2>/dev/null; " for folder in folders) + "true")
+    return new, set(listed.split()) - alive
+
+
+def test_guests_that_come_and_go_are_reported_as_they_are_and_leave_nothing_behind(host, say):
+    seed = int(os.environ.get("XEN_SEED") or random.randrange(1 << 32))
+    say(f"guests come and go by XEN_SEED={seed}")
+    host.pillar(
+        {"qubes": {"defaults": {"timeout": 60}, "vms": {vm: {"timezone": ZONE, "timeout": 5} for vm in GUESTS}}}
+    )
+    before = {*nodes(host)}
+    lives = Lives(**dict.fromkeys(GUESTS, "off"), **dict.fromkeys(host.domids, "on"))
+    highstates = Highstates(host)
+    highstates.start()
+    try:
+        come_and_go(host, lives, random.Random(seed))
+    finally:
+        highstates.enough.set()
+        highstates.join()
+    if highstates.error is not None:
+        raise highstates.error
+    say(f"{len(GUESTS)} guests came and went during {len(highstates.done)} highstates")
+    for one in highstates.done:
+        assert_true(lives, *one)
+    wait_until(lambda: left_behind(host, before) == ([], set()), 30, f"an end of {left_behind(host, before)}")
