@@ -37,21 +37,18 @@ _SECONDS = 600.0
 
 def unpacked() -> Path:
     """Return a folder with the files of all packages, in their newest versions. Raises ProgramFailed."""
+    question = ("apt-cache", "show", "--no-all-versions", "linux-image-amd64", *NAMES)
     try:
-        names = [*NAMES, _kernel()]
+        known = _run(*question)
     except ProgramFailed:  # no package lists yet, as on many a new machine
         _run("apt-get", "-qq", "update")
-        names = [*NAMES, _kernel()]
-    versions = _run("apt-cache", "show", "--no-all-versions", *names)
-    wanted = sorted(re.findall(r"^(?:Package|Version): .*$", versions, re.MULTILINE))
-    return paths.cached("packages", paths.mark(*wanted), lambda folder: _unpack(names, folder)) / "root"
-
-
-def _kernel() -> str:
-    found = re.search(r"Depends: (linux-image-\S+-amd64)", _run("apt-cache", "depends", "linux-image-amd64"))
-    if found is None:
+        known = _run(*question)
+    kernel = re.search(r"^Depends: .*?(linux-image-[^ ,]+-amd64)", known, re.MULTILINE)
+    if kernel is None:
         raise ProgramFailed("apt-cache: linux-image-amd64 depends on no kernel; expected Debian's package lists")
-    return found[1]
+    wanted = sorted(re.findall(r"^(?:Package|Version): .*$", known, re.MULTILINE))
+    names = [*NAMES, kernel[1]]
+    return paths.cached("packages", paths.mark(*wanted), lambda folder: _unpack(names, folder)) / "root"
 
 
 def _unpack(names: list[str], folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 To import Salt takes an emulated dom0 longer than much of what Salt does then. What is forked is Salt's own command,
 with the caller's arguments, environment, folder and streams, in a process of its own. It shares nothing with the runs
-before it but imported modules: configuration, pillar, grains, file roots and our modules are read anew. Where this
+before it but imported modules: configuration, pillar, grains and all that Salt's loader loads are read anew. Where this
 does not run, ``salt-call`` starts cold.
 
 A caller connects to the socket and sends, with its three streams, a JSON object with ``words``, ``environment`` and
