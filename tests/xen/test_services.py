@@ -20,24 +20,42 @@ HOUR = 3600
 #: What is left between two clocks that were set one after the other, in an emulated machine that stops at times.
 NEAR = 20
 SALT_SECONDS = 240
-CALL = """
-import json, sys, time
-from vminterface.channel.qrexec import Qrexec
+#: What is run in dom0: a function for each call.
+BEGIN = """
+import json, subprocess, time
+from vminterface.channel.qrexec import Call, Qrexec
+from vminterface.dom0 import rpc
+from vminterface.dom0.services import files
 from vminterface.errors import VMInterfaceError
-qrexec = Qrexec()
-began = time.monotonic()
-try:
-    said = what()
-except VMInterfaceError as error:
-    said = {"error": type(error).__name__, "text": str(error)}
-print(json.dumps({"said": said, "seconds": time.monotonic() - began}))
+from vminterface.wire import vmexec
+qrexec, done = Qrexec(), {}
+"""
+END = """
+for name, function in calls.items():
+    began = time.monotonic()
+    try:
+        said = function()
+    except VMInterfaceError as error:
+        said = {"error": type(error).__name__, "text": str(error)}
+    done[name] = {"said": said, "seconds": time.monotonic() - began}
+print(json.dumps(done))
 """
 
 
+def all_called(host, bodies, seconds=120):
+    """What each function body of *bodies*, by name, returns or raises in dom0, and how long it takes there."""
+    functions = [
+        f"def call_{number}():\n" + "".join(f"    {line}\n" for line in body.strip().splitlines())
+        for number, body in enumerate(bodies.values())
+    ]
+    table = ", ".join(f"{name!r}: call_{number}" for number, name in enumerate(bodies))
+    source = f"{BEGIN}{''.join(functions)}calls = {{{table}}}\n{END}"
+    return json.loads(host.python(source, seconds=seconds))
+
+
 def called(host, body, seconds=120):
-    """What the function *body* of dom0's ``qrexec`` returns or raises, and how long it takes there."""
-    indented = "".join(f"    {line}\n" for line in body.strip().splitlines())
-    return json.loads(host.python(f"def what():\n{indented}\n{CALL}", seconds=seconds))
+    """The same for one."""
+    return all_called(host, {"": body}, seconds)[""]
 
 
 def left_over(host):
@@ -68,68 +86,76 @@ def extra(host):
         host.destroy("doomed")
 
 
-def test_a_service_answers(host):
-    done = called(host, "return qrexec.call('work', 'qubes.GetDate').untrusted_stdout.decode()")
-    assert datetime.fromisoformat(done["said"].strip()).tzinfo is not None
-    assert_nothing_is_left(host)
-
-
-def test_input_both_outputs_and_the_exit_status_are_carried(host):
-    done = called(host, """
-from vminterface.dom0 import rpc
-script = 'wc -c; echo complaint >&2; id -un; exit 7'
-return rpc.vm_exec(qrexec, 'work', ['sh', '-c', script], stdin='x' * 300000)
-""")  # fmt: skip
-    assert done["said"] == {"status": 7, "stdout": "300000\nuser", "stderr": "complaint"}
-
-
-def test_a_service_sees_who_calls_and_its_argument(host):
+@pytest.fixture(scope="module")
+def answers(host):
+    """What comes of calls that need nothing else."""
     host.vm("work", "mkdir", "-p", "/run/qubes-rpc")
     host.vm("work", "tee", "/run/qubes-rpc/test.Who", text='#!/bin/sh\necho "$QREXEC_REMOTE_DOMAIN $1"\n')
     host.vm("work", "chmod", "755", "/run/qubes-rpc/test.Who")
-    done = called(host, "return qrexec.call('work', 'test.Who', 'word').untrusted_stdout.decode()")
-    assert done["said"] == "dom0 word\n"
-
-
-def test_a_service_that_the_vm_does_not_have(host):
-    done = called(host, "qrexec.call('work', 'no.SuchService')")
-    assert done["said"]["error"] == "ServiceNotFound"
-
-
-def test_a_vm_that_does_not_run(host):
-    done = called(host, "qrexec.call('elsewhere', 'qubes.GetDate')")
-    assert done["said"]["error"] == "VMNotRunning"
-
-
-def test_calls_at_the_same_time_do_not_mix(host):
-    done = called(host, """
-from vminterface.channel.qrexec import Call
-from vminterface.wire import vmexec
-vms = ['work', 'personal', 'sys-net'] * 2
+    return all_called(host, {
+        "date": "return qrexec.call('work', 'qubes.GetDate').untrusted_stdout.decode()",
+        "streams": """
+script = 'wc -c; echo complaint >&2; id -un; exit 7'
+return rpc.vm_exec(qrexec, 'work', ['sh', '-c', script], stdin='x' * 300000)
+""",
+        "who": "return qrexec.call('work', 'test.Who', 'word').untrusted_stdout.decode()",
+        "no service": "qrexec.call('work', 'no.SuchService')",
+        "no vm": "qrexec.call('elsewhere', 'qubes.GetDate')",
+        "many": """
 calls = [Call(vm, 'qubes.VMExec', vmexec.encode([b'sh', b'-c', b'hostname; cat']), stdin=b'%d' % n * 5000)
-         for n, vm in enumerate(vms)]
-return [answer.untrusted_stdout.decode() for answer in qrexec.call_many(calls)]
-""")  # fmt: skip
-    vms = ["work", "personal", "sys-net"] * 2
-    assert done["said"] == [f"{vm}\n{str(number) * 5000}" for number, vm in enumerate(vms)]
+         for n, vm in enumerate(['work', 'personal', 'work'])]
+return [getattr(one, 'untrusted_stdout', str(one).encode()).decode() for one in qrexec.call_many(calls)]
+""",
+    })  # fmt: skip
+
+
+def test_a_service_answers(answers):
+    assert datetime.fromisoformat(answers["date"]["said"].strip()).tzinfo is not None
+
+
+def test_input_both_outputs_and_the_exit_status_are_carried(answers):
+    assert answers["streams"]["said"] == {"status": 7, "stdout": "300000\nuser", "stderr": "complaint"}
+
+
+def test_a_service_sees_who_calls_and_its_argument(answers):
+    assert answers["who"]["said"] == "dom0 word\n"
+
+
+def test_a_service_that_the_vm_does_not_have_is_not_found(answers):
+    assert answers["no service"]["said"]["error"] == "ServiceNotFound"
+
+
+def test_a_vm_that_does_not_run_is_said_to_be_that(answers):
+    assert answers["no vm"]["said"]["error"] == "VMNotRunning"
+
+
+def test_calls_at_the_same_time_do_not_mix(answers):
+    vms = ["work", "personal", "work"]
+    assert answers["many"]["said"] == [f"{vm}\n{str(number) * 5000}" for number, vm in enumerate(vms)]
+
+
+def test_calls_leave_nothing_behind_in_dom0(host, answers):
     assert_nothing_is_left(host)
 
 
 def test_a_paused_vm_costs_the_calls_deadline_and_answers_again_afterwards(host):
     host.dom0("xl", "pause", "personal")
-    done = called(host, "qrexec.call('personal', 'qubes.GetDate', timeout=6)")
-    assert done["said"]["error"] == "DeadlineExceeded"
-    assert 6 <= done["seconds"] < 10
-    host.dom0("xl", "unpause", "personal")
-    done = called(host, "return qrexec.call('personal', 'qubes.GetDate').status")
-    assert done["said"] == 0
+    done = all_called(host, {
+        "paused": "qrexec.call('personal', 'qubes.GetDate', timeout=6)",
+        "unpaused": """
+subprocess.run(['xl', 'unpause', 'personal'], check=True)
+return qrexec.call('personal', 'qubes.GetDate').status
+""",
+    })  # fmt: skip
+    assert done["paused"]["said"]["error"] == "DeadlineExceeded"
+    assert 6 <= done["paused"]["seconds"] < 10
+    assert done["unpaused"]["said"] == 0
     assert_nothing_is_left(host)
 
 
 def test_filecopy_brings_50_mb_whole(host, say):
     host.dom0("sh", "-c", f"head -c {SIZE} /dev/urandom >/root/large")
     done = called(host, """
-from vminterface.dom0 import rpc
 return rpc.filecopy(qrexec, 'work', ['/root/large'], timeout=300)
 """, seconds=320)  # fmt: skip
     assert done["said"] == {"total_bytes": SIZE, "skipped": []}
@@ -145,15 +171,14 @@ return rpc.filecopy(qrexec, 'work', ['/root/large'], timeout=300)
 
 def test_a_vm_that_does_not_read_is_waited_for_in_little_memory(host):
     done = called(host, """
-from vminterface.wire import vmexec
-sent, early = 0, []
+began, early = time.monotonic(), []
 def pieces():
     for _ in range(160):
         yield bytes(65536)
 def progress(count, _):
-    if time.monotonic() - began < 8:
+    if time.monotonic() - began < 6:
         early.append(count)
-script = b'sleep 12; wc -c'
+script = b'sleep 9; wc -c'
 answer = qrexec.call('work', 'qubes.VMExec', vmexec.encode([b'sh', b'-c', script]), stdin=pieces(), progress=progress)
 return [max(early), int(answer.untrusted_stdout)]
 """)  # fmt: skip
@@ -165,7 +190,6 @@ return [max(early), int(answer.untrusted_stdout)]
 def test_the_monitor_layout_is_what_the_vms_x_server_shows(host):
     show_screens(host, "work")
     done = called(host, """
-from vminterface.dom0 import rpc
 layout = [{'width': 1920, 'height': 1080, 'x': 0, 'y': 0, 'width_mm': 508, 'height_mm': 285},
           {'width': 1280, 'height': 800, 'x': 1920, 'y': 0}]
 return [rpc.set_monitor_layout(qrexec, 'work', layout), rpc.get_monitor_layout(qrexec, 'work')]
@@ -245,8 +269,6 @@ def host_time(host):
 def test_a_vm_that_is_destroyed_in_the_middle_of_a_filecopy(host, extra, say):
     host.dom0("sh", "-c", f"head -c {SIZE} /dev/zero >/root/large")
     done = called(host, f"""
-import subprocess
-from vminterface.dom0.services import files
 def progress(done, *_):
     if done > {SIZE // 10} and not ended:
         ended.append(subprocess.run(['xl', 'destroy', '{extra}'], check=True))
