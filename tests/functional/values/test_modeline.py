@@ -19,9 +19,14 @@ def cvt(width: int, height: int) -> list[str]:
     return text.splitlines()[1].split()[2:]
 
 
+pytestmark = pytest.mark.allow_skip
+
+
 @pytest.fixture(autouse=True)
 def _program() -> None:
     need("" if shutil.which("cvt") else "no cvt (Debian package xcvt)")
+    if cvt(640, 480)[2] != "656":
+        pytest.skip("this cvt puts the pulse elsewhere than libxcvt up to 0.1.2, whose timings these are")
 
 
 @pytest.mark.parametrize(("width", "height"), COMMON)
