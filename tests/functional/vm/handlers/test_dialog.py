@@ -169,7 +169,8 @@ def give_the_keyboard_to_zenity(display: str) -> None:
 @pytest.mark.allow_skip
 @BOTH
 def test_what_is_typed_into_zenity_is_the_answer(vm: VM, display: str, service: str) -> None:
-    version = subprocess.run(["zenity", "--version"], capture_output=True, text=True, timeout=30, check=True).stdout
+    environment = {**os.environ, "DISPLAY": display}
+    version = subprocess.check_output(["zenity", "--version"], env=environment, text=True, timeout=30)
     if not version.startswith("3."):
         pytest.skip(f"zenity {version.strip()}: its GTK 4 takes no typed name where there is no window manager")
     chosen = vm.root / "home/user/chosen"
