@@ -17,15 +17,18 @@ WATCHER = """
 PYTHONPATH=/srv/salt/_utils python3 -m vminterface watch --pillar /run/pillar.json </dev/null >/run/watch.log 2>&1 &
 echo $! >/run/watch.pid
 """
-#: As small as a VM can be: its kernel is GRUB, which has no agent, and stays at its prompt, where it never sleeps.
+#: What has ended stays as a zombie: dom0's first process there looks after no orphans.
+END = "read pid </run/watch.pid; kill $pid; while grep -q 'State:.[^Z]' /proc/$pid/status; do sleep 0.1; done"
+#: As small as a VM can be: its kernel is GRUB, which has no agent, and stays at its prompt. As it never sleeps there, it
+#: is paused then, to leave the machine's one processor to others.
 TINY = """
 name = "{}"
 type = "pv"
 kernel = "/boot/grub"
 memory = 32
-cpu_weight = 1
 on_crash = "destroy"
 """
+START = "cat >/run/{0}.cfg && xl create -e -q /run/{0}.cfg && sleep 0.5 && xl pause {0}"
 GUESTS = [f"guest-{number:02}" for number in range(20)]
 ZONE = "Asia/Tokyo"
 
@@ -44,7 +47,7 @@ def watcher(host):
     host.dom0("tee", "/run/pillar.json", text=json.dumps({"qubes": {"vms": {"personal": settings}}}))
     host.dom0("sh", "-c", WATCHER)
     yield lambda: host.dom0("cat", "/run/watch.log")
-    host.dom0("sh", "-c", "kill $(cat /run/watch.pid); while [ -d /proc/$(cat /run/watch.pid) ]; do sleep 0.1; done")
+    host.dom0("sh", "-c", END)
 
 
 def test_a_vm_that_starts_again_is_given_its_settings_by_the_watcher(host, watcher):
@@ -107,7 +110,7 @@ def come_and_go(host, lives, chance):
         guest = waiting.pop() if starts else running.pop(chance.randrange(len(running)))
         lives.note(guest, "changing")
         if starts:
-            host.dom0("sh", "-c", f"cat >/run/{guest}.cfg && xl create -e -q /run/{guest}.cfg", text=TINY.format(guest))
+            host.dom0("sh", "-c", START.format(guest), text=TINY.format(guest))
             running.append(guest)
         else:
             host.dom0("xl", "destroy", guest)
@@ -129,7 +132,9 @@ def assert_true(lives, began, ended, lines):
             assert says_off
             assert line.changes == {}
         else:
-            assert line.ok is True or (vm in line.comment and line.changes == {}), line.comment
+            # A VM that goes in the middle is named, or a node of its domain that is not there any more.
+            gone = vm in line.comment or "/local/domain/" in line.comment
+            assert line.ok is True or (gone and line.changes == {}), line.comment
 
 
 def nodes(host):
