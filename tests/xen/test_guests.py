@@ -19,8 +19,8 @@ echo $! >/run/watch.pid
 """
 #: What has ended stays as a zombie: dom0's first process there looks after no orphans.
 END = "read pid </run/watch.pid; kill $pid; while grep -q 'State:.[^Z]' /proc/$pid/status; do sleep 0.1; done"
-#: As small as a VM can be: its kernel is GRUB, which has no agent, and stays at its prompt. As it never sleeps there, it
-#: is paused then, to leave the machine's one processor to others.
+#: As small as a VM can be: its kernel is GRUB, which has no agent, and stays at its prompt. As it never sleeps there,
+#: it is paused then, to leave the machine's one processor to others.
 TINY = """
 name = "{}"
 type = "pv"
