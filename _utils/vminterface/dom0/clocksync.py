@@ -105,7 +105,10 @@ def _set(qrexec: Qrexec, right: Time, vm: str, look: bool) -> Clock:
 
 
 def _drift(qrexec: Qrexec, right: Time, vm: str) -> float | None:
+    """Return by how much the clock of *vm* is wrong for certain: when during the call it was looked at is not known."""
+    asked = right.now()
     try:
-        return (clock.get_clock(qrexec, vm) - right.now()).total_seconds()
+        said = clock.get_clock(qrexec, vm)
     except ServiceNotFound:
         return None
+    return (said - min(max(said, asked), right.now())).total_seconds()
