@@ -114,8 +114,8 @@ def package_folders() -> list[str]:
 def make_without_mounts(root: Path) -> Path:
     """Give a VM that is only a folder its own time zones; return the folder of all programs that may run for it.
 
-    These are harmless ones, and an ``ip`` that knows of no links: the real one would speak of this machine's. Its memory
-    is what this machine's was at its start.
+    These are harmless ones, and an ``ip`` that knows of no links: the real one would speak of this machine's. Its
+    memory is what this machine's was at its start.
     """
     (root / "proc").mkdir(exist_ok=True)
     shutil.copyfile("/proc/meminfo", root / "proc/meminfo")
