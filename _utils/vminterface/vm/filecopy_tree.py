@@ -7,6 +7,7 @@ exclusively with no permissions at all, which are given when they are whole, and
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from contextlib import suppress
@@ -19,19 +20,44 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 #: Permission bits that are taken from the sender; the set-user-ID, set-group-ID and sticky bits are not.
 PLAIN_MODE = 0o777
+#: Bytes for which room is set aside at once, and from which on it is.
+RESERVED, RESERVED_FROM = 1 << 30, 1 << 24
+#: Of linux/falloc.h: the file stays as long as it is.
+_KEEP_SIZE = 1
 
 
 class PartialFile:
-    """A file being written through ``fd``; :meth:`complete` or :meth:`discard` ends it."""
+    """A file of *size* bytes being written; :meth:`complete` or :meth:`discard` ends it."""
 
-    def __init__(self, tree: Tree, parent: int, name: bytes) -> None:
+    def __init__(self, tree: Tree, parent: int, name: bytes, size: int) -> None:
         self._tree, self._parent, self._name = tree, parent, name
+        self._size = size
+        self._written = self._reserved = 0
         self._named = False
         self.fd = tree.open_unnamed(parent)
         if self.fd < 0:
             exclusive = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self.fd = os.open(name, exclusive, 0, dir_fd=parent)
             self._named = True
+
+    def write(self, data: memoryview) -> None:
+        """Add *data* to the file."""
+        if self._written >= self._reserved and self._size - self._written >= RESERVED_FROM:
+            self._reserve()
+        while data:
+            count = os.write(self.fd, data)
+            self._written += count
+            data = data[count:]
+
+    def _reserve(self) -> None:
+        """Have room set aside, so that the file system need not look for some at each write."""
+        room = min(self._size - self._written, RESERVED)
+        self._reserved = self._written + room
+        libc = ctypes.CDLL(None)
+        with suppress(AttributeError):  # not every C library has it
+            libc.fallocate64.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+            # Some file systems cannot, or know only at a write whether there is room: the write tells.
+            libc.fallocate64(self.fd, _KEEP_SIZE, self._written, room)
 
     def complete(self, mode: int, times_ns: tuple[int, int]) -> None:
         """Give the file its permissions, times and, if it has none yet, its name. FileExistsError: name taken."""
@@ -88,13 +114,13 @@ class Tree:
             os.close(fd)
         self._near = self._root = self._links = -1
 
-    def file(self, path: bytes) -> PartialFile:
-        """Return a new file for *path*. Raises FileExistsError if there is anything of that name."""
+    def file(self, path: bytes, size: int) -> PartialFile:
+        """Return a new file for *path*, of *size* bytes. Raises FileExistsError if there is anything of that name."""
         parent, name = self._parent(path)
         with suppress(FileNotFoundError):
             os.stat(name, dir_fd=parent, follow_symlinks=False)
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        return PartialFile(self, parent, name)
+        return PartialFile(self, parent, name, size)
 
     def link(self, path: bytes, target: bytes) -> None:
         """Make the symbolic link *path* to *target*."""

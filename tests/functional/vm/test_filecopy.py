@@ -101,6 +101,31 @@ def test_large_content_arrives_whole(box, way):
     assert content(box) == {"big": data, "next": b"1"}
 
 
+def test_room_is_set_aside_step_by_step_and_changes_nothing_of_the_file(box, way, monkeypatch):
+    monkeypatch.setattr(filecopy_tree, "RESERVED", 1 << 20)
+    monkeypatch.setattr(filecopy_tree, "RESERVED_FROM", 1 << 16)
+    reserved = []
+    reserve = filecopy_tree.PartialFile._reserve
+
+    def noted(partial):
+        reserve(partial)
+        reserved.append(os.fstat(partial.fd).st_size)
+
+    monkeypatch.setattr(filecopy_tree.PartialFile, "_reserve", noted)
+    data = random.Random(1).randbytes((7 << 19) + 5)
+    assert take(box, file(b"large", data) + END).code == 0
+    assert (box / "large").read_bytes() == data
+    assert len(reserved) >= 3
+    assert reserved[0] == 0  # a file does not look larger than what has come of it
+    assert (box / "large").stat().st_blocks * 512 <= len(data) + (1 << 16)
+
+
+def test_a_size_that_no_disk_has_room_for_is_told_when_the_content_ends(box, way):
+    whole = raw(b"vast", 0o100600, bytes(1 << 20), size=1 << 62)
+    assert take(box, whole).code == LEGAL_EOF
+    assert content(box) == {}
+
+
 def test_set_user_id_and_its_like_are_applied_only_when_asked_for(box):
     take(box, file(b"a", b"", 0o6755) + END)
     take(box, file(b"b", b"", 0o6755) + END, Terms(sync=False, keep_special_modes=True))
