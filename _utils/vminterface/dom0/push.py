@@ -144,6 +144,12 @@ def _listen(works: Sequence[Work], targets: Targets) -> None:
     """Wait for the agents of the VMs of one store, and put former values back where something failed."""
     answers.wait([w for w in works if w.outcome.ok])
     for work in works:
+        # One that has stopped looks like one without an agent.
+        if work.outcome.changes and work.outcome.ok and work.state.agent is None:
+            try:
+                _check_there(work.target.store, work.target)
+            except VMInterfaceError as error:
+                work.fail(error)
         if work.outcome.changes and not work.outcome.ok:
             _restore(work, targets)
 
@@ -153,6 +159,7 @@ def _write(work: Work) -> None:
     changes = {f: change.new for f, change in work.outcome.changes.items()}
 
     def write(store: KeyStore) -> None:
+        _check_there(store, work.target)
         if not work.state.can_answer and work.target.domid is not None:
             introduce(store, work.target.domid, work.target.base)
         _put(store, work.target, changes)
@@ -160,6 +167,12 @@ def _write(work: Work) -> None:
     work.target.store.transaction(write)
     work.introduced = not work.state.can_answer
     work.state.can_answer = True
+
+
+def _check_there(store: KeyStore, target: Target) -> None:
+    """Raise VMNotRunning if the VM has stopped: nobody would remove what is written for it in the XenStore then."""
+    if store.channel == "xenstore" and not store.exists(target.path("name")):
+        raise VMNotRunning(f"{target.vm} has stopped while it was given its settings")
 
 
 def _put(store: KeyStore, target: Target, texts: Mapping[str, str | None]) -> None:
@@ -214,7 +227,14 @@ def _restore(work: Work, targets: Targets) -> None:
         # One that hung up may serve a new connection; one that did not answer has had its time.
         hung_up = isinstance(first, ConnectionLost | RemoteProtocolError)
         target = targets.again(work.target) if hung_up else work.target
-        target.store.transaction(lambda store: _put(store, target, former))
+
+        def write(store: KeyStore) -> None:
+            _check_there(store, target)
+            _put(store, target, former)
+
+        target.store.transaction(write)
+    except VMNotRunning as error:
+        work.outcome.error = error
     except (ConnectionLost, DeadlineExceeded) as error:
         if first is not None and str(first) != str(error):
             work.outcome.error = type(first)(f"{first}; and the former values could not be restored: {error}")

@@ -13,6 +13,7 @@ import pytest
 
 from lab import fakexen
 from tests.support.dom0 import Dom0
+from vminterface.dom0 import push as push_module
 from vminterface.dom0.push import Outcome, diff, push
 from vminterface.dom0.settings import VMSettings
 from vminterface.errors import ConnectionLost, DeadlineExceeded, SettingRefused, VMNotRunning
@@ -64,6 +65,36 @@ def test_an_agent_that_is_slow_to_announce_itself_is_given_part_of_the_vms_time(
     late.join()
     assert outcome.ok
     assert "no agent" not in outcome.comment()
+
+
+def test_a_vm_that_stops_before_it_is_written_to_is_told_and_nothing_is_left_of_it(dom0, monkeypatch):
+    dom0.start_vm("work")
+    before = dom0.dump()
+    plan = push_module._plan
+
+    def stopping(*known):
+        works = plan(*known)
+        dom0.stop_vm("work")
+        return works
+
+    monkeypatch.setattr(push_module, "_plan", stopping)
+    (outcome,) = pushed(dom0, settings(WORK))
+    assert isinstance(outcome.error, VMNotRunning)
+    assert str(outcome.error) == "work has stopped while it was given its settings"
+    assert outcome.changes == {}
+    assert set(dom0.dump()) < set(before)
+
+
+def test_a_vm_that_stops_while_its_agent_is_waited_for_is_told_and_nothing_is_left_of_it(dom0):
+    domid = dom0.start_vm("work")
+    dom0.agent("work", lambda setting, inputs: None)
+    stop = threading.Timer(0.5, dom0.stop_vm, ["work"])
+    stop.start()
+    (outcome,) = pushed(dom0, settings(WORK, timeout=2))
+    stop.join()
+    assert isinstance(outcome.error, VMNotRunning)
+    assert outcome.changes == {}
+    assert not [path for path in dom0.dump() if path.startswith(f"/local/domain/{domid}/")]
 
 
 def test_a_second_push_changes_nothing(dom0):
