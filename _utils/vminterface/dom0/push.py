@@ -135,7 +135,7 @@ def _write_all(works: Sequence[Work]) -> Sequence[Work] | None:
         try:
             _write(work)
         except VMInterfaceError as error:
-            work.fail(error)
+            work.fail(_told(work, error))
     _read_back([w for w in changing if w.outcome.ok])
     return works if any(answers.unsettled(w) or not w.outcome.ok for w in works) else None
 
@@ -173,6 +173,17 @@ def _check_there(store: KeyStore, target: Target) -> None:
     """Raise VMNotRunning if the VM has stopped: nobody would remove what is written for it in the XenStore then."""
     if store.channel == "xenstore" and not store.exists(target.path("name")):
         raise VMNotRunning(f"{target.vm} has stopped while it was given its settings")
+
+
+def _told(work: Work, error: VMInterfaceError) -> VMInterfaceError:
+    """Return *error* with the VM's name, or that the VM has stopped: a store may refuse it anything then."""
+    if isinstance(error, ConnectionLost | DeadlineExceeded | RemoteProtocolError):
+        return error
+    try:
+        _check_there(work.target.store, work.target)
+    except VMInterfaceError as other:
+        return other
+    return error if work.target.vm in str(error) else type(error)(f"{work.target.vm}: {error}")
 
 
 def _put(store: KeyStore, target: Target, texts: Mapping[str, str | None]) -> None:

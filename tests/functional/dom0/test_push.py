@@ -16,7 +16,7 @@ from tests.support.dom0 import Dom0
 from vminterface.dom0 import push as push_module
 from vminterface.dom0.push import Outcome, diff, push
 from vminterface.dom0.settings import VMSettings
-from vminterface.errors import ConnectionLost, DeadlineExceeded, SettingRefused, VMNotRunning
+from vminterface.errors import ConnectionLost, DeadlineExceeded, SettingRefused, StoreError, VMNotRunning
 
 pytestmark = pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
 
@@ -83,6 +83,17 @@ def test_a_vm_that_stops_before_it_is_written_to_is_told_and_nothing_is_left_of_
     assert str(outcome.error) == "work has stopped while it was given its settings"
     assert outcome.changes == {}
     assert set(dom0.dump()) < set(before)
+
+
+def test_what_the_store_refuses_is_told_with_the_vms_name(dom0, monkeypatch):
+    dom0.start_vm("work")
+
+    def refused(work):
+        raise StoreError("transaction: no memory left for it (ENOMEM)")
+
+    monkeypatch.setattr(push_module, "_write", refused)
+    (outcome,) = pushed(dom0, settings(WORK))
+    assert str(outcome.error) == "work: transaction: no memory left for it (ENOMEM)"
 
 
 def test_a_vm_that_stops_while_its_agent_is_waited_for_is_told_and_nothing_is_left_of_it(dom0):
