@@ -1,3 +1,5 @@
+"""What goes into an archive comes out of it: names, kinds, permissions, links."""
+
 import stat
 
 import pytest

@@ -1,3 +1,5 @@
+"""What is kept of the emulated host: made once, one generation of each kind, by one process at a time."""
+
 import threading
 
 import pytest

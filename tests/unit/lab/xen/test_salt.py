@@ -1,3 +1,5 @@
+"""What the emulated dom0 gets of Salt and of the packages that it needs."""
+
 from lab.xen import salt
 
 
