@@ -159,7 +159,6 @@ def _write(work: Work) -> None:
     changes = {f: change.new for f, change in work.outcome.changes.items()}
 
     def write(store: KeyStore) -> None:
-        _check_there(store, work.target)
         if not work.state.can_answer and work.target.domid is not None:
             introduce(store, work.target.domid, work.target.base)
         _put(store, work.target, changes)
@@ -187,6 +186,7 @@ def _told(work: Work, error: VMInterfaceError) -> VMInterfaceError:
 
 
 def _put(store: KeyStore, target: Target, texts: Mapping[str, str | None]) -> None:
+    _check_there(store, target)
     operations: list[Write | Remove] = []
     for name, text in sorted(texts.items(), key=_turn):
         path = target.path(keys.for_field(name).name)
@@ -238,12 +238,7 @@ def _restore(work: Work, targets: Targets) -> None:
         # One that hung up may serve a new connection; one that did not answer has had its time.
         hung_up = isinstance(first, ConnectionLost | RemoteProtocolError)
         target = targets.again(work.target) if hung_up else work.target
-
-        def write(store: KeyStore) -> None:
-            _check_there(store, target)
-            _put(store, target, former)
-
-        target.store.transaction(write)
+        target.store.transaction(lambda store: _put(store, target, former))
     except VMNotRunning as error:
         work.outcome.error = error
     except (ConnectionLost, DeadlineExceeded) as error:
