@@ -1,7 +1,7 @@
 """Receives a Qubes file copy: reads the stream, fills a folder, and says once how it went.
 
-What comes is read into one block of 1 MiB, checked and written from there while the processor still has it at hand;
-memory use does not depend on the sizes of the files or of the transfer.
+What comes is read ahead into a few blocks (``readahead.py``) and written from there; memory use does not depend on the
+sizes of the files or of the transfer.
 """
 
 from __future__ import annotations
@@ -9,22 +9,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
-import mmap
 import os
-import select
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from vminterface.errors import InvalidValue
 from vminterface.values.vmname import VMName
 from vminterface.vm.filecopy_tree import PartialFile, Tree
+from vminterface.vm.readahead import ReadAhead
 from vminterface.wire.qfile import Data, Directory, EntryEnd, EntryStart, Event, Symlink, Unpacker
 from vminterface.wire.qfile_result import Refused, Result
 
-#: Bytes read at once.
-BLOCK = 1 << 20
 #: Seconds without a byte after which the sender is given up.
 IDLE_TIMEOUT = 600.0
 
@@ -74,11 +69,14 @@ def receive(source: int, folder: int, terms: Terms = Terms()) -> Result:
     Whatever goes wrong, in the stream or on the disk, is in the result; entries that were whole before it stay.
     """
     unpacker = Unpacker(allow_all_names=terms.allow_all_names)
-    with Tree(folder, keep_special_modes=terms.keep_special_modes) as tree:
+    with (
+        ReadAhead(source, terms.idle_timeout) as stream,
+        Tree(folder, keep_special_modes=terms.keep_special_modes) as tree,
+    ):
         filler = _Filler(tree, terms)
         try:
-            for block in _blocks(source, terms.idle_timeout):
-                unpacker.receive_data(block)
+            for block in stream:
+                unpacker.receive_data(block.data, block.crc)
                 while (event := unpacker.next_event()) is not None:
                     filler.take(event)
                 if unpacker.ended:
@@ -158,23 +156,6 @@ class _Filler:
 def _write_all(fd: int, data: memoryview) -> None:
     while data:
         data = data[os.write(fd, data) :]
-
-
-def _blocks(source: int, idle_timeout: float) -> Iterator[memoryview]:
-    """Yield what comes from *source*, each block valid until the next, then an empty one for its end."""
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(source, fcntl.F_SETPIPE_SZ, BLOCK)
-    # At the beginning of a page, from where the kernel copies faster.
-    buffer = memoryview(mmap.mmap(-1, BLOCK))
-    poll = select.poll()
-    poll.register(source, select.POLLIN)
-    while True:
-        if not poll.poll(idle_timeout * 1000):
-            raise TimeoutError(errno.ETIMEDOUT, f"nothing came for {idle_timeout:g} s")
-        count = os.readv(source, [buffer])
-        yield buffer[:count]
-        if not count:
-            return
 
 
 def _sync(folder: int) -> None:

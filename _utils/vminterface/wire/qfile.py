@@ -154,6 +154,7 @@ class Unpacker:
         self.ended = False
         self._input = memoryview(b"")
         self._at = 0
+        self._known_crc: int | None = None
         self._kept = bytearray()
         self._end_of_input = False
         self._fault: Refused | None = None
@@ -162,15 +163,17 @@ class Unpacker:
         self._fields: list[int] = []
         self._path = b""
 
-    def receive_data(self, data: bytes | bytearray | memoryview) -> None:
+    def receive_data(self, data: bytes | bytearray | memoryview, crc: int | None = None) -> None:
         """Take the next bytes of the stream; none at all means that the sender has closed it.
 
-        They are not copied: leave *data* unchanged until :meth:`next_event` has returned None.
+        They are not copied: leave *data* unchanged until :meth:`next_event` has returned None. *crc* is the checksum of
+        the stream up to the end of *data*, where that is known already: it is then not computed again within a file.
         """
         if self._at < len(self._input) and not self.ended and self._fault is None:
             raise LocalProtocolError("the events of the last data have not all been taken")
         self._input = memoryview(data).cast("B")
         self._at = 0
+        self._known_crc = crc
         self._end_of_input = self._end_of_input or not len(self._input)
 
     def next_event(self) -> Event | None:
@@ -269,5 +272,8 @@ class Unpacker:
             return None
         self._at = start + len(chunk)
         self._left -= len(chunk)
-        self.crc = crc32(chunk, self.crc)
+        if self._known_crc is not None and len(chunk) == len(self._input):
+            self.crc = self._known_crc
+        else:
+            self.crc = crc32(chunk, self.crc)
         return Data(chunk)

@@ -241,6 +241,22 @@ def test_every_tree_comes_back_however_its_stream_is_cut(node, places):
         assert unpacker.crc == packer.crc == zlib.crc32(data)
 
 
+@given(st.lists(st.binary(max_size=300), max_size=4), st.lists(st.integers(0, 1500), max_size=8))
+def test_a_checksum_that_is_known_already_gives_the_same_one(contents, places):
+    packer, data = Packer(), b""
+    for number, content in enumerate(contents):
+        data += packer.entry(Entry(b"%d" % number, 0o100600, len(content), 0, 0)) + packer.data(content)
+    data += packer.end()
+    unpacker, crc = Unpacker(), 0
+    for piece in cut(data, places):
+        crc = zlib.crc32(piece, crc)
+        unpacker.receive_data(piece, crc)
+        while unpacker.next_event() is not None:
+            pass
+    assert unpacker.ended
+    assert unpacker.crc == packer.crc
+
+
 @pytest.mark.fuzz
 def test_random_streams_give_the_same_events_or_the_same_refusal_whole_and_split():
     chance = random.Random(13)
