@@ -15,7 +15,7 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, BinaryIO, Protocol, cast
 
@@ -64,12 +64,14 @@ def run(
     stdout_to: Writer | None = None,
     early_answer: bool = False,
     progress: Progress | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run *argv* until it has ended and closed both of its outputs.
 
-    *what* names the undertaking in errors. *stdout_limit* is in bytes and holds for *stdout_to* too; with
-    *stdout_to*, nothing is kept. With *early_answer*, the first byte of output ends the sending. A program
-    that stops reading is not an error. After the deadline, ending the program takes up to GRACE seconds.
+    *what* names the undertaking in errors. *env* is added to this program's environment. *stdout_limit* is in bytes
+    and holds for *stdout_to* too; with *stdout_to*, nothing is kept. With *early_answer*, the first byte of output
+    ends the sending. A program that stops reading is not an error. After the deadline, ending the program takes up to
+    GRACE seconds.
 
     Raises ProgramMissing, ProgramFailed (it could not be started), DeadlineExceeded, OutputTooLarge.
     """
@@ -81,6 +83,7 @@ def run(
             stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
+            env=None if env is None else {**os.environ, **env},
         )
     except (FileNotFoundError, PermissionError) as error:
         raise ProgramMissing(f"{what}: {argv[0]} is not a program here") from error

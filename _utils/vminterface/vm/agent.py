@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 
 import vminterface
 from vminterface import keys
@@ -51,6 +52,9 @@ QUIET, BURST = 0.03, 0.5
 LOOK = 0.5
 #: Seconds to the first new attempt, at a lost connection or a setting that could not be applied; doubled each time.
 FIRST_PAUSE, CONNECT_PAUSE_MAX, APPLY_PAUSE_MAX = 0.1, 5.0, 60.0
+#: What :meth:`Machine.run` imports when it first runs a program: for an agent that is early enough at its start, when
+#: dom0 does not wait for an answer yet.
+ON_DEMAND = ("shutil", "vminterface.channel.process")
 
 #: The keys that an agent writes.
 _OWN = (keys.AGENT, *(keys.acknowledgement(setting) for setting in SETTINGS))
@@ -252,6 +256,8 @@ def run(
     machine = Machine(root)
     open_store = open_store or partial(open_own_store, machine)
     reports = start_reports(machine, stop, open_store=open_store, open_xenstore=XenStore.open, log=_to_stderr)
+    for module in ON_DEMAND:
+        import_module(module)
     serve(open_store, machine, stop, live_services=live_services, log=_to_stderr)
     for report in reports:
         report.join(2.0)

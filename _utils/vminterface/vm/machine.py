@@ -55,6 +55,8 @@ class Machine:
         """
         if not path.startswith("/"):
             raise VMInterfaceError(f"{printable(path)}: expected an absolute path")
+        if self.root == "/":
+            return path.rstrip("/") or "/"
         folder, _, name = path.rstrip("/").rpartition("/")
         return os.path.join(self._inside(self.root + folder, path), name)
 
@@ -231,8 +233,8 @@ class Machine:
         name = printable(argv[0])
         if self.which(argv[0]) is None:
             raise ProgramMissing(f"the program {name} is not installed here")
-        words = ["env", "LC_ALL=C", *(f"{key}={value}" for key, value in (env or {}).items()), *argv]
-        ended = process.run(words, name, Deadline.after(timeout), stdin=input, stdout_limit=limit)
+        own = {"LC_ALL": "C", **(env or {})}
+        ended = process.run(argv, name, Deadline.after(timeout), stdin=input, stdout_limit=limit, env=own)
         if ended.status:
             said = (ended.untrusted_stderr or ended.untrusted_stdout).decode("utf-8", "replace").strip()
             shown = printable(said.replace("\n", "; "), 300)
@@ -280,9 +282,11 @@ class Machine:
         return put_back
 
     def _inside(self, place: str, path: str) -> str:
-        """Return *place* with all links resolved; raise where that is not below the root."""
+        """Return *place* with all links resolved; raise where that is not below the root. The whole machine has all."""
+        if self.root == "/":
+            return place
         real = os.path.realpath(place)
-        if self.root != "/" and real != self.root and not real.startswith(self.root + "/"):
+        if real != self.root and not real.startswith(self.root + "/"):
             raise VMInterfaceError(f"{printable(path)}: a link leads out of the machine's root {printable(self.root)}")
         return real
 

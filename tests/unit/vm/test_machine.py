@@ -28,6 +28,18 @@ def test_files_live_below_the_root(machine: Machine, tmp_path: Path) -> None:
     assert machine.names("/var/lib/x") == ["file"]
 
 
+def test_of_the_whole_machine_every_link_may_be_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    whole = Machine()
+    whole.write_file(f"{tmp_path}/link/file", "text\n")
+    assert (tmp_path / "elsewhere/file").read_text() == whole.read_text(f"{tmp_path}/link/file") == "text\n"
+    assert whole.names(f"{tmp_path}/link/") == ["file"]
+    assert whole.path("/") == "/"
+    with pytest.raises(VMInterfaceError, match="expected an absolute path"):
+        whole.path("etc")
+
+
 def test_a_file_keeps_its_mode_and_leaves_nothing_beside_it(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "etc/hosts").write_text("old")
     (tmp_path / "etc/hosts").chmod(0o604)
