@@ -26,14 +26,15 @@ _QEMU = "qemu-system-x86_64"
 MEMORY_MIB, DOM0_MIB = 3584, 1100
 _LAST_LINES = 25
 #: A plain one: the emulation gets SMAP wrong on the hypervisor's way back to dom0, and with all that it can do programs
-#: in there crash at random. One processor, as two are slower. Room for all that is
-#: translated, which is dropped where it is full.
+#: in there crash at random. One processor, as two are slower. Room for all that is translated, which is dropped where
+#: it is full.
 _PROCESSOR = ("-accel", "tcg,thread=single,tb-size=1024", "-cpu", "qemu64,-svm,+rdrand", "-smp", "1")
 
-
 #: Nobody attacks this machine, and to protect it against its processor's faults makes every call of the kernel slow.
+#: A domain has the processor for 10 ms at least, as with each other one the emulation looks up all addresses anew.
 _XEN_WORDS = (
-    f"console=com1 com1=115200,8n1 dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M loglvl=warning guest_loglvl=none spec-ctrl=no"
+    f"console=com1 com1=115200,8n1 dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M loglvl=warning guest_loglvl=none spec-ctrl=no "
+    "sched_ratelimit_us=10000"
 )
 LINUX_WORDS = "console=hvc0 panic=1 quiet mitigations=off random.trust_cpu=on"
 

@@ -22,6 +22,8 @@ BOOT_SECONDS = 240.0
 VM_SECONDS = 120.0
 SALT_SECONDS = 300.0
 COMMAND_SECONDS = 60.0
+#: What a VM has to answer to a push: in an emulated machine a VM has a fraction of a slow processor.
+ACKNOWLEDGE_SECONDS = 120
 
 
 #: Gives a VM its nodes, as an earlier push would have done, and waits for its agent's word. A push to a VM that has
@@ -112,8 +114,9 @@ class XenHost:
         self.dom0("xl", "destroy", name, seconds=VM_SECONDS)
         del self.domids[name]
 
-    def pillar(self, own: Mapping[str, Any]) -> None:
-        """Let *own* be what the admin adds to the installed pillar."""
+    def pillar(self, vms: Mapping[str, Any]) -> None:
+        """Let *vms* be the settings that the admin adds to the installed pillar, with the time that slow VMs need."""
+        own = {"qubes": {"defaults": {"timeout": ACKNOWLEDGE_SECONDS}, "vms": dict(vms)}}
         self.dom0("tee", "/srv/pillar/own.sls", text=json.dumps(own) + "\n")
         self.dom0("tee", "/srv/pillar/top.sls", text="base:\n  dom0:\n    - vminterface\n    - own\n")
 

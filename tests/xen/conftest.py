@@ -13,13 +13,12 @@ import pytest
 from lab.xen import image, paths
 from lab.xen.emulator import Emulator
 from lab.xen.host import restored, saved
+from vminterface.deadline import Deadline
 
 HERE = Path(__file__).parent
 collect_ignore_glob = [] if os.environ.get("XEN_TESTS") else ["test_*.py"]
 #: Seconds for whichever test comes first and finds nothing in the cache.
 FROM_NOTHING = 900
-#: What an admin adds to the pillar where VMs are slow.
-SLOW = {"qubes": {"defaults": {"timeout": 60}}}
 #: What took how many seconds, of all processes that run tests: by kind of thing that was made, and by file of tests.
 took: dict[str, float] = {}
 BEGAN = time.monotonic()
@@ -90,8 +89,16 @@ def host(request, booted, say):
 @pytest.fixture(scope="module")
 def first(host, say):
     """Exit status and report of the first highstate with the shipped pillar."""
-    host.pillar(SLOW)
+    host.pillar({})
     began = time.monotonic()
     done = host.highstate()
     say(f"the first highstate took {time.monotonic() - began:.0f} s")
     return done
+
+
+def wait_until(happens, seconds, what):
+    """Ask *happens* until it says so; fail with *what* after *seconds*."""
+    deadline = Deadline.after(seconds)
+    while not happens():
+        assert not deadline.passed, f"{what} has not come about within {seconds} s"
+        time.sleep(0.5)

@@ -1,6 +1,6 @@
 """Service calls from dom0 into real VMs: each over a vchan of its own, answered by the shipped handlers.
 
-The tests leave the shared host as they find it, with its clocks right and without the VMs that they add.
+The tests leave the shared host as they find it, but for the last one.
 """
 
 import json
@@ -9,17 +9,9 @@ from datetime import datetime
 
 import pytest
 
-from lab.saltdir import parse_report
-from lab.xen.host import VM
 from vminterface.deadline import Deadline
 
 SIZE = 50 << 20
-#: Seconds by which the time server of these tests is ahead of everybody.
-AHEAD = 1800
-HOUR = 3600
-#: What is left between two clocks that were set one after the other, in an emulated machine that stops at times.
-NEAR = 20
-SALT_SECONDS = 240
 #: What is run in dom0: a function for each call.
 BEGIN = """
 import json, subprocess, time
@@ -77,15 +69,6 @@ def report_seconds(host, say):
     say("service calls")
 
 
-@pytest.fixture
-def extra(host):
-    """A VM for the one test that ends it."""
-    host.create(VM("doomed", memory_mib=320))
-    yield "doomed"
-    if "doomed" in host.domids:
-        host.destroy("doomed")
-
-
 @pytest.fixture(scope="module")
 def answers(host):
     """What comes of calls that need nothing else."""
@@ -141,14 +124,14 @@ def test_calls_leave_nothing_behind_in_dom0(host, answers):
 def test_a_paused_vm_costs_the_calls_deadline_and_answers_again_afterwards(host):
     host.dom0("xl", "pause", "personal")
     done = all_called(host, {
-        "paused": "qrexec.call('personal', 'qubes.GetDate', timeout=6)",
+        "paused": "qrexec.call('personal', 'qubes.GetDate', timeout=4)",
         "unpaused": """
 subprocess.run(['xl', 'unpause', 'personal'], check=True)
 return qrexec.call('personal', 'qubes.GetDate').status
 """,
     })  # fmt: skip
     assert done["paused"]["said"]["error"] == "DeadlineExceeded"
-    assert 6 <= done["paused"]["seconds"] < 10
+    assert 4 <= done["paused"]["seconds"] < 8
     assert done["unpaused"]["said"] == 0
     assert_nothing_is_left(host)
 
@@ -162,7 +145,7 @@ return rpc.filecopy(qrexec, 'work', ['/root/large'], timeout=300)
     say(f"filecopy of {SIZE >> 20} MiB took {done['seconds']:.1f} s")
     arrived = "/home/user/QubesIncoming/dom0/large"
     assert host.vm("work", "stat", "-c", "%s %U", arrived) == f"{SIZE} user"
-    here, there = host.dom0("sha256sum", "/root/large"), host.vm("work", "sha256sum", arrived)
+    here, there = host.dom0("md5sum", "/root/large"), host.vm("work", "md5sum", arrived)
     assert here.split()[0] == there.split()[0]
     host.vm("work", "rm", "-r", "/home/user/QubesIncoming")
     host.dom0("rm", "/root/large")
@@ -173,17 +156,17 @@ def test_a_vm_that_does_not_read_is_waited_for_in_little_memory(host):
     done = called(host, """
 began, early = time.monotonic(), []
 def pieces():
-    for _ in range(160):
+    for _ in range(96):
         yield bytes(65536)
 def progress(count, _):
-    if time.monotonic() - began < 6:
+    if time.monotonic() - began < 3:
         early.append(count)
-script = b'sleep 9; wc -c'
+script = b'sleep 5; wc -c'
 answer = qrexec.call('work', 'qubes.VMExec', vmexec.encode([b'sh', b'-c', script]), stdin=pieces(), progress=progress)
 return [max(early), int(answer.untrusted_stdout)]
 """)  # fmt: skip
     before, whole = done["said"]
-    assert whole == 160 * 65536
+    assert whole == 96 * 65536
     assert 0 < before < 2 << 20
 
 
@@ -214,76 +197,26 @@ for i in $(seq 100); do [ -s /run/screens ] && break; sleep 0.3; done""",
     assert host.vm(vm, "cat", "/run/screens").startswith("ready Xorg")
 
 
-def test_clocks_are_brought_to_what_a_time_server_says(host, first, say):
-    """sys-net asks the server, whose time is nobody's here, by chrony; then the other VM is told."""
-    start_time_server(host, "personal")
-    address = json.loads(host.vm("personal", "ip", "-j", "address", "show", "eth0"))[0]["addr_info"][0]["local"]
-    host.vm("sys-net", "tee", "/run/chrony.conf", text=f"server {address} iburst\nuser root\nmakestep 1 -1\n")
-    host.vm("sys-net", "chronyd", "-f", "/run/chrony.conf")
-    right = host_time(host) + AHEAD
-    host.vm("work", "date", "-u", "-s", f"@{int(time_in(host, 'work')) + HOUR}")
-    assert abs(time_in(host, "work") - host_time(host) - HOUR) < NEAR  # a PV guest's clock is its own
-
-    began = time.monotonic()
-    synced(host, "clock_vm=sys-net", "vms=[work]")
-    say(f"the clocks were synced in {time.monotonic() - began:.0f} s")
-    right += time.monotonic() - began
-    for vm in ("sys-net", "work"):
-        assert abs(time_in(host, vm) - right) < NEAR, vm
-    assert abs(host_time(host) + AHEAD - right) < NEAR  # dom0's own is not touched
-
-
-def test_without_a_clock_vm_dom0s_time_is_the_right_one(host, first):
-    host.vm("sys-net", "sh", "-c", "kill $(cat /run/chrony/chronyd.pid)")
-    host.vm("work", "date", "-u", "-s", f"@{int(host_time(host)) - HOUR}")
-    # One after the other: an emulated host is slow where several VMs are at work.
-    for vm in ("work", "sys-net"):
-        synced(host, f"vms=[{vm}]")
-        assert abs(time_in(host, vm) - host_time(host)) < NEAR, vm
-
-
-def start_time_server(host, vm):
-    program = "/usr/lib/vminterface-lab/lab/xen/inside/ntpserver.py"
-    host.vm(vm, "sh", "-c", f"python3 {program} {AHEAD} >/run/ntpserver 2>&1 </dev/null & sleep 1")
-    assert host.vm(vm, "cat", "/run/ntpserver") == ""
-
-
-def synced(host, *arguments):
-    """Run the state ``qubes_vm.clock_synced`` with *arguments*."""
-    words = ["salt-call", "--local", "--out=json", "state.single", "qubes_vm.clock_synced", "clocks", *arguments]
-    done = host.machine.call(words, seconds=SALT_SECONDS)
-    report = parse_report(done.returncode, done.stdout, done.stderr)
-    assert all(line.ok is True for line in report), [line.comment for line in report]
-
-
-def time_in(host, vm):
-    return float(host.vm(vm, "date", "+%s"))
-
-
-def host_time(host):
-    return float(host.dom0("date", "+%s"))
-
-
-def test_a_vm_that_is_destroyed_in_the_middle_of_a_filecopy(host, extra, say):
+def test_a_vm_that_is_destroyed_in_the_middle_of_a_filecopy(host, say):
     host.dom0("sh", "-c", f"head -c {SIZE} /dev/zero >/root/large")
     done = called(host, f"""
 def progress(done, *_):
     if done > {SIZE // 10} and not ended:
-        ended.append(subprocess.run(['xl', 'destroy', '{extra}'], check=True))
+        ended.append(subprocess.run(['xl', 'destroy', 'work'], check=True))
         ended.append(time.monotonic())
 ended = []
 try:
-    files.send(qrexec, '{extra}', ['/root/large'], progress=progress, timeout=120)
+    files.send(qrexec, 'work', ['/root/large'], progress=progress, timeout=120)
 except VMInterfaceError as error:
     return [type(error).__name__, str(error), time.monotonic() - ended[1]]
 """, seconds=150)  # fmt: skip
-    del host.domids[extra]
+    del host.domids["work"]
     host.dom0("rm", "/root/large")
     say(f"said of the VM that went: {done['said']}")
     kind, text, seconds = done["said"]
     assert kind == "ServiceFailed"
-    assert text.startswith(f"qubes.Filecopy in {extra}: ")
+    assert text.startswith("qubes.Filecopy in work: ")
     assert seconds < 15
     assert_nothing_is_left(host)
     domains = [line.split()[0] for line in host.dom0("xl", "list").splitlines()[1:]]
-    assert sorted(domains) == ["Domain-0", "personal", "sys-net", "work"]
+    assert sorted(domains) == ["Domain-0", "personal", "sys-net"]

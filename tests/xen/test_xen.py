@@ -5,14 +5,32 @@ else behind come last.
 """
 
 import json
+import time
 
 import pytest
 
+from lab.saltdir import parse_report
+from lab.xen.host import ACKNOWLEDGE_SECONDS, SHIPPED
+from tests.xen.conftest import wait_until
+
+PERSONAL = SHIPPED[2]
+WATCHER = """
+PYTHONPATH=/srv/salt/_utils python3 -m vminterface watch --pillar /run/pillar.json </dev/null >/run/watch.log 2>&1 &
+echo $! >/run/watch.pid
+"""
+#: What has ended stays as a zombie: dom0's first process there looks after no orphans.
+END = "read pid </run/watch.pid; kill $pid; while grep -q 'State:.[^Z]' /proc/$pid/status; do sleep 0.1; done"
 ZONES = {"sys-net": ("CET", "CEST"), "work": ("EST", "EDT"), "personal": ("CET", "CEST")}
 ADDRESSES = {"work": "10.137.0.12", "personal": "10.137.0.13"}
 GATEWAY = "10.137.0.5"
-#: Seconds that a VM has to acknowledge in the test with one that hangs.
-TIMEOUT = 30
+#: Seconds that the VM has to acknowledge in the test in which it hangs.
+TIMEOUT = 8
+#: Seconds by which the time server of these tests is ahead of everybody.
+AHEAD = 1800
+HOUR = 3600
+#: What is left between two clocks that were set one after the other, in an emulated machine that stops at times.
+NEAR = 20
+SALT_SECONDS = 240
 
 
 def by_vm(report):
@@ -132,8 +150,55 @@ with XenStore.open() as store:
 """)  # fmt: skip
 
 
+def test_clocks_are_brought_to_what_a_time_server_says(host, first, say):
+    """sys-net asks the server, whose time is nobody's here, by chrony; then the other VM is told."""
+    start_time_server(host, "personal")
+    address = json.loads(host.vm("personal", "ip", "-j", "address", "show", "eth0"))[0]["addr_info"][0]["local"]
+    host.vm("sys-net", "tee", "/run/chrony.conf", text=f"server {address} iburst\nuser root\nmakestep 1 -1\n")
+    host.vm("sys-net", "chronyd", "-f", "/run/chrony.conf")
+    right = host_time(host) + AHEAD
+    host.vm("work", "date", "-u", "-s", f"@{int(time_in(host, 'work')) + HOUR}")
+    assert abs(time_in(host, "work") - host_time(host) - HOUR) < NEAR  # a PV guest's clock is its own
+
+    began = time.monotonic()
+    synced(host, "clock_vm=sys-net", "vms=[work]")
+    say(f"the clocks were synced in {time.monotonic() - began:.0f} s")
+    right += time.monotonic() - began
+    for vm in ("sys-net", "work"):
+        assert abs(time_in(host, vm) - right) < NEAR, vm
+    assert abs(host_time(host) + AHEAD - right) < NEAR  # dom0's own is not touched
+
+
+def test_without_a_clock_vm_dom0s_time_is_the_right_one(host, first):
+    synced(host, "vms=[work]")
+    assert abs(time_in(host, "work") - host_time(host)) < NEAR
+
+
+def start_time_server(host, vm):
+    program = "/usr/lib/vminterface-lab/lab/xen/inside/ntpserver.py"
+    host.vm(vm, "sh", "-c", f"python3 {program} {AHEAD} >/run/ntpserver 2>&1 </dev/null & sleep 1")
+    assert host.vm(vm, "cat", "/run/ntpserver") == ""
+
+
+def synced(host, *arguments):
+    """Run the state ``qubes_vm.clock_synced`` with *arguments*."""
+    words = ["salt-call", "--local", "--out=json", "state.single", "qubes_vm.clock_synced", "clocks", *arguments]
+    done = host.machine.call(words, seconds=SALT_SECONDS)
+    report = parse_report(done.returncode, done.stdout, done.stderr)
+    assert all(line.ok is True for line in report), [line.comment for line in report]
+
+
+def time_in(host, vm):
+    return float(host.vm(vm, "date", "+%s"))
+
+
+def host_time(host):
+    return float(host.dom0("date", "+%s"))
+
+
 def test_a_vm_that_hangs_costs_its_own_deadline_and_no_other_vm_anything(host, first):
-    own = {"qubes": {"defaults": {"timeout": TIMEOUT}, "vms": {vm: {"timezone": "Asia/Tokyo"} for vm in ZONES}}}
+    own = {vm: {"timezone": "Asia/Tokyo"} for vm in ZONES}
+    own["personal"]["timeout"] = TIMEOUT
     host.pillar(own)
     host.dom0("xl", "pause", "personal")
     code, report = host.highstate()
@@ -148,6 +213,32 @@ def test_a_vm_that_hangs_costs_its_own_deadline_and_no_other_vm_anything(host, f
 
     host.dom0("xl", "unpause", "personal")
     assert host.vm("personal", "date", "+%Z") in ZONES["personal"]
+
+
+@pytest.fixture
+def watcher(host):
+    """``vminterface watch`` in dom0, with settings for one VM."""
+    settings = {"timezone": "Asia/Tokyo", "services": {"cups": True}, "timeout": ACKNOWLEDGE_SECONDS}
+    host.dom0("tee", "/run/pillar.json", text=json.dumps({"qubes": {"vms": {"personal": settings}}}))
+    host.dom0("sh", "-c", WATCHER)
+    yield lambda: host.dom0("cat", "/run/watch.log")
+    host.dom0("sh", "-c", END)
+
+
+def test_a_vm_that_starts_again_is_given_its_settings_by_the_watcher(host, watcher):
+    def has_its_zone():
+        return host.vm("personal", "date", "+%Z") == "JST"
+
+    def has_its_service():
+        return "cups" in host.vm("personal", "ls", "/run/qubes-service")
+
+    wait_until(has_its_zone, ACKNOWLEDGE_SECONDS, "the VM's time zone at the watcher's start")
+    before = host.domids["personal"]
+    host.destroy("personal")
+    assert host.start(PERSONAL) != before
+    wait_until(has_its_zone, ACKNOWLEDGE_SECONDS, "the VM's time zone after its restart")
+    wait_until(has_its_service, ACKNOWLEDGE_SECONDS, "the VM's service")
+    assert "personal" in watcher()
 
 
 def test_a_vm_that_ends_is_noticed_at_once_and_reported_as_gone(host, first):
