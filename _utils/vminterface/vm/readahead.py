@@ -40,7 +40,7 @@ class ReadAhead:
     def __init__(self, source: int, idle_timeout: float) -> None:
         self._source, self._idle_timeout = source, idle_timeout
         self._free: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._read: SimpleQueue[tuple[memoryview, Block] | OSError] = SimpleQueue()
+        self._read: SimpleQueue[tuple[memoryview, Block] | Exception] = SimpleQueue()
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="read ahead")
 
@@ -62,7 +62,7 @@ class ReadAhead:
     def __iter__(self) -> Iterator[Block]:
         while True:
             read = self._read.get()
-            if isinstance(read, OSError):
+            if isinstance(read, Exception):
                 raise read
             buffer, block = read
             yield block
@@ -87,5 +87,5 @@ class ReadAhead:
                 self._read.put((buffer, Block(data, crc)))
                 if not data:
                     return
-        except OSError as error:
+        except Exception as error:  # whatever it is: who waits for the next block is told
             self._read.put(error)

@@ -7,6 +7,7 @@ import zlib
 
 import pytest
 
+from vminterface.vm import readahead
 from vminterface.vm.readahead import BLOCK, BLOCKS, ReadAhead
 
 
@@ -104,3 +105,13 @@ def test_a_fault_of_the_system_is_told_to_who_takes_the_blocks(tmp_path):
             next(iter(stream))
     finally:
         os.close(folder)
+
+
+def test_a_fault_of_this_program_is_told_too(pipe, monkeypatch):
+    def refuse(data, crc):
+        raise ValueError("no checksum today")
+
+    monkeypatch.setattr(readahead, "crc32", refuse)
+    os.write(pipe[1], b"x")
+    with ReadAhead(pipe[0], 10) as stream, pytest.raises(ValueError, match="no checksum today"):
+        next(iter(stream))
