@@ -18,8 +18,7 @@ WATCHER = """
 PYTHONPATH=/srv/salt/_utils python3 -m vminterface watch --pillar /run/pillar.json </dev/null >/run/watch.log 2>&1 &
 echo $! >/run/watch.pid
 """
-#: What has ended stays as a zombie: dom0's first process there looks after no orphans.
-END = "read pid </run/watch.pid; kill $pid; while grep -q 'State:.[^Z]' /proc/$pid/status; do sleep 0.1; done"
+END_WATCHER = "read pid </run/watch.pid; kill $pid; while [ -d /proc/$pid ]; do sleep 0.1; done"
 ZONES = {"sys-net": ("CET", "CEST"), "work": ("EST", "EDT"), "personal": ("CET", "CEST")}
 ADDRESSES = {"work": "10.137.0.12", "personal": "10.137.0.13"}
 GATEWAY = "10.137.0.5"
@@ -222,7 +221,7 @@ def watcher(host):
     host.dom0("tee", "/run/pillar.json", text=json.dumps({"qubes": {"vms": {"personal": settings}}}))
     host.dom0("sh", "-c", WATCHER)
     yield lambda: host.dom0("cat", "/run/watch.log")
-    host.dom0("sh", "-c", END)
+    host.dom0("sh", "-c", END_WATCHER)
 
 
 def test_a_vm_that_starts_again_is_given_its_settings_by_the_watcher(host, watcher):
