@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.agentcall import Running, call, is_there
 from tests.support.handlers import VM
+from tests.support.xservers import XServer
 
 SERVICES = ["qubes.SelectFile", "qubes.SelectDirectory"]
 BOTH = pytest.mark.parametrize("service", SERVICES)
@@ -121,23 +122,16 @@ def test_the_dialog_closes_when_the_caller_goes(vm: VM, desktop, service: str) -
 
 @pytest.fixture(scope="module")
 def display():
-    """Give the name of an X server of our own."""
+    """Give the name of an X server of our own.
+
+    It never resets itself: one that does, when xdotool has gone as its last client, refuses a zenity that comes then.
+    """
     for program in ("Xvfb", "zenity", "xdotool"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
-    reader, writer = os.pipe()
-    server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writer), "-screen", "0", "1024x768x24", "-nolisten", "tcp"],
-        pass_fds=[writer],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(writer)
-    with open(reader) as announced:
-        number = announced.readline().strip()
-    assert number
-    yield f":{number}"
-    server.terminate()
-    server.wait(20)
+    server = XServer.xvfb("1024x768x24")
+    yield server.display
+    server.end()
 
 
 def xdotool(display: str, *words: str) -> str:
