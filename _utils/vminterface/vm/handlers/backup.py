@@ -16,7 +16,7 @@ from datetime import datetime
 from vminterface.errors import InvalidValue, ServiceFailed, VMInterfaceError, printable
 from vminterface.vm.handlers import location, stream
 from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.programs import Program
+from vminterface.vm.handlers.programs import STDERR, Program
 
 #: Seconds without a byte after which the backup is given up; dom0 may have to ask its user meanwhile.
 IDLE_TIMEOUT = 3600.0
@@ -42,7 +42,7 @@ def handle(call: Call) -> None:
 
 
 def _pipe(source: int, command: list[str]) -> None:
-    with Program(command, stdin=source, keep_stderr=True) as writer:
+    with Program(command, stdin=source, stderr=STDERR) as writer:
         status = writer.wait()
     if status:
         raise ServiceFailed(f"the command ended with status {status}", status)

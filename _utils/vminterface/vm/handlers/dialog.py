@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from vminterface.errors import ProgramMissing, VMInterfaceError
@@ -10,9 +11,18 @@ from vminterface.vm.handlers.call import Call
 from vminterface.vm.handlers.home import home
 from vminterface.vm.handlers.programs import Program
 
+TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import FileIO
+
 #: Bytes of a dialog's output: more than any path that dom0 takes.
 LIMIT = 16384
 CANCELLED = 1
+#: What GTK 3 and 4 say when there is no display, upon which zenity ends as one that was cancelled.
+_NO_DISPLAY = b"open display"
+#: Bytes of a dialog's messages in which that is looked for: all that a pipe holds.
+_MESSAGES_LIMIT = 65536
 
 
 def choose(call: Call, *, folder: bool) -> int:
@@ -24,16 +34,15 @@ def choose(call: Call, *, folder: bool) -> int:
     call.refuse_argument()
     if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise VMInterfaceError("there is no graphical session to ask the user in (DISPLAY is not set)")
-    output, program_end = os.pipe()
-    try:
-        with Program(_dialog(call, folder), stdout=program_end) as dialog:
-            os.close(program_end)
-            program_end = -1
-            status, untrusted_answer = dialog.answer(output, call.stdout.fileno(), limit=LIMIT)
-    finally:
-        os.close(output)
-        if program_end >= 0:
-            os.close(program_end)
+    # Messages never make it wait: what is too much for the pipe is lost.
+    with _pipe() as (output, its_output), _pipe(os.O_NONBLOCK) as (messages, its_messages):
+        with Program(_dialog(call, folder), stdout=its_output.fileno(), stderr=its_messages.fileno()) as dialog:
+            its_output.close()
+            its_messages.close()
+            status, untrusted_answer = dialog.answer(output.fileno(), call.stdout.fileno(), limit=LIMIT)
+        untrusted_messages = messages.read(_MESSAGES_LIMIT) or b""
+    if status == CANCELLED and _NO_DISPLAY in untrusted_messages:
+        raise VMInterfaceError(f"the dialog {dialog.name} found no display to ask the user on")
     if status == CANCELLED:
         return CANCELLED
     if status:
@@ -41,6 +50,13 @@ def choose(call: Call, *, folder: bool) -> int:
     path = untrusted_answer.removesuffix(b"\n").decode("utf-8", "surrogateescape")
     call.write(selectedpath.render(path))
     return 0
+
+
+@contextlib.contextmanager
+def _pipe(flags: int = 0) -> Iterator[tuple[FileIO, FileIO]]:
+    reading, writing = os.pipe2(os.O_CLOEXEC | flags)
+    with open(reading, "rb", 0) as reader, open(writing, "wb", 0) as writer:
+        yield reader, writer
 
 
 def _dialog(call: Call, folder: bool) -> list[str]:

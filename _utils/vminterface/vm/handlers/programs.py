@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NOT_EXECUTABLE = 126
 #: Seconds between asking a program to end and killing it.
 GRACE = 2.0
+#: The descriptor of this program's own messages.
+STDERR = 2
 _CHUNK = 65536
 
 
@@ -46,8 +48,8 @@ def become(argv: list[bytes]) -> NoReturn:
 class Program:
     """A program in a session of its own. Leaving the ``with`` block before its end ends it and all that it started.
 
-    *stdin* and *stdout* are descriptors, None: nothing to read, nowhere to write. *keep_stderr*: its messages go where
-    this program's go; else nowhere, since a child left behind that holds them would keep the call from its end.
+    *stdin*, *stdout* and *stderr* are descriptors, None: nothing to read, nowhere to write. That its messages go where
+    this program's go is to be asked for: a child left behind that holds them would keep the call from its end.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Program:
         *,
         stdin: int | None = None,
         stdout: int | None = None,
-        keep_stderr: bool = False,
+        stderr: int | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         import subprocess
@@ -68,7 +70,7 @@ class Program:
                 argv,
                 stdin=nothing if stdin is None else stdin,
                 stdout=nothing if stdout is None else stdout,
-                stderr=None if keep_stderr else nothing,
+                stderr=nothing if stderr is None else stderr,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
             )

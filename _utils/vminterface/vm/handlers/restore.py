@@ -16,7 +16,7 @@ from vminterface.errors import ServiceFailed, VMInterfaceError, printable
 from vminterface.vm.handlers import location
 from vminterface.vm.handlers.archive import Conversion
 from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.programs import Program
+from vminterface.vm.handlers.programs import STDERR, Program
 from vminterface.wire.qfile_result import Refused
 
 #: Bytes of the line with the members' names.
@@ -51,7 +51,7 @@ def restore(call: Call, line: str) -> None:
 def _from_command(call: Call, command: list[str], wanted: list[bytes]) -> None:
     source, program_end = os.pipe()
     try:
-        reader = Program(command, stdout=program_end, keep_stderr=True)
+        reader = Program(command, stdout=program_end, stderr=STDERR)
     except BaseException:
         os.close(source)
         raise

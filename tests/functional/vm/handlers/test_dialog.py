@@ -32,7 +32,7 @@ def desktop(tmp_path: Path):
     def install(name: str, script: str) -> dict[str, str]:
         programs = tmp_path / "bin"
         programs.mkdir(exist_ok=True)
-        for tool in ("sleep", "cat"):
+        for tool in ("sleep", "cat", "seq"):
             (programs / tool).write_text(f'#!/bin/sh\nexec {shutil.which(tool)} "$@"\n')
             (programs / tool).chmod(0o755)
         (programs / name).write_text(f"#!/bin/sh\nNOTES='{tmp_path}/notes'\n{script}\n")
@@ -62,6 +62,20 @@ def test_the_chosen_path_is_the_answer(vm: VM, desktop, service: str, name: str,
 def test_a_cancelled_dialog_gives_nothing_and_status_1(vm: VM, desktop, service: str) -> None:
     answer = call(vm, service, **desktop("zenity", "echo 'Gtk-WARNING: noise' >&2; exit 1"))
     assert (answer.status, answer.stdout, answer.stderr) == (1, b"", "")
+
+
+@BOTH
+def test_a_dialog_without_a_display_was_not_cancelled(vm: VM, desktop, service: str) -> None:
+    """As zenity ends then, of which an X server that is not there yet is the usual cause."""
+    said = "echo '(zenity:7): Gtk-WARNING **: 12:00:00.000: cannot open display: :7' >&2; exit 1"
+    assert "found no display" in call(vm, service, **desktop("zenity", said)).refused(service)
+
+
+@BOTH
+def test_messages_without_end_do_not_hold_a_dialog_up(vm: VM, desktop, service: str) -> None:
+    flood = "for i in $(seq 3000); do echo 'Gtk-WARNING: some fifty bytes that nobody asked for' >&2; done"
+    answer = call(vm, service, **desktop("zenity", f"{flood}; echo /home/user/a"))
+    assert (answer.status, answer.stdout) == (0, b"/home/user/a\n")
 
 
 @BOTH
@@ -180,6 +194,12 @@ def test_what_is_typed_into_zenity_is_the_answer(vm: VM, display: str, service: 
         xdotool(display, "key", "alt+o")
         answer = running.ended()
     assert (answer.status, answer.stdout) == (0, f"{chosen}\n".encode())
+
+
+@BOTH
+def test_zenity_without_its_x_server_was_not_cancelled(vm: VM, display: str, service: str) -> None:
+    """Needs the real zenity alone: there is no display of that number."""
+    assert "found no display" in call(vm, service, DISPLAY=f"{display}99").refused(service)
 
 
 @BOTH
