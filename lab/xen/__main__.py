@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 
@@ -20,8 +19,10 @@ def _build() -> int:
 
 
 def _clean() -> int:
-    shutil.rmtree(paths.cache(), ignore_errors=True)
-    return 0
+    kept = [folder for folder in paths.folders() if not paths.remove(folder)]
+    for folder in kept:
+        print(f"in use, so left: {folder}", file=sys.stderr)
+    return 1 if kept else 0
 
 
 def main(arguments: list[str] | None = None) -> int:

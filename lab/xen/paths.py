@@ -12,11 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.paths import PROJECT
+from vminterface.deadline import Deadline
+from vminterface.errors import DeadlineExceeded
 
 INSIDE = Path(__file__).resolve().parent / "inside"
 #: What this process has made because it was not there: its kind, and the seconds that this took.
 made: dict[str, float] = {}
-_OURS = ("_utils", "_modules", "_states", "_grains", "_beacons", "_output", "formulas", "pillar", "tools/install")
+#: What ``tools/install`` copies, and itself.
+_OURS = (
+    "_utils", "_modules", "_states", "_grains", "_beacons", "_pillar", "_output", "formulas", "pillar", "tools/install",
+)  # fmt: skip
+#: Seconds to wait for another process that makes something.
+_PATIENCE = 1200.0
+#: The folder of each kind that this process makes use of, open and locked so that nobody removes it.
+_held: dict[str, int] = {}
 
 
 def cache() -> Path:
@@ -43,33 +52,76 @@ def product() -> list[Path]:
 
 
 def cached(kind: str, what: str, make: Callable[[Path], None]) -> Path:
-    """Return the folder *kind* with the hash *what*; where there is none, *make* fills it, whole or not at all."""
+    """Return the folder *kind* with the hash *what*; where there is none, *make* fills it, whole or not at all.
+
+    It stays until this process ends or asks for another one of its kind. Raises DeadlineExceeded when somebody else is
+    busy with one for too long.
+    """
     folder = cache() / f"{kind}-{what}"
     with _alone(kind):
-        if folder.is_dir():
-            return folder
-        # What is left of others of its kind, or of one whose making was cut short, is of no use to anybody any more.
-        for old in (*cache().glob(f"{kind}-*"), *cache().glob(f"half-made-{kind}-*")):
-            shutil.rmtree(old, ignore_errors=True)
-        began = time.monotonic()
-        half = cache() / f"half-made-{kind}-{what}"
-        half.mkdir()
-        try:
-            make(half)
-            half.rename(folder)
-        except BaseException:
-            shutil.rmtree(half, ignore_errors=True)
-            raise
-        made[kind] = time.monotonic() - began
+        if not folder.is_dir():
+            began = time.monotonic()
+            half = cache() / f"half-made-{kind}-{what}"
+            shutil.rmtree(half, ignore_errors=True)  # of one whose making was cut short
+            half.mkdir()
+            try:
+                make(half)
+                half.rename(folder)
+            except BaseException:
+                shutil.rmtree(half, ignore_errors=True)
+                raise
+            made[kind] = time.monotonic() - began
+        _hold(kind, folder)
+        # Only now, so that what there was is left where no other can be made.
+        for old in folders():
+            if old.name.removeprefix("half-made-").startswith(f"{kind}-"):
+                remove(old)
     return folder
+
+
+def folders() -> list[Path]:
+    """Return all that is kept."""
+    return sorted(path for path in cache().glob("*-*") if path.is_dir())
+
+
+def remove(folder: Path) -> bool:
+    """Remove a folder of the cache, unless a process makes use of it; return whether it is gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _hold(kind: str, folder: Path) -> None:
+    if (former := _held.pop(kind, None)) is not None:
+        os.close(former)
+    _held[kind] = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(_held[kind], fcntl.LOCK_SH)
 
 
 @contextmanager
 def _alone(kind: str) -> Iterator[None]:
     """Let others who want something of that kind wait for what is being made."""
     cache().mkdir(parents=True, exist_ok=True)
+    deadline = Deadline.after(_PATIENCE)
     with (cache() / f".{kind}").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if deadline.passed:
+                    what = f"another process has been busy with {cache()}/{kind}-* for {_PATIENCE:g} s"
+                    raise DeadlineExceeded(what) from None
+                time.sleep(0.1)
         yield
 
 

@@ -1,16 +1,32 @@
 """What is kept of the emulated host: made once, one generation of each kind, by one process at a time."""
 
+import os
+import re
+import subprocess
+import sys
 import threading
 
 import pytest
 
+from lab.paths import PROJECT
+from lab.xen import __main__ as command
 from lab.xen import paths
+from vminterface.errors import DeadlineExceeded
+
+USER = """
+import sys
+from lab.xen import paths
+paths.cached("base", "1", lambda folder: (folder / "file").touch())
+print("ready", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(paths, "made", {})
+    monkeypatch.setattr(paths, "_held", {})
     return tmp_path / "vminterface" / "xen"
 
 
@@ -27,6 +43,43 @@ def test_a_new_generation_takes_the_place_of_the_old_one_of_its_kind_alone(cache
     for kind, what in (("base", "1"), ("saved", "1"), ("base", "2"), ("base", "3")):
         paths.cached(kind, what, lambda folder: None)
     assert {path.name for path in cache.iterdir() if path.is_dir()} == {"saved-1", "base-3"}
+
+
+@pytest.fixture
+def user(cache):
+    """Another process, with the first of its kind in use."""
+    command, environment = [sys.executable, "-c", USER], {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as process:
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+        process.stdin.close()
+
+
+def test_what_another_process_uses_is_left_until_it_has_ended(cache, user):
+    paths.cached("base", "2", lambda folder: None)
+    assert (cache / "base-1/file").exists()
+    user.communicate(timeout=30)
+    paths.cached("base", "3", lambda folder: None)
+    assert [path.name for path in paths.folders()] == ["base-3"]
+
+
+def test_clean_removes_all_but_what_is_in_use_and_says_so(cache, user, capsys):
+    (cache / "saved-7").mkdir()
+    (cache / "half-made-image-7").mkdir()
+    assert command.main(["clean"]) == 1
+    assert [path.name for path in paths.folders()] == ["base-1"]
+    assert "base-1" in capsys.readouterr().err
+    user.communicate(timeout=30)
+    assert command.main(["clean"]) == 0
+    assert paths.folders() == []
+
+
+def test_where_a_new_one_cannot_be_made_the_old_one_stays(cache):
+    paths.cached("base", "1", lambda folder: (folder / "file").touch())
+    with pytest.raises(ZeroDivisionError):
+        paths.cached("base", "2", lambda folder: 1 / 0)
+    assert (cache / "base-1/file").exists()
 
 
 def test_what_fails_leaves_nothing_and_is_not_taken_for_made(cache):
@@ -59,6 +112,25 @@ def test_who_wants_what_is_being_made_waits_for_it():
     first.join(10)
     second.join(10)
     assert len(calls) == 1
+
+
+def test_who_waits_too_long_for_another_is_told_so(cache, monkeypatch):
+    monkeypatch.setattr(paths, "_PATIENCE", 0.3)
+
+    def make(folder):
+        with pytest.raises(DeadlineExceeded, match=r"another process has been busy with .*/base-\* for 0\.3 s"):
+            paths.cached("base", "1", lambda folder: None)
+
+    paths.cached("base", "1", make)
+
+
+def test_all_that_is_installed_counts_for_what_is_made_of_it():
+    script = (PROJECT / "tools/install").read_text()
+    (loop,) = re.findall(r"^for folder in (.*); do$", script, re.MULTILINE)
+    installed = {*loop.split(), *re.findall(r"^copy (\w+)/", script, re.MULTILINE)}
+    there = {PROJECT / name for name in installed if (PROJECT / name).exists()}
+    assert len(there) >= 6
+    assert there <= set(paths.product())
 
 
 def test_the_mark_is_of_names_modes_and_contents(tmp_path):
