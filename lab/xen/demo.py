@@ -10,7 +10,7 @@ import sys
 import time
 
 from lab.xen import image
-from lab.xen.emulator import Emulator
+from lab.xen.emulator import Emulator, version
 from lab.xen.host import SHIPPED, XenHost
 from vminterface.errors import VMInterfaceError, printable
 
@@ -36,6 +36,7 @@ class Demo:
     def run(self) -> None:
         """Raises Broken, VMInterfaceError."""
         self.heading("the image: hypervisor, dom0 with Salt and this project, VMs with the agent")
+        self.say(version())
         made = image.build(lambda step: self.say(step))
         self.heading("booting Xen")
         with Emulator(made, self.hear) as machine:

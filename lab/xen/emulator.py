@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import queue
 import shutil
@@ -22,9 +23,16 @@ from lab.xen.image import Image
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded, ProgramFailed, ProgramMissing, printable
 
+#: Loaded here, as a process that was just forked from one with threads can load nothing.
+_LIBC = ctypes.CDLL(None)
 _QEMU = "qemu-system-x86_64"
+_MISSING = f"{_QEMU} is not installed; on Debian it is in qemu-system-x86"
 MEMORY_MIB, DOM0_MIB = 3584, 1100
 _LAST_LINES = 25
+#: Seconds that a machine has to say that a command has taken too long.
+_GRACE = 5.0
+#: Seconds for dom0 to open a VM's console.
+_CONSOLE_SECONDS = 30.0
 #: A plain one: the emulation gets SMAP wrong on the hypervisor's way back to dom0, and with all that it can do programs
 #: in there crash at random. One processor, as two are slower. Room for all that is translated, which is dropped where
 #: it is full.
@@ -39,74 +47,103 @@ _XEN_WORDS = (
 LINUX_WORDS = "console=hvc0 panic=1 quiet mitigations=off random.trust_cpu=on"
 
 
+def version() -> str:
+    """Return what QEMU says of itself: a saved machine is for this version alone. Raises ProgramMissing."""
+    try:
+        done = subprocess.run(
+            [_QEMU, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=True
+        )
+    except FileNotFoundError:
+        raise ProgramMissing(_MISSING) from None
+    except (OSError, subprocess.SubprocessError) as fault:
+        raise ProgramFailed(f"{_QEMU} --version: {fault}") from None
+    return done.stdout.partition("\n")[0]
+
+
 class Emulator:
     """One machine, for a ``with`` block, with whose end QEMU ends. Lines of its console go to *hear*."""
 
     def __init__(self, image: Image, hear: Callable[[str], None]) -> None:
-        self._image = image
         self._hear = hear
+        #: QEMU's working folder, with links to what it is given: some of its options have no way to quote a path.
         self._folder = Path(tempfile.mkdtemp(prefix="vmi-xen-"))
+        for name, path in {"xen": image.xen, "linux": image.kernel, "dom0": image.dom0, "disk": image.disk}.items():
+            (self._folder / name).symlink_to(path.absolute())
         self._process: subprocess.Popen[bytes] | None = None
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
+        self._unfinished = b""
         self._socket: socket.socket | None = None
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._numbers = iter(range(1, sys.maxsize))
         self._ready: set[int | None] = set()
         self._news = threading.Condition()
         self._lock = threading.Lock()
+        self._is_silent = False
 
     def boot(self, deadline: Deadline) -> None:
         """Start the machine and wait until dom0 takes commands. Raises DeadlineExceeded and ConnectionLost."""
-        linux = f"{self._image.kernel} {LINUX_WORDS},{self._image.dom0}"
-        self._start("-kernel", str(self._image.xen), "-append", _XEN_WORDS, "-initrd", linux)
+        self._start("-kernel", "xen", "-append", _XEN_WORDS, "-initrd", f"linux {LINUX_WORDS},dom0")
         self._connect(deadline)
         self.wait_ready(None, deadline)
 
     def restore(self, state: Path, deadline: Deadline) -> None:
         """Go on where :meth:`save` left off. Raises DeadlineExceeded, ConnectionLost and ProgramFailed."""
-        self._start("-incoming", f"exec:cat {state}")
+        (self._folder / "state").symlink_to(state.absolute())
+        self._start("-incoming", "exec:cat state")
         self._connect(deadline)
-        monitor = _Monitor(self._folder / "monitor", deadline)
-        while monitor.ask("query-status")["status"] in ("inmigrate", "prelaunch"):
-            self._check(deadline, "the saved machine could not be read")
-            time.sleep(0.1)
-        monitor.ask("cont")
+        with _Monitor(self._folder / "monitor", deadline) as monitor:
+            while monitor.ask("query-status")["status"] in ("inmigrate", "prelaunch"):
+                self._check(deadline, "the saved machine could not be read")
+                time.sleep(0.1)
+            monitor.ask("cont")
 
     def save(self, state: Path, deadline: Deadline) -> None:
         """Write the machine's state to the file *state* and end it. Raises DeadlineExceeded and ProgramFailed."""
-        monitor = _Monitor(self._folder / "monitor", deadline)
-        monitor.ask("stop")
-        monitor.ask("migrate-set-parameters", **{"max-bandwidth": 10_000_000_000})
-        monitor.ask("migrate", uri=f"exec:cat >{state}")
-        while (told := monitor.ask("query-migrate"))["status"] != "completed":
-            if told["status"] == "failed":
-                raise ProgramFailed(f"{_QEMU} could not save the machine: {told.get('error-desc', 'no reason given')}")
-            self._check(deadline, "the machine was not saved")
-            time.sleep(0.2)
+        (self._folder / "state").symlink_to(state.absolute())
+        with _Monitor(self._folder / "monitor", deadline) as monitor:
+            monitor.ask("stop")
+            monitor.ask("migrate-set-parameters", **{"max-bandwidth": 10_000_000_000})
+            monitor.ask("migrate", uri="exec:cat >state")
+            while (told := monitor.ask("query-migrate"))["status"] != "completed":
+                if told["status"] == "failed":
+                    reason = told.get("error-desc", "no reason given")
+                    raise ProgramFailed(f"{_QEMU} could not save the machine: {reason}")
+                self._check(deadline, "the machine was not saved")
+                time.sleep(0.2)
         self.close()
 
     def call(
         self, words: Sequence[str], *, text: str = "", seconds: float, domid: int | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in dom0, or in the VM *domid*. Raises DeadlineExceeded and ConnectionLost."""
-        number = next(self._numbers)
-        answers = self._answers[number] = queue.SimpleQueue()
-        try:
-            self._send({"id": number, "words": list(words), "input": text, "seconds": seconds, "domid": domid})
-            # The command has its time in there; a machine that does not even say so is given a bit more.
-            answer = answers.get(timeout=seconds + 5)
-        except queue.Empty:
-            what = f"{printable(' '.join(words), 120)} in {'dom0' if domid is None else f'domain {domid}'}"
-            raise DeadlineExceeded(f"{what}: no answer within {seconds:g} s") from None
-        finally:
-            self._answers.pop(number, None)
-        if answer is None:
-            raise ConnectionLost(self._said("the emulated machine has ended"))
+        what = f"{printable(' '.join(words), 120)} in {'dom0' if domid is None else f'domain {domid}'}"
+        answer = self._ask(what, seconds, words=list(words), input=text, seconds=seconds, domid=domid)
         return subprocess.CompletedProcess(list(words), answer["status"], answer["out"], answer["err"])
 
     def open_console(self, domid: int) -> None:
-        """Let dom0 listen to a VM's console."""
-        self._send({"id": 0, "domid": domid})
+        """Let dom0 listen to a VM's console. Raises ProgramFailed, DeadlineExceeded and ConnectionLost."""
+        what = f"the console of domain {domid}"
+        answer = self._ask(what, _CONSOLE_SECONDS, domid=domid)
+        if answer["status"]:
+            raise ProgramFailed(f"{what}: {printable(answer['err'], 200)}")
+
+    def _ask(self, what: str, patience: float, **request: Any) -> dict[str, Any]:
+        if self._is_silent:
+            raise ConnectionLost(f"{what}: the emulated machine does not answer any more")
+        number = next(self._numbers)
+        answers = self._answers[number] = queue.SimpleQueue()
+        try:
+            self._send({"id": number, **request})
+            answer = answers.get(timeout=patience + _GRACE)
+        except queue.Empty:
+            # dom0 itself says when a command takes too long; a VM may be paused.
+            self._is_silent = request.get("domid") is None
+            raise DeadlineExceeded(self._said(f"{what}: no answer within {patience:g} s")) from None
+        finally:
+            self._answers.pop(number, None)
+        if answer is None:
+            raise ConnectionLost(self._said(f"{what}: the emulated machine has ended"))
+        return answer
 
     def wait_ready(self, domid: int | None, deadline: Deadline) -> None:
         """Wait until dom0, or the VM *domid*, takes commands. Raises DeadlineExceeded and ConnectionLost."""
@@ -151,26 +188,28 @@ class Emulator:
         command = [
             _QEMU, *_PROCESSOR, "-m", str(MEMORY_MIB), "-nodefaults", "-display", "none", "-no-reboot",
             "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-            "-drive", f"file={self._image.disk},if=none,id=salt,format=raw,snapshot=on",
+            "-drive", "file=disk,if=none,id=salt,format=raw,snapshot=on",
             "-device", "virtio-blk-pci,drive=salt",
-            "-chardev", f"socket,id=control,path={self._folder}/control,server=on,wait=off",
+            "-chardev", "socket,id=control,path=control,server=on,wait=off",
             "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=control",
-            "-qmp", f"unix:{self._folder}/monitor,server=on,wait=off", *own,
+            "-qmp", "unix:monitor,server=on,wait=off", *own,
         ]  # fmt: skip
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                start_new_session=True, preexec_fn=_end_with_parent,
+                command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                bufsize=0, start_new_session=True, preexec_fn=_end_with_parent,
             )  # fmt: skip
         except FileNotFoundError:
-            raise ProgramMissing(f"{_QEMU} is not installed; on Debian it is in qemu-system-x86") from None
+            raise ProgramMissing(_MISSING) from None
         threading.Thread(target=self._read_console, daemon=True).start()
 
     def _read_console(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._note(line.decode("utf-8", "replace").rstrip())
+        while data := self._process.stdout.read(4096):
+            *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+            for line in lines:
+                self._note(line.decode("utf-8", "replace").rstrip())
 
     def _note(self, line: str) -> None:
         self._last.append(line)
@@ -223,7 +262,8 @@ class Emulator:
             raise ConnectionLost(self._said(f"{what}, as {_QEMU} ended with status {self._process.returncode}"))
 
     def _said(self, what: str) -> str:
-        lines = "\n".join(f"    {printable(line, 160)}" for line in self._last)
+        last = [*self._last, *([self._unfinished.decode("utf-8", "replace")] if self._unfinished else [])]
+        lines = "\n".join(f"    {printable(line, 160)}" for line in last)
         return f"{what}; the console's last lines:\n{lines or '    (none)'}"
 
 
@@ -240,6 +280,12 @@ class _Monitor:
             self.ask("qmp_capabilities")
         except OSError as fault:
             raise ConnectionLost(f"{_QEMU}: no monitor: {fault}") from None
+
+    def __enter__(self) -> _Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """Give a command and return its answer. Raises ProgramFailed and ConnectionLost."""
@@ -258,6 +304,4 @@ class _Monitor:
 
 def _end_with_parent() -> None:
     """Let QEMU end when this program does, even where it is killed (prctl(2), PR_SET_PDEATHSIG)."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    _LIBC.prctl(1, signal.SIGKILL)

@@ -13,7 +13,7 @@ from typing import Any
 
 from lab.saltdir import StateResult, parse_report
 from lab.xen import paths
-from lab.xen.emulator import LINUX_WORDS, Emulator
+from lab.xen.emulator import LINUX_WORDS, Emulator, version
 from lab.xen.image import Image
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, ProgramFailed, printable
@@ -184,7 +184,7 @@ def saved(image: Image, hear: Callable[[str], None], say: Callable[[str], None])
             machine.save(folder / "state", Deadline.after(BOOT_SECONDS))
 
     sources = [Path(__file__).with_name(name) for name in ("emulator.py", "host.py")]
-    return paths.cached("saved", paths.mark(image.mark, *sources), make)
+    return paths.cached("saved", paths.mark(image.mark, version(), *sources), make)
 
 
 def restored(folder: Path, machine: Emulator) -> XenHost:

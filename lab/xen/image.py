@@ -31,6 +31,8 @@ _BACKEND_MODULES = (
 )  # fmt: skip
 _DISK_MIB = 320
 _FORMULA = PROJECT / "formulas/vminterface"
+#: Where Debian's users do not look for programs, which mke2fs is.
+_WITH_SBIN = {**os.environ, "PATH": f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"}
 #: What only some VMs have: an X server, a time service.
 EXTRAS = ("screens", "chrony")
 
@@ -193,8 +195,9 @@ def _joined(path: Path, *parts: Path) -> Path:
 def _do(*command: str, environment: dict[str, str] | None = None) -> None:
     try:
         done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False
-        )
+            command, env=environment or _WITH_SBIN, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=600, check=False,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as fault:
         raise ProgramFailed(f"{command[0]}: {fault}") from None
     if done.returncode:

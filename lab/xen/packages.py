@@ -37,15 +37,30 @@ _SECONDS = 600.0
 
 def unpacked() -> Path:
     """Return a folder with the files of all packages, in their newest versions. Raises ProgramFailed."""
-    question = ("apt-cache", "show", "--no-all-versions", "linux-image-amd64", *NAMES)
     try:
-        known = _run(*question)
-    except ProgramFailed:  # no package lists yet, as on many a new machine
-        _run("apt-get", "-qq", "update")
-        known = _run(*question)
+        return _cached()
+    except ProgramFailed as first:
+        # No package lists yet, as on many a new machine, or such that name versions which are not there any more.
+        try:
+            with paths.alone("lists"):
+                _run("apt-get", "-qq", "update")
+        except ProgramFailed as second:
+            raise ProgramFailed(f"{first}; and to update Debian's package lists failed: {second}") from None
+        return _cached()
+
+
+def _cached() -> Path:
+    known = _run("apt-cache", "show", "--no-all-versions", "linux-image-amd64", *NAMES)
     kernel = re.search(r"^Depends: .*?(linux-image-[^ ,]+-amd64)", known, re.MULTILINE)
-    if kernel is None:
-        raise ProgramFailed("apt-cache: linux-image-amd64 depends on no kernel; expected Debian's package lists")
+    # Of packages that are installed something is known without any lists.
+    lacking = {*NAMES} - {*re.findall(r"^Package: (.*)$", known, re.MULTILINE)}
+    if f"{_PYTHON}-minimal" in lacking:
+        raise ProgramFailed(
+            f"Debian's package lists have no {_PYTHON}, on which this environment runs; expected Debian 12's Python"
+        )
+    if kernel is None or lacking:
+        what = ", ".join(sorted(lacking)) or "the kernel of linux-image-amd64"
+        raise ProgramFailed(f"Debian's package lists do not name {what}; expected those of Debian 12")
     wanted = sorted(re.findall(r"^(?:Package|Version): .*$", known, re.MULTILINE))
     names = [*NAMES, kernel[1]]
     return paths.cached("packages", paths.mark(*wanted), lambda folder: _unpack(names, folder)) / "root"

@@ -58,7 +58,7 @@ def cached(kind: str, what: str, make: Callable[[Path], None]) -> Path:
     busy with one for too long.
     """
     folder = cache() / f"{kind}-{what}"
-    with _alone(kind):
+    with alone(kind):
         if not folder.is_dir():
             began = time.monotonic()
             half = cache() / f"half-made-{kind}-{what}"
@@ -108,8 +108,8 @@ def _hold(kind: str, folder: Path) -> None:
 
 
 @contextmanager
-def _alone(kind: str) -> Iterator[None]:
-    """Let others who want something of that kind wait for what is being made."""
+def alone(kind: str) -> Iterator[None]:
+    """Let others who want something of that kind wait for what is being made. Raises DeadlineExceeded."""
     cache().mkdir(parents=True, exist_ok=True)
     deadline = Deadline.after(_PATIENCE)
     with (cache() / f".{kind}").open("w") as lock:

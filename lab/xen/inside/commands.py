@@ -105,10 +105,13 @@ def serve(line: Line, pass_on: Callable[[int, dict[str, Any]], None] | None) -> 
     def answer(request: dict[str, Any]) -> None:
         try:
             domid = request.pop("domid", None)
-            if domid is not None and pass_on is not None:
+            if domid is None or pass_on is None:
+                said = run(request)
+            else:
                 pass_on(domid, request)
-                return
-            said = run(request)
+                if "words" in request:  # whose answer comes from there
+                    return
+                said = {"id": request["id"], "status": 0, "out": "", "err": ""}
         except Exception as error:
             said = {"id": request.get("id"), "status": 126, "out": "", "err": f"{type(error).__name__}: {error}"}
         line.send("@" + json.dumps(said))
