@@ -201,7 +201,8 @@ class Emulator:
             )  # fmt: skip
         except FileNotFoundError:
             raise ProgramMissing(_MISSING) from None
-        threading.Thread(target=self._read_console, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_console, daemon=True)
+        self._reader.start()
 
     def _read_console(self) -> None:
         assert self._process is not None
@@ -262,6 +263,8 @@ class Emulator:
             raise ConnectionLost(self._said(f"{what}, as {_QEMU} ended with status {self._process.returncode}"))
 
     def _said(self, what: str) -> str:
+        if self._process is not None and self._process.poll() is not None:
+            self._reader.join(_GRACE)  # until it has read what there is
         last = [*self._last, *([self._unfinished.decode("utf-8", "replace")] if self._unfinished else [])]
         lines = "\n".join(f"    {printable(line, 160)}" for line in last)
         return f"{what}; the console's last lines:\n{lines or '    (none)'}"

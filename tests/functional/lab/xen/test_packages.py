@@ -17,7 +17,9 @@ echo "${{0##*/}} $*" | cut -c1-60 >>log
 case "${{0##*/}} $*" in
 "apt-cache show"*) [ -e lists ] || {{ echo "E: No packages found" >&2; exit 100; }}; cat lists ;;
 "apt-get -qq update") [ -e online ] || {{ echo "E: Could not resolve host" >&2; exit 100; }}; cp newest lists ;;
-*download*) grep -q "^Version: $(cat version)$" lists || {{ echo "E: 404 Not Found" >&2; exit 100; }}; cp one.deb "$OLDPWD" ;;
+*download*)
+    grep -q "^Version: $(cat version)$" lists || {{ echo "E: 404 Not Found" >&2; exit 100; }}
+    cp one.deb "$OLDPWD" ;;
 esac
 """
 
