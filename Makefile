@@ -9,7 +9,8 @@ JOBS ?= $(shell nproc)
 LIBRARY := PYTHONPATH=_utils
 PYTEST := bin/python -m pytest --quiet
 # Emulated machines at a time; each wants a processor and 4 GiB.
-XEN_JOBS ?= $(shell nproc | awk '{ print ($$1 > 2) ? 2 : $$1 }')
+XEN_JOBS ?= $(shell awk -v jobs=$$(nproc) '/^MemAvailable/ { fit = int($$2 / 4194304) } \
+    END { if (jobs > 2) jobs = 2; if (jobs > fit) jobs = fit; print (jobs > 1) ? jobs : 1 }' /proc/meminfo)
 XEN_PACKAGES = $(shell sed 's/\#.*//' tools/system-packages-xen)
 # What goes through Salt; the lab itself needs none, and its demo is run on the newest.
 SALT_FACING := tests/functional/salt $(filter-out tests/system/test_lab%, $(wildcard tests/system/test_*.py))

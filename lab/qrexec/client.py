@@ -10,7 +10,6 @@ import json
 import os
 import select
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -83,6 +82,8 @@ class _Call:
         ends: list[IO[bytes]] = []
         after: list[Callable[[], object]] = []
         if local is not None:
+            import subprocess  # only here, as a call is mostly over before that would be imported
+
             # As the real programs do: the program reads what the service says and says what the service reads.
             process = subprocess.Popen(local, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert process.stdin is not None

@@ -48,7 +48,7 @@ class Demo:
                 where = f", its eth0 goes to {vm.netvm}" if vm.netvm else ", it provides network"
                 self.say(f"{vm.name} is domain {domid}{where if vm.netvm or vm.provides else ''}")
             print(indented(host.dom0("xl", "list")))
-            # An emulated VM is slow.
+            # Besides what is shipped it says that VMs may take their time, as emulated ones do.
             host.pillar({})
             self.first_run(host)
             self.look(host)

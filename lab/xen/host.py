@@ -26,21 +26,6 @@ COMMAND_SECONDS = 60.0
 ACKNOWLEDGE_SECONDS = 120
 
 
-#: Gives a VM its nodes, as an earlier push would have done, and waits for its agent's word. A push to a VM that has
-#: none yet waits for that word one second, in which an emulated one does not manage.
-_INTRODUCE = """
-import sys, time
-from vminterface import keys
-from vminterface.channel.xenstore import XenStore
-from vminterface.dom0.introduce import introduce
-base = f"/local/domain/{sys.argv[1]}/"
-with XenStore.open() as store:
-    introduce(store, int(sys.argv[1]), base)
-    while store.read_many([base + keys.AGENT])[0] is None:
-        time.sleep(0.25)
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class VM:
     """A VM to make. ``netvm`` names the one that provides its network, ``ip`` is what the toolstack is told of it.
@@ -90,22 +75,30 @@ class XenHost:
         return self.dom0("env", "PYTHONPATH=/srv/salt/_utils", "python3", "-c", source, *arguments, seconds=seconds)
 
     def create(self, vm: VM) -> int:
-        """Make a VM and wait until it takes commands and its agent is at work; return its domid."""
-        domid = self.start(vm)
-        self.python(_INTRODUCE, str(domid), seconds=VM_SECONDS)
-        return domid
-
-    def start(self, vm: VM) -> int:
         """Make a VM and wait until it takes commands; return its domid."""
         config = _config(vm)
         path = f"/run/{vm.name}.cfg"
         self.dom0("tee", path, text=config)
         if vm.extra:
             self.dom0("sh", "-c", f"cat /boot/vm.cpio /boot/{vm.extra}.cpio >{_ramdisk(vm)}")
-        self.dom0("xl", "create", "-e", "-p", "-q", path, seconds=VM_SECONDS)
-        domid = self.domids[vm.name] = int(self.dom0("xl", "domid", vm.name))
+        self.dom0("xl", "create", "-p", "-q", path, seconds=VM_SECONDS)
+        return self._started(vm.name, int(self.dom0("xl", "domid", vm.name)))
+
+    def restarted(self, name: str) -> int:
+        """Let a VM restart itself, and wait until it takes commands again; return its new domid."""
+        deadline = Deadline.after(VM_SECONDS)
+        self.vm(name, "sh", "-c", "{ sleep 0.5; reboot -f; } >/dev/null 2>&1 </dev/null &")
+        while True:
+            done = self.machine.call(["xl", "domid", name], seconds=COMMAND_SECONDS)
+            if done.returncode == 0 and int(done.stdout) != self.domids[name]:
+                return self._started(name, int(done.stdout))
+            deadline.check(f"{name} has not restarted")
+            time.sleep(0.5)
+
+    def _started(self, name: str, domid: int) -> int:
+        self.domids[name] = domid
         self.machine.open_console(domid)
-        self.dom0("xl", "unpause", vm.name)
+        self.dom0("xl", "unpause", name)
         self.machine.wait_ready(domid, Deadline.after(VM_SECONDS))
         return domid
 
@@ -123,7 +116,8 @@ class XenHost:
     def warm_salt(self) -> None:
         """Let Salt do once what need not be done in each run from now on: import its modules, and sync ours."""
         self.dom0("python3", "/lab/warm_salt.py", seconds=SALT_SECONDS)
-        self.dom0("salt-call", "--local", "--out=quiet", "state.highstate", "test=True", seconds=SALT_SECONDS)
+        words = ["--local", "--out=quiet", "--retcode-passthrough", "state.highstate", "test=True"]
+        self.dom0("salt-call", *words, seconds=SALT_SECONDS)
         own = "/etc/salt/minion.d"
         self.dom0("sh", "-c", f"mkdir {own} && cat >{own}/synced.conf", text="autoload_dynamic_modules: false\n")
 
@@ -159,7 +153,7 @@ def _config(vm: VM) -> str:
         "name": vm.name, "type": "pv", "memory": vm.memory_mib, "maxmem": vm.memory_mib, "vcpus": 1,
         "kernel": "/boot/vmlinux", "ramdisk": _ramdisk(vm),
         "extra": LINUX_WORDS + (" network_backend" if vm.provides else ""),
-        "on_poweroff": "destroy", "on_reboot": "destroy", "on_crash": "destroy",
+        "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy",
     }  # fmt: skip
     if vm.netvm:
         lines["vif"] = [f"backend={vm.netvm},mac={vm.mac},ip={vm.ip}"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.paths import PROJECT
-from lab.xen import packages, paths, qrexec, salt
+from lab.xen import packages, paths, qrexec, salt, tinykernel
 from lab.xen.cpio import Cpio
 from lab.xen.rootfs import RootFS
 from vminterface.errors import ProgramFailed
@@ -52,7 +52,7 @@ def build(say: Callable[[str], None]) -> Image:
     """Make what is not in the cache yet, telling *say* of each step. Raises ProgramFailed and OSError."""
     say("Debian packages")
     root = packages.unpacked()
-    sources = [Path(__file__).with_name(name) for name in ("cpio.py", "image.py", "rootfs.py")]
+    sources = [Path(__file__).with_name(name) for name in ("cpio.py", "image.py", "rootfs.py", "tinykernel.py")]
     base_mark = paths.mark(root.parent.name, *sources, paths.INSIDE, *qrexec.SOURCES)
     say("hypervisor, kernel, the file systems' common part")
     base = paths.cached("base", base_mark, lambda folder: _base(root, folder))
@@ -82,7 +82,7 @@ def _base(root: Path, folder: Path) -> None:
                 archive.file("boot/vmlinux", folder / "vmlinux")
                 archive.data("usr/bin/salt-call", (paths.INSIDE / "salt-call").read_bytes(), 0o755)
                 archive.file("lab/warm_salt.py", paths.INSIDE / "warm_salt.py")
-                archive.file("boot/grub", _only(root, "usr/lib/grub-xen/grub-x86_64-xen.bin"))
+                archive.data("boot/tiny", tinykernel.image())
                 archive.data("sbin/ldconfig", (paths.INSIDE / "ldconfig").read_bytes(), 0o755)
                 archive.data("usr/bin/qrexec-client", (paths.INSIDE / "qrexec-client").read_bytes(), 0o755)
             else:

@@ -30,7 +30,7 @@ NAMES = (
     "libgpg-error0", "liblz4-1", "libcap-ng0", "libfreetype6", "libfontenc1", "libpng16-16", "libbrotli1", "libxext6",
     "libxrender1", "libxcb1", "util-linux", "libpam0g", "libpam-modules",
     "chrony", "libnettle8", "libgnutls30", "libseccomp2", "libp11-kit0", "libidn2-0", "libunistring2", "libtasn1-6",
-    "libhogweed6", "grub-xen-host",
+    "libhogweed6",
 )  # fmt: skip
 _SECONDS = 600.0
 

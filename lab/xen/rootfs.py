@@ -61,7 +61,7 @@ class RootFS:
 
     def dom0(self) -> None:
         """The toolstack and the real xenstored."""
-        for name in ("xenstored", "xl", "xen-init-dom0", "xenconsoled", "libxl-save-helper", "vchan-socket-proxy"):
+        for name in ("xenstored", "xl", "xen-init-dom0", "xenconsoled", "libxl-save-helper"):
             if not (self._root / _XEN / name).exists():
                 raise ProgramFailed(f"the package xen-utils-4.17 has no {_XEN}/{name}")
             self._program(f"{_XEN}/{name}")

@@ -4,22 +4,25 @@ import os
 import random
 import threading
 import time
+from collections import Counter
 from itertools import pairwise
 
 from tests.xen.conftest import wait_until
 
-#: As small as a VM can be: its kernel is GRUB, which has no agent. It is left paused, as it never sleeps at its prompt,
-#: and the machine's one processor is for others.
+#: As small as a VM can be: its kernel sleeps (lab.xen.tinykernel), and no agent answers.
 TINY = """
 name = "{}"
 type = "pv"
-kernel = "/boot/grub"
-memory = 32
-on_crash = "destroy"
+kernel = "/boot/tiny"
+memory = 16
+on_crash = "preserve"
 """
-START = "cat >/run/{0}.cfg && xl create -e -p -q /run/{0}.cfg"
+START = "cat >/run/{0}.cfg && xl create -e -q /run/{0}.cfg"
 GUESTS = [f"guest-{number:02}" for number in range(20)]
 ZONE = "Asia/Tokyo"
+#: Highstates that run meanwhile, besides the one at the end.
+ROUNDS = 3
+SECONDS = 240
 
 
 class Lives:
@@ -46,6 +49,7 @@ class Highstates(threading.Thread):
         self.enough = threading.Event()
         self.done = []
         self.error = None
+        self._another = threading.Condition()
 
     def run(self):
         try:
@@ -54,19 +58,36 @@ class Highstates(threading.Thread):
                 is_last = self.enough.is_set()
                 began = time.monotonic()
                 _, report = self._host.highstate()
-                self.done.append((began, time.monotonic(), {line.vm: line for line in report if line.vm}))
+                with self._another:
+                    self.done.append((began, time.monotonic(), {line.vm: line for line in report if line.vm}))
+                    self._another.notify_all()
         except Exception as error:  # raised again by the test
             self.error = error
+            with self._another:
+                self._another.notify_all()
+
+    def wait_for(self, count):
+        """Wait until that many have ended, or one has failed."""
+        with self._another:
+            ended = self._another.wait_for(lambda: len(self.done) >= count or self.error, SECONDS)
+        assert ended, f"{len(self.done)} of {count} highstates have ended within {SECONDS} s"
 
 
-def come_and_go(host, lives, chance):
-    """Start all guests and stop them again, in an order by *chance*, and one VM with an agent in between."""
+def come_and_go(host, lives, chance, highstates):
+    """Start all guests and stop them again, in an order by *chance*, and one VM with an agent in between.
+
+    Each highstate sees its share of that, so that it finds some VMs that stay as they are and some that do not.
+    """
     waiting, running = chance.sample(GUESTS, len(GUESTS)), []
     while waiting or running:
+        gone = len(GUESTS) - len(waiting) - len(running)
+        highstates.wait_for((len(GUESTS) - len(waiting) + gone) * ROUNDS // (2 * len(GUESTS)))
         if len(waiting) == len(GUESTS) // 2 and "personal" in host.domids:
             lives.note("personal", "changing")
             host.destroy("personal")
             lives.note("personal", "off")
+            states = {line.split()[0]: line.split()[4] for line in host.dom0("xl", "list").splitlines()[1:]}
+            assert all(set(states[guest]) <= {"r", "b", "-"} for guest in running), states
         starts = waiting and (not running or chance.random() < 0.6)
         guest = waiting.pop() if starts else running.pop(chance.randrange(len(running)))
         lives.note(guest, "changing")
@@ -79,7 +100,7 @@ def come_and_go(host, lives, chance):
 
 
 def assert_true(lives, began, ended, lines):
-    """What a highstate reports of each VM is what was true of it while the highstate ran."""
+    """What a highstate reports of each VM is what was true of it while the highstate ran; return what guests were."""
     assert set(lines) >= {*GUESTS, "sys-net", "work", "personal"}
     for vm, line in lines.items():
         was = lives.during(vm, began, ended)
@@ -96,6 +117,7 @@ def assert_true(lives, began, ended, lines):
             # A VM that goes in the middle is named.
             gone = vm in line.comment
             assert line.ok is True or (gone and line.changes == {}), line.comment
+    return [frozenset(lives.during(vm, began, ended)) for vm in GUESTS]
 
 
 def nodes(host):
@@ -121,13 +143,18 @@ def test_guests_that_come_and_go_are_reported_as_they_are_and_leave_nothing_behi
     highstates = Highstates(host)
     highstates.start()
     try:
-        come_and_go(host, lives, random.Random(seed))
+        come_and_go(host, lives, random.Random(seed), highstates)
     finally:
         highstates.enough.set()
         highstates.join()
     if highstates.error is not None:
         raise highstates.error
     say(f"{len(GUESTS)} guests came and went during {len(highstates.done) - 1} highstates")
-    for one in highstates.done:
-        assert_true(lives, *one)
-    wait_until(lambda: left_behind(host, before) == ([], set()), 60, f"an end of {left_behind(host, before)}")
+    assert len(highstates.done) > ROUNDS
+    were = Counter(one for done in highstates.done[:-1] for one in assert_true(lives, *done))
+    say("guests were: " + ", ".join(f"{'/'.join(sorted(one))} {count}" for one, count in were.most_common()))
+    assert were[frozenset({"on"})]
+    assert were[frozenset({"off"})]
+    assert were.total() > were[frozenset({"on"})] + were[frozenset({"off"})]
+    assert assert_true(lives, *highstates.done[-1]) == [frozenset({"off"})] * len(GUESTS)
+    wait_until(lambda: left_behind(host, before) == ([], set()), 60, lambda: f"an end of {left_behind(host, before)}")

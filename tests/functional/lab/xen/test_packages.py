@@ -99,8 +99,8 @@ def test_lists_that_are_too_old_or_not_whole_are_updated_once(apt, known):
 
 
 def test_what_debian_does_not_have_is_named(apt):
-    (apt / "newest").write_text(lists("2", "grub-xen-host", "chrony"))
-    with pytest.raises(ProgramFailed, match=r"do not name chrony, grub-xen-host; expected those of Debian 12"):
+    (apt / "newest").write_text(lists("2", "xenstore-utils", "chrony"))
+    with pytest.raises(ProgramFailed, match=r"do not name chrony, xenstore-utils; expected those of Debian 12"):
         packages.unpacked()
     (apt / "newest").write_text(lists("2", f"{PYTHON}-minimal", f"lib{PYTHON}-minimal"))
     with pytest.raises(ProgramFailed, match=f"have no {PYTHON}, on which this environment runs"):
