@@ -22,6 +22,8 @@ BOOT_SECONDS = 240.0
 VM_SECONDS = 120.0
 SALT_SECONDS = 300.0
 COMMAND_SECONDS = 60.0
+#: The domid of the VM ``$0`` that has got its console.
+_WITH_CONSOLE = "domid=$(xl domid $0) && xenstore-read /local/domain/$domid/console/tty >/dev/null && echo $domid"
 #: What a VM has to answer to a push: in an emulated machine a VM has a fraction of a slow processor.
 ACKNOWLEDGE_SECONDS = 120
 
@@ -89,7 +91,7 @@ class XenHost:
         deadline = Deadline.after(VM_SECONDS)
         self.vm(name, "sh", "-c", "{ sleep 0.5; reboot -f; } >/dev/null 2>&1 </dev/null &")
         while True:
-            done = self.machine.call(["xl", "domid", name], seconds=COMMAND_SECONDS)
+            done = self.machine.call(["sh", "-c", _WITH_CONSOLE, name], seconds=COMMAND_SECONDS)
             if done.returncode == 0 and int(done.stdout) != self.domids[name]:
                 return self._started(name, int(done.stdout))
             deadline.check(f"{name} has not restarted")

@@ -88,7 +88,7 @@ def come_and_go(host, lives, chance, highstates):
             lives.note("personal", "off")
             states = {line.split()[0]: line.split()[4] for line in host.dom0("xl", "list").splitlines()[1:]}
             assert all(set(states[guest]) <= {"r", "b", "-"} for guest in running), states
-        starts = waiting and (not running or chance.random() < 0.6)
+        starts = waiting and (not running or chance.random() < 0.8)
         guest = waiting.pop() if starts else running.pop(chance.randrange(len(running)))
         lives.note(guest, "changing")
         if starts:
