@@ -26,6 +26,8 @@ from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, KeyNotFound, PermissionDenied
 
 FOLDER = "/local/domain/0/data/vchan"
+#: What the library writes last: with it the vchan can be opened.
+_LAST_KEY = "/event-channel"
 _DOM0 = 0
 #: Seconds for the command after the vchan, and for the caller to be told of the end.
 _PATIENCE = 30.0
@@ -88,24 +90,37 @@ def serve() -> None:
         folder = f"{FOLDER}/{int(store.read('domid'))}"
         taken: set[str] = set()
         with store.watch([folder]) as watch:
+            changed = {folder}
             while True:
-                offered = _offered(store, folder)
-                for port in offered - taken:
-                    _start(f"{folder}/{port}")
+                # Not all is looked at for each of the keys that the library writes for a call: a question takes as long
+                # as it takes until the hypervisor has let dom0 and this VM have their turns.
+                known = _offers(store, folder) if folder in changed else {path for path in taken if path not in changed}
+                offered = known | {path for path in changed if path.endswith(_LAST_KEY) and _is_there(store, path)}
+                for path in offered - taken:
+                    _start(path.removesuffix(_LAST_KEY))
                 taken = offered
                 with suppress(ChildProcessError):
                     while os.waitpid(-1, os.WNOHANG)[0]:
                         pass
+                changed = {folder}
                 with suppress(DeadlineExceeded):
-                    watch.next(Deadline.after(_LOOK))
+                    changed = {event.path for event in watch.next(Deadline.after(_LOOK))}
 
 
-def _offered(store: XenStore, folder: str) -> set[str]:
+def _offers(store: XenStore, folder: str) -> set[str]:
+    """Return the last keys of all vchans that are offered."""
     try:
-        # The last key that the library writes: with it the vchan can be opened.
-        return {port for port in store.list(folder) if store.exists(f"{folder}/{port}/event-channel")}
+        paths = [f"{folder}/{port}{_LAST_KEY}" for port in store.list(folder)]
     except (KeyNotFound, PermissionDenied):  # a VM is not told of what is not there in a folder that it may not read
         return set()
+    return {path for path in paths if _is_there(store, path)}
+
+
+def _is_there(store: XenStore, path: str) -> bool:
+    try:
+        return store.exists(path)
+    except PermissionDenied:
+        return False
 
 
 def _start(path: str) -> None:
