@@ -15,6 +15,7 @@ from vminterface.channel.xenstore import XenStore
 from vminterface.vm.machine import Machine
 from vminterface.vm.report import blockdevices, usbdevices
 from vminterface.vm.report.devices import DeviceReport
+from vminterface.vm.stop import Stop
 
 LIBRARY, PRELOAD = "libumockdev.so.0", "libumockdev-preload.so.0"
 
@@ -50,7 +51,7 @@ class Testbed:
 
 def main() -> None:
     bed = Testbed()
-    stop = threading.Event()
+    stop = Stop()
     for kind in (blockdevices, usbdevices):
         store = XenStore.open(sys.argv[1], window=16)
         serve = DeviceReport(Machine("/"), kind).serve

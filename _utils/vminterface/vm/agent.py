@@ -42,6 +42,7 @@ from vminterface.vm.agent_keys import WATCHED, path_in, read
 from vminterface.vm.apply import debug, keyboard, name, network, provider, services, timezone
 from vminterface.vm.machine import Machine
 from vminterface.vm.report.threads import start as start_reports
+from vminterface.vm.stop import Stop
 from vminterface.vm.surroundings import Surroundings
 
 #: In this order: what is applied later may look at what was applied before.
@@ -250,7 +251,7 @@ def run(
 
     Its settings come from *open_store*, by default :func:`open_own_store`; its memory is always told in the XenStore.
     """
-    stop = threading.Event()
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     machine = Machine(root)

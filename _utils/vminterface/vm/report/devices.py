@@ -4,7 +4,6 @@ is what dom0 waits for (vm-interface document, ``qubes-block-devices`` and ``qub
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from types import ModuleType
 
@@ -12,6 +11,7 @@ from vminterface.channel.store import KeyStore, List, Read, Remove, Write
 from vminterface.errors import KeyNotFound, PermissionDenied, QuotaExceeded, VMInterfaceError
 from vminterface.vm.machine import Machine
 from vminterface.vm.report.uevents import Uevents
+from vminterface.vm.stop import Stop
 
 #: Where the backends of this VM's own block devices are: which devices others have.
 _BACKENDS = "backend/vbd"
@@ -31,9 +31,7 @@ class DeviceReport:
         self._kind = kind
         self._held: dict[str, dict[str, str]] | None = None
 
-    def serve(
-        self, store: KeyStore, xenstore: KeyStore | None, stop: threading.Event, log: Callable[[str], None]
-    ) -> None:
+    def serve(self, store: KeyStore, xenstore: KeyStore | None, stop: Stop, log: Callable[[str], None]) -> None:
         """Keep the list up to date until *stop* is set. Raises ConnectionLost and its like.
 
         *xenstore* tells which block devices other VMs have.

@@ -14,6 +14,7 @@ from vminterface.vm.machine import Machine
 from vminterface.vm.report import blockdevices, usbdevices
 from vminterface.vm.report.devices import DeviceReport
 from vminterface.vm.report.memory import MemoryReport
+from vminterface.vm.stop import Stop
 
 #: Seconds before the first new attempt after a fault; doubled each time, up to the second number.
 _PAUSE = (0.1, 5.0)
@@ -28,9 +29,7 @@ Open = Callable[[], KeyStore]
 Log = Callable[[str], None]
 
 
-def start(
-    machine: Machine, stop: threading.Event, *, open_store: Open, open_xenstore: Open, log: Log
-) -> list[threading.Thread]:
+def start(machine: Machine, stop: Stop, *, open_store: Open, open_xenstore: Open, log: Log) -> list[threading.Thread]:
     """Start the reports of *machine*; they end when *stop* is set. Memory goes to the XenStore in every release."""
 
     def memory() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import threading
 import time
 from contextlib import suppress
 from types import TracebackType
@@ -17,6 +16,7 @@ from typing import Self
 
 from vminterface.vm.machine import Machine
 from vminterface.vm.report import udev
+from vminterface.vm.stop import Stop
 
 _KOBJECT_UEVENT = 15
 _KERNEL, _UDEV = 1, 2
@@ -25,8 +25,6 @@ _TABLES = ("/proc/self/mountinfo", "/proc/swaps")
 RARELY, OFTEN = 30.0, 2.0
 #: Seconds without an event after which a burst of them is over, and how long one may last.
 _QUIET, _BURST = 0.1, 1.0
-#: Seconds after which the end is noticed.
-_LOOK = 0.5
 
 
 class Uevents:
@@ -61,30 +59,25 @@ class Uevents:
         """Seconds after which to look even if no event came."""
         return RARELY if self._socket is not None else OFTEN
 
-    def wait(self, seconds: float, stop: threading.Event) -> bool:
+    def wait(self, seconds: float, stop: Stop) -> bool:
         """Wait for a burst of events and its end; return False if *seconds* passed or *stop* was set first."""
+        self._poll.register(stop, select.POLLIN)
         end = time.monotonic() + seconds
-        while not stop.is_set():
-            left = end - time.monotonic()
-            if left <= 0.0:
-                return False
-            if self._one(min(left, _LOOK), stop):
+        while not stop.is_set() and (left := end - time.monotonic()) > 0.0:
+            if self._one(left, stop):
                 end = time.monotonic() + _BURST
                 while self._one(_QUIET, stop) and time.monotonic() < end:
                     pass
                 return True
         return False
 
-    def _one(self, seconds: float, stop: threading.Event) -> bool:
-        """Wait for one event that matters."""
-        if self._socket is None and not self._tables:
-            stop.wait(seconds)
-            return False
+    def _one(self, seconds: float, stop: Stop) -> bool:
+        """Wait for one event that matters, or *stop*."""
         matters = False
         for descriptor, _ in self._poll.poll(seconds * 1000):
             if self._socket is not None and descriptor == self._socket.fileno():
                 matters = self._receive() or matters
-            else:
+            elif descriptor != stop.fileno():
                 # Reading the table is what ends its report of a change.
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 os.read(descriptor, 1)

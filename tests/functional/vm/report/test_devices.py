@@ -21,6 +21,7 @@ from vminterface.errors import DeadlineExceeded, KeyNotFound, PermissionDenied
 from vminterface.vm.machine import Machine
 from vminterface.vm.report import blockdevices, usbdevices
 from vminterface.vm.report.devices import DeviceReport, attached
+from vminterface.vm.stop import Stop
 
 BASE = f"{HOME}/qubes-block-devices"
 STICK = {"desc": "Stick (X)", "size": "512", "mode": "w", "parent": ""}
@@ -122,7 +123,7 @@ class Serving:
     """A report at work in a thread."""
 
     def __init__(self, machine: Machine, kind: object, store: XenStore) -> None:
-        self.stop, self.log = threading.Event(), []  # type: ignore[var-annotated]
+        self.stop, self.log = Stop(), []  # type: ignore[var-annotated]
         self._thread = threading.Thread(
             target=DeviceReport(machine, kind).serve,  # type: ignore[arg-type]
             args=(store, store, self.stop, self.log.append),
