@@ -95,17 +95,21 @@ def wait_for_network(vm, timeout=None):
     return _call(_tools.wait_for_network, vm, timeout=timeout)
 
 
-def grow_private(vm, timeout=None):
+def grow_private(vm, timeout=None, size=None):
     """
     Run ``resize2fs`` on a VM's private volume, for VMs without ``qubes.ResizeDisk``.
+
+    size
+        Bytes that dom0 has given the volume: the VM is awaited to see them, half a minute at most.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-call qubes_tools.grow_private work
+        salt-call qubes_tools.grow_private work size=4294967296
     """
-    _call(_tools.grow_private, vm, timeout=timeout)
+    _call(_tools.grow_private, vm, size=size, timeout=timeout)
     return True
 
 

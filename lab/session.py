@@ -59,6 +59,9 @@ def _command() -> tuple[str, list[str]] | None:
 
 def main() -> int:
     """Be the session."""
+    if shutil.which("xrandr") is None:
+        print("missing no program xrandr here (Debian package x11-xserver-utils)", flush=True)
+        return 1
     server = _command()
     if server is None:
         print("missing no X server here (Debian packages xserver-xorg-core and xserver-xorg-video-dummy)", flush=True)

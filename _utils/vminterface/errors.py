@@ -124,6 +124,11 @@ class ProgramMissing(VMInterfaceError, FileNotFoundError):
 class ProgramFailed(VMInterfaceError):
     """A program ended with a status other than 0."""
 
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        #: That status, where it is known.
+        self.status = status
+
 
 class CallRefused(VMInterfaceError, PermissionError):
     """The policy, or a user who was asked, does not allow this service call."""

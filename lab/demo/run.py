@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lab.control import Lab
 from lab.demo import reports
-from lab.demo.calls import Calls
+from lab.demo.calls import PICTURE, Calls
 from lab.demo.checks import Broken, heading
 from lab.demo.settings import EXPECTED, Settings
 from lab.paths import LabPaths
@@ -35,6 +35,7 @@ def demo(releases: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGHUP, _interrupted)
     status, outcomes = 1, []
     try:
+        Path(PICTURE).unlink(missing_ok=True)  # so that what is there in the end is what was seen
         for release, whole in [(release, True) for release in releases or ()] or [("R2", True), ("R4", False)]:
             outcomes.append(_one(release, whole=whole))
         status = 0
@@ -64,10 +65,12 @@ def _one(release: str, *, whole: bool) -> str:
         salt = SaltDir(folder / "salt")
         settings = Settings(lab, salt, told)
         settings.run(whole=whole)
-        Calls(lab, salt, told, folder).run(settings.own)
+        calls = Calls(lab, salt, told, folder)
+        calls.run(settings.own)
         reports.show(list(EXPECTED))
         refusal = ", one refusal reported and mended" if whole else ""
-        return f"{release}: {settings.changed} settings pushed to {len(EXPECTED)} VMs{refusal}"
+        lacking = "" if calls.layout is not None else ", without monitors"
+        return f"{release}: {settings.changed} settings pushed to {len(EXPECTED)} VMs{refusal}{lacking}"
     finally:
         os.environ.clear()
         os.environ.update(former)

@@ -20,7 +20,8 @@ AT_ONCE = 16
 def run(groups: Sequence[Group], speak: Callable[[Group], Left | None], wait: Callable[[Left], None]) -> None:
     """Call *speak* with each of *groups*, and *wait* with what it returns, unless that is None.
 
-    What they raise comes out once all groups have had their turn.
+    What they raise comes out once all groups have had their turn. When this program is told to end, the groups that
+    have begun come to their end, so that none is left in the middle, and no other begins.
     """
     if len(groups) <= 1:
         for group in groups:
@@ -34,7 +35,11 @@ def run(groups: Sequence[Group], speak: Callable[[Group], Left | None], wait: Ca
             if (left := speak(group)) is not None:
                 waiting.append(waiters.submit(wait, left))
 
-        for spoken in [speakers.submit(go, group) for group in groups]:
-            spoken.result()
+        try:
+            for spoken in [speakers.submit(go, group) for group in groups]:
+                spoken.result()
+        except (KeyboardInterrupt, SystemExit):
+            speakers.shutdown(wait=False, cancel_futures=True)
+            raise
     for waited in waiting:
         waited.result()

@@ -34,6 +34,16 @@ _TEXT_LIMIT = 1 << 20
 #: Characters of a downloader's text that are kept, its last ones.
 _SHOWN = 1 << 16
 _UPDATES, _NO_UPDATES = 100, 0
+#: Looks at a new size that a volume gets, and seconds between two of them: half a minute in all.
+_LOOKS, _PAUSE = 150, 0.2
+# The kernel of the VM learns of the new size when the device is used.
+_RESIZE = """left=$3
+while have=$(blockdev --getsize64 "$1") || exit; [ "$have" -lt "$2" ]; do
+if [ "$left" -le 0 ]; then echo "$1 has $have bytes, not yet $2" >&2; exit 1; fi
+left=$((left - 1)); head -c 512 "$1" >/dev/null; sleep "$4"
+done
+exec resize2fs "$1"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +124,19 @@ def wait_for_network(qrexec: Qrexec, vm: str, *, timeout: float = 60.0) -> bool:
     return output.status == 0
 
 
-def grow_private(qrexec: Qrexec, vm: str, *, timeout: float = 600.0) -> None:
+def grow_private(qrexec: Qrexec, vm: str, *, size: int | None = None, timeout: float = 600.0) -> None:
     """Grow the file system on the VM's private volume to the volume's size, for VMs without ``qubes.ResizeDisk``.
 
-    Raises ServiceFailed, else as :meth:`Qrexec.call`.
+    *size* is what dom0 has just given the volume, in bytes: the VM's device is awaited to have it, for half a minute.
+    None: as the VM sees it now. Raises InvalidValue, ServiceFailed, else as :meth:`Qrexec.call`.
     """
     argv = ["resize2fs", PRIVATE_DEVICE]
-    commands.execute(qrexec, vm, argv, root=True, stdout_limit=_TEXT_LIMIT, timeout=timeout).checked()
+    if size is not None:
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 < size < 1 << 63:
+            raise InvalidValue(f"'{printable(str(size), 40)}' is no size of a volume (expected bytes)")
+        argv = ["sh", "-c", _RESIZE, "sh", PRIVATE_DEVICE, str(size), str(_LOOKS), str(_PAUSE)]
+    output = commands.execute(qrexec, vm, argv, root=True, stdout_limit=_TEXT_LIMIT, timeout=timeout, name="resize2fs")
+    output.checked()
 
 
 def show_updates(qrexec: Qrexec, vm: str, *, timeout: float = 7200.0) -> None:

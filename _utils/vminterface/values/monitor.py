@@ -28,7 +28,7 @@ _RANGES: Mapping[str, tuple[int, int]] = {
 }
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z", re.ASCII)
 _XRANDR_OUTPUT = re.compile(
-    r"\S+ (?:connected|disconnected|unknown connection)(?: primary)?"
+    r"(\S+) (?:connected|disconnected|unknown connection)(?: primary)?"
     r" ([0-9]{1,5})x([0-9]{1,5})\+([0-9]{1,5})\+([0-9]{1,5})"
     r"(?: .*?([0-9]{1,6})mm x [0-9]{1,6}mm)?",
     re.ASCII,
@@ -139,18 +139,26 @@ class MonitorLayout:
         return cls(tuple(found))
 
     @classmethod
-    def from_xrandr(cls, untrusted_text: str) -> MonitorLayout:
+    def from_xrandr(cls, untrusted_text: str, machine: str = "dom0") -> MonitorLayout:
         """Read the layout that ``xrandr -q`` shows: its outputs that have a geometry, in its order.
 
-        Physical sizes are replaced by those of the resolution's class. Raises InvalidValue if there is none.
+        Physical sizes are replaced by those of the resolution's class. Raises InvalidValue, one sentence that names
+        *machine*, the program and the output, if there is none, too many, or one that no VM could be told of.
         """
+        whose = f"xrandr in {machine}"
         monitors = []
         for line in untrusted_text[: 1 << 20].splitlines():
             if shown := _XRANDR_OUTPUT.match(line):
-                width, height, x, y, width_mm = (int(number) if number else 0 for number in shown.groups())
-                monitors.append(Monitor(width, height, x, y, *_blurred(width, height, width_mm)))
+                width, height, x, y, width_mm = (int(number) if number else 0 for number in shown.groups()[1:])
+                try:
+                    monitors.append(Monitor(width, height, x, y, *_blurred(width, height, width_mm)))
+                except InvalidValue as error:
+                    faults = "; ".join(f"{fault.where}: {fault}" for fault in error.faults)
+                    raise InvalidValue(f"{whose} shows a monitor on {printable(shown[1], 40)}: {faults}") from None
         if not monitors:
-            raise InvalidValue("xrandr shows no output with a geometry")
+            raise InvalidValue(f"{whose} shows no output with a geometry")
+        if len(monitors) > LIMIT:
+            raise InvalidValue(f"{whose} shows {len(monitors)} monitors (expected 1 to {LIMIT})")
         return cls(tuple(monitors))
 
     def render(self) -> str:

@@ -238,7 +238,8 @@ class Machine:
         if ended.status:
             said = (ended.untrusted_stderr or ended.untrusted_stdout).decode("utf-8", "replace").strip()
             shown = printable(said.replace("\n", "; "), 300)
-            raise ProgramFailed(f"{name} ended with status {ended.status}{': ' if shown else ''}{shown}")
+            message = f"{name} ended with status {ended.status}{': ' if shown else ''}{shown}"
+            raise ProgramFailed(message, ended.status)
         return ended.untrusted_stdout
 
     def now(self) -> datetime:

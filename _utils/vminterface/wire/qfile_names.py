@@ -62,7 +62,8 @@ def check_name(untrusted_name: bytes, *, allow_all_names: bool = False) -> bytes
     """Return *untrusted_name* if it is a path below the receiving folder, in its one canonical spelling.
 
     Refused with EILSEQ: empty, absolute, a component that is empty, ``.`` or ``..``, a NUL byte, and, unless
-    *allow_all_names*, characters that are not plain. (The stock receiver negates the code for a folder.)
+    *allow_all_names*, characters that are not plain. For a folder too the code is 84; the stock receiver then sends
+    0xFFFFFFAC, which is -84, by mistake (``qfile_result.as_errno`` takes both for the same).
     """
     parts = untrusted_name.split(b"/")
     if b"" in parts or b"." in parts or b".." in parts:

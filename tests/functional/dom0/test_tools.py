@@ -87,6 +87,37 @@ def test_a_tool_is_run_with_its_arguments_and_its_failure_told(vms, work, qrexec
         call(qrexec)
 
 
+def test_a_volumes_new_size_is_awaited_before_the_file_system_grows(vms, work, qrexec):
+    # The third look is the first that sees it.
+    vms.program(
+        "work", "blockdev", f'echo "$*" >> {work}/looks; [ $(wc -l < {work}/looks) -ge 3 ] && echo 96 || echo 64'
+    )
+    vms.program("work", "head", f'echo "$*" >> {work}/used')
+    vms.program("work", "resize2fs", f'echo "$*" > {work}/asked')
+    tools.grow_private(qrexec, "work", size=96)
+    assert (work / "looks").read_text() == "--getsize64 /dev/xvdb\n" * 3
+    assert (work / "used").read_text() == "-c 512 /dev/xvdb\n" * 2
+    assert (work / "asked").read_text() == "/dev/xvdb\n"
+
+
+def test_a_volume_that_does_not_get_its_new_size_is_left_alone(vms, work, qrexec, monkeypatch):
+    monkeypatch.setattr(tools, "_LOOKS", 2)
+    vms.program("work", "blockdev", "echo 64")
+    vms.program("work", "resize2fs", f"touch {work}/asked")
+    with pytest.raises(ServiceFailed, match=r"resize2fs in work: exit status 1: .*/dev/xvdb has 64 bytes, not yet 96"):
+        tools.grow_private(qrexec, "work", size=96)
+    vms.program("work", "blockdev", "echo no such device >&2; exit 1")
+    with pytest.raises(ServiceFailed, match="resize2fs in work: exit status 1: no such device"):
+        tools.grow_private(qrexec, "work", size=96)
+    assert not (work / "asked").exists()
+
+
+@pytest.mark.parametrize("size", [0, -1, True, "4G", 1 << 63])
+def test_what_is_no_size_is_refused_before_the_call(qrexec, size):
+    with pytest.raises(InvalidValue, match="is no size of a volume"):
+        tools.grow_private(qrexec, "nobody", size=size)
+
+
 def test_the_service_for_updates_goes_before_the_older_program(vms, work, qrexec):
     vms.handler("work", tools.INSTALL_GUI, f"echo shown > {work}/asked")
     tools.show_updates(qrexec, "work")

@@ -23,7 +23,8 @@ def install(destination: Path) -> str:
 
 
 def test_a_second_install_renews_what_is_ours_and_leaves_what_is_the_admins(tmp_path):
-    install(tmp_path)
+    warning = "an example, to be made yours"
+    assert warning in install(tmp_path)
     pillar, top = tmp_path / "srv/pillar/vminterface.sls", tmp_path / "srv/salt/top.sls"
     library = tmp_path / "srv/salt/_utils/vminterface/keys.py"
     theirs = tmp_path / "srv/salt/_modules/theirs.py"
@@ -32,6 +33,7 @@ def test_a_second_install_renews_what_is_ours_and_leaves_what_is_the_admins(tmp_
     (tmp_path / "srv/salt/_utils/vminterface/gone.py").write_text("no longer shipped")
     said = install(tmp_path)
     assert f"left as it is: {pillar}" in said
+    assert warning not in said
     assert pillar.read_text() == top.read_text() == theirs.read_text() == "changed"
     assert library.read_text() != "changed"
     assert not (tmp_path / "srv/salt/_utils/vminterface/gone.py").exists()

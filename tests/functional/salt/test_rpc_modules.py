@@ -164,10 +164,12 @@ def test_what_is_wrong_is_refused_in_one_sentence(vms, modules, function, argume
 def test_tools_are_run(vms, modules):
     vms.program("work", "nm-online", "exit 0")
     vms.program("work", "resize2fs", "exit 0")
+    vms.program("work", "blockdev", "echo 96")
     vms.program("work", "systemctl", "exit 0")
     vms.program("work", "gpk-update-viewer", "exit 0")
     assert modules.qubes_tools.wait_for_network("work") is True
     assert modules.qubes_tools.grow_private("work") is True
+    assert modules.qubes_tools.grow_private("work", size=96) is True
     assert modules.qubes_tools.switch_update_check("work", False) is True
     assert modules.qubes_tools.show_updates("work") is True
     vms.handler("net", "qubes.VMExec", "echo some; exit 100")

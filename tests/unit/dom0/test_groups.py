@@ -1,5 +1,6 @@
 """Many stores at once: few are spoken to at a time, waiting takes nobody's place, and no fault is lost."""
 
+import signal
 import threading
 import time
 
@@ -87,3 +88,19 @@ def test_a_fault_comes_out_once_all_have_had_their_turn(when, groups):
     with pytest.raises(ConnectionLost, match="gone"):
         run(groups, lambda group: turn("speak", group), lambda group: turn("wait", group))
     assert {group for what, group in had if what == "speak"} == set(groups)
+
+
+def test_an_interruption_lets_those_that_have_begun_end_and_no_other_begin():
+    begun, waited = [], []
+
+    def speak(group):
+        begun.append(group)
+        time.sleep(0.2)
+        if group == 0:
+            signal.raise_signal(signal.SIGINT)  # heard by the main thread, which has handed out all by now
+        return group
+
+    with pytest.raises(KeyboardInterrupt):
+        run(range(500), speak, waited.append)
+    assert sorted(waited) == sorted(begun)
+    assert len(begun) < 4 * AT_ONCE

@@ -97,6 +97,10 @@ def test_where_one_file_is_wanted_others_are_refused(place, tmp_path, data):
 
 @pytest.mark.fuzz
 def test_any_bytes_are_a_transfer_or_a_fault(place, tmp_path):
+    """Each run writes to the disk, which takes milliseconds: 2,000 of them.
+
+    The parser alone gets its 100,000 in tests/unit/wire/test_qfile.py.
+    """
     numbers = random.Random(5)
     for _ in range(2000):
         data = bytearray(TREE)

@@ -164,10 +164,25 @@ class TestXrandr:
         (monitor,) = MonitorLayout.from_xrandr("default connected 1280x800+0+0\n")
         assert (monitor.width, monitor.width_mm) == (1280, None)
 
-    @pytest.mark.parametrize("text", ["", "nonsense", "DP-1 connected (normal)\n", "X connected 0x0+0+0\n"])
-    def test_no_geometry_at_all_is_refused(self, text):
-        with pytest.raises(InvalidValue):
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            ("", "xrandr in dom0 shows no output with a geometry"),
+            ("nonsense", "xrandr in dom0 shows no output with a geometry"),
+            ("DP-1 connected (normal)\n", "xrandr in dom0 shows no output with a geometry"),
+            (
+                "DP-1 connected 800x600+0+0\nX\x1b connected 0x0+0+0\n",
+                "xrandr in dom0 shows a monitor on X\\x1b: width: 0 is not a whole number from 1 to 16384; "
+                "height: 0 is not a whole number from 1 to 6144",
+            ),
+            ("X connected 800x600+0+0\n" * 17, "xrandr in dom0 shows 17 monitors (expected 1 to 16)"),
+        ],
+    )
+    def test_what_no_vm_can_be_told_is_refused_in_one_sentence_that_says_whose_it_is(self, text, fault):
+        with pytest.raises(InvalidValue) as caught:
             MonitorLayout.from_xrandr(text)
+        assert str(caught.value) == fault
+        assert caught.value.where == ""
 
 
 class TestPicture:

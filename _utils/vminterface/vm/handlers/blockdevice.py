@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from vminterface.errors import InvalidValue, VMInterfaceError, printable
+from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError, printable
 from vminterface.vm.machine import Machine
 
 #: Seconds for a file system to grow: large ones write much.
@@ -14,6 +14,8 @@ _MOUNTS = "/proc/self/mountinfo"
 _SECTORS = "/sys/class/block/{}/size"
 #: The partition of a root volume that has the file system (Qubes linux-template-builder).
 _PARTITION = 3
+#: e2fsck(8): there were errors, and all of them are corrected.
+_CORRECTED = 1
 _LINEAR = re.compile(r"0 [0-9]+ linear ([0-9]+:[0-9]+) ([0-9]+)\n?\Z", re.ASCII)
 
 
@@ -67,7 +69,7 @@ def grow_file_system(machine: Machine, device: str) -> None:
     if kind in ("ext2", "ext3", "ext4"):
         if mounted is None:
             # The tool refuses a file system that was in use since it was last checked.
-            machine.run(["e2fsck", "-f", "-p", place], timeout=TIMEOUT)
+            _check(machine, place)
         machine.run(["resize2fs", place], timeout=TIMEOUT)
     elif kind not in ("xfs", "btrfs"):
         raise InvalidValue(f"{device} has a file system that cannot grow here: '{printable(kind, 40)}'")
@@ -77,6 +79,15 @@ def grow_file_system(machine: Machine, device: str) -> None:
         machine.run(["xfs_growfs", mounted], timeout=TIMEOUT)
     else:
         machine.run(["btrfs", "filesystem", "resize", "max", mounted], timeout=TIMEOUT)
+
+
+def _check(machine: Machine, place: str) -> None:
+    """Check the ext file system at *place*, which is not mounted, and correct what can be without being asked."""
+    try:
+        machine.run(["e2fsck", "-f", "-p", place], timeout=TIMEOUT)
+    except ProgramFailed as error:
+        if error.status != _CORRECTED:
+            raise
 
 
 def _real(machine: Machine, device: str) -> str:

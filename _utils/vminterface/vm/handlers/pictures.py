@@ -99,9 +99,7 @@ def _with_magick(machine: Machine, name: str, data: bytes, limits: Limits) -> Im
         file.write(data)
         file.flush()
         source = f"{name}:{file.name}[0]"
-        sizes = machine.run(
-            [*_BOUNDED, *tool, "identify", "-ping", "-format", "%w %h\n", source], timeout=TIMEOUT, limit=4096
-        )
+        sizes = _run(machine, [*tool, "identify", "-ping", "-format", "%w %h\n", source], limit=4096)
         words = sizes.split()
         if len(words) < 2 or not all(word.isdigit() and len(word) < 9 for word in words[:2]):
             raise ProgramFailed(f"the {name} file has no size: '{printable(sizes, 40)}'")

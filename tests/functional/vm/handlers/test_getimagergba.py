@@ -107,6 +107,15 @@ def test_what_needs_a_program_says_which(vm: VM, alone: str, monkeypatch: pytest
         pictures.decode(Machine(str(vm.root)), b"GIF89a", PICTURE)
 
 
+def test_a_program_is_enough_where_none_bounds_its_memory(vm: VM, alone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gif = made("gif", TWO)
+    Path(alone, "gm").symlink_to(shutil.which("gm") or "")
+    monkeypatch.setenv("PATH", alone)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    got = pictures.decode(Machine(str(vm.root)), gif, PICTURE)
+    assert (got.width, got.height) == (2, 1)
+
+
 def test_a_drawing_needs_a_program_too(vm: VM, alone: str) -> None:
     reason = vm.call(SERVICE, b"-\n" + SVG % (2, 2), PATH=alone).refused(SERVICE)
     assert reason == "the program rsvg-convert is not installed here"

@@ -94,6 +94,29 @@ def test_a_file_system_in_a_file_fills_it(vm: VM) -> None:
     run("e2fsck", "-f", "-n", place)
 
 
+def test_a_file_system_that_had_to_be_repaired_first_fills_it_too(vm: VM) -> None:
+    need(lack("mkfs.ext4", "resize2fs", "debugfs", "e2fsck"))
+    place = image(vm.write("private.img"), 16 * MIB, "mkfs.ext4", "-q")
+    # The root folder counts more links than it has: e2fsck corrects that by itself, and ends with status 1.
+    run("debugfs", "-w", "-R", "set_inode_field <2> links_count 7", place)
+    assert subprocess.run(["e2fsck", "-f", "-n", place], capture_output=True, check=False).returncode == 4
+    vm.write(CONFIGURATION, "private-device = /private.img\n")
+    answer = vm.call(SERVICE, b"private")
+    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    assert size_of_ext(place) == 32 * MIB
+    run("e2fsck", "-f", "-n", place)
+
+
+def test_a_file_system_that_cannot_be_repaired_is_left_alone(vm: VM) -> None:
+    need(lack("mkfs.ext4", "resize2fs", "debugfs", "e2fsck"))
+    place = image(vm.write("private.img"), 16 * MIB, "mkfs.ext4", "-q")
+    # A root folder that is none: e2fsck does not correct that without being asked to, status 4.
+    run("debugfs", "-w", "-R", "set_inode_field <2> mode 0100644", place)
+    vm.write(CONFIGURATION, "private-device = /private.img\n")
+    assert "e2fsck ended with status 4" in vm.call(SERVICE, b"private").refused(SERVICE)
+    assert size_of_ext(place) == 16 * MIB
+
+
 def test_root_is_another_device(vm: VM) -> None:
     need(lack("mkfs.ext4", "resize2fs"))
     root = image(vm.write("root.img"), 16 * MIB, "mkfs.ext4", "-q")

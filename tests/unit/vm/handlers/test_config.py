@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.handlers import VM
 from vminterface.errors import InvalidValue
-from vminterface.vm.handlers.config import PATH, PRIVATE_DEVICE, SESSION_TIMEOUT, option
+from vminterface.vm.handlers import config, location, openinvm, setguimode, suspendpostall, suspendpre, suspendpreall
+from vminterface.vm.handlers.config import OPEN_TIMEOUT, PATH, PRIVATE_DEVICE, SESSION_TIMEOUT, option
 from vminterface.vm.machine import Machine
+
+PAGE = (Path(__file__).parents[4] / "docs/handlers.md").read_text()
+FILES = (
+    PATH,
+    openinvm.COMMAND,
+    location.COMMANDS_ALLOWED,
+    setguimode.HOOKS,
+    suspendpreall.FOLDER,
+    suspendpostall.FOLDER,
+    *suspendpre.MODULE_LISTS,
+)
 
 
 def read(tmp_path: Path, text: str | None, name: str = PRIVATE_DEVICE) -> str:
@@ -35,3 +48,15 @@ def test_any_other_line_is_told_with_its_place(tmp_path: Path, line: str) -> Non
     with pytest.raises(InvalidValue, match=r"^/etc/vminterface/handlers\.conf:2: ") as caught:
         read(tmp_path, f"session-timeout = 1\n{line}\n")
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", [*config._KNOWN, *FILES])
+def test_the_documentation_tells_of_each_option_and_file(name: str) -> None:
+    assert f"`{name}`" in PAGE
+
+
+def test_the_documentations_example_is_understood(tmp_path: Path) -> None:
+    lines = re.search(r"contents: \|\n((?:  .*\n)+)", PAGE)
+    assert lines is not None
+    assert read(tmp_path, lines[1], SESSION_TIMEOUT) == "120"
+    assert read(tmp_path, lines[1], OPEN_TIMEOUT) == "7200"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,12 @@ def test_every_service_has_a_module_that_names_it_first(name: str) -> None:
     module = importlib.import_module(f"vminterface.vm.handlers.{SERVICES[name].module}")
     assert callable(module.handle)
     assert name in (module.__doc__ or "").splitlines()[0]
+
+
+def test_the_documentation_has_a_row_for_every_service_and_no_other() -> None:
+    page = (Path(__file__).parents[4] / "docs/handlers.md").read_text()
+    rows = re.findall(r"^\|((?: `qubes\.[^`]+`,?)+) \|", page, re.MULTILINE)
+    assert sorted(re.findall(r"`([^`]+)`", "".join(rows))) == sorted(SERVICES)
 
 
 def test_what_changes_the_machine_itself_runs_as_root() -> None:

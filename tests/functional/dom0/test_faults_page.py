@@ -1,0 +1,72 @@
+"""What docs/faults.md says of failed service calls is what they say."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from vminterface.channel.qrexec import Qrexec
+from vminterface.deadline import Deadline
+from vminterface.dom0.services import backup, clock, dialogs, disk, files, monitors, session
+from vminterface.dom0.steps.files import file_sent
+from vminterface.errors import VMInterfaceError
+from vminterface.values.volume import Volume
+from vminterface.vm.handlers.xrandr import XServer
+from vminterface.vm.machine import Machine
+
+PAGE = (Path(__file__).parents[3] / "docs/faults.md").read_text().partition("## Service calls")[2]
+SAID = re.findall(r"`([^`]+)`", "".join(line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")))
+
+
+def pattern(said: str) -> re.Pattern[str]:
+    """Return what matches a fault that reads like *said*: dots stand for anything, a number for any other one."""
+    return re.compile(re.sub(r"\d+", r"\\d+", re.escape(said).replace("…\\ ", ".*").replace("…", ".*")))
+
+
+@pytest.fixture
+def faults(vms, work, qrexec, tmp_path, monkeypatch):
+    """Every kind of fault, by what was done."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("one")
+    files.send(qrexec, "work", [hosts])
+    hosts.write_text("another")
+    (work / "etc/vminterface").mkdir()
+    (work / "etc/vminterface/handlers.conf").write_text("session-timeout = 1\n")
+    vms.program("work", "xrandr", 'echo "Can\'t open display :0" >&2; exit 1')
+    monkeypatch.setenv("PATH", f"{work}/usr/local/bin:/usr/bin:/bin")
+    (vms.folder / "vms/work/qubes.GetDate+nanoseconds.refused").touch()
+    vms.handler("slow", "qubes.GetDate", "exec sleep 100")
+    vms.handler("loud", "qubes.GetDate", "exec cat /dev/zero")
+    tried = {
+        "without qrexec": lambda: Qrexec().call("work", "qubes.GetDate"),
+        "no service": lambda: qrexec.call("work", "example.Report"),
+        "refused": lambda: clock.get_clock(Qrexec(vms.client_vm), "work"),
+        "not running": lambda: clock.get_clock(qrexec, "nobody"),
+        "hangs": lambda: clock.get_clock(qrexec, "slow", timeout=1),
+        "floods": lambda: clock.get_clock(qrexec, "loud"),
+        "handler": lambda: disk.resize(qrexec, "work", Volume.PRIVATE),
+        "another file": lambda: file_sent(qrexec, "work", str(hosts)),
+        "file there": lambda: files.send(qrexec, "work", [hosts]),
+        "no server": XServer(Machine(str(work)), ":0", Deadline.after(1)).wait,
+        "no display": lambda: monitors.of_vm(qrexec, "work"),
+        "no dialog": lambda: dialogs.select_file(qrexec, "work"),
+        "no session": lambda: session.wait(qrexec, "work"),
+        "command": lambda: backup.backup(qrexec, "work", "cat", io.BytesIO(b"archive")),
+        "dom0": lambda: monitors.of_dom0(),
+    }
+    said = {}
+    for name, attempt in tried.items():
+        with pytest.raises(VMInterfaceError) as caught:
+            attempt()
+        # The names of the VMs are the test's.
+        said[name] = re.sub(r"\b(nobody|slow|loud)\b", "work", str(caught.value))
+    return said
+
+
+def test_each_fault_is_on_the_page_and_nothing_else_is(faults):
+    unknown = {name: fault for name, fault in faults.items() if not any(pattern(s).fullmatch(fault) for s in SAID)}
+    assert not unknown
+    assert [s for s in SAID if not any(pattern(s).fullmatch(fault) for fault in faults.values())] == []
