@@ -2,18 +2,21 @@
 
 A handler is a file ``SERVICE`` or ``SERVICE+ARGUMENT`` in the VM's folder: a shell script of a test, or a program such
 as the entries of the real handlers, which have the files below the VM's root for their machine. What they start has its
-home and the first folder of its PATH there too, and its ``/run``.
+home and the first folder of its PATH there too, its ``/run``, and the variables of ``/etc/environment``. As the agent
+does, the stand-ins wait for the session, and change the user, where the handlers' own configuration says so. Which of
+the programs have run is kept in the file ``ran``, a name a line.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from vminterface.vm.handlers.entry import entry
+from vminterface.vm.handlers.entry import configuration, entry
 from vminterface.vm.handlers.table import SERVICES
 
 LIBRARY = str(Path(__file__).resolve().parents[2] / "_utils")
@@ -24,7 +27,9 @@ set -e
 mount --bind "$STANDIN_ROOT/run" /run
 export HOME="$STANDIN_ROOT/home/user" XDG_RUNTIME_DIR=/run/user/1000
 export PATH="$STANDIN_ROOT/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-unset STANDIN_ROOT DISPLAY WAYLAND_DISPLAY
+unset DISPLAY WAYLAND_DISPLAY
+[ ! -e "$STANDIN_ROOT/etc/environment" ] || { set -a; . "$STANDIN_ROOT/etc/environment"; set +a; }
+unset STANDIN_ROOT
 cd
 exec "$0" "$@"
 """
@@ -35,6 +40,10 @@ enter='{_ENTER}'
 """
 
 _RUN = r"""
+configured() {  # OPTION
+    [ -e "$handler.config" ] && grep -q "^$1 = " "$handler.config"
+}
+
 run() {  # VM DESCRIPTOR SOURCE
     service=${2%%+*}
     argument=${2#"$service"}
@@ -47,8 +56,16 @@ run() {  # VM DESCRIPTOR SOURCE
         if [ -e "$handler" ]; then
             export QREXEC_REMOTE_DOMAIN="$3" QREXEC_SERVICE_FULL_NAME="$2" QREXEC_USER="$user"
             if [ -x "$handler" ]; then
-                export QREXEC_SERVICE_ARGUMENT="${argument#+}" STANDIN_ROOT="$vms/$1.root"
+                export STANDIN_ROOT="$vms/$1.root"
+                ! configured force-user || export QREXEC_USER=root
                 [ "$(id -u)" = 0 ] && private=-m || private=-rm
+                if configured wait-for-session; then
+                    # Whether it ends well or not, the call goes on.
+                    wait=$vms/$1/qubes.WaitForSession
+                    echo user | unshare $private -- /bin/sh -c "$enter" "$wait" >/dev/null 2>&1
+                fi
+                echo "${handler##*/}" >>"$vms/../ran"
+                export QREXEC_SERVICE_ARGUMENT="${argument#+}"
                 exec unshare $private -- /bin/sh -c "$enter" "$handler" ${argument:+"${argument#+}"}
             fi
             [ -n "${argument#+}" ] && exec /bin/sh "$handler" "${argument#+}"
@@ -95,6 +112,7 @@ class StandIn:
         self.client = self._program("qrexec-client", _DOM0)
         self.client_vm = self._program("qrexec-client-vm", _VM)
         (folder / "vms").mkdir()
+        (folder / "ran").touch()
 
     def _program(self, name: str, text: str) -> str:
         path = self.folder / name
@@ -108,7 +126,10 @@ class StandIn:
         (self.folder / "vms" / vm / service).write_text(script)
 
     def machine(self, vm: str) -> Path:
-        """Have *vm* answer by the real handlers; return the folder that is its root. Its clock is its own."""
+        """Have *vm* answer by the real handlers; return the folder that is its root.
+
+        Its clock is its own, and its user's session is up.
+        """
         root = self.folder / "vms" / f"{vm}.root"
         (self.folder / "vms" / vm).mkdir(exist_ok=True)
         folders = ("home/user", "run/vminterface", "run/user/1000", "usr/local/bin", "usr/local/etc", "tmp", "etc")
@@ -121,12 +142,25 @@ class StandIn:
         (root / str(root.parent).lstrip("/")).mkdir(parents=True)
         (root / str(root).lstrip("/")).symlink_to(root)
         (root / "run/vminterface/clock-offset").write_text("0\n")
+        self.session(vm)
         for service in SERVICES.values():
             if find_spec(f"vminterface.vm.handlers.{service.module}") is not None:
                 program = self.folder / "vms" / vm / service.name
                 program.write_text(entry(service.name, LIBRARY, sys.executable, str(root)))
                 program.chmod(0o755)
+                Path(f"{program}.config").write_text(configuration(service))
         return root
+
+    def session(self, vm: str) -> Path:
+        """Let the session of the user of *vm* be up; return what shows it."""
+        socket = self.folder / "vms" / f"{vm}.root/run/qubes/qrexec-server.user.sock"
+        socket.parent.mkdir(exist_ok=True)
+        os.mknod(socket, stat.S_IFSOCK | 0o600)
+        return socket
+
+    def ran(self) -> list[str]:
+        """Return which of the real handlers were started, one after the other."""
+        return (self.folder / "ran").read_text().splitlines()
 
     def program(self, vm: str, name: str, script: str) -> None:
         """Let there be a shell script *name* on the PATH of *vm*."""

@@ -151,7 +151,8 @@ def world(vms):
             found.update({os.path.join(folder, name): None for name in names})
             for name in files:
                 path = os.path.join(folder, name)
-                found[path] = os.readlink(path) if os.path.islink(path) else open(path, "rb").read()  # noqa: SIM115
+                if os.path.islink(path) or os.path.isfile(path):  # no socket
+                    found[path] = os.readlink(path) if os.path.islink(path) else open(path, "rb").read()  # noqa: SIM115
     return found
 
 

@@ -23,7 +23,11 @@ _LINE_LIMIT = 4096
 def handle(call: Call) -> None:
     """Read which picture, and send it. Raises InvalidValue, KeyNotFound (no such icon), VMInterfaceError."""
     call.refuse_argument()
-    wanted = call.read_line(_LINE_LIMIT).decode("utf-8", "surrogateescape").removesuffix("\n")
+    untrusted_line = call.read_line(_LINE_LIMIT)
+    # What is left of a line that broke off may name another picture.
+    if not untrusted_line.endswith(b"\n"):
+        raise InvalidValue("the input ends before the end of the line that names the picture")
+    wanted = untrusted_line[:-1].decode("utf-8", "surrogateescape")
     if not wanted or "\0" in wanted:
         raise InvalidValue("no picture was named (expected xdgicon:NAME, a path, or -)")
     limits, fit = PICTURE, None

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
 import io
+import pkgutil
+import tempfile
 import time
 
 import pytest
 
-from vminterface.dom0 import clocksync, tools
+import vminterface.dom0.services
+import vminterface.dom0.steps
+from vminterface.channel.qrexec import Qrexec
+from vminterface.dom0 import clocksync, servicelist, tools
 from vminterface.dom0.services import (
     appmenus,
     backup,
@@ -24,60 +32,20 @@ from vminterface.dom0.services import (
     suspend,
     timesync,
 )
-from vminterface.errors import DeadlineExceeded, ServiceFailed, VMInterfaceError
+from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.steps import clocks, display, programs, storage
+from vminterface.dom0.steps import files as sent
+from vminterface.dom0.unpack import Limits
+from vminterface.errors import DeadlineExceeded, OutputTooLarge, RemoteProtocolError, ServiceFailed
 from vminterface.values.device import PciAddress
 from vminterface.values.guimode import GuiMode
 from vminterface.values.monitor import MonitorLayout
 from vminterface.values.volume import Volume
 
-TIMEOUT = 1.0
+#: Seconds that a call has where its handler never ends, and where it does: nothing of that shall depend on the machine.
+SOON, TIMEOUT = 0.5, 30.0
 LAYOUT = MonitorLayout.parse("1920 1080 0 0\n")
-
-#: Service and the call of it.
-CALLS = {
-    "set_layout": (monitors.SERVICE, lambda q, t: monitors.set_layout(q, "bad", LAYOUT, timeout=TIMEOUT)),
-    "of_vm": (commands.EXEC, lambda q, t: monitors.of_vm(q, "bad", timeout=TIMEOUT)),
-    "set_clock": (clock.SET, lambda q, t: clock.set_clock(q, "bad", timeout=TIMEOUT)),
-    "get_clock": (clock.GET, lambda q, t: clock.get_clock(q, "bad", timeout=TIMEOUT)),
-    "session": (session.SERVICE, lambda q, t: session.wait(q, "bad", timeout=TIMEOUT)),
-    "appmenus": (appmenus.SERVICE, lambda q, t: appmenus.get(q, "bad", timeout=TIMEOUT)),
-    "icon": (images.SERVICE, lambda q, t: images.save(images.icon(q, "bad", "x", timeout=TIMEOUT), t / "icon.png")),
-    "gui": (gui.SERVICE, lambda q, t: gui.set_mode(q, "bad", GuiMode.SEAMLESS, timeout=TIMEOUT)),
-    "disk": (disk.SERVICE, lambda q, t: disk.resize(q, "bad", Volume.PRIVATE, timeout=TIMEOUT)),
-    "pci": (pci.SERVICE, lambda q, t: pci.detach(q, "bad", PciAddress.parse("00:06.0"), timeout=TIMEOUT)),
-    "send": (files.COPY, lambda q, t: files.send(q, "bad", [t / "source"], timeout=TIMEOUT)),
-    "open_in_vm": (files.OPEN, lambda q, t: files.open_in_vm(q, "bad", t / "source", timeout=TIMEOUT)),
-    "view": (files.OPEN, lambda q, t: files.open_in_vm(q, "bad", t / "source", view_only=True, timeout=TIMEOUT)),
-    "select_file": (dialogs.FILE, lambda q, t: dialogs.select_file(q, "bad", timeout=TIMEOUT)),
-    "select_directory": (dialogs.DIRECTORY, lambda q, t: dialogs.select_directory(q, "bad", timeout=TIMEOUT)),
-    "suspend": (suspend.PRE, lambda q, t: _raised(f.error for f in suspend.before(q, [], ["bad"], timeout=TIMEOUT))),
-    "wake": (suspend.POST_ALL, lambda q, t: _raised(f.error for f in suspend.after(q, ["bad"], [], timeout=TIMEOUT))),
-    "sync_ntp": (timesync.SERVICE, lambda q, t: timesync.sync_ntp_clock(q, "bad", timeout=TIMEOUT)),
-    "shell": (commands.SHELL, lambda q, t: commands.shell(q, "bad", "x", timeout=TIMEOUT).checked()),
-    "execute": (commands.EXEC, lambda q, t: commands.execute(q, "bad", ["x"], timeout=TIMEOUT).checked()),
-    "root": (commands.ROOT_EXEC, lambda q, t: commands.execute(q, "bad", ["x"], root=True, timeout=TIMEOUT).checked()),
-    "backup": (backup.BACKUP, lambda q, t: backup.backup(q, "bad", "/b", io.BytesIO(bytes(1 << 20)), timeout=TIMEOUT)),
-    "restore": (backup.RESTORE, lambda q, t: backup.restore(q, "bad", "/b", t / "back", timeout=TIMEOUT)),
-    "restore one": (backup.RESTORE, lambda q, t: backup.restore(q, "bad", "/b", t / "b", single=True, timeout=TIMEOUT)),
-    "updates": (commands.EXEC, lambda q, t: tools.check_dom0_updates(q, "bad", timeout=TIMEOUT)),
-    "download": (commands.EXEC, lambda q, t: tools.download_dom0_updates(q, "bad", timeout=TIMEOUT)),
-    "date": (commands.EXEC, lambda q, t: tools.read_date(q, "bad", timeout=TIMEOUT)),
-    "network": (commands.EXEC, lambda q, t: tools.wait_for_network(q, "bad", timeout=TIMEOUT)),
-    "grow": (commands.ROOT_EXEC, lambda q, t: tools.grow_private(q, "bad", timeout=TIMEOUT)),
-    "show updates": (tools.INSTALL_GUI, lambda q, t: tools.show_updates(q, "bad", timeout=TIMEOUT)),
-    "timer": (commands.ROOT_EXEC, lambda q, t: tools.switch_update_check(q, "bad", True, timeout=TIMEOUT)),
-}
-
-FAULTS = {
-    # The VM tells how its handler ended, as a shell does.
-    "dies at start": "exit 137",
-    "dies in the middle": "head -c 10 >/dev/null; printf part; exit 137",
-    "floods its output": "exec cat /dev/zero",
-    "never ends": "exec sleep 1000",
-    "leaves a child": "sleep 1000 & exit 9",
-    "floods its messages": r"head -c 300000 /dev/urandom >&2; printf '\033[2J\007' >&2; exit 9",
-    "begins its messages with an escape": r"printf '\033]0;owned\007\n\033[2J' >&2; exit 9",
-}
+LIMITS = Limits(1 << 20, 16)
 
 
 def _raised(errors):
@@ -85,40 +53,207 @@ def _raised(errors):
         raise error
 
 
+def _failed(answer):
+    """Raise what :func:`servicelist.call` returns, to whom a service that failed is an answer."""
+    raise ServiceFailed(f"some.Service in bad: {answer['stderr'].splitlines()[:1]}"[:100], answer["status"])
+
+
+#: Service and the call of it (by way of q, with files in t, s seconds long), by the function's name, and a variant's.
+CALLS = {
+    "monitors.set_layout": (monitors.SERVICE, lambda q, t, s: monitors.set_layout(q, "bad", LAYOUT, timeout=s)),
+    "monitors.of_vm": (commands.EXEC, lambda q, t, s: monitors.of_vm(q, "bad", timeout=s)),
+    "clock.set_clock": (clock.SET, lambda q, t, s: clock.set_clock(q, "bad", timeout=s)),
+    "clock.get_clock": (clock.GET, lambda q, t, s: clock.get_clock(q, "bad", timeout=s)),
+    "session.wait": (session.SERVICE, lambda q, t, s: session.wait(q, "bad", timeout=s)),
+    "appmenus.get": (appmenus.SERVICE, lambda q, t, s: appmenus.get(q, "bad", timeout=s)),
+    "images.icon": (images.SERVICE, lambda q, t, s: images.save(images.icon(q, "bad", "x", timeout=s), t / "icon.png")),
+    "images.picture": (
+        images.SERVICE,
+        lambda q, t, s: images.save(images.picture(q, "bad", "/x", timeout=s), t / "picture.png"),
+    ),
+    "gui.set_mode": (gui.SERVICE, lambda q, t, s: gui.set_mode(q, "bad", GuiMode.SEAMLESS, timeout=s)),
+    "disk.resize": (disk.SERVICE, lambda q, t, s: disk.resize(q, "bad", Volume.PRIVATE, timeout=s)),
+    "pci.detach": (pci.SERVICE, lambda q, t, s: pci.detach(q, "bad", PciAddress.parse("00:06.0"), timeout=s)),
+    "files.send": (files.COPY, lambda q, t, s: files.send(q, "bad", [t / "source"], timeout=s)),
+    "files.open_in_vm": (files.OPEN, lambda q, t, s: files.open_in_vm(q, "bad", t / "source", timeout=s)),
+    "files.open_in_vm view only": (
+        files.OPEN,
+        lambda q, t, s: files.open_in_vm(q, "bad", t / "source", view_only=True, timeout=s),
+    ),
+    "dialogs.select_file": (dialogs.FILE, lambda q, t, s: dialogs.select_file(q, "bad", timeout=s)),
+    "dialogs.select_directory": (dialogs.DIRECTORY, lambda q, t, s: dialogs.select_directory(q, "bad", timeout=s)),
+    "suspend.before": (
+        suspend.PRE,
+        lambda q, t, s: _raised(f.error for f in suspend.before(q, [], ["bad"], timeout=s)),
+    ),
+    "suspend.before all": (
+        suspend.PRE_ALL,
+        lambda q, t, s: _raised(f.error for f in suspend.before(q, ["bad"], [], timeout=s)),
+    ),
+    "suspend.after": (suspend.POST, lambda q, t, s: _raised(f.error for f in suspend.after(q, [], ["bad"], timeout=s))),
+    "suspend.after all": (
+        suspend.POST_ALL,
+        lambda q, t, s: _raised(f.error for f in suspend.after(q, ["bad"], [], timeout=s)),
+    ),
+    "timesync.sync_ntp_clock": (timesync.SERVICE, lambda q, t, s: timesync.sync_ntp_clock(q, "bad", timeout=s)),
+    "commands.shell": (commands.SHELL, lambda q, t, s: commands.shell(q, "bad", "x", timeout=s).checked()),
+    "commands.shell root": (
+        commands.ROOT_SHELL,
+        lambda q, t, s: commands.shell(q, "bad", "x", root=True, timeout=s).checked(),
+    ),
+    "commands.shell session": (
+        f"{commands.SHELL}+WaitForSession",
+        lambda q, t, s: commands.shell(q, "bad", "x", wait_for_session=True, timeout=s).checked(),
+    ),
+    "commands.execute": (commands.EXEC, lambda q, t, s: commands.execute(q, "bad", ["x"], timeout=s).checked()),
+    "commands.execute root": (
+        commands.ROOT_EXEC,
+        lambda q, t, s: commands.execute(q, "bad", ["x"], root=True, timeout=s).checked(),
+    ),
+    "commands.execute gui": (
+        commands.EXEC_GUI,
+        lambda q, t, s: commands.execute(q, "bad", ["x"], gui=True, timeout=s).checked(),
+    ),
+    "backup.backup": (
+        backup.BACKUP,
+        lambda q, t, s: backup.backup(q, "bad", "/b", io.BytesIO(bytes(1 << 20)), timeout=s),
+    ),
+    "backup.restore": (
+        backup.RESTORE,
+        lambda q, t, s: backup.restore(q, "bad", "/b", t / "back", limits=LIMITS, timeout=s),
+    ),
+    "backup.restore single": (
+        backup.RESTORE,
+        lambda q, t, s: backup.restore(q, "bad", "/b", t / "b", single=True, limits=LIMITS, timeout=s),
+    ),
+    "tools.check_dom0_updates": (commands.EXEC, lambda q, t, s: tools.check_dom0_updates(q, "bad", timeout=s)),
+    "tools.download_dom0_updates": (commands.EXEC, lambda q, t, s: tools.download_dom0_updates(q, "bad", timeout=s)),
+    "tools.read_date": (commands.EXEC, lambda q, t, s: tools.read_date(q, "bad", timeout=s)),
+    "tools.wait_for_network": (commands.EXEC, lambda q, t, s: tools.wait_for_network(q, "bad", timeout=s)),
+    "tools.grow_private": (commands.ROOT_EXEC, lambda q, t, s: tools.grow_private(q, "bad", timeout=s)),
+    "tools.show_updates": (tools.INSTALL_GUI, lambda q, t, s: tools.show_updates(q, "bad", timeout=s)),
+    "tools.switch_update_check": (
+        commands.ROOT_EXEC,
+        lambda q, t, s: tools.switch_update_check(q, "bad", True, timeout=s),
+    ),
+    "servicelist.call": (
+        "some.Service",
+        lambda q, t, s: _failed(servicelist.call(q, "bad", "some.Service", timeout=s)),
+    ),
+}
+#: The looks of states at a VM before they change it, and others whose time is their own affair.
+LOOKS = {
+    "servicelist.installed": (commands.EXEC, lambda q, t: servicelist.installed(q, "bad")),
+    "clocks.clock_set": (clock.GET, lambda q, t: clocks.clock_set(q, "bad")),
+    "clocks.clock_synced": (clock.GET, lambda q, t: clocks.clock_synced(q, clock_vm="bad", vms=[], test=True)),
+    "display.monitor_layout": (commands.EXEC, lambda q, t: display.monitor_layout(q, "bad", LAYOUT)),
+    "display.all_monitors": (
+        commands.EXEC,
+        lambda q, t: _raised(o.error for o in display.all_monitors(q, [VMSettings("bad", monitors=LAYOUT)], test=True)),
+    ),
+    "display.gui_mode": (commands.EXEC, lambda q, t: display.gui_mode(q, "bad", GuiMode.SEAMLESS)),
+    "files.file_sent": (commands.EXEC, lambda q, t: sent.file_sent(q, "bad", str(t / "source"))),
+    "files.remote_tree": (commands.EXEC, lambda q, t: sent.remote_tree(q, "bad", "x")),
+    "programs.command_run": (commands.SHELL, lambda q, t: programs.command_run(q, "bad", "x").run(test=False)),
+    "programs.handler_installed": (commands.ROOT_EXEC, lambda q, t: programs.handler_installed(q, "bad", "x.Y", b"#!")),
+    "storage.backup_made": (commands.EXEC, lambda q, t: storage.backup_made(q, "bad", str(t / "source"), "/b")),
+    "storage.disk_resized": (commands.ROOT_EXEC, lambda q, t: storage.disk_resized(q, "bad")),
+}
+
+#: What a handler does, and the error that it is, of its status where it is one. The VM tells how its handler ended as a
+#: shell does.
+FAULTS = {
+    "dies at start": ("exit 137", ServiceFailed, 137),
+    "dies in the middle": ("head -c 3 >/dev/null; printf part; exit 137", ServiceFailed, 137),
+    "floods its output": ("exec cat /dev/zero", OutputTooLarge, None),
+    "never ends": ("exec sleep 1000", DeadlineExceeded, None),
+    "leaves a child": ("sleep 1000 & exit 9", DeadlineExceeded, None),
+    "floods its messages": (r"head -c 300000 /dev/urandom >&2; printf '\033[2J\007' >&2; exit 9", ServiceFailed, 9),
+    "floods its messages without end": ("exec cat /dev/urandom >&2", DeadlineExceeded, None),
+    "begins its messages with an escape": (r"printf '\033]0;owned\007\n\033[2J' >&2; exit 9", ServiceFailed, 9),
+}
+#: Where what came was read before the end, and is what is wrong.
+OTHERS = {("files.send", "dies in the middle"): RemoteProtocolError}
+
+
+class Impatient(Qrexec):
+    """Gives no call more than so many seconds."""
+
+    def __init__(self, program: str, seconds: float) -> None:
+        super().__init__(program)
+        self._seconds = seconds
+
+    def _make(self, call):
+        return super()._make(dataclasses.replace(call, timeout=min(call.timeout, self._seconds)))
+
+
+def callers():
+    """Return the names of all functions that call services, each behind its module's."""
+    modules = [tools, servicelist]
+    for package in (vminterface.dom0.services, vminterface.dom0.steps):
+        modules += [
+            importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)
+        ]
+    return {
+        f"{module.__name__.rpartition('.')[2]}.{name}"
+        for module in modules
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__
+        and not name.startswith("_")
+        and "qrexec" in inspect.signature(function).parameters
+    }
+
+
+def test_no_caller_is_left_out():
+    assert {name.partition(" ")[0] for name in (*CALLS, *LOOKS)} == callers()
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("name", CALLS)
-def test_a_handler_that_misbehaves_is_our_error_in_time(vms, qrexec, tmp_path, monkeypatch, name, fault):
+@pytest.mark.parametrize("name", [*CALLS, *LOOKS])
+def test_a_handler_that_misbehaves_is_our_error_in_time(vms, tmp_path, monkeypatch, name, fault):
+    script, error, status = FAULTS[fault]
+    error = OTHERS.get((name, fault), error)
+    seconds = SOON if error is DeadlineExceeded else TIMEOUT
     monkeypatch.setattr(files, "EDITED_LIMIT", 1 << 20)
-    service, call = CALLS[name]
-    place = tmp_path / "here"
+    place, temporary = tmp_path / "here", tmp_path / "temporary"
     place.mkdir()
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     (place / "source").write_bytes(bytes(1 << 20))
-    vms.handler("bad", service, FAULTS[fault])
+    service = (CALLS.get(name) or LOOKS[name])[0]
+    vms.handler("bad", service, script)
+    before = sorted(tmp_path.rglob("*"))
+
+    def call():
+        if name in CALLS:
+            return CALLS[name][1](Qrexec(vms.client), place, seconds)
+        return LOOKS[name][1](Impatient(vms.client, seconds), place)
+
     started = time.monotonic()
-    with pytest.raises(VMInterfaceError) as caught:
-        call(qrexec, place)
-    assert time.monotonic() - started < TIMEOUT + 2
+    with pytest.raises(error) as caught:
+        call()
+    if error is DeadlineExceeded:
+        assert time.monotonic() - started < seconds + 5
     said = str(caught.value)
     assert "bad" in said
     assert said.isascii()
     assert said.isprintable()
     assert len(said) < 600
-    assert [file.name for file in place.iterdir()] == ["source"]
+    assert type(caught.value) is error
+    assert error is not ServiceFailed or caught.value.status == status
+    assert sorted(tmp_path.rglob("*")) == before
     assert (place / "source").read_bytes() == bytes(1 << 20)
-    if fault == "never ends":
-        assert isinstance(caught.value, DeadlineExceeded)
-    if fault == "dies at start":
-        assert isinstance(caught.value, ServiceFailed)
-        assert caught.value.status == 137
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_vm_that_misbehaves_holds_up_no_other_clock(vms, work, qrexec, monkeypatch, fault):
-    monkeypatch.setattr(clock, "get_clock", lambda q, vm, get=clock.get_clock: get(q, vm, timeout=TIMEOUT))
-    vms.handler("bad", clock.GET, FAULTS[fault])
+    script, error, _ = FAULTS[fault]
+    monkeypatch.setattr(clock, "get_clock", lambda q, vm, get=clock.get_clock: get(q, vm, timeout=1.0))
+    vms.handler("bad", clock.GET, script)
     (work / "run/vminterface/clock-offset").write_text("9000000\n")
     bad, good = clocksync.set_all(qrexec, clocksync.host_time(), ["bad", "work"])
-    assert isinstance(bad.error, VMInterfaceError)
+    assert isinstance(bad.error, error)
     assert good.error is None
     assert good.set
     assert good.drift == pytest.approx(9, abs=1)

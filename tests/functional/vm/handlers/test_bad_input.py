@@ -2,20 +2,70 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
+import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.support.handlers import VM
+from tests.support.stores import need
+from tests.support.xrandr import xrandr_in
+from vminterface.values.image import Image
+from vminterface.vm.handlers import registered
+from vminterface.vm.handlers.table import SERVICES
+from vminterface.vm.machine import Machine
+from vminterface.wire.vmexec import encode
 
+#: Of the services that read all they are told from their input: a message that the VM of these tests carries out.
 VALID = {
     "qubes.SetMonitorLayout": b"1920 1080 0 0 508 285\n",
     "qubes.SetDateTime": b"2027-07-31T16:10:43+00:00\n",
     "qubes.SetGuiMode": b"SEAMLESS",
     "qubes.ResizeDisk": b"private",
     "qubes.DetachPciDevice": b"00:06.0",
-    "qubes.GetImageRGBA": b"xdgicon:nothing-of-the-kind\n",
+    "qubes.GetImageRGBA": b"/usr/share/pixmaps/firefox.png\n",
+    "qubes.Backup": b"/media/weekly\narchive",
+    "qubes.OpenInVM": b"a.txt".ljust(256, b"\0") + b"hi\n",
 }
+#: Those that need the caller's next word to end well: Restore is told how the receiver in dom0 fared.
+REFUSE = (*VALID, "qubes.Restore")
+#: Those that answer with more than a status, and which garbage is a message to them.
+ANSWER = {
+    # Any line may be a location, which is looked at when something is restored from it.
+    "qubes.RegisterBackupLocation": {
+        "non-ASCII",
+        "not UTF-8",
+        "digits of another script",
+        "too many lines",
+        "an option",
+        "a path",
+        "a command",
+    },
+    "qubes.RestoreById": set(),
+    # A header of NULs is the end of a transfer.
+    "qubes.Filecopy": {"NULs"},
+}
+#: Those that are told nothing by their input.
+DEAF = (
+    "qubes.WaitForSession",
+    "qubes.GetAppmenus",
+    "qubes.GetDate",
+    "qubes.SelectFile",
+    "qubes.SelectDirectory",
+    "qubes.SuspendPre",
+    "qubes.SuspendPost",
+    "qubes.SuspendPreAll",
+    "qubes.SuspendPostAll",
+    "qubes.SyncNtpClock",
+)
+#: Those that hand their input over to what the caller wants run: a shell, or the program of the argument.
+SHELLS = ("qubes.VMShell", "qubes.VMShell+WaitForSession", "qubes.VMRootShell")
+PROGRAMS = ("qubes.VMExec", "qubes.VMExecGUI", "qubes.VMRootExec")
 GARBAGE = {
     "nothing": b"",
     "an empty line": b"\n",
@@ -80,30 +130,139 @@ OUT_OF_RANGE = {
 }
 
 
-@pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    one = VM(tmp_path / "vm")
+ENVIRONMENT = {"DISPLAY": ":7", "XDG_RUNTIME_DIR": "/run/user/1000"}
+#: What it does shows in its log, with all of its caller's input that came through to it.
+LOGGING = '#!/bin/sh\n{ echo "${0##*/} $*"; cat; } >>"${0%/*}/log"\n'
+RED = Image(1, 1, b"\xff\x00\x00\xff").to_png()
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A volume of twice its file system's size."""
+    need("" if shutil.which("mkfs.ext2") else "no mkfs.ext2 (Debian package e2fsprogs)")
+    place = tmp_path_factory.mktemp("disk") / "image"
+    place.write_bytes(bytes(1 << 20))
+    subprocess.run(["mkfs.ext2", "-q", place], check=True, timeout=60)
+    os.truncate(place, 2 << 20)
+    return place.read_bytes()
+
+
+def machine(top: Path, disk: bytes = b"") -> VM:
+    """A VM in which each of the services has something to do."""
+    one = VM(top / "vm")
+    for folder in ("home/user/QubesIncoming/dom0", "run/user/1000/qubes-backup-location", "tmp", "media"):
+        (one.root / folder).mkdir(parents=True)
     one.write("etc/motd", "hello\n")
+    one.write("etc/vminterface/handlers.conf", "private-device = /disk\n")
+    one.write("disk", disk)
     one.write("run/vminterface/clock-offset", "0\n")
     one.write("run/vminterface/gui-mode", "FULLSCREEN\n")
-    one.write("etc/qubes/gui-mode.d/hook", f"#!/bin/sh\ntouch {one.root}/hook-was-run\n", 0o755)
+    one.write("run/vminterface/suspended/interfaces", "wls6\n")
+    one.write("sys/class/net/wls6/flags", "0x1003\n")
+    (one.root / "sys/class/net/wls6/device").symlink_to("../../../devices/wls6")
     one.write("sys/bus/pci/devices/0000:00:06.0/driver/unbind")
+    one.write("usr/share/applications/firefox.desktop", "[Desktop Entry]\nName=Firefox\nExec=firefox\n")
+    one.write("usr/share/pixmaps/firefox.png", RED)
+    one.write("bin/bash")
+    for hook in ("gui-mode.d/hook", "suspend-pre.d/hook.sh", "suspend-post.d/hook.sh"):
+        one.write(f"etc/qubes/{hook}", LOGGING, 0o755)
+    for name in ("ip", "tee", "chronyc", "qubes-open"):
+        one.write(f"bin/{name}", LOGGING, 0o755)
+    one.write("bin/zenity", f"{LOGGING}echo /home/user/chosen\n", 0o755)
+    one.write("bin/qubesdb-read", f'{LOGGING}[ "$1" = /qubes-gui-enabled ] && echo False\n', 0o755)
     return one
+
+
+@pytest.fixture
+def vm(tmp_path: Path, disk: bytes) -> VM:
+    one = machine(tmp_path, disk)
+    xrandr_in(one.root / "bin")
+    return one
+
+
+@pytest.fixture
+def location(vm: VM, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of a backup that is registered in the VM for as long as this process lives."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as target:
+        target.addfile(tarfile.TarInfo("backup-header"))
+    vm.write("media/backup", archive.getvalue())
+    monkeypatch.setenv("XDG_RUNTIME_DIR", ENVIRONMENT["XDG_RUNTIME_DIR"])
+    return registered.add(Machine(str(vm.root)), "/media/backup")
+
+
+def call(vm: VM, service: str, data: bytes, *arguments: str):
+    return vm.call(service, data, *arguments, **ENVIRONMENT, PATH=f"{vm.root}/bin:{os.environ['PATH']}")
 
 
 def refused(vm: VM, service: str, data: bytes, *arguments: str) -> str:
     """Check that *data* is refused and nothing has changed; return the reason."""
     before = vm.content()
-    reason = vm.call(service, data, *arguments, DISPLAY=":65000").refused(service)
+    reason = call(vm, service, data, *arguments).refused(service)
     assert vm.content() == before
     assert len(reason) <= 400
     return reason
 
 
-@pytest.mark.parametrize("garbage", GARBAGE)
+def test_every_service_of_the_table_is_given_garbage() -> None:
+    assert sorted([*REFUSE, *ANSWER, *DEAF, *SHELLS, *PROGRAMS]) == sorted(SERVICES)
+    assert set(OUT_OF_RANGE) <= set(REFUSE)
+
+
 @pytest.mark.parametrize("service", VALID)
+def test_a_whole_message_is_carried_out(vm: VM, service: str) -> None:
+    """Else nothing would follow from the refusals below."""
+    before = vm.content()
+    answer = call(vm, service, VALID[service])
+    assert (answer.status, answer.stderr) == (0, "")
+    if service == "qubes.GetImageRGBA":
+        assert answer.stdout == b"1 1\n\xff\x00\x00\xff"
+    else:
+        assert answer.stdout == b""
+        assert vm.content() != before
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("service", REFUSE)
 def test_garbage_is_refused(vm: VM, service: str, garbage: str) -> None:
     refused(vm, service, GARBAGE[garbage])
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize("service", ANSWER)
+def test_garbage_is_answered_and_leaves_nothing(vm: VM, location: str, service: str, garbage: str) -> None:
+    before = vm.content()
+    answer = call(vm, service, GARBAGE[garbage], *([location] if service == "qubes.RestoreById" else []))
+    assert (answer.status == 0) == (garbage in ANSWER[service])
+    assert re.fullmatch(rf"{service}: [ -~]{{1,400}}\n" if answer.status else "", answer.stderr)
+    assert vm.content() == before
+
+
+@pytest.mark.parametrize("service", DEAF)
+def test_garbage_does_nothing_where_nobody_reads_it(tmp_path: Path, service: str) -> None:
+    def seen(vm: VM, data: bytes) -> tuple[int, bytes, str, dict[str, tuple[int, object]]]:
+        answer = call(vm, service, data)
+        # The one answer that no two calls share is the time.
+        return answer.status, re.sub(rb"\d", b"0", answer.stdout), answer.stderr, vm.content()
+
+    quiet = seen(machine(tmp_path / "quiet"), b"")
+    assert (quiet[0], quiet[2]) == (0, "")
+    if service not in ("qubes.GetAppmenus", "qubes.GetDate"):
+        assert any(path.endswith("/log") for path in quiet[3])
+    for number, data in enumerate(GARBAGE.values()):
+        assert seen(machine(tmp_path / str(number)), data) == quiet
+
+
+@pytest.mark.parametrize("service", [*SHELLS, *PROGRAMS])
+def test_garbage_reaches_what_the_caller_wants_run_byte_for_byte(vm: VM, service: str) -> None:
+    before = vm.content()
+    for data in GARBAGE.values():
+        if service in SHELLS:
+            answer = call(vm, service, b"exec cat\n" + data)
+        else:
+            answer = call(vm, service, data, encode(["cat"]))
+        assert (answer.status, answer.stdout, answer.stderr) == (0, data, "")
+    assert vm.content() == before
 
 
 @pytest.mark.parametrize("service", OUT_OF_RANGE)
@@ -113,30 +272,49 @@ def test_what_is_almost_right_is_refused(vm: VM, service: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "complete"),
+    ("service", "needed"),
     [
-        # How many of the last bytes may be missing: the line's end, where it is one.
-        ("qubes.SetMonitorLayout", 0),
-        ("qubes.SetDateTime", 1),
-        ("qubes.SetGuiMode", 0),
-        ("qubes.ResizeDisk", 0),
-        ("qubes.DetachPciDevice", 0),
+        *((service, len(VALID[service])) for service in ("qubes.SetMonitorLayout", "qubes.SetGuiMode")),
+        *((service, len(VALID[service])) for service in ("qubes.ResizeDisk", "qubes.DetachPciDevice")),
+        ("qubes.GetImageRGBA", len(VALID["qubes.GetImageRGBA"])),
+        # A whole time is one also without its line's end.
+        ("qubes.SetDateTime", len(VALID["qubes.SetDateTime"]) - 1),
+        # An archive has no end of its own: any byte of it may be the last.
+        ("qubes.Backup", len(b"/media/weekly\n") + 1),
     ],
 )
-def test_a_message_that_breaks_off_is_refused_at_every_byte(vm: VM, service: str, complete: int) -> None:
-    message = VALID[service]
-    for length in range(len(message) - complete):
-        refused(vm, service, message[:length])
+def test_a_message_that_breaks_off_is_refused_at_every_byte(vm: VM, service: str, needed: int) -> None:
+    # Each piece of the picture's name is that of another one, which would be sent.
+    for length in range(1, len("firefox")):
+        vm.write(f"usr/share/pixmaps/{'firefox'[:length]}", RED)
+    vm.write("usr/share/pixmaps/firefox.p", RED)
+    for length in range(needed):
+        refused(vm, service, VALID[service][:length])
 
 
-@pytest.mark.parametrize("service", [*VALID, "qubes.WaitForSession", "qubes.GetAppmenus"])
+def test_an_icon_whose_name_breaks_off_is_not_another_one(vm: VM) -> None:
+    vm.write("usr/share/pixmaps/fire.png", RED)
+    assert call(vm, "qubes.GetImageRGBA", b"xdgicon:fire\n").status == 0
+    assert call(vm, "qubes.GetImageRGBA", b"xdgicon:firefox\n").status == 0
+    for length in range(len("xdgicon:firefox") + 1):
+        assert "before the end of the line" in refused(vm, "qubes.GetImageRGBA", b"xdgicon:firefox"[:length])
+
+
+def test_a_location_that_breaks_off_is_not_registered_at_any_byte(vm: VM) -> None:
+    line = b"/media/backup\n"
+    assert re.fullmatch(rb"[0-9a-f]{8}\n", call(vm, "qubes.RegisterBackupLocation", line).stdout)
+    for length in range(len(line)):
+        refused(vm, "qubes.RegisterBackupLocation", line[:length])
+
+
+@pytest.mark.parametrize("service", sorted({*REFUSE, *DEAF, "qubes.RegisterBackupLocation"} - {"qubes.GetDate"}))
 def test_an_argument_is_refused_where_none_is_known(vm: VM, service: str) -> None:
     assert "takes no argument, and was given 'x'" in refused(vm, service, VALID.get(service, b""), "x")
 
 
 def test_a_caller_without_a_name_is_refused(vm: VM) -> None:
-    for service, data in VALID.items():
-        assert "calling VM" in vm.call(service, data, source="../x").refused(service)
+    for service in SERVICES:
+        assert "calling VM" in vm.call(service, VALID.get(service, b""), source="../x").refused(service)
 
 
 def test_a_caller_that_keeps_its_side_open_gets_its_line_answered(vm: VM) -> None:

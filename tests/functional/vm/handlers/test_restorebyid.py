@@ -13,7 +13,10 @@ import pytest
 from tests.support.agentcall import Running, call
 from tests.support.handlers import VM
 from tests.support.qfilestream import events
+from vminterface.vm.handlers import registered as locations
+from vminterface.vm.machine import Machine
 from vminterface.wire.qfile import Unpacker
+from vminterface.wire.qfile_result import Result
 
 REGISTER, RESTORE = "qubes.RegisterBackupLocation", "qubes.RestoreById"
 RUNTIME = {"XDG_RUNTIME_DIR": "/run/user/1000"}
@@ -91,6 +94,27 @@ def test_another_process_of_that_number_is_not_taken_for_it(vm: VM) -> None:
 @pytest.mark.parametrize("name", ["x", "0123abc", "0123abcde", "0123ABCD", "..", "-", "0123abcd+"])
 def test_an_id_that_is_none_is_refused(vm: VM, name: str) -> None:
     assert "expected 8 hexadecimal digits" in restore(vm, name, b"\n").refused(RESTORE)
+
+
+def test_an_input_cut_at_any_byte_is_no_success(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the line with the members' names and, when these have come, the result: 16 bytes without a name."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", RUNTIME["XDG_RUNTIME_DIR"])
+    name = locations.add(Machine(str(vm.root)), "/media/backup")
+    before = vm.content()
+    for length in range(len(b"vm1\n")):
+        assert "before the end of the line" in restore(vm, name, b"vm1\n"[:length]).refused(RESTORE)
+    for length in range(17):
+        with Running(vm, RESTORE, name, QREXEC_SERVICE_ARGUMENT=name, **RUNTIME) as restoring:
+            restoring.send(b"vm1\n")
+            unpacker = Unpacker()
+            while not unpacker.ended:
+                events(unpacker, [restoring.read(1)])
+            restoring.send(Result(0, unpacker.crc).render()[:length])
+            restoring.end_input()
+            answer = restoring.ended()
+        assert answer.status == (0 if length == 16 else 1)
+        assert len(answer.stderr.splitlines()) == answer.status
+    assert vm.content() == before
 
 
 def test_a_restore_without_an_id_is_refused(vm: VM) -> None:

@@ -315,7 +315,7 @@ def test_without_anything_to_do_a_call_succeeds_and_leaves_nothing(tmp_path: Pat
 
 
 @pytest.mark.parametrize("service", [*ALL, *EACH])
-def test_an_argument_is_refused_and_input_is_nobodys_affair(net: Kernel, service: str) -> None:
+def test_an_argument_is_refused(net: Kernel, service: str) -> None:
     before = net.vm.content()
     net.call(service, "x", QREXEC_SERVICE_ARGUMENT="x").refused(service)
     assert net.vm.content() == before
