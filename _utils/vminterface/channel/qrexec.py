@@ -8,13 +8,12 @@ Qubes core-qrexec (``daemon/qrexec-client.c``, ``agent/qrexec-client-vm.c``, ``l
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Container, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from vminterface.channel import process
+from vminterface.channel import process, qrexec_daemon
 from vminterface.channel.process import Input, Progress, Writer
 from vminterface.deadline import Deadline
 from vminterface.errors import (
@@ -47,12 +46,6 @@ _DEFAULT_USER = "DEFAULT"
 
 _REFUSED = 126
 _NOT_FOUND = 127
-#: How qrexec-client ends when it is itself that failed: R4, R2 and R3, a failed handshake.
-_OWN_FAILURES = (125, 1, 255)
-#: qrexec-client has no socket of that VM's daemon to connect to.
-_NO_DAEMON = re.compile(
-    r"connect(?: \S*/qrexec\.\S+)?: (?:No such file or directory|Connection refused)|no such domain", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +211,7 @@ def _fault(call: Call, status: int, stderr: str, may_be_client: bool) -> VMInter
         return CallRefused(f"{call}: the call was refused{said}")
     if status == _NOT_FOUND:
         return ServiceNotFound(f"{call}: there is no such service{said}")
-    if may_be_client and status in _OWN_FAILURES and _NO_DAEMON.search(stderr):
+    if may_be_client and qrexec_daemon.is_missing(call.vm, status, stderr):
         return VMNotRunning(f"{call}: the VM is not running{said}")
     return ServiceFailed(f"{call}: exit status {status}{said}", status, stderr)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import socket
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ import time
 import pytest
 
 from tests.support.rpcstandin import StandIn, child_states, until
+from vminterface.channel import qrexec_daemon
 from vminterface.channel.qrexec import Answer, Call, Qrexec
 from vminterface.errors import (
     CallRefused,
@@ -160,6 +162,35 @@ class TestStatus:
         standin.handler("old", "test.S", "echo 'connect: Connection refused' >&2; exit 1")
         with pytest.raises(VMNotRunning):
             dom0.call("old", "test.S")
+
+    @pytest.mark.parametrize(
+        "words",
+        ["connect: Connection refused", "connect: No such file or directory",
+         "2026-01-01 00:00:00.000 qrexec-client[9]: qrexec-daemon-common.c:1:connect_unix_socket: "
+         "connect /var/run/qubes/qrexec.work: No such file or directory"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("status", [1, 125, 255])
+    def test_a_service_that_says_the_same_is_a_failed_service(self, standin, dom0, monkeypatch, words, status):
+        standin.handler("work", "test.S", f"echo '{words}' >&2; exit {status}")
+        monkeypatch.setenv(qrexec_daemon.FOLDER_VARIABLE, str(standin.folder))
+        with socket.socket(socket.AF_UNIX) as daemon:
+            daemon.bind(f"{standin.folder}/qrexec.work")
+            daemon.listen()
+            with pytest.raises(ServiceFailed, match=f"exit status {status}: "):
+                dom0.call("work", "test.S")
+        # The socket of a daemon that was killed stays behind.
+        with pytest.raises(VMNotRunning):
+            dom0.call("work", "test.S")
+
+    @pytest.mark.parametrize(
+        "words",
+        ["bash: connect: Connection refused", "connect: Connection refused by peer", "no such domain",
+         "bash: line 1: /dev/tcp/10.0.0.1/80: Connection refused", "connect /run/qrexec.other: Connection refused"],
+    )  # fmt: skip
+    def test_words_that_are_not_the_calling_programs_own_are_the_services(self, standin, dom0, words):
+        standin.handler("work", "test.S", f"echo '{words}' >&2; exit 1")
+        with pytest.raises(ServiceFailed, match="exit status 1: "):
+            dom0.call("work", "test.S")
 
     def test_125_for_another_reason_is_a_failed_service(self, standin, dom0):
         standin.handler("work", "test.S", "echo 'qrexec connection timeout' >&2; exit 125")
