@@ -42,6 +42,7 @@ from vminterface.values.guimode import GuiMode
 from vminterface.values.image import Image
 from vminterface.values.monitor import MonitorLayout
 from vminterface.values.volume import Volume
+from vminterface.vm.handlers.entry import MARK
 
 LAYOUT = MonitorLayout.parse("1920 1080 0 0 508 285\n1280 800 1920 0\n")
 
@@ -169,6 +170,22 @@ def test_unusual_names_are_sent_only_if_asked(work, qrexec, tmp_path):
         files.send(qrexec, "work", [tmp_path / name])
     files.send(qrexec, "work", [tmp_path / name], allow_all_names=True)
     assert (work / "home/user/QubesIncoming/dom0" / name).read_text() == "x"
+
+
+def test_a_receiver_that_knows_fewer_characters_takes_a_whole_tree_if_asked(vms, work, qrexec, tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a plain one").write_text("x")
+    (tree / "é").write_text("y")
+    program = vms.folder / "vms/work" / files.COPY
+    fewer = "import vminterface.wire.qfile_names as names\nnames.is_plain = bytes.isascii\n"
+    program.write_text(program.read_text().replace(MARK, fewer + MARK))
+    files.send(qrexec, "work", [tree], allow_all_names=True)
+    arrived = work / "home/user/QubesIncoming/dom0/tree"
+    assert [path.read_text() for path in sorted(arrived.iterdir())] == ["x", "y"]
+    (arrived.parent / "tree").rename(arrived.parent / "before")
+    with pytest.raises(files.NotTaken, match="EILSEQ"):
+        files.send(qrexec, "work", [tree])
 
 
 @pytest.mark.parametrize(
