@@ -1,4 +1,4 @@
-"""A stand-in for ``xrandr`` in a VM: it keeps 16 dummy outputs, their modes and places in a file."""
+"""A stand-in for ``xrandr`` in a VM: it keeps 16 dummy outputs a display, their modes and places in a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.rpcstandin import StandIn
 
 _PROGRAM = r"""
 import json, os, sys
-state_file = os.path.join(os.path.dirname(os.path.abspath(__file__)), "xrandr.json")
+state_file = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"xrandr{os.environ['DISPLAY']}.json")
 try:
     state = json.load(open(state_file))
 except FileNotFoundError:

@@ -54,6 +54,16 @@ def test_a_vm_is_given_monitors_and_says_which_it_has(vms, work, qrexec):
     assert (work / "run/vminterface/monitors").read_text() == LAYOUT.render()
 
 
+def test_a_gui_vm_is_given_and_says_those_of_its_second_display(vms, work, qrexec):
+    fake_xrandr(vms, "work")
+    monitors.set_layout(qrexec, "work", MonitorLayout.parse("800 600 0 0\n"))
+    (work / "run/qubes-service").mkdir()
+    (work / "run/qubes-service/guivm-gui-agent").touch()
+    assert monitors.of_vm(qrexec, "work") is None
+    monitors.set_layout(qrexec, "work", LAYOUT)
+    assert monitors.geometry(monitors.of_vm(qrexec, "work")) == monitors.geometry(LAYOUT)
+
+
 def test_the_clock_is_set_and_read(work, qrexec):
     told = clock.set_clock(qrexec, "work", datetime.now(UTC) + timedelta(hours=1))
     assert abs(clock.get_clock(qrexec, "work") - told) < timedelta(seconds=3)
