@@ -132,11 +132,11 @@ class Qrexec:
     ) -> Answer:
         """Run *service* in *vm* and return its answer.
 
-        *user* runs it (dom0 only), None: the VM's default user. *stdin* is bytes, a binary file, or pieces, of
-        which None means: ask again when more output has come. *stdout_limit* in bytes bounds the output also when
-        it is written to *stdout_to* instead of being kept. *timeout* in seconds is for the whole call; what blocks
-        inside *stdin*'s pieces, *stdout_to* or *progress* is not under it. *progress* is called with the bytes
-        sent and received. *early_answer*: stop sending as soon as the service says something. *accept* holds the
+        *user* runs it (dom0 only), None: the VM's default user. *stdin* is bytes, a binary file, one with bytes before
+        it, or pieces, of which None means: ask again when more output has come. *stdout_limit* in bytes bounds the
+        output also when it is written to *stdout_to* instead of being kept. *timeout* in seconds is for the whole call;
+        what blocks inside *stdin*'s pieces, *stdout_to* or *progress* is not under it. *progress* is called with the
+        bytes sent and received. *early_answer*: stop sending as soon as the service says something. *accept* holds the
         exit statuses that count as an answer.
 
         Raises InvalidValue (before anything runs), ProgramMissing, CallRefused, ServiceNotFound, VMNotRunning,

@@ -27,7 +27,6 @@ from vminterface.dom0.services import (
 )
 from vminterface.dom0.steps import display
 from vminterface.dom0.unpack import Limits
-from vminterface.dom0.wholefile import FileFault
 from vminterface.errors import printable
 from vminterface.values import clock as clock_text
 from vminterface.values.device import PciAddress
@@ -130,13 +129,9 @@ def vm_exec(qrexec: Qrexec, vm: str, argv: Sequence[Any], *, stdin: str = "", **
 
 
 def backup(qrexec: Qrexec, vm: str, location: str, archive: str, **more: Any) -> bool:
-    """See :func:`vminterface.dom0.services.backup.backup`; *archive* is a file."""
+    """See :func:`vminterface.dom0.services.backup.backup`; *archive* is a file or pipe."""
     location = text(location, "location")
-    try:
-        file = open(text(archive, "archive"), "rb")  # noqa: SIM115  closed below
-    except OSError as error:
-        raise FileFault.at(archive, error) from error
-    with file:
+    with backups.open_archive(text(archive, "archive")) as file:
         backups.backup(qrexec, vm, location, file, **more)
     return True
 
