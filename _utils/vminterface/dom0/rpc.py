@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from vminterface.channel.qrexec import Qrexec
@@ -26,8 +26,9 @@ from vminterface.dom0.services import (
     backup as backups,
 )
 from vminterface.dom0.steps import display
+from vminterface.dom0.targets import running_vms
 from vminterface.dom0.unpack import Limits
-from vminterface.errors import printable
+from vminterface.errors import VMNotRunning, printable
 from vminterface.values import clock as clock_text
 from vminterface.values.device import PciAddress
 from vminterface.values.guimode import GuiMode
@@ -101,14 +102,31 @@ def filecopy(qrexec: Qrexec, vm: str, paths: Sequence[str], **more: Any) -> dict
     return {"total_bytes": sent.total_bytes, "skipped": [printable(path, _SHOWN) for path in sent.skipped]}
 
 
-def suspend_pre(qrexec: Qrexec, vms: Iterable[str], with_devices: Iterable[str] = ()) -> list[str]:
-    """See :func:`suspend.before`; returns a sentence for each failure."""
-    return [str(f.error) for f in suspend.before(qrexec, texts(vms, "vms"), texts(with_devices, "with_devices"))]
+def suspend_pre(qrexec: Qrexec, vms: Iterable[str] | None = None, with_devices: Iterable[str] = ()) -> list[str]:
+    """See :func:`suspend.before`; *vms* are all that run where none are named. Returns a sentence for each failure."""
+    return _told(suspend.before, qrexec, vms, with_devices)
 
 
-def suspend_post(qrexec: Qrexec, vms: Iterable[str], with_devices: Iterable[str] = ()) -> list[str]:
-    """See :func:`suspend.after`; returns a sentence for each failure."""
-    return [str(f.error) for f in suspend.after(qrexec, texts(vms, "vms"), texts(with_devices, "with_devices"))]
+def suspend_post(qrexec: Qrexec, vms: Iterable[str] | None = None, with_devices: Iterable[str] = ()) -> list[str]:
+    """See :func:`suspend.after`; otherwise as :func:`suspend_pre`."""
+    return _told(suspend.after, qrexec, vms, with_devices)
+
+
+def _told(
+    tell: Callable[[Qrexec, Iterable[str], Iterable[str]], list[suspend.Failure]],
+    qrexec: Qrexec,
+    vms: Iterable[str] | None,
+    with_devices: Iterable[str],
+) -> list[str]:
+    devices = texts(with_devices, "with_devices")
+    if vms is not None:
+        return [str(failure.error) for failure in tell(qrexec, texts(vms, "vms"), devices)]
+    # What runs without qrexec, as stub domains do, is nothing that services prepare.
+    return [
+        str(failure.error)
+        for failure in tell(qrexec, running_vms(), devices)
+        if failure.vm in devices or not isinstance(failure.error, VMNotRunning)
+    ]
 
 
 def sync_ntp_clock(qrexec: Qrexec, vm: str, **more: Any) -> bool:
