@@ -36,6 +36,14 @@ STDOUT_LIMIT = 1 << 20
 #: Seconds that a call may take unless it says otherwise.
 TIMEOUT = 60.0
 
+#: Calls that are made at a time unless the admin says otherwise.
+PARALLEL = 8
+
+#: The environment's variables by which an admin says otherwise, for every call of this machine.
+PROGRAM_VARIABLE = "VMINTERFACE_QREXEC"
+CONNECT_TIMEOUT_VARIABLE = "VMINTERFACE_QREXEC_CONNECT_TIMEOUT"
+PARALLEL_VARIABLE = "VMINTERFACE_QREXEC_PARALLEL"
+
 _DOM0_PROGRAM = "qrexec-client"
 _VM_PROGRAM = "qrexec-client-vm"
 #: Where Qubes puts them when they are not on the PATH.
@@ -80,10 +88,12 @@ class Call:
 class Qrexec:
     """The way to services in VMs. An object may be used by many threads.
 
-    *program* is the path of the program to run; None: what is there, on the PATH or where Qubes puts it.
-    *in_dom0* says which of the two programs it is; None: told by its name. *connect_timeout* (whole seconds, dom0
-    only) is how long the VM has to open the data channel, 10 s unless given. *parallel* is how many calls
-    :meth:`call_many` makes at a time.
+    *program* is the path of the program to run; *in_dom0* says which of the two programs it is, None: told by its
+    name. *connect_timeout* (whole seconds, dom0 only) is how long the VM has to open the data channel, 10 s unless
+    given. *parallel* is how many calls are made at a time where there are many. What is not given is what the
+    environment says; else the program is that on the PATH or where Qubes puts it.
+
+    Raises InvalidValue.
     """
 
     def __init__(
@@ -92,14 +102,14 @@ class Qrexec:
         *,
         in_dom0: bool | None = None,
         connect_timeout: int | None = None,
-        parallel: int = 8,
+        parallel: int | None = None,
     ) -> None:
-        if parallel < 1:
+        if parallel is not None and parallel < 1:
             raise InvalidValue(f"{parallel} calls at a time are too few (at least 1)")
-        self._program = program
+        self._program = program or os.environ.get(PROGRAM_VARIABLE)
         self._in_dom0 = in_dom0
-        self._connect_timeout = connect_timeout
-        self._parallel = parallel
+        self._connect_timeout = connect_timeout or _from_environment(CONNECT_TIMEOUT_VARIABLE)
+        self.parallel = parallel or _from_environment(PARALLEL_VARIABLE) or PARALLEL
         #: VM and service, for callers who know another way and do not want to try this one again.
         self.missing: set[tuple[str, str]] = set()
 
@@ -151,7 +161,7 @@ class Qrexec:
 
         A call's time begins when it is started, so that one which hangs costs nobody else's time.
         """
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix="qrexec") as pool:
+        with ThreadPoolExecutor(self.parallel, thread_name_prefix="qrexec") as pool:
             futures = [pool.submit(self._make, call) for call in calls]
             try:
                 return [_outcome(future) for future in futures]
@@ -189,6 +199,15 @@ class Qrexec:
         vm = rpcname.parse_target(call.vm)
         wait = [] if self._connect_timeout is None else ["-w", str(self._connect_timeout)]
         return [program, "-d", vm, *wait, f"{user}:QUBESRPC {descriptor} dom0"], True
+
+
+def _from_environment(variable: str) -> int | None:
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > 4 or not int(text):
+        raise InvalidValue(f"{variable}: expected a whole number from 1 to 9999, found '{printable(text, 40)}'")
+    return int(text)
 
 
 def _installed() -> str:

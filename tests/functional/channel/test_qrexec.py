@@ -14,7 +14,14 @@ import pytest
 
 from tests.support.rpcstandin import StandIn, child_states, until
 from vminterface.channel import qrexec_daemon
-from vminterface.channel.qrexec import Answer, Call, Qrexec
+from vminterface.channel.qrexec import (
+    CONNECT_TIMEOUT_VARIABLE,
+    PARALLEL_VARIABLE,
+    PROGRAM_VARIABLE,
+    Answer,
+    Call,
+    Qrexec,
+)
 from vminterface.errors import (
     CallRefused,
     DeadlineExceeded,
@@ -98,6 +105,28 @@ class TestCommandLine:
         assert Qrexec().call("work", "test.Who").untrusted_stdout == b"dom0\n"
         os.unlink(standin.client)
         assert Qrexec().call("work", "test.Who").untrusted_stdout == b"caller\n"
+
+    def test_the_environment_names_the_program_and_the_vms_time(self, standin, monkeypatch):
+        standin.handler("work", "test.W", 'echo "$QREXEC_WAIT"')
+        monkeypatch.setenv(PROGRAM_VARIABLE, standin.client)
+        monkeypatch.setenv(CONNECT_TIMEOUT_VARIABLE, "25")
+        assert Qrexec().call("work", "test.W").untrusted_stdout == b"25\n"
+        assert Qrexec(connect_timeout=30).call("work", "test.W").untrusted_stdout == b"30\n"
+        assert Qrexec(standin.client_vm).call("work", "test.W").untrusted_stdout == b"\n"
+
+    def test_the_environment_says_how_many_calls_are_made_at_a_time(self, standin, monkeypatch):
+        standin.handler("work", "test.Slow", f"echo + >> {standin.folder}/n; sleep 0.2; echo - >> {standin.folder}/n")
+        monkeypatch.setenv(PARALLEL_VARIABLE, "1")
+        assert Qrexec(parallel=3).parallel == 3
+        Qrexec(standin.client).call_many([Call("work", "test.Slow")] * 3)
+        assert (standin.folder / "n").read_text().split() == ["+", "-"] * 3
+
+    @pytest.mark.parametrize("variable", [CONNECT_TIMEOUT_VARIABLE, PARALLEL_VARIABLE])
+    @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", "10000", "\u0663", " 3"])
+    def test_what_is_no_number_there_is_refused(self, monkeypatch, variable, text):
+        monkeypatch.setenv(variable, text)
+        with pytest.raises(InvalidValue, match=f"{variable}: expected a whole number"):
+            Qrexec()
 
     def test_no_program_anywhere_is_said_so(self, standin, monkeypatch):
         monkeypatch.setenv("PATH", str(standin.folder / "vms"))

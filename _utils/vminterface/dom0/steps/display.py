@@ -16,8 +16,6 @@ from vminterface.errors import InvalidValue, ServiceNotFound, VMInterfaceError, 
 from vminterface.values.guimode import GuiMode
 from vminterface.values.monitor import MonitorLayout
 
-#: VMs that are spoken to at a time.
-PARALLEL = 8
 _MODE_LIMIT = 64
 #: Where the handler keeps the mode that it was told last: the newer one, as it may not write to the first always.
 _READ_MODE = """note=/run/vminterface/gui-mode own=$XDG_RUNTIME_DIR/vminterface/gui-mode
@@ -75,7 +73,7 @@ def all_monitors(qrexec: Qrexec, settings: Sequence[VMSettings], *, test: bool) 
             outcome.changes = {f: Change(c["old"], c["new"]) for f, c in changes.items()}  # type: ignore[index]
         return outcome
 
-    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="monitors") as pool:
+    with ThreadPoolExecutor(qrexec.parallel, thread_name_prefix="monitors") as pool:
         return list(pool.map(one, asked))
 
 
