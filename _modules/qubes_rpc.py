@@ -246,34 +246,38 @@ def select_directory(vm, timeout=None):
     return _call(_rpc.dialogs.select_directory, vm, timeout=timeout)
 
 
-def suspend_pre(vms, with_devices=()):
+def suspend_pre(vms=None, with_devices=()):
     """
     Prepare VMs for the machine's sleep, all of them and then those with devices (``qubes.SuspendPreAll``, ``...Pre``).
 
     Returns a sentence for each that failed; each has 60 s, and none holds up another.
 
-    vms, with_devices
-        Lists of names.
+    vms
+        List of names; without it, all that run.
+    with_devices
+        List of the names of those that have PCI devices: they let go of them, and of their network.
 
     CLI Example:
 
     .. code-block:: bash
 
+        salt-call qubes_rpc.suspend_pre with_devices='[sys-net]'
         salt-call qubes_rpc.suspend_pre '[work, sys-net]' '[sys-net]'
     """
     return _call(_rpc.suspend_pre, vms, with_devices)
 
 
-def suspend_post(vms, with_devices=()):
+def suspend_post(vms=None, with_devices=()):
     """
     Tell VMs that the machine is awake, first those with devices (``qubes.SuspendPost``, ``...PostAll``).
 
-    Returns as ``suspend_pre``.
+    Takes and returns what ``suspend_pre`` does.
 
     CLI Example:
 
     .. code-block:: bash
 
+        salt-call qubes_rpc.suspend_post with_devices='[sys-net]'
         salt-call qubes_rpc.suspend_post '[work, sys-net]' '[sys-net]'
     """
     return _call(_rpc.suspend_post, vms, with_devices)

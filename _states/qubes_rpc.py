@@ -120,7 +120,8 @@ def file_sent(name, vm, replace=False, allow_all_names=False):
     vm
         Name of the VM.
     replace
-        Remove what is there under that name with another content, which is else an error.
+        Put it in the place of what is there under that name with another content, which is else an error. The old one
+        is removed when the new one has arrived whole.
     allow_all_names
         Ask the VM to take unusual characters in names, where there are any.
 

@@ -16,10 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "_utils"))
 
-from vminterface.channel.qrexec import Answer, Call, Qrexec
+from vminterface.channel.qrexec import PARALLEL, Answer, Call, Qrexec
 
 CALLS = 50
-PARALLEL = 8
 TARGET = 1.2
 
 

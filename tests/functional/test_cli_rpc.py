@@ -46,6 +46,16 @@ def test_a_call_prints_what_the_service_answers(vms):
     assert json.loads(done.stdout) == {"status": 0, "stdout": "text", "stderr": ""}
 
 
+def test_the_environment_names_the_program(vms, monkeypatch):
+    monkeypatch.setenv("VMINTERFACE_QREXEC", vms.client)
+    done = vminterface(vms, "call", "work", "qubes.VMExec+echo+hi", path=os.environ["PATH"])
+    assert (done.returncode, done.stdout) == (0, "hi\n")
+    monkeypatch.setenv("VMINTERFACE_QREXEC_CONNECT_TIMEOUT", "soon")
+    done = vminterface(vms, "call", "work", "qubes.VMExec+echo+hi")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "VMINTERFACE_QREXEC_CONNECT_TIMEOUT: expected a whole number" in done.stderr
+
+
 def test_a_call_that_fails_says_so_and_ends_with_1(vms):
     vms.handler("work", "example.Report", "echo why >&2; exit 7")
     done = vminterface(vms, "call", "work", "example.Report")

@@ -1,4 +1,4 @@
-"""A stand-in for ``xrandr`` in a VM: it keeps 16 dummy outputs, their modes, places and sizes in a file.
+"""A stand-in for ``xrandr`` in a VM: it keeps 16 dummy outputs a display, their modes, places and sizes, in a file.
 
 In another file it writes down the words of each call that changes something, one call a line.
 """
@@ -13,7 +13,7 @@ from tests.support.rpcstandin import StandIn
 _PROGRAM = r"""
 import json, os, sys
 folder = os.path.dirname(os.path.abspath(__file__))
-state_file = os.path.join(folder, "xrandr.json")
+state_file = os.path.join(folder, f"xrandr{os.environ['DISPLAY']}.json")
 try:
     state = json.load(open(state_file))
 except FileNotFoundError:
@@ -57,7 +57,7 @@ else:
 
 
 def xrandr_in(folder: Path) -> None:
-    """Put the program into *folder*, with its files ``xrandr.json`` (what there is) and ``xrandr.calls``."""
+    """Put the program into *folder*, with its files ``xrandr:0.json`` (what that display has) and ``xrandr.calls``."""
     script, program = folder / "xrandr.py", folder / "xrandr"
     script.write_text(_PROGRAM)
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -IS "{script}" "$@"')

@@ -22,9 +22,18 @@ from typing import IO, BinaryIO, Protocol, cast
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, OutputTooLarge, ProgramFailed, ProgramMissing
 
+
+@dataclass(frozen=True, slots=True)
+class Preceded:
+    """A *file* to be sent after some other bytes. As for a file alone, one that gives nothing is under the deadline."""
+
+    first: bytes
+    file: BinaryIO
+
+
 #: What may be sent to a program: all of it, a file, or pieces. Of pieces, None means "nothing to send before the
 #: program has said more": so a conversation can be had with it.
-Input = bytes | BinaryIO | Iterable[bytes | None]
+Input = bytes | BinaryIO | Preceded | Iterable[bytes | None]
 
 #: Called with the bytes sent and the bytes received so far.
 Progress = Callable[[int, int], None]
@@ -131,6 +140,8 @@ class _Source:
         self.listening = False
         self.ended = False
         self._pieces: Iterator[bytes | None]
+        if isinstance(data, Preceded):
+            self.piece, data = memoryview(data.first), data.file
         if isinstance(data, bytes):
             self._pieces = iter([data])
         elif hasattr(data, "read"):

@@ -8,13 +8,12 @@ Qubes core-qrexec (``daemon/qrexec-client.c``, ``agent/qrexec-client-vm.c``, ``l
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Container, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from vminterface.channel import process
+from vminterface.channel import process, qrexec_daemon
 from vminterface.channel.process import Input, Progress, Writer
 from vminterface.deadline import Deadline
 from vminterface.errors import (
@@ -37,6 +36,14 @@ STDOUT_LIMIT = 1 << 20
 #: Seconds that a call may take unless it says otherwise.
 TIMEOUT = 60.0
 
+#: Calls that are made at a time unless the admin says otherwise.
+PARALLEL = 8
+
+#: The environment's variables by which an admin says otherwise, for every call of this machine.
+PROGRAM_VARIABLE = "VMINTERFACE_QREXEC"
+CONNECT_TIMEOUT_VARIABLE = "VMINTERFACE_QREXEC_CONNECT_TIMEOUT"
+PARALLEL_VARIABLE = "VMINTERFACE_QREXEC_PARALLEL"
+
 _DOM0_PROGRAM = "qrexec-client"
 _VM_PROGRAM = "qrexec-client-vm"
 #: Where Qubes puts them when they are not on the PATH.
@@ -47,12 +54,6 @@ _DEFAULT_USER = "DEFAULT"
 
 _REFUSED = 126
 _NOT_FOUND = 127
-#: How qrexec-client ends when it is itself that failed: R4, R2 and R3, a failed handshake.
-_OWN_FAILURES = (125, 1, 255)
-#: qrexec-client has no socket of that VM's daemon to connect to.
-_NO_DAEMON = re.compile(
-    r"connect(?: \S*/qrexec\.\S+)?: (?:No such file or directory|Connection refused)|no such domain", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,12 @@ class Call:
 class Qrexec:
     """The way to services in VMs. An object may be used by many threads.
 
-    *program* is the path of the program to run; None: what is there, on the PATH or where Qubes puts it.
-    *in_dom0* says which of the two programs it is; None: told by its name. *connect_timeout* (whole seconds, dom0
-    only) is how long the VM has to open the data channel, 10 s unless given. *parallel* is how many calls
-    :meth:`call_many` makes at a time.
+    *program* is the path of the program to run; *in_dom0* says which of the two programs it is, None: told by its
+    name. *connect_timeout* (whole seconds, dom0 only) is how long the VM has to open the data channel, 10 s unless
+    given. *parallel* is how many calls are made at a time where there are many. What is not given is what the
+    environment says; else the program is that on the PATH or where Qubes puts it.
+
+    Raises InvalidValue.
     """
 
     def __init__(
@@ -99,14 +102,14 @@ class Qrexec:
         *,
         in_dom0: bool | None = None,
         connect_timeout: int | None = None,
-        parallel: int = 8,
+        parallel: int | None = None,
     ) -> None:
-        if parallel < 1:
+        if parallel is not None and parallel < 1:
             raise InvalidValue(f"{parallel} calls at a time are too few (at least 1)")
-        self._program = program
+        self._program = program or os.environ.get(PROGRAM_VARIABLE)
         self._in_dom0 = in_dom0
-        self._connect_timeout = connect_timeout
-        self._parallel = parallel
+        self._connect_timeout = connect_timeout or _from_environment(CONNECT_TIMEOUT_VARIABLE)
+        self.parallel = parallel or _from_environment(PARALLEL_VARIABLE) or PARALLEL
         #: VM and service, for callers who know another way and do not want to try this one again.
         self.missing: set[tuple[str, str]] = set()
 
@@ -139,11 +142,11 @@ class Qrexec:
     ) -> Answer:
         """Run *service* in *vm* and return its answer.
 
-        *user* runs it (dom0 only), None: the VM's default user. *stdin* is bytes, a binary file, or pieces, of
-        which None means: ask again when more output has come. *stdout_limit* in bytes bounds the output also when
-        it is written to *stdout_to* instead of being kept. *timeout* in seconds is for the whole call; what blocks
-        inside *stdin*'s pieces, *stdout_to* or *progress* is not under it. *progress* is called with the bytes
-        sent and received. *early_answer*: stop sending as soon as the service says something. *accept* holds the
+        *user* runs it (dom0 only), None: the VM's default user. *stdin* is bytes, a binary file, one with bytes before
+        it, or pieces, of which None means: ask again when more output has come. *stdout_limit* in bytes bounds the
+        output also when it is written to *stdout_to* instead of being kept. *timeout* in seconds is for the whole call;
+        what blocks inside *stdin*'s pieces, *stdout_to* or *progress* is not under it. *progress* is called with the
+        bytes sent and received. *early_answer*: stop sending as soon as the service says something. *accept* holds the
         exit statuses that count as an answer.
 
         Raises InvalidValue (before anything runs), ProgramMissing, CallRefused, ServiceNotFound, VMNotRunning,
@@ -158,7 +161,7 @@ class Qrexec:
 
         A call's time begins when it is started, so that one which hangs costs nobody else's time.
         """
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix="qrexec") as pool:
+        with ThreadPoolExecutor(self.parallel, thread_name_prefix="qrexec") as pool:
             futures = [pool.submit(self._make, call) for call in calls]
             try:
                 return [_outcome(future) for future in futures]
@@ -198,6 +201,15 @@ class Qrexec:
         return [program, "-d", vm, *wait, f"{user}:QUBESRPC {descriptor} dom0"], True
 
 
+def _from_environment(variable: str) -> int | None:
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal() or len(text) > 4 or not int(text):
+        raise InvalidValue(f"{variable}: expected a whole number from 1 to 9999, found '{printable(text, 40)}'")
+    return int(text)
+
+
 def _installed() -> str:
     """Return the path of the program to use on this machine; where both are, dom0's."""
     for name in (_DOM0_PROGRAM, _VM_PROGRAM):
@@ -218,7 +230,7 @@ def _fault(call: Call, status: int, stderr: str, may_be_client: bool) -> VMInter
         return CallRefused(f"{call}: the call was refused{said}")
     if status == _NOT_FOUND:
         return ServiceNotFound(f"{call}: there is no such service{said}")
-    if may_be_client and status in _OWN_FAILURES and _NO_DAEMON.search(stderr):
+    if may_be_client and qrexec_daemon.is_missing(call.vm, status, stderr):
         return VMNotRunning(f"{call}: the VM is not running{said}")
     return ServiceFailed(f"{call}: exit status {status}{said}", status, stderr)
 

@@ -19,9 +19,6 @@ from vminterface.dom0.services import clock, timesync
 from vminterface.errors import ServiceFailed, ServiceNotFound, VerificationFailed, VMInterfaceError
 from vminterface.values import rpcname
 
-#: VMs that are spoken to at a time.
-PARALLEL = 8
-
 
 class Time:
     """The right time: a moment, and how long ago on this machine's steady clock it was read."""
@@ -75,15 +72,13 @@ def host_time() -> Time:
     return Time(datetime.now(UTC))
 
 
-def set_all(
-    qrexec: Qrexec, right: Time, vms: Iterable[str], *, look: bool = False, parallel: int = PARALLEL
-) -> list[Clock]:
+def set_all(qrexec: Qrexec, right: Time, vms: Iterable[str], *, look: bool = False) -> list[Clock]:
     """Set the clock of each of *vms* to the *right* time unless it is within the tolerance; with *look*, set none.
 
     Returns what came of each, in their order. Raises InvalidValue for what is no VM's name, before anything runs.
     """
     vms = [rpcname.parse_target(vm) for vm in vms]
-    with ThreadPoolExecutor(parallel, thread_name_prefix="clock") as pool:
+    with ThreadPoolExecutor(qrexec.parallel, thread_name_prefix="clock") as pool:
         return list(pool.map(lambda vm: _set(qrexec, right, vm, look), vms))
 
 

@@ -46,12 +46,14 @@ class Survey:
     """What a transfer would carry: *total_bytes* of content, and the paths that are *skipped*.
 
     *needs_all_names*: a name or link target has characters that are taken only by a receiver that was called with
-    the argument ``allow-all-names``.
+    the argument ``allow-all-names``. *may_need_all_names*: it has some beyond ASCII, of which a receiver's table of
+    plain ones may have fewer than the one here.
     """
 
     total_bytes: int
     needs_all_names: bool
     skipped: tuple[bytes, ...]
+    may_need_all_names: bool = False
 
 
 class Sender:
@@ -86,18 +88,20 @@ class Sender:
         Raises :class:`InvalidValues` with every symbolic link and name that a receiver would refuse, and
         :class:`SourceFault`.
         """
-        total, needs_all, faults = 0, False, []
+        total, needs_all, may_need_all, faults = 0, False, False, []
         skipped: list[bytes] = []
         for found in self._walk(skipped.append):
             try:
                 check_name(found.name, allow_all_names=True)
-                needs_all = needs_all or not is_plain(found.name)
+                texts = [found.name]
                 if len(found.name) >= NAME_MAX_BYTES:
                     raise InvalidValue(f"{shown(found.source)}: its name has more than {NAME_MAX_BYTES - 1} bytes")
                 if stat.S_ISLNK(found.stat.st_mode):
                     target = _link_target(found)
                     check_link(found.name, target, allow_all_names=True)
-                    needs_all = needs_all or not is_plain(target)
+                    texts.append(target)
+                needs_all = needs_all or not all(map(is_plain, texts))
+                may_need_all = may_need_all or not all(map(bytes.isascii, texts))
             except Refused as fault:
                 faults.append(InvalidValue(f"{shown(found.source)}: {fault}"))
             except InvalidValue as fault:
@@ -106,7 +110,7 @@ class Sender:
                 total += found.stat.st_size
         if faults:
             raise InvalidValues(faults)
-        return Survey(total, needs_all, tuple(skipped))
+        return Survey(total, needs_all, tuple(skipped), needs_all or may_need_all)
 
     def chunks(self, progress: Progress | None = None, total_bytes: int = 0) -> Iterator[bytes]:
         """Yield the stream. *progress* is told the bytes of content sent so far and *total_bytes*, after each chunk.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from vminterface.channel.qrexec import Qrexec
@@ -26,9 +26,9 @@ from vminterface.dom0.services import (
     backup as backups,
 )
 from vminterface.dom0.steps import display
+from vminterface.dom0.targets import running_vms
 from vminterface.dom0.unpack import Limits
-from vminterface.dom0.wholefile import FileFault
-from vminterface.errors import printable
+from vminterface.errors import VMNotRunning, printable
 from vminterface.values import clock as clock_text
 from vminterface.values.device import PciAddress
 from vminterface.values.guimode import GuiMode
@@ -102,14 +102,31 @@ def filecopy(qrexec: Qrexec, vm: str, paths: Sequence[str], **more: Any) -> dict
     return {"total_bytes": sent.total_bytes, "skipped": [printable(path, _SHOWN) for path in sent.skipped]}
 
 
-def suspend_pre(qrexec: Qrexec, vms: Iterable[str], with_devices: Iterable[str] = ()) -> list[str]:
-    """See :func:`suspend.before`; returns a sentence for each failure."""
-    return [str(f.error) for f in suspend.before(qrexec, texts(vms, "vms"), texts(with_devices, "with_devices"))]
+def suspend_pre(qrexec: Qrexec, vms: Iterable[str] | None = None, with_devices: Iterable[str] = ()) -> list[str]:
+    """See :func:`suspend.before`; *vms* are all that run where none are named. Returns a sentence for each failure."""
+    return _told(suspend.before, qrexec, vms, with_devices)
 
 
-def suspend_post(qrexec: Qrexec, vms: Iterable[str], with_devices: Iterable[str] = ()) -> list[str]:
-    """See :func:`suspend.after`; returns a sentence for each failure."""
-    return [str(f.error) for f in suspend.after(qrexec, texts(vms, "vms"), texts(with_devices, "with_devices"))]
+def suspend_post(qrexec: Qrexec, vms: Iterable[str] | None = None, with_devices: Iterable[str] = ()) -> list[str]:
+    """See :func:`suspend.after`; otherwise as :func:`suspend_pre`."""
+    return _told(suspend.after, qrexec, vms, with_devices)
+
+
+def _told(
+    tell: Callable[[Qrexec, Iterable[str], Iterable[str]], list[suspend.Failure]],
+    qrexec: Qrexec,
+    vms: Iterable[str] | None,
+    with_devices: Iterable[str],
+) -> list[str]:
+    devices = texts(with_devices, "with_devices")
+    if vms is not None:
+        return [str(failure.error) for failure in tell(qrexec, texts(vms, "vms"), devices)]
+    # What runs without qrexec, as stub domains do, is nothing that services prepare.
+    return [
+        str(failure.error)
+        for failure in tell(qrexec, running_vms(), devices)
+        if failure.vm in devices or not isinstance(failure.error, VMNotRunning)
+    ]
 
 
 def sync_ntp_clock(qrexec: Qrexec, vm: str, **more: Any) -> bool:
@@ -130,13 +147,9 @@ def vm_exec(qrexec: Qrexec, vm: str, argv: Sequence[Any], *, stdin: str = "", **
 
 
 def backup(qrexec: Qrexec, vm: str, location: str, archive: str, **more: Any) -> bool:
-    """See :func:`vminterface.dom0.services.backup.backup`; *archive* is a file."""
+    """See :func:`vminterface.dom0.services.backup.backup`; *archive* is a file or pipe."""
     location = text(location, "location")
-    try:
-        file = open(text(archive, "archive"), "rb")  # noqa: SIM115  closed below
-    except OSError as error:
-        raise FileFault.at(archive, error) from error
-    with file:
+    with backups.open_archive(text(archive, "archive")) as file:
         backups.backup(qrexec, vm, location, file, **more)
     return True
 

@@ -19,6 +19,7 @@ from vminterface.channel.store import KeyStore
 from vminterface.channel.xenstore import XenStore
 from vminterface.dom0.settings import VMSettings
 from vminterface.errors import ConnectionLost, InvalidValue, VMNotRunning, printable
+from vminterface.values import rpcname
 
 #: Seconds that the XenStore has for one batch of requests, however large.
 STORE_TIMEOUT = 10.0
@@ -182,3 +183,12 @@ class Targets:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def running_vms() -> list[str]:
+    """Return the names of the running VMs, those left out that no call can carry, in their order.
+
+    Raises as :meth:`Targets.running`.
+    """
+    with Targets() as targets:
+        return sorted(vm for vm in targets.running() if rpcname.is_target(vm))

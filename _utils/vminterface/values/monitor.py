@@ -13,6 +13,11 @@ from dataclasses import dataclass, fields
 
 from vminterface.errors import InvalidValue, InvalidValues, printable
 
+#: The display that a VM's own windows are on. A VM with the file GUIVM draws other VMs' desktops too: these have its
+#: first display, and its own windows the second (gui-agent-linux ``qubes-set-monitor-layout``).
+DISPLAY, GUIVM_DISPLAY = ":0", ":1"
+GUIVM = "/run/qubes-service/guivm-gui-agent"
+
 #: Outputs that the dummy video driver of a VM has.
 LIMIT = 16
 

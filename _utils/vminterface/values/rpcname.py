@@ -48,13 +48,18 @@ def descriptor(service: str, argument: str = "") -> str:
     return joined
 
 
+def is_target(text: str) -> bool:
+    """Say whether *text* may name a VM that is called."""
+    return bool(_TARGET.match(text))
+
+
 def parse_target(text: str, *, keywords: bool = False) -> str:
     """Return *text* if it may name a VM or, with *keywords*, is ``@default``, ``@adminvm`` or ``@dispvm[:VM]``.
 
     Keywords mean something to the policy only, so in calls that a VM makes. A stub domain (``VM-dm``) may be
     called, though no VM may have such a name. Raises InvalidValue.
     """
-    if _TARGET.match(text) or (keywords and _KEYWORD.match(text)):
+    if is_target(text) or (keywords and _KEYWORD.match(text)):
         return text
     expected = "1 to 31 of A-Z a-z 0-9 . _ -, a letter first" + (
         ", or @default, @adminvm, @dispvm, @dispvm:VM" if keywords else ""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
+    from vminterface.deadline import Deadline
+
 #: Bytes of a file or of a program's output that are taken at most, unless the call says otherwise.
 LIMIT = 1 << 20
 #: Seconds that a program has unless the call says otherwise.
@@ -34,6 +36,8 @@ class Machine:
 
     def __init__(self, root: str = "/") -> None:
         self.root = os.path.realpath(root)
+        #: By when all programs must have ended, whatever time each is given.
+        self.deadline: Deadline | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -224,7 +228,8 @@ class Machine:
         """Run a program, no shell, and return its standard output; *env* is added to this one's environment.
 
         Raises ProgramMissing, ProgramFailed (status other than 0), OutputTooLarge (more than *limit* bytes) and
-        DeadlineExceeded after *timeout* seconds, when the program and all that it started are ended.
+        DeadlineExceeded after *timeout* seconds or at the machine's deadline, when the program and all that it started
+        are ended.
         """
         # Here, not above: a program that answers one call and runs no other should not pay for these.
         from vminterface.channel import process
@@ -234,7 +239,10 @@ class Machine:
         if self.which(argv[0]) is None:
             raise ProgramMissing(f"the program {name} is not installed here")
         own = {"LC_ALL": "C", **(env or {})}
-        ended = process.run(argv, name, Deadline.after(timeout), stdin=input, stdout_limit=limit, env=own)
+        deadline = Deadline.after(timeout)
+        if self.deadline is not None and self.deadline.check(name) < timeout:
+            deadline = self.deadline
+        ended = process.run(argv, name, deadline, stdin=input, stdout_limit=limit, env=own)
         if ended.status:
             said = (ended.untrusted_stderr or ended.untrusted_stdout).decode("utf-8", "replace").strip()
             shown = printable(said.replace("\n", "; "), 300)

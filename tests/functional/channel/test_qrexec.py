@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import socket
 import sys
 import threading
 import time
@@ -12,7 +13,15 @@ import time
 import pytest
 
 from tests.support.rpcstandin import StandIn, child_states, until
-from vminterface.channel.qrexec import Answer, Call, Qrexec
+from vminterface.channel import qrexec_daemon
+from vminterface.channel.qrexec import (
+    CONNECT_TIMEOUT_VARIABLE,
+    PARALLEL_VARIABLE,
+    PROGRAM_VARIABLE,
+    Answer,
+    Call,
+    Qrexec,
+)
 from vminterface.errors import (
     CallRefused,
     DeadlineExceeded,
@@ -97,6 +106,28 @@ class TestCommandLine:
         os.unlink(standin.client)
         assert Qrexec().call("work", "test.Who").untrusted_stdout == b"caller\n"
 
+    def test_the_environment_names_the_program_and_the_vms_time(self, standin, monkeypatch):
+        standin.handler("work", "test.W", 'echo "$QREXEC_WAIT"')
+        monkeypatch.setenv(PROGRAM_VARIABLE, standin.client)
+        monkeypatch.setenv(CONNECT_TIMEOUT_VARIABLE, "25")
+        assert Qrexec().call("work", "test.W").untrusted_stdout == b"25\n"
+        assert Qrexec(connect_timeout=30).call("work", "test.W").untrusted_stdout == b"30\n"
+        assert Qrexec(standin.client_vm).call("work", "test.W").untrusted_stdout == b"\n"
+
+    def test_the_environment_says_how_many_calls_are_made_at_a_time(self, standin, monkeypatch):
+        standin.handler("work", "test.Slow", f"echo + >> {standin.folder}/n; sleep 0.2; echo - >> {standin.folder}/n")
+        monkeypatch.setenv(PARALLEL_VARIABLE, "1")
+        assert Qrexec(parallel=3).parallel == 3
+        Qrexec(standin.client).call_many([Call("work", "test.Slow")] * 3)
+        assert (standin.folder / "n").read_text().split() == ["+", "-"] * 3
+
+    @pytest.mark.parametrize("variable", [CONNECT_TIMEOUT_VARIABLE, PARALLEL_VARIABLE])
+    @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5", "10000", "\u0663", " 3"])
+    def test_what_is_no_number_there_is_refused(self, monkeypatch, variable, text):
+        monkeypatch.setenv(variable, text)
+        with pytest.raises(InvalidValue, match=f"{variable}: expected a whole number"):
+            Qrexec()
+
     def test_no_program_anywhere_is_said_so(self, standin, monkeypatch):
         monkeypatch.setenv("PATH", str(standin.folder / "vms"))
         with pytest.raises(ProgramMissing, match="neither qrexec-client nor qrexec-client-vm"):
@@ -122,7 +153,7 @@ class TestCommandLine:
         ],
     )  # fmt: skip
     def test_a_name_beyond_the_limits_is_refused_before_anything_runs(self, standin, bad):
-        witness = standin.folder / "ran"
+        witness = standin.folder / "witnessed"
         program = standin.folder / "witness"
         program.write_text(f"#!/bin/sh\ntouch {witness}\n")
         program.chmod(0o755)
@@ -160,6 +191,35 @@ class TestStatus:
         standin.handler("old", "test.S", "echo 'connect: Connection refused' >&2; exit 1")
         with pytest.raises(VMNotRunning):
             dom0.call("old", "test.S")
+
+    @pytest.mark.parametrize(
+        "words",
+        ["connect: Connection refused", "connect: No such file or directory",
+         "2026-01-01 00:00:00.000 qrexec-client[9]: qrexec-daemon-common.c:1:connect_unix_socket: "
+         "connect /var/run/qubes/qrexec.work: No such file or directory"],
+    )  # fmt: skip
+    @pytest.mark.parametrize("status", [1, 125, 255])
+    def test_a_service_that_says_the_same_is_a_failed_service(self, standin, dom0, monkeypatch, words, status):
+        standin.handler("work", "test.S", f"echo '{words}' >&2; exit {status}")
+        monkeypatch.setenv(qrexec_daemon.FOLDER_VARIABLE, str(standin.folder))
+        with socket.socket(socket.AF_UNIX) as daemon:
+            daemon.bind(f"{standin.folder}/qrexec.work")
+            daemon.listen()
+            with pytest.raises(ServiceFailed, match=f"exit status {status}: "):
+                dom0.call("work", "test.S")
+        # The socket of a daemon that was killed stays behind.
+        with pytest.raises(VMNotRunning):
+            dom0.call("work", "test.S")
+
+    @pytest.mark.parametrize(
+        "words",
+        ["bash: connect: Connection refused", "connect: Connection refused by peer", "no such domain",
+         "bash: line 1: /dev/tcp/10.0.0.1/80: Connection refused", "connect /run/qrexec.other: Connection refused"],
+    )  # fmt: skip
+    def test_words_that_are_not_the_calling_programs_own_are_the_services(self, standin, dom0, words):
+        standin.handler("work", "test.S", f"echo '{words}' >&2; exit 1")
+        with pytest.raises(ServiceFailed, match="exit status 1: "):
+            dom0.call("work", "test.S")
 
     def test_125_for_another_reason_is_a_failed_service(self, standin, dom0):
         standin.handler("work", "test.S", "echo 'qrexec connection timeout' >&2; exit 125")

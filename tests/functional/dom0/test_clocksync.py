@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from vminterface.channel import qrexec_daemon
 from vminterface.dom0 import clocksync
 from vminterface.dom0.services import clock
+from vminterface.dom0.steps import clocks
 from vminterface.errors import InvalidValue, RemoteProtocolError, ServiceFailed, ServiceNotFound, VMNotRunning
 
 
@@ -73,6 +76,17 @@ def test_a_look_sets_none(vms, qrexec):
     (found,) = clocksync.set_all(qrexec, clocksync.host_time(), ["work"], look=True)
     assert (found.set, round(found.drift)) == (True, 60)
     assert offset(root) == 60
+
+
+def test_a_vm_that_says_that_it_does_not_run_has_failed(vms, qrexec, monkeypatch):
+    vms.handler("work", clock.GET, "echo 'connect: Connection refused' >&2; exit 1")
+    monkeypatch.setenv(qrexec_daemon.FOLDER_VARIABLE, str(vms.folder))
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(f"{vms.folder}/qrexec.work")
+        daemon.listen()
+        liar, halted = clocks.clock_synced(qrexec, vms=["work", "halted"], test=False)
+    assert (liar.running, type(liar.error)) == (True, ServiceFailed)
+    assert (halted.running, halted.error) == (False, None)
 
 
 def test_a_clock_that_stays_wrong_is_told(vms, qrexec):

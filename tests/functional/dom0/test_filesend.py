@@ -117,7 +117,13 @@ def test_a_trailing_slash_and_a_dot_change_nothing(tree, monkeypatch):
 def test_a_survey_counts_and_finds_names_that_need_all_names(tree):
     assert Sender([tree]).survey() == Survey(7, False, ())
     (tree / "b" / "\u202e").write_bytes(b"123")
-    assert Sender([tree]).survey() == Survey(10, True, ())
+    assert Sender([tree]).survey() == Survey(10, True, (), True)
+
+
+def test_a_survey_finds_names_that_another_receiver_may_not_know(tree):
+    (tree / "é").symlink_to("a")
+    assert Sender([tree]).survey() == Survey(7, False, (), True)
+    assert not Sender([tree], skip_links=True).survey().may_need_all_names
 
 
 def test_link_targets_may_need_all_names_too(tree):

@@ -104,7 +104,7 @@ def test_a_later_monitor_layout_overrides_what_the_connection_said(
     assert screen_file(machine) == "1368 768 xconf\n"
     server = XServer.xvfb()
     try:
-        setmonitorlayout.show(MonitorLayout.parse("1024 768 0 0\n"), machine, server.display)
+        setmonitorlayout.show(MonitorLayout.parse("1024 768 0 0\n"), machine, Deadline.after(10), server.display)
     finally:
         server.end()
     assert screen_file(machine) == "1024 768 layout\n"

@@ -53,6 +53,15 @@ def test_a_service_that_is_not_there_is_told(vms, modules):
         modules.qrexec.call("work", "example.None")
 
 
+def test_the_environment_says_how_services_are_reached(vms, modules, monkeypatch):
+    monkeypatch.setenv("VMINTERFACE_QREXEC", "/no/qrexec-client")
+    with pytest.raises(CommandExecutionError, match="/no/qrexec-client is not a program here"):
+        modules.qubes_rpc.get_date("work")
+    monkeypatch.setenv("VMINTERFACE_QREXEC_PARALLEL", "0")
+    with pytest.raises(SaltInvocationError, match="VMINTERFACE_QREXEC_PARALLEL: expected a whole number"):
+        modules.qubes_rpc.get_date("work")
+
+
 def test_known_services_have_a_function_that_is_there(modules):
     known = modules.qrexec.services()
     assert known["qubes.SetMonitorLayout"]["function"] == "qubes_rpc.set_monitor_layout"

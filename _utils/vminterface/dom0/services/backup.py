@@ -6,16 +6,18 @@ The location may be a command that the VM runs: it comes from dom0's admin, neve
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from os import PathLike, fspath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from vminterface.channel.process import Progress
+from vminterface.channel.process import Input, Preceded, Progress
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.unpack import Arrival, Limits
 from vminterface.dom0.wholefile import FileFault
-from vminterface.errors import InvalidValue, ServiceFailed, printable
+from vminterface.errors import InvalidValue, ServiceFailed, VMInterfaceError, printable
 
 BACKUP = "qubes.Backup"
 RESTORE = "qubes.Restore"
@@ -24,7 +26,6 @@ TIMEOUT = 24 * 3600.0
 #: Bytes of what the VM says about its progress.
 _NOISE = 1 << 20
 _LINE_LIMIT = 4096
-_BLOCK = 1 << 18
 #: Beside the content there are headers and names.
 _OVERHEAD_A_FILE = 1 << 15
 LIMITS = Limits()
@@ -49,11 +50,28 @@ def backup(
 ) -> None:
     """Have *vm* write *archive* to *location*, a folder of its or a command that reads it.
 
-    *progress* is called with the bytes sent and received; what blocks inside *archive* is not under *timeout*.
-    Raises InvalidValue, FileFault (the archive cannot be read), else as :meth:`Qrexec.call`.
+    *progress* is called with the bytes sent and received. A file that is a pipe and gives nothing is under *timeout*,
+    what blocks inside other pieces is not. Raises InvalidValue, FileFault (the archive cannot be read), else as
+    :meth:`Qrexec.call`.
     """
-    stdin = _with_line(line(location), archive)
-    qrexec.call(vm, BACKUP, stdin=stdin, stdout_limit=_NOISE, progress=progress, timeout=timeout)
+    first = line(location)
+    stdin: Input = chain((first,), archive)
+    if hasattr(archive, "read"):
+        stdin = Preceded(first, cast(BinaryIO, archive))
+    try:
+        qrexec.call(vm, BACKUP, stdin=stdin, stdout_limit=_NOISE, progress=progress, timeout=timeout)
+    except VMInterfaceError:
+        raise
+    except OSError as error:
+        raise FileFault.at(str(getattr(archive, "name", "the archive")), error) from error
+
+
+def open_archive(path: str) -> BinaryIO:
+    """Open a backup of dom0, which may be a pipe: its writer is not waited for here. Raises FileFault."""
+    try:
+        return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    except OSError as error:
+        raise FileFault.at(path, error) from error
 
 
 def restore(
@@ -110,18 +128,6 @@ def _members(members: Sequence[str]) -> bytes:
         if not name or not name.isascii() or not name.isprintable() or " " in name:
             raise InvalidValue(f"'{printable(name, 60)}' is no member of a backup (expected printable, no blanks)")
     return " ".join(members).encode("ascii") + b"\n"
-
-
-def _with_line(first: bytes, archive: BinaryIO | Iterable[bytes]) -> Iterator[bytes]:
-    yield first
-    if hasattr(archive, "read"):
-        try:
-            while block := archive.read(_BLOCK):
-                yield block
-        except OSError as error:
-            raise FileFault.at(str(getattr(archive, "name", "the archive")), error) from error
-    else:
-        yield from archive
 
 
 def _until_result(lines: bytes, arrival: Arrival) -> Iterator[bytes | None]:

@@ -5,7 +5,6 @@ Sources: Qubes core-agent-linux (``qvm-copy``, ``qopen-in-vm.c``) and linux-util
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from vminterface.dom0.services.answer import Kept
 from vminterface.dom0.wholefile import FileFault, WholeFile
 from vminterface.errors import InvalidValue, LocalProtocolError, RemoteProtocolError, ServiceFailed, printable
 from vminterface.wire import openinvm
-from vminterface.wire.qfile_result import RESULT_MAX_BYTES, Refused, Result, as_errno, check_result
+from vminterface.wire.qfile_result import RESULT_MAX_BYTES, Refused, Result, check_result
 
 COPY = "qubes.Filecopy"
 OPEN = "qubes.OpenInVM"
@@ -60,26 +59,17 @@ def send(
     """Copy files and folders into ``QubesIncoming/dom0`` of the VM's user.
 
     Everything is looked at before anything is sent. With *allow_all_names* the VM is asked to take any character in
-    names, if there is need: at once where a name shows it, again after a first copy that it refused for a name.
+    names where one is beyond ASCII: it cannot be asked after it has refused one, for what came before stays there.
     *progress* is told the bytes of content sent and their total.
 
     Raises InvalidValues (names and links that no receiver takes), SourceFault, :class:`NotTaken`,
     RemoteProtocolError, else as :meth:`Qrexec.call`.
     """
     survey = look(paths, allow_all_names=allow_all_names, skip_links=skip_links)
-
-    def attempt(argument: str) -> None:
-        sender = Sender(paths, skip_links=skip_links)
-        chunks = sender.chunks(progress, survey.total_bytes)
-        _check(vm, sender, *_exchange(qrexec, vm, argument, chunks, timeout))
-
-    try:
-        attempt(ALL_NAMES if survey.needs_all_names else "")
-    except NotTaken as fault:
-        # Its table of characters may be shorter than the one here.
-        if as_errno(fault.code) != errno.EILSEQ or not allow_all_names or survey.needs_all_names:
-            raise
-        attempt(ALL_NAMES)
+    sender = Sender(paths, skip_links=skip_links)
+    argument = ALL_NAMES if allow_all_names and survey.may_need_all_names else ""
+    chunks = sender.chunks(progress, survey.total_bytes)
+    _check(vm, sender, *_exchange(qrexec, vm, argument, chunks, timeout))
     return Sent(survey.total_bytes, survey.skipped)
 
 

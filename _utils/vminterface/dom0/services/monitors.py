@@ -12,13 +12,16 @@ from vminterface.deadline import Deadline
 from vminterface.dom0.services import commands
 from vminterface.dom0.services.answer import NOISE
 from vminterface.errors import InvalidValue, ProgramFailed, printable
-from vminterface.values.monitor import MonitorLayout
+from vminterface.values.monitor import DISPLAY, GUIVM, GUIVM_DISPLAY, MonitorLayout
 
 SERVICE = "qubes.SetMonitorLayout"
 
 _XRANDR_LIMIT = 1 << 20
-#: The display that the service sets, so that it is the one to ask.
-_DISPLAY = ":0"
+#: The display that the service sets is the one to ask: its handler chooses alike.
+_QUERY = (
+    f'if [ -e {GUIVM} ]; then DISPLAY={GUIVM_DISPLAY}; else DISPLAY="${{DISPLAY:-{DISPLAY}}}"; fi; '
+    "export DISPLAY; exec xrandr -q"
+)
 
 #: Position and size of each monitor, in the order of the outputs: x, y, width, height.
 Geometry = tuple[tuple[int, int, int, int], ...]
@@ -46,7 +49,7 @@ def of_vm(qrexec: Qrexec, vm: str, *, timeout: float = 20.0) -> MonitorLayout | 
 
     Raises ServiceFailed where there is no X server, else as :meth:`Qrexec.call`.
     """
-    argv = ["env", f"DISPLAY={_DISPLAY}", "xrandr", "-q"]
+    argv = ["sh", "-c", _QUERY]
     output = commands.execute(qrexec, vm, argv, stdout_limit=_XRANDR_LIMIT, timeout=timeout, name="xrandr").checked()
     try:
         return MonitorLayout.from_xrandr(output.untrusted_stdout.decode("utf-8", "replace"))

@@ -10,7 +10,7 @@ from vminterface.dom0.clocksync import Clock
 from vminterface.dom0.diff import Change
 from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.steps.step import Step
-from vminterface.dom0.targets import Targets
+from vminterface.dom0.targets import running_vms
 from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, printable
 
 
@@ -39,7 +39,7 @@ def clock_synced(
     """Bring the clocks of *vms*, by default of all that run, to that of *clock_vm*, by default dom0's.
 
     In *test* mode *clock_vm* does not ask the network. Raises as :func:`clocksync.right_time` and
-    :meth:`Targets.running`.
+    :func:`running_vms`.
     """
     vms = _names(vms)
     right = _right(qrexec, clock_vm, network_vm, test)
@@ -56,8 +56,7 @@ def shown(clock: Clock) -> str:
 
 def _names(vms: Sequence[str] | None) -> list[str]:
     if vms is None:
-        with Targets() as targets:
-            return sorted(targets.running())
+        return running_vms()
     if isinstance(vms, str) or not isinstance(vms, Sequence) or not all(isinstance(vm, str) for vm in vms):
         raise InvalidValue(f"expected a list of VMs, found {printable(repr(vms), 40)}", "vms")
     return list(vms)

@@ -16,13 +16,12 @@ from vminterface.errors import InvalidValue, ServiceNotFound, VMInterfaceError, 
 from vminterface.values.guimode import GuiMode
 from vminterface.values.monitor import MonitorLayout
 
-#: VMs that are spoken to at a time.
-PARALLEL = 8
 _MODE_LIMIT = 64
-#: Where the handler keeps the mode that it was told last.
-_READ_MODE = (
-    'cat /run/vminterface/gui-mode 2>/dev/null || cat "$XDG_RUNTIME_DIR/vminterface/gui-mode" 2>/dev/null || exit 3'
-)
+#: Where the handler keeps the mode that it was told last: the newer one, as it may not write to the first always.
+_READ_MODE = """note=/run/vminterface/gui-mode own=$XDG_RUNTIME_DIR/vminterface/gui-mode
+[ -e "$note" ] && ! [ "$own" -nt "$note" ] || note=$own
+[ -e "$note" ] || exit 3
+exec cat "$note\""""
 
 
 def wanted(raw: object) -> MonitorLayout:
@@ -74,17 +73,27 @@ def all_monitors(qrexec: Qrexec, settings: Sequence[VMSettings], *, test: bool) 
             outcome.changes = {f: Change(c["old"], c["new"]) for f, c in changes.items()}  # type: ignore[index]
         return outcome
 
-    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="monitors") as pool:
+    with ThreadPoolExecutor(qrexec.parallel, thread_name_prefix="monitors") as pool:
         return list(pool.map(one, asked))
 
 
 def gui_mode(qrexec: Qrexec, vm: str, mode: GuiMode) -> Step:
-    """Give *vm* the GUI *mode*. Compared is what its handler remembers; a VM that cannot be asked is told each time."""
+    """Give *vm* the GUI *mode*. Compared is what its handler remembers, before and after.
+
+    A VM that remembers nothing, or cannot be asked, is told each time and believed.
+    """
     found = _mode_of(qrexec, vm)
     if found is mode:
         return Step(vm, "the GUI mode")
     changes = {"gui_mode": {"old": "unknown" if found is None else found.value, "new": mode.value}}
-    return Step(vm, "the GUI mode", changes, lambda: gui.set_mode(qrexec, vm, mode))
+
+    def tell() -> None:
+        gui.set_mode(qrexec, vm, mode)
+        now = _mode_of(qrexec, vm)
+        if now is not mode and (found, now) != (None, None):
+            raise not_so(vm, "the GUI mode")
+
+    return Step(vm, "the GUI mode", changes, tell)
 
 
 def _mode_of(qrexec: Qrexec, vm: str) -> GuiMode | None:

@@ -13,7 +13,7 @@ from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.services import commands, files
 from vminterface.dom0.steps.step import Step, not_so, there
 from vminterface.dom0.wholefile import FileFault
-from vminterface.errors import InvalidValue, RemoteProtocolError, printable
+from vminterface.errors import InvalidValue, RemoteProtocolError, VMInterfaceError, printable
 
 #: Where a VM's user finds what dom0 sends.
 INCOMING = "QubesIncoming/dom0"
@@ -26,6 +26,8 @@ _LOOK = r"""cd -- "$HOME" || exit 1
 [ -e "$1" ] || [ -L "$1" ] || exit 3
 find "$1" -type f -exec sha256sum -z -- {} + && printf '\0' && find "$1" ! -type f -printf '%y%p\0%l\0'"""
 _REMOVE = 'cd -- "$HOME" && exec rm -rf -- "$1"'
+_PUT_ASIDE = 'cd -- "$HOME" && exec mv -- "$1" "$2"'
+_PUT_BACK = 'cd -- "$HOME" && rm -rf -- "$1" && exec mv -- "$2" "$1"'
 
 #: What a file, folder or link is, by its path: ``f`` and checksum, ``d``, or ``l`` and target.
 Tree = dict[bytes, tuple[str, bytes]]
@@ -35,7 +37,8 @@ def file_sent(qrexec: Qrexec, vm: str, path: str, *, replace: bool = False, allo
     """Let ``QubesIncoming/dom0`` of *vm* have the file or folder *path* of dom0, with the same content and names.
 
     Permissions and times are sent, and not compared. What is there with another content is an error, or with *replace*
-    removed first. Raises InvalidValue, FileFault, :class:`files.NotTaken`, else as :meth:`Qrexec.call`.
+    gives way, and is put back if the new one does not arrive whole. Raises InvalidValue, FileFault,
+    :class:`files.NotTaken`, else as :meth:`Qrexec.call`.
     """
     if not path.startswith("/") or os.path.normpath(path) == "/":
         raise InvalidValue(f"'{printable(path, 60)}' is no absolute path of a file or folder to send")
@@ -52,13 +55,31 @@ def file_sent(qrexec: Qrexec, vm: str, path: str, *, replace: bool = False, allo
         raise files.NotTaken(reason, errno.EEXIST)
 
     def send() -> None:
-        if found is not None:
-            commands.execute(qrexec, vm, ["sh", "-c", _REMOVE, "sh", os.fsencode(name)], name="rm").checked()
         files.send(qrexec, vm, [path], allow_all_names=allow_all_names)
         if remote_tree(qrexec, vm, name) != here:
             raise not_so(vm, shown)
 
-    return Step(vm, shown, {shown: {"old": _summary(found), "new": _summary(here)}}, send, done="sent")
+    def send_instead() -> None:
+        aside = f"{INCOMING}/.replaced-{os.urandom(6).hex()}"
+        _run(qrexec, vm, "mv", _PUT_ASIDE, name, aside)
+        try:
+            send()
+        except VMInterfaceError as error:
+            try:
+                _run(qrexec, vm, "mv", _PUT_BACK, name, aside)
+            except VMInterfaceError as second:
+                raise VMInterfaceError(f"{error}; what was there before is now {aside} in {vm}: {second}") from error
+            raise
+        _run(qrexec, vm, "rm", _REMOVE, aside)
+
+    do = send if found is None else send_instead
+    return Step(vm, shown, {shown: {"old": _summary(found), "new": _summary(here)}}, do, done="sent")
+
+
+def _run(qrexec: Qrexec, vm: str, program: str, script: str, *names: str) -> None:
+    """Have the VM's user do *script*, of which *program* is the last, with files below the home."""
+    argv: list[str | bytes] = ["sh", "-c", script, "sh", *map(os.fsencode, names)]
+    commands.execute(qrexec, vm, argv, name=program).checked()
 
 
 def local_tree(path: str) -> Tree:

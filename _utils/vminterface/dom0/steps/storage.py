@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from dataclasses import dataclass
 
 from vminterface.channel.qrexec import Qrexec
@@ -33,7 +34,10 @@ def backup_made(qrexec: Qrexec, vm: str, archive: str, location: str) -> Step:
     """
     backup.line(location)
     try:
-        size, digest = os.stat(archive).st_size, sha256(archive)
+        found = os.stat(archive)
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidValue(f"{printable(archive)}: expected a file")
+        size, digest = found.st_size, sha256(archive)
     except OSError as error:
         raise FileFault.at(archive, error) from error
     what = f"the backup {printable(archive)} in {printable(location)}"
@@ -41,11 +45,7 @@ def backup_made(qrexec: Qrexec, vm: str, archive: str, location: str) -> Step:
         return Step(vm, what, already="is already there")
 
     def make() -> None:
-        try:
-            file = open(archive, "rb")  # noqa: SIM115  closed below
-        except OSError as error:
-            raise FileFault.at(archive, error) from error
-        with file:
+        with backup.open_archive(archive) as file:
             backup.backup(qrexec, vm, location, file)
         if _holds(qrexec, vm, location, size, digest) is False:  # a command leaves nothing to look at
             raise not_so(vm, what)

@@ -8,8 +8,8 @@ import re
 from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError, printable
 from vminterface.vm.machine import Machine
 
-#: Seconds for a file system to grow: large ones write much.
-TIMEOUT = 600.0
+#: Seconds for a file system to grow, and for all that comes before: large ones write much. dom0 waits 600.
+TIMEOUT = 540.0
 _MOUNTS = "/proc/self/mountinfo"
 _SECTORS = "/sys/class/block/{}/size"
 #: The partition of a root volume that has the file system (Qubes linux-template-builder).

@@ -45,6 +45,7 @@ class Call:
         self.stdin = stdin
         self.stdout = stdout
         self.machine = machine
+        self._deadline: Deadline | None = None
 
     @classmethod
     def received(
@@ -71,12 +72,21 @@ class Call:
         if self.argument:
             raise InvalidValue(f"it takes no argument, and was given '{printable(self.argument, 60)}'")
 
+    def within(self, seconds: float) -> Deadline:
+        """Let what is read and the machine's programs have *seconds* from now together; return that deadline.
+
+        It is to come before the caller's own: then the caller still hears the reason.
+        """
+        self._deadline = self.machine.deadline = Deadline.after(seconds)
+        return self._deadline
+
     def read_all(self, limit: int, *, timeout: float = TIMEOUT) -> bytes:
         """Return all that the caller sends until it closes its side.
 
-        Raises InvalidValue for more than *limit* bytes, DeadlineExceeded after *timeout* seconds, ConnectionLost.
+        Raises InvalidValue for more than *limit* bytes, DeadlineExceeded after *timeout* seconds (or what
+        :meth:`within` gave), ConnectionLost.
         """
-        deadline = Deadline.after(timeout)
+        deadline = self._deadline or Deadline.after(timeout)
         pieces: list[bytes] = []
         left = limit + 1
         while left and (piece := self._read(min(left, _CHUNK), deadline)):
@@ -90,9 +100,9 @@ class Call:
         """Return the next line with its end, which only the last one may lack; empty at the end of the input.
 
         Nothing behind the line is taken from stdin. Raises InvalidValue for a line of more than *limit* bytes, its end
-        included, DeadlineExceeded after *timeout* seconds, ConnectionLost.
+        included, DeadlineExceeded as :meth:`read_all` does, ConnectionLost.
         """
-        deadline = Deadline.after(timeout)
+        deadline = self._deadline or Deadline.after(timeout)
         line = bytearray()
         while not line.endswith(b"\n"):
             if len(line) == limit:

@@ -11,7 +11,7 @@ import os
 
 from vminterface.values.volume import Volume
 from vminterface.vm.handlers import config
-from vminterface.vm.handlers.blockdevice import grow_file_system, grow_table, notice_size
+from vminterface.vm.handlers.blockdevice import TIMEOUT, grow_file_system, grow_table, notice_size
 from vminterface.vm.handlers.call import Call
 
 _DEFAULTS = {
@@ -26,6 +26,7 @@ _LIMIT = 64
 def handle(call: Call) -> None:
     """Enlarge the volume's file system. Raises InvalidValue, VMInterfaceError (which names device and reason)."""
     call.refuse_argument()
+    call.within(TIMEOUT)
     volume = Volume.parse(call.read_all(_LIMIT).decode("latin-1").removesuffix("\n"))
     machine = call.machine
     name, default = _DEFAULTS[volume]

@@ -14,14 +14,15 @@ from vminterface.vm.handlers.call import Call
 from vminterface.vm.handlers.remember import remember
 
 HOOKS = "/etc/qubes/gui-mode.d"
-#: Seconds that each hook has.
-TIMEOUT = 10.0
+#: Seconds for all hooks: dom0 waits 20.
+TIMEOUT = 15.0
 _LIMIT = 64
 
 
 def handle(call: Call) -> None:
     """Run the hooks, then remember the mode as ``gui-mode``. Raises VMInterfaceError; the mode then stays."""
     call.refuse_argument()
+    call.within(TIMEOUT)
     mode = GuiMode.parse(call.read_all(_LIMIT).decode("latin-1").removesuffix("\n"))
     for name in call.machine.names(HOOKS):
         program = call.machine.path(f"{HOOKS}/{name}")

@@ -15,17 +15,15 @@ from collections.abc import Iterator
 
 from vminterface.deadline import Deadline
 from vminterface.errors import InvalidValue, VMInterfaceError
-from vminterface.values.monitor import MonitorLayout
+from vminterface.values.monitor import DISPLAY, GUIVM, GUIVM_DISPLAY, MonitorLayout
 from vminterface.vm.handlers.call import Call
 from vminterface.vm.handlers.remember import remember
 from vminterface.vm.handlers.xrandr import XServer
 from vminterface.vm.machine import Machine
 from vminterface.vm.screen import record_layout
 
-#: Seconds that an X server, which may be starting just now, has for everything.
-TIMEOUT = 60.0
-#: Where the VM draws the desktop of other VMs, that has the first display, and its own windows the second.
-GUIVM = "/run/qubes-service/guivm-gui-agent"
+#: Seconds for everything, most of them for an X server that may be starting just now: dom0 waits 60.
+TIMEOUT = 50.0
 #: The folder of the X servers' sockets: every user may read it, so that it can be locked without another file.
 SOCKETS = "/tmp/.X11-unix"
 _LIMIT = 1024
@@ -35,18 +33,20 @@ _PAUSE = 0.05
 def handle(call: Call) -> None:
     """Read a layout and show it. Raises VMInterfaceError; then the X server shows what it did before."""
     call.refuse_argument()
+    deadline = call.within(TIMEOUT)
     layout = MonitorLayout.parse(call.read_all(_LIMIT).decode("latin-1"))
-    show(layout, call.machine, os.environ.get("DISPLAY"))
+    show(layout, call.machine, deadline, os.environ.get("DISPLAY"))
 
 
-def show(layout: MonitorLayout, machine: Machine, display: str | None = None, timeout: float = TIMEOUT) -> None:
-    """Show *layout* on *display*, by default the VM's own, and remember it as ``monitors``.
+def show(layout: MonitorLayout, machine: Machine, deadline: Deadline, display: str | None = None) -> None:
+    """Show *layout* on the VM's own display, and remember it as ``monitors``.
+
+    That is *display*, by default the first one; in a GUI VM always the second, though its session has the first.
 
     Raises InvalidValue for more monitors than outputs or a larger screen than the server can have, before anything is
-    changed; DeadlineExceeded if no server is there after *timeout* seconds; VMInterfaceError.
+    changed; DeadlineExceeded if no server is there by *deadline*; VMInterfaceError.
     """
-    display = display or (":1" if machine.exists(GUIVM) else ":0")
-    deadline = Deadline.after(timeout)
+    display = GUIVM_DISPLAY if machine.exists(GUIVM) else display or DISPLAY
     server = XServer(machine, display, deadline)
     server.wait()
     with _alone(machine, deadline):

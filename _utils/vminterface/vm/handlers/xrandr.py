@@ -14,6 +14,8 @@ from vminterface.values.modeline import Modeline
 from vminterface.values.monitor import Monitor
 from vminterface.vm.machine import Machine
 
+#: Seconds for making undone what was begun.
+UNDO = 5.0
 _PAUSE = 0.1  # seconds between two questions to a server that is not up yet
 
 # What xrandr prints: the screen's line; an output's; below it, indented, its properties and modes; at the end, modes
@@ -114,6 +116,8 @@ class XServer:
             self.run(*words)
             _verify(monitors, self.query())
         except BaseException:
+            # Also when it is the deadline that has come.
+            self._machine.deadline = Deadline.after(UNDO)
             for words in undo:
                 with contextlib.suppress(VMInterfaceError):
                     self._machine.run(["xrandr", *words], env={"DISPLAY": self.display})

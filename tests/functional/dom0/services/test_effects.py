@@ -12,6 +12,7 @@ from datetime import datetime
 
 import pytest
 
+from tests.support.xrandr import fake_xrandr
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.services import (
     appmenus,
@@ -21,6 +22,7 @@ from vminterface.dom0.services import (
     disk,
     files,
     images,
+    monitors,
     pci,
     session,
     suspend,
@@ -35,7 +37,21 @@ from vminterface.errors import (
     VMNotRunning,
 )
 from vminterface.values.device import PciAddress
+from vminterface.values.monitor import MonitorLayout
 from vminterface.values.volume import Volume
+from vminterface.vm.handlers.entry import MARK
+
+LAYOUT = MonitorLayout.parse("1920 1080 0 0 508 285\n1280 800 1920 0\n")
+
+
+def test_a_gui_vm_is_given_and_says_those_of_its_second_display(vms, work, qrexec):
+    fake_xrandr(vms, "work")
+    monitors.set_layout(qrexec, "work", MonitorLayout.parse("800 600 0 0\n"))
+    (work / "run/qubes-service").mkdir()
+    (work / "run/qubes-service/guivm-gui-agent").touch()
+    assert monitors.of_vm(qrexec, "work") is None
+    monitors.set_layout(qrexec, "work", LAYOUT)
+    assert monitors.geometry(monitors.of_vm(qrexec, "work")) == monitors.geometry(LAYOUT)
 
 
 def test_a_time_without_zone_is_refused_before_the_call(vms, qrexec):
@@ -114,6 +130,22 @@ def test_unusual_names_are_sent_only_if_asked(work, qrexec, tmp_path):
         files.send(qrexec, "work", [tmp_path / name])
     files.send(qrexec, "work", [tmp_path / name], allow_all_names=True)
     assert (work / "home/user/QubesIncoming/dom0" / name).read_text() == "x"
+
+
+def test_a_receiver_that_knows_fewer_characters_takes_a_whole_tree_if_asked(vms, work, qrexec, tmp_path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a plain one").write_text("x")
+    (tree / "é").write_text("y")
+    program = vms.folder / "vms/work" / files.COPY
+    fewer = "import vminterface.wire.qfile_names as names\nnames.is_plain = bytes.isascii\n"
+    program.write_text(program.read_text().replace(MARK, fewer + MARK))
+    files.send(qrexec, "work", [tree], allow_all_names=True)
+    arrived = work / "home/user/QubesIncoming/dom0/tree"
+    assert [path.read_text() for path in sorted(arrived.iterdir())] == ["x", "y"]
+    (arrived.parent / "tree").rename(arrived.parent / "before")
+    with pytest.raises(files.NotTaken, match="EILSEQ"):
+        files.send(qrexec, "work", [tree])
 
 
 @pytest.mark.parametrize(

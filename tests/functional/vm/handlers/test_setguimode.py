@@ -68,6 +68,16 @@ def test_a_hook_that_hangs_is_ended(vm: VM, monkeypatch: pytest.MonkeyPatch) -> 
     assert not (vm.root / STATE).exists()
 
 
+def test_hooks_have_their_time_together(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setguimode, "TIMEOUT", 0.6)
+    for name in ("10-a", "20-b"):
+        hook(vm, name, "sleep 0.4")
+    call = Call(SERVICE, "dom0", "", io.BytesIO(b"SEAMLESS"), io.BytesIO(), Machine(str(vm.root)))
+    with pytest.raises(DeadlineExceeded, match="20-b"):
+        setguimode.handle(call)
+    assert not (vm.root / STATE).exists()
+
+
 def test_who_may_not_write_there_keeps_it_in_the_sessions_folder(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
     vm.write("run/vminterface", "a file where the folder should be")
     machine = Machine(str(vm.root))

@@ -15,6 +15,7 @@ from tests.support.handlers import VM
 from tests.support.rpcstandin import until
 from tests.support.stores import need
 from tests.support.xservers import DUMMY, XORG, XServer, lack
+from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded
 from vminterface.values.monitor import MonitorLayout
 from vminterface.vm.handlers.setmonitorlayout import show
@@ -170,13 +171,16 @@ def test_without_a_server_it_gives_up_in_time(vm: VM) -> None:
     need(lack("xrandr"))
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"no X server answered at :65000 within 0\.5 s"):
-        show(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), ":65000", 0.5)
+        show(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), Deadline.after(0.5), ":65000")
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize(("service_on", "display"), [(False, ":0"), (True, ":1")])
+@pytest.mark.parametrize(
+    ("service_on", "inherited", "display"),
+    [(False, None, ":0"), (False, ":5", ":5"), (True, None, ":1"), (True, ":0", ":1")],
+)
 def test_the_display_is_the_first_or_the_second_where_other_vms_are_drawn(
-    vm: VM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service_on: bool, display: str
+    vm: VM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service_on: bool, inherited: str | None, display: str
 ) -> None:
     if service_on:
         vm.write("run/qubes-service/guivm-gui-agent")
@@ -186,7 +190,7 @@ def test_the_display_is_the_first_or_the_second_where_other_vms_are_drawn(
     (programs / "xrandr").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     with pytest.raises(DeadlineExceeded, match=f"asked {display}$"):
-        show(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), None, 0.2)
+        show(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), Deadline.after(0.2), inherited)
 
 
 def test_calls_at_the_same_time_come_one_after_the_other(vm: VM, xorg: XServer) -> None:
@@ -204,18 +208,35 @@ def test_calls_at_the_same_time_come_one_after_the_other(vm: VM, xorg: XServer) 
     assert len(xorg.layout()) in (1, 2, 3)
 
 
-def test_a_call_that_is_ended_in_the_middle_leaves_what_was_shown(vm: VM, tmp_path: Path, xorg: XServer) -> None:
-    before = xorg.layout()
+@pytest.fixture
+def endless(tmp_path: Path) -> str:
+    """A PATH with an xrandr whose query that verifies a change takes for ever."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    # After the change, the query that verifies it takes for ever.
     changed = tmp_path / "changed"
     (programs / "xrandr").write_text(
         f'#!/bin/sh\ncase "$*" in *--mode*) touch {changed};; --prop) [ -e {changed} ] && sleep 100;; esac\n'
         f'exec {shutil.which("xrandr")} "$@"\n'
     )
     (programs / "xrandr").chmod(0o755)
-    process = vm.start(SERVICE, DISPLAY=xorg.display, PATH=f"{programs}:{os.environ['PATH']}")
+    return f"{programs}:{os.environ['PATH']}"
+
+
+def test_a_deadline_in_the_middle_leaves_what_was_shown(
+    vm: VM, endless: str, xorg: XServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = xorg.layout()
+    monkeypatch.setenv("PATH", endless)
+    machine = Machine(str(vm.root))
+    deadline = machine.deadline = Deadline.after(2)
+    with pytest.raises(DeadlineExceeded, match="xrandr: no answer"):
+        show(MonitorLayout.parse(TWO.decode()), machine, deadline, xorg.display)
+    assert xorg.layout() == before
+
+
+def test_a_call_that_is_ended_in_the_middle_leaves_what_was_shown(vm: VM, endless: str, xorg: XServer) -> None:
+    before = xorg.layout()
+    process = vm.start(SERVICE, DISPLAY=xorg.display, PATH=endless)
     with process:
         assert process.stdin is not None
         process.stdin.write(TWO)

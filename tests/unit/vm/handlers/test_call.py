@@ -105,6 +105,18 @@ def test_a_caller_that_says_nothing_costs_its_time_and_no_more(pipe: tuple[Call,
         one.read_line(100, timeout=0.05)
 
 
+def test_a_calls_time_is_for_its_input_and_its_programs_together(pipe: tuple[Call, int]) -> None:
+    one, _ = pipe
+    deadline = one.within(0.3)
+    with pytest.raises(DeadlineExceeded, match=r"sleep: .* within 0\.3 s"):
+        one.machine.run(["sleep", "10"])
+    assert deadline.passed
+    with pytest.raises(DeadlineExceeded, match=r"input: no answer within 0\.3 s"):
+        one.read_all(10)
+    with pytest.raises(DeadlineExceeded, match=r"true: no answer within 0\.3 s"):
+        one.machine.run(["true"])
+
+
 def test_all_is_written_whatever_one_write_takes() -> None:
     class Slow(io.BytesIO):
         def write(self, data):  # type: ignore[no-untyped-def]

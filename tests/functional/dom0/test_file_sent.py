@@ -1,0 +1,74 @@
+"""A file in a VM gives way to another one only when that has arrived whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from vminterface.dom0.services import files
+from vminterface.dom0.steps.files import file_sent
+from vminterface.errors import ServiceFailed, VerificationFailed, VMInterfaceError
+
+
+@pytest.fixture
+def incoming(work):
+    """The VM's folder of files from dom0, with a folder ``things`` in it."""
+    folder = work / "home/user/QubesIncoming/dom0"
+    (folder / "things/old").mkdir(parents=True)
+    (folder / "things/old/note").write_text("theirs")
+    return folder
+
+
+@pytest.fixture
+def things(tmp_path):
+    """The folder to be sent."""
+    folder = tmp_path / "from/things"
+    folder.mkdir(parents=True)
+    (folder / "note").write_text("ours")
+    return str(folder)
+
+
+def content(folder):
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def replaced(vms, script):
+    """Have another handler answer the file copy."""
+    (vms.folder / "vms/work" / files.COPY).unlink()
+    vms.handler("work", files.COPY, script)
+
+
+def test_the_old_one_gives_way(qrexec, incoming, things):
+    file_sent(qrexec, "work", things, replace=True).run(test=True)
+    assert content(incoming) == {"things/old/note": "theirs"}
+    file_sent(qrexec, "work", things, replace=True).run(test=False)
+    assert content(incoming) == {"things/note": "ours"}
+    assert file_sent(qrexec, "work", things, replace=True).changes == {}
+
+
+def test_a_copy_that_fails_leaves_the_old_one(vms, qrexec, incoming, things):
+    replaced(vms, "mkdir ~/QubesIncoming/dom0/things; echo half > ~/QubesIncoming/dom0/things/note; exit 9")
+    with pytest.raises(ServiceFailed, match=r"qubes\.Filecopy in work: exit status 9"):
+        file_sent(qrexec, "work", things, replace=True).run(test=False)
+    assert content(incoming) == {"things/old/note": "theirs"}
+
+
+def test_another_one_than_was_sent_leaves_the_old_one(vms, work, qrexec, incoming, things, monkeypatch):
+    real = files.send
+
+    def send(*args, **more):
+        real(*args, **more)
+        (incoming / "things/note").write_text("changed")
+
+    monkeypatch.setattr(files, "send", send)
+    with pytest.raises(VerificationFailed):
+        file_sent(qrexec, "work", things, replace=True).run(test=False)
+    assert content(incoming) == {"things/old/note": "theirs"}
+
+
+def test_where_the_old_one_is_if_it_cannot_be_put_back_is_said(vms, qrexec, incoming, things):
+    replaced(vms, f"rm -r {vms.folder}/vms/work; exit 9")
+    with pytest.raises(VMInterfaceError, match=r"exit status 9; what was .* is now .*the VM is not running") as caught:
+        file_sent(qrexec, "work", things, replace=True).run(test=False)
+    (aside,) = incoming.iterdir()
+    assert f"QubesIncoming/dom0/{aside.name} in work" in str(caught.value)
+    assert content(aside) == {"old/note": "theirs"}

@@ -1,0 +1,68 @@
+"""A VM's GUI mode: what its handler remembers is looked at before and after it is told another one."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from vminterface.dom0.services import commands, gui
+from vminterface.dom0.steps import display
+from vminterface.errors import ServiceFailed, VerificationFailed
+from vminterface.values.guimode import GuiMode
+
+WHOLE = "run/vminterface/gui-mode"
+OWN = "run/user/1000/vminterface/gui-mode"
+
+
+def note(root, path, mode, age):
+    place = root / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(f"{mode}\n")
+    os.utime(place, (1_700_000_000 - age, 1_700_000_000 - age))
+
+
+def run(qrexec, mode, *, test=False):
+    changes, _ = display.gui_mode(qrexec, "work", mode).run(test=test)
+    return changes
+
+
+def test_a_mode_is_told_once(work, qrexec):
+    changes = {"gui_mode": {"old": "unknown", "new": "SEAMLESS"}}
+    assert run(qrexec, GuiMode.SEAMLESS, test=True) == changes
+    assert not (work / WHOLE).exists()
+    assert run(qrexec, GuiMode.SEAMLESS) == changes
+    assert run(qrexec, GuiMode.SEAMLESS) == {}
+    assert run(qrexec, GuiMode.FULLSCREEN) == {"gui_mode": {"old": "SEAMLESS", "new": "FULLSCREEN"}}
+
+
+@pytest.mark.parametrize(("newer", "older"), [(WHOLE, OWN), (OWN, WHOLE), (WHOLE, None), (OWN, None)])
+def test_the_newer_of_two_notes_counts(work, qrexec, newer, older):
+    note(work, newer, "SEAMLESS", 0)
+    if older is not None:
+        note(work, older, "FULLSCREEN", 9)
+    assert run(qrexec, GuiMode.SEAMLESS) == {}
+
+
+@pytest.mark.parametrize("script", ["cat >/dev/null", f"cat >/dev/null; rm {WHOLE}"], ids=["nothing", "forgets"])
+def test_a_handler_that_does_not_do_it_is_told(vms, work, qrexec, script):
+    note(work, WHOLE, "FULLSCREEN", 0)
+    (vms.folder / "vms/work" / gui.SERVICE).unlink()
+    vms.handler("work", gui.SERVICE, f"cd {work}; {script}")
+    with pytest.raises(VerificationFailed, match="work: the GUI mode is not as asked for afterwards"):
+        run(qrexec, GuiMode.SEAMLESS)
+
+
+def test_a_vm_that_cannot_be_asked_is_told_each_time(vms, qrexec):
+    vms.handler("work", gui.SERVICE, f"cat >> {vms.folder}/told")
+    for _ in range(2):
+        assert run(qrexec, GuiMode.SEAMLESS) == {"gui_mode": {"old": "unknown", "new": "SEAMLESS"}}
+    assert (vms.folder / "told").read_text() == "SEAMLESS" * 2
+
+
+def test_a_vm_that_fails_when_it_is_asked_is_not_told(vms, qrexec):
+    vms.handler("work", commands.EXEC, "exit 9")
+    vms.handler("work", gui.SERVICE, f"cat >> {vms.folder}/told")
+    with pytest.raises(ServiceFailed):
+        run(qrexec, GuiMode.SEAMLESS)
+    assert not (vms.folder / "told").exists()
