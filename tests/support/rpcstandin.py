@@ -4,7 +4,7 @@ A handler is a file ``SERVICE`` or ``SERVICE+ARGUMENT`` in the VM's folder: a sh
 as the entries of the real handlers, which have the files below the VM's root for their machine. What they start has its
 home and the first folder of its PATH there too, its ``/run``, and the variables of ``/etc/environment``. As the agent
 does, the stand-ins wait for the session, and change the user, where the handlers' own configuration says so. Which of
-the programs have run is kept in the file ``ran``, a name a line.
+the programs have run is kept in ``ran.log``, a name a line.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ run() {  # VM DESCRIPTOR SOURCE
                     wait=$vms/$1/qubes.WaitForSession
                     echo user | unshare $private -- /bin/sh -c "$enter" "$wait" >/dev/null 2>&1
                 fi
-                echo "${handler##*/}" >>"$vms/../ran"
+                echo "${handler##*/}" >>"$vms/../ran.log"
                 export QREXEC_SERVICE_ARGUMENT="${argument#+}"
                 exec unshare $private -- /bin/sh -c "$enter" "$handler" ${argument:+"${argument#+}"}
             fi
@@ -112,7 +112,7 @@ class StandIn:
         self.client = self._program("qrexec-client", _DOM0)
         self.client_vm = self._program("qrexec-client-vm", _VM)
         (folder / "vms").mkdir()
-        (folder / "ran").touch()
+        (folder / "ran.log").touch()
 
     def _program(self, name: str, text: str) -> str:
         path = self.folder / name
@@ -160,7 +160,7 @@ class StandIn:
 
     def ran(self) -> list[str]:
         """Return which of the real handlers were started, one after the other."""
-        return (self.folder / "ran").read_text().splitlines()
+        return (self.folder / "ran.log").read_text().splitlines()
 
     def program(self, vm: str, name: str, script: str) -> None:
         """Let there be a shell script *name* on the PATH of *vm*."""

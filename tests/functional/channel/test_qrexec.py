@@ -6,12 +6,14 @@ import hashlib
 import io
 import os
 import socket
+import struct
 import sys
 import threading
 import time
 
 import pytest
 
+from lab.qrexec.messages import Kind, pack
 from tests.support.rpcstandin import StandIn, child_states, until
 from vminterface.channel import qrexec_daemon
 from vminterface.channel.qrexec import (
@@ -64,6 +66,17 @@ def dom0(standin):
 
 
 class TestCommandLine:
+    def test_a_call_is_what_the_daemon_hands_to_the_agent_byte_for_byte(self, tmp_path):
+        """In core-qrexec's message MSG_EXEC_CMDLINE: a data channel of domain 0 at port 513, and the command."""
+        program = tmp_path / "qrexec-client"
+        program.write_text(f'#!/bin/sh\nprintf %s "$3" >{tmp_path}/command\n')
+        program.chmod(0o755)
+        Qrexec(str(program)).call("work", "qubes.SetMonitorLayout", user="user")
+        command = (tmp_path / "command").read_bytes()
+        message = pack(Kind.COMMAND, struct.pack("<II", 0, 513) + command + b"\0")
+        assert message[:16] == bytes.fromhex("00 02 00 00 32 00 00 00 00 00 00 00 01 02 00 00")
+        assert message[16:] == b"user:QUBESRPC qubes.SetMonitorLayout dom0\0"
+
     def test_dom0_calls_as_the_default_user_unless_told_otherwise(self, standin, dom0):
         standin.handler("work", "test.Who", 'echo "$QREXEC_USER $QREXEC_REMOTE_DOMAIN $QREXEC_SERVICE_FULL_NAME"')
         assert dom0.call("work", "test.Who") == Answer(b"DEFAULT dom0 test.Who\n", "", 0)

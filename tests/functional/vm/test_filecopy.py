@@ -19,7 +19,7 @@ from tests.support.qfilestream import END, TIME_NS, file, folder, link, raw
 from vminterface.errors import InvalidValue
 from vminterface.vm import filecopy_tree
 from vminterface.vm.filecopy import Terms, open_incoming, receive, serve
-from vminterface.wire.qfile import Data, Entry, EntryEnd, Packer, Unpacker
+from vminterface.wire.qfile import Entry, Packer
 from vminterface.wire.qfile_result import LEGAL_EOF, Result
 
 QUICK = Terms(sync=False)
@@ -408,24 +408,6 @@ def test_memory_does_not_grow_with_the_transfer(box):
     os.waitpid(pid, 0)
     os.close(reader)
     os.close(target)
-
-
-def test_a_file_of_more_than_4_gib_comes_through_whole():
-    """Its content goes nowhere: what counts is that the parser goes on past 32 bits."""
-    size = 2**32 + 5
-    block = bytes(1 << 24)
-    unpacker, received = Unpacker(), 0
-    unpacker.receive_data(Packer().entry(Entry(b"big", 0o100600, size, 0, 0)))
-    assert unpacker.next_event().size == size
-    assert unpacker.next_event() is None
-    while received < size:
-        unpacker.receive_data(memoryview(block)[: size - received])
-        event = unpacker.next_event()
-        assert isinstance(event, Data)
-        received += len(event.chunk)
-        if received < size:
-            assert unpacker.next_event() is None
-    assert unpacker.next_event() == EntryEnd()
 
 
 @pytest.mark.fuzz

@@ -105,3 +105,7 @@ def test_what_was_written_is_read_again(image):
 @given(images)
 def test_the_png_has_the_same_pixels(image):
     assert unpack_png(image.to_png()) == (image.width, image.height, image.rgba)
+
+
+def test_a_windows_icon_is_a_picture_of_that_form():
+    assert Image(1, 1, bytes.fromhex("112233ff")).render() == bytes.fromhex("31 20 31 0a 11 22 33 ff")

@@ -3,6 +3,7 @@
 import errno
 import random
 import stat
+import tracemalloc
 import zlib
 
 import pytest
@@ -111,6 +112,28 @@ def test_a_link_comes_with_its_target():
 def test_sizes_over_4_gib_are_kept_whole(size):
     header = Packer().entry(Entry(b"big", 0o100600, size, 0, 0))
     assert events(Unpacker(), [header])[0].size == size
+
+
+def test_more_than_4_gib_go_through_both_ends_in_less_than_a_mebibyte():
+    """Its content goes nowhere. A piece is larger than what may be held, so that no end can keep a copy of one."""
+    size, piece = 2**32 + 5, memoryview(bytes(1 << 24))
+    packer, unpacker, left = Packer(), Unpacker(), size
+    tracemalloc.start()
+    try:
+        unpacker.receive_data(packer.entry(Entry(b"big", 0o100600, size, 0, 0)))
+        assert unpacker.next_event().size == size
+        while left:
+            assert unpacker.next_event() is None
+            unpacker.receive_data(packer.data(piece[:left]))
+            left -= len(unpacker.next_event().chunk)
+        assert unpacker.next_event() == EntryEnd()
+        unpacker.receive_data(packer.end())
+        assert unpacker.next_event() == End()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= 1 << 20
+    assert unpacker.crc == packer.crc
 
 
 @pytest.mark.parametrize("name", [b"", b"../x", b"a/../../x", b"/etc/passwd", b"a\0b", b"./a", b"a//b", b"\x1b"])

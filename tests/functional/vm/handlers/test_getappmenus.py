@@ -55,6 +55,18 @@ def test_an_application_is_told_in_lines_with_our_own_command(vm: VM) -> None:
     )
 
 
+def test_an_answer_has_the_bytes_of_todays_handler_unknown_categories_too(vm: VM) -> None:
+    values = {"Exec": "firefox %u", "Icon": "firefox", "Categories": "Network;WebBrowser;Bogus;"}
+    vm.write(f"{SHARE}/firefox.desktop", desktop("Firefox", **values))
+    answer = vm.call(SERVICE).stdout
+    assert answer == (
+        b"firefox.desktop:Name=Firefox\nfirefox.desktop:Exec=qubes-desktop-run firefox.desktop\n"
+        b"firefox.desktop:Icon=firefox\nfirefox.desktop:Categories=Network;WebBrowser;Bogus;\n\n"
+    )
+    (entry,) = MenuEntries.parse(answer)
+    assert (entry.id, entry.values["Name"], entry.values["Categories"]) == ("firefox", "Firefox", "Network;WebBrowser;")
+
+
 def test_a_vm_without_applications_tells_none(vm: VM) -> None:
     assert vm.call(SERVICE).stdout == b""
 

@@ -1,7 +1,8 @@
-"""SetMonitorLayout on real X servers: Xorg with the video driver of VMs, and Xvfb."""
+"""SetMonitorLayout on real X servers: Xorg with the video driver of VMs, and Xvfb; and the very calls that it makes."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from tests.support.handlers import VM
 from tests.support.rpcstandin import until
 from tests.support.stores import need
+from tests.support.xrandr import xrandr_in
 from tests.support.xservers import DUMMY, XORG, XServer, lack
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded
@@ -75,6 +77,25 @@ def attached(server: XServer) -> list[tuple[str, str]]:
         elif line.startswith("   QB"):
             found.append((output, line.split()[0]))
     return found
+
+
+def test_a_layout_is_one_call_after_each_missing_mode_has_been_made(vm: VM, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    xrandr_in(programs)
+    outputs = {f"DUMMY{n}": {"modes": ["QB1920x1080"] * (n == 0), "at": None, "mm": {}} for n in range(4)}
+    (programs / "xrandr.json").write_text(json.dumps({"modes": ["QB1920x1080"], "outputs": outputs}))
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "DISPLAY": ":0"}
+    # A last line without its end is no line to today's handler, which then switches all outputs off.
+    vm.call(SERVICE, b"1280 800 0 0", **environment).refused(SERVICE)
+    assert not (programs / "xrandr.calls").exists()
+    assert vm.call(SERVICE, TWO, **environment).status == 0
+    assert (programs / "xrandr.calls").read_text().splitlines() == [
+        "--newmode QB1280x800 83.50 1280 1352 1480 1680 800 803 809 831 -hsync +vsync",
+        "--addmode DUMMY1 QB1280x800",
+        "--output DUMMY0 --mode QB1920x1080 --pos 0x0 --set WIDTH_MM 508 --set HEIGHT_MM 285"
+        " --output DUMMY1 --mode QB1280x800 --pos 1920x0 --output DUMMY2 --off --output DUMMY3 --off",
+    ]
 
 
 def test_a_layout_is_shown_on_the_first_outputs_with_its_sizes(vm: VM, xorg: XServer) -> None:
