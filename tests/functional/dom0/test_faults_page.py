@@ -35,6 +35,7 @@ def faults(vms, work, qrexec, tmp_path, monkeypatch):
     hosts.write_text("another")
     (work / "etc/vminterface").mkdir()
     (work / "etc/vminterface/handlers.conf").write_text("session-timeout = 1\n")
+    (work / "run/qubes/qrexec-server.user.sock").unlink()
     vms.program("work", "xrandr", 'echo "Can\'t open display :0" >&2; exit 1')
     monkeypatch.setenv("PATH", f"{work}/usr/local/bin:/usr/bin:/bin")
     (vms.folder / "vms/work/qubes.GetDate+nanoseconds.refused").touch()
