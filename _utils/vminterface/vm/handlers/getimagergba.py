@@ -1,8 +1,8 @@
 """``qubes.GetImageRGBA``: send a picture of this VM, or one that the caller sends, as plain pixels.
 
-Input: a line, ``xdgicon:NAME`` (an icon of the themes here), a path, or ``-`` or ``FORMAT:-``, behind which the picture
-itself follows. Output: ``W H`` in a line, then 4 bytes a pixel, R G B A, rows from the top. After Qubes
-core-agent-linux's ``qubes.GetImageRGBA``, which sends the first line before it knows that there will be pixels.
+Input: a line with its end, ``xdgicon:NAME`` (an icon of the themes here), a path, or ``-`` or ``FORMAT:-``, behind
+which the picture itself follows. Output: ``W H`` in a line, then 4 bytes a pixel, R G B A, rows from the top. After
+Qubes core-agent-linux's ``qubes.GetImageRGBA``, which sends the first line before it knows that there will be pixels.
 """
 
 from __future__ import annotations

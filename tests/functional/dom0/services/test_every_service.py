@@ -105,7 +105,7 @@ def of(*services: str) -> Callable[[Effect], Effect]:
     return keep
 
 
-# The table's own list: a service that nothing above and below shows an effect of has no function here.
+# The table itself is the list: a service without a function of its own below fails here.
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_call_has_its_effect_by_the_handler_that_is_shipped(world: World, service: str) -> None:
     EFFECTS[service](world)
@@ -127,7 +127,7 @@ def _the_session_is_waited_for(world: World) -> None:
     _later(world)
     began = time.monotonic()
     assert session.wait(world.qrexec, "work", timeout=30) is True
-    assert time.monotonic() - began >= 1
+    assert time.monotonic() - began > 0.9
     (world.root / "run/systemd/system").mkdir(parents=True)
     world.vms.program("work", "systemctl", "[ $2 = show ] && echo degraded || echo 'one.service loaded failed failed'")
     assert session.wait(world.qrexec, "work", timeout=30) is False

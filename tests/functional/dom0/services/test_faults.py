@@ -143,6 +143,12 @@ CALLS = {
 }
 #: The looks of states at a VM before they change it, and others whose time is their own affair.
 LOOKS = {
+    "clocksync.right_time": (timesync.SERVICE, lambda q, t: clocksync.right_time(q, "bad")),
+    "clocksync.read_time": (clock.GET, lambda q, t: clocksync.read_time(q, "bad")),
+    "clocksync.set_all": (
+        clock.GET,
+        lambda q, t: _raised(c.error for c in clocksync.set_all(q, clocksync.host_time(), ["bad"])),
+    ),
     "servicelist.installed": (commands.EXEC, lambda q, t: servicelist.installed(q, "bad")),
     "clocks.clock_set": (clock.GET, lambda q, t: clocks.clock_set(q, "bad")),
     "clocks.clock_synced": (clock.GET, lambda q, t: clocks.clock_synced(q, clock_vm="bad", vms=[], test=True)),
@@ -189,7 +195,7 @@ class Impatient(Qrexec):
 
 def callers():
     """Return the names of all functions that call services, each behind its module's."""
-    modules = [tools, servicelist]
+    modules = [tools, servicelist, clocksync]
     for package in (vminterface.dom0.services, vminterface.dom0.steps):
         modules += [
             importlib.import_module(f"{package.__name__}.{m.name}") for m in pkgutil.iter_modules(package.__path__)
