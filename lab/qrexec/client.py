@@ -12,12 +12,15 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO, Any, NoReturn
 
 from lab.qrexec.status import NOT_FOUND, PROBLEM, REFUSED
 from lab.qrexec.streams import copy
+
+TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import IO, Any, NoReturn
 
 #: Seconds that a VM has to take the call.
 _CONNECT_SECONDS = 10
