@@ -22,6 +22,14 @@ from vminterface.wire.qfile_result import Refused, Result
 _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
 
 
+#: Bytes that a sender may have on the way when the stream has ended or is refused.
+LATE_LIMIT = 1 << 20
+
+
+class Overrun(Exception):
+    """The sender goes on and on after the end of its stream, or after its refusal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What is taken at most: *total_bytes* of content, *entries* (files and folders)."""
@@ -33,9 +41,9 @@ class Limits:
 class Arrival:
     """One transfer into *place*, which must not be there yet. Used in a ``with`` block.
 
-    :meth:`write` takes the stream and never raises for what is in it: the fault is in :attr:`result`, which the
-    sender is to be told; :meth:`put` raises it. *single*: the transfer is one file, and *place* will be that file.
-    Raises InvalidValue if there is something at *place*, FileFault.
+    :meth:`write` takes the stream and raises for nothing that is in it but its length: the fault is in :attr:`result`,
+    which the sender is to be told; :meth:`put` raises it. *single*: the transfer is one file, and *place* will be that
+    file. Raises InvalidValue if there is something at *place*, FileFault.
     """
 
     def __init__(self, place: str, limits: Limits, *, single: bool = False) -> None:
@@ -57,10 +65,14 @@ class Arrival:
         #: What the sender is to be told, as soon as the stream has ended or is refused.
         self.result: Result | None = None
         self._fault: Refused | None = None
+        self._late_bytes = 0
 
     def write(self, untrusted_data: bytes) -> None:
-        """Take the next bytes of the stream; after its end or a fault they are dropped."""
+        """Take the next bytes of the stream; after its end or a fault they are dropped. Raises Overrun."""
         if self.result is not None:
+            self._late_bytes += len(untrusted_data)
+            if self._late_bytes > LATE_LIMIT:
+                raise Overrun
             return
         self._unpacker.receive_data(untrusted_data)
         try:
@@ -79,6 +91,8 @@ class Arrival:
             raise RemoteProtocolError(f"{what}: the files broke off before their end")
         if self._fault is not None:
             raise RemoteProtocolError(f"{what}: {self._fault}") from self._fault
+        if self._late_bytes > LATE_LIMIT:
+            raise RemoteProtocolError(f"{what}: more than {LATE_LIMIT} bytes came after the end of the files")
         if self._single and (len(self.files) != 1 or self._folders):
             raise RemoteProtocolError(f"{what}: {len(self.files)} files came (expected one)")
         made = os.path.join(self._folder, self.files[0]) if self._single else self._folder

@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from vminterface.dom0.unpack import Arrival, Limits
+from vminterface.dom0.unpack import LATE_LIMIT, Arrival, Limits, Overrun
 from vminterface.errors import InvalidValue, RemoteProtocolError
 from vminterface.wire.qfile import Entry, Packer
 from vminterface.wire.qfile_result import Refused
@@ -74,6 +74,20 @@ def test_the_sender_is_told_the_fault_once_and_what_follows_is_dropped(place):
         arrival.write(TREE)
         assert arrival.result.code == 122
         arrival.write(b"more")
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"), [(Limits(), "after the end of the files"), (Limits(total_bytes=2), "EDQUOT")]
+)
+def test_a_sender_that_goes_on_and_on_is_not_listened_to(place, tmp_path, limits, said):
+    with Arrival(place, limits) as arrival:
+        arrival.write(TREE)
+        arrival.write(bytes(LATE_LIMIT))
+        with pytest.raises(Overrun):
+            arrival.write(b"x")
+        with pytest.raises(RemoteProtocolError, match=f"^it: .*{said}"):
+            arrival.put("it")
+    assert os.listdir(tmp_path) == []
 
 
 def test_one_file_becomes_the_place_itself(place, tmp_path):

@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 
 from vminterface.channel.process import Input, Preceded, Progress
 from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.unpack import Arrival, Limits
+from vminterface.dom0.unpack import Arrival, Limits, Overrun
 from vminterface.dom0.wholefile import FileFault
 from vminterface.errors import InvalidValue, ServiceFailed, VMInterfaceError, printable
 
@@ -102,6 +102,8 @@ def restore(
                 vm, RESTORE, stdin=_until_result(lines, arrival), stdout_limit=bound, stdout_to=arrival,
                 progress=progress, timeout=timeout,
             )  # fmt: skip
+        except Overrun:
+            pass  # told below
         except ServiceFailed:
             # A sender that was told of a fault here ends with a status of its own; the fault is what matters.
             if arrival.result is None or not arrival.result.code:
