@@ -84,7 +84,7 @@ def test_a_layout_is_one_call_after_each_missing_mode_has_been_made(vm: VM, tmp_
     programs.mkdir()
     xrandr_in(programs)
     outputs = {f"DUMMY{n}": {"modes": ["QB1920x1080"] * (n == 0), "at": None, "mm": {}} for n in range(4)}
-    (programs / "xrandr.json").write_text(json.dumps({"modes": ["QB1920x1080"], "outputs": outputs}))
+    (programs / "xrandr:0.json").write_text(json.dumps({"modes": ["QB1920x1080"], "outputs": outputs}))
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", "DISPLAY": ":0"}
     # A last line without its end is no line to today's handler, which then switches all outputs off.
     vm.call(SERVICE, b"1280 800 0 0", **environment).refused(SERVICE)
