@@ -68,7 +68,7 @@ def machine(tmp_path, heard):
         yield machine
 
 
-def soon(seconds=1.5):
+def soon(seconds=4.0):
     return Deadline.after(seconds)
 
 
