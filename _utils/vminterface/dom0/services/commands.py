@@ -116,6 +116,12 @@ class _Way:
     argument: str
     stdin: bytes
 
+    def to_do_nothing(self) -> _Way:
+        """Return how the same service is told to do nothing."""
+        if self.service in (SHELL, ROOT_SHELL):
+            return _Way(self.service, self.argument, b"exit\n")
+        return _Way(self.service, vmexec.encode(["true"]), b"")
+
 
 def _shells(qrexec: Qrexec, script: str, stdin: bytes, *, root: bool, wait_for_session: bool) -> list[_Way]:
     typed = f"{script}; exit\n".encode("utf-8", "surrogateescape") + stdin
@@ -145,6 +151,24 @@ def _first(
 
 
 def _run(qrexec: Qrexec, vm: str, way: _Way, user: str | None, stdout_limit: int, timeout: float, what: str) -> Output:
+    output = _called(qrexec, vm, way, user, stdout_limit, timeout, what)
+    said = output.stderr.strip()
+    # qrexec says nothing where there is no service. A command seldom does, but one that has run must not be run a
+    # second way: so what does nothing tells which of them it was.
+    not_run = output.status in (_REFUSED, _NOT_FOUND) and not output.untrusted_stdout and not said
+    if not_run:
+        nothing = _called(qrexec, vm, way.to_do_nothing(), user, stdout_limit, timeout, what)
+        not_run = nothing.status == output.status
+    if output.status == _NOT_FOUND and (not_run or f"{_HANDLERS}{way.service}" in said):
+        raise ServiceNotFound(f"{way.service} in {vm}: there is no such service")
+    if output.status == _REFUSED and (not_run or said.startswith(_REFUSAL)):
+        raise CallRefused(f"{way.service} in {vm}: the call was refused")
+    return output
+
+
+def _called(
+    qrexec: Qrexec, vm: str, way: _Way, user: str | None, stdout_limit: int, timeout: float, what: str
+) -> Output:
     kept = Kept()
     try:
         answer = qrexec.call(
@@ -155,10 +179,4 @@ def _run(qrexec: Qrexec, vm: str, way: _Way, user: str | None, stdout_limit: int
         if error.status == _BROKEN:
             raise
         return Output(what, error.status, kept.untrusted_data, error.stderr)
-    # qrexec says nothing where there is no service, a shell or command always names what it has not found.
-    silent = not kept.untrusted_data and not answer.stderr.strip()
-    if answer.status == _NOT_FOUND and (silent or f"{_HANDLERS}{way.service}" in answer.stderr):
-        raise ServiceNotFound(f"{way.service} in {vm}: there is no such service")
-    if answer.status == _REFUSED and (silent or answer.stderr.startswith(_REFUSAL)):
-        raise CallRefused(f"{way.service} in {vm}: the call was refused")
     return Output(what, answer.status, kept.untrusted_data, answer.stderr)
