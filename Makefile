@@ -20,7 +20,7 @@ SALT_FACING := tests/functional/salt $(filter-out tests/system/test_lab%, $(wild
 demo: $(MAIN)/.stamp
 	@$(LIBRARY) $(MAIN)/bin/python -m lab demo
 
-# The same on a real Xen host in an emulated machine. Both take minutes, and are no part of `make test`; CI runs the tests.
+# The same on a real Xen host in an emulated machine. Both take minutes, and are no part of `make test`; CI runs both too.
 demo-xen: $(MAIN)/.stamp
 	@tools/install-packages $(XEN_PACKAGES)
 	@$(LIBRARY) $(MAIN)/bin/python -m lab.xen demo

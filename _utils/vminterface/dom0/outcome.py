@@ -20,7 +20,7 @@ class Outcome:
     changes: dict[str, Change] = field(default_factory=dict)
     error: VMInterfaceError | None = None
     running: bool = True
-    #: What the agent's part was; empty where the comment needs no word of it.
+    #: What the VM's agent, or its provider's firewall service, had to do with it; empty where there is nothing to say.
     note: str = ""
 
     @property
@@ -32,14 +32,15 @@ class Outcome:
         """Return one sentence for the admin."""
         if self.error is not None:
             return str(self.error)
+        note = self.note and f"; {self.note}"
         if not self.running:
-            lasting = f"{count(self.changes)} {'would be set' if test else 'set'}; " if self.changes else ""
+            lasting = f"{count(self.changes)} {'would be set' if test else 'set'}{note}; " if self.changes else ""
             return f"{self.vm} is not running: {lasting}its settings take effect with a push after its next start"
         if not self.changes:
             return f"{self.vm} is already as configured"
         if test:
             return f"{self.vm}: {count(self.changes)} would be set"
-        return f"{self.vm}: {count(self.changes)} set{self.note and '; '}{self.note}"
+        return f"{self.vm}: {count(self.changes)} set{note}"
 
 
 def count(changes: Mapping[str, Change]) -> str:

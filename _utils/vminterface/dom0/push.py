@@ -8,7 +8,7 @@ written one by one, those that tell the VM to look at others last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from vminterface import keys
 from vminterface.channel.store import KeyStore, Read, Remove, Write
@@ -47,8 +47,12 @@ def _diff(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
                 answers.check(work)
 
     wanted = {one.vm: one for one in settings}
-    outcomes = _outcomes(wanted, targets, check, lambda works: None)
-    firewall.push(wanted, outcomes, targets, test=True)
+    found, outcomes = _found(wanted, targets)
+    clients = firewall.look(wanted, outcomes, targets)
+    groups.run(state.by_store(found.values()), lambda group: check(_plan(group, wanted, outcomes)), lambda left: None)
+    for client in clients:
+        if client.outcome.ok:
+            client.note()
     return list(outcomes.values())
 
 
@@ -63,9 +67,22 @@ def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
 
 def _push(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
     wanted = {one.vm: one for one in settings}
-    outcomes = _outcomes(wanted, targets, _write_all, lambda works: _listen(works, targets))
+    found, outcomes = _found(wanted, targets)
+    clients = firewall.look(wanted, outcomes, targets)
+    done: list[Work] = []
+
+    def speak(group: Sequence[Target]) -> Sequence[Work] | None:
+        works = _plan(group, wanted, outcomes)
+        done.extend(works)
+        return _write_all(works)
+
+    groups.run(state.by_store(found.values()), speak, lambda works: _listen(works, targets))
     # Last, as each is in another VM's store; without rules a provider lets nothing of a client through.
-    firewall.push(wanted, outcomes, targets, test=False)
+    changed = [work for work in done if work.outcome.ok and work.outcome.changes]
+    firewall.push(clients)
+    for work in changed:
+        if not work.outcome.ok:
+            _restore(work, targets)
     for outcome in outcomes.values():
         # What was taken back has not changed.
         if outcome.error is not None:
@@ -73,28 +90,21 @@ def _push(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
     return list(outcomes.values())
 
 
-def _outcomes(
-    wanted: Mapping[str, VMSettings],
-    targets: Targets,
-    speak: Callable[[Sequence[Work]], Sequence[Work] | None],
-    wait: Callable[[Sequence[Work]], None],
-) -> dict[str, Outcome]:
-    """Let *speak* and then *wait* have the VMs of each store, all stores at once, as :func:`groups.run` does it."""
+def _found(wanted: Mapping[str, VMSettings], targets: Targets) -> tuple[dict[str, Target], dict[str, Outcome]]:
+    """Return the targets of the VMs that are running, and an outcome for each VM."""
     found = targets.find(wanted, wanted)
     outcomes = {vm: Outcome(vm, running=vm in found) for vm in wanted}
     for vm, one in wanted.items():
         if vm not in found and one.require_running:
             outcomes[vm].error = VMNotRunning(f"{vm} is not running, and its settings ask for it (require_running)")
-
-    def begin(group: Sequence[Target]) -> Sequence[Work] | None:
-        return speak(_plan(group, wanted, outcomes))
-
-    groups.run(state.by_store(found.values()), begin, wait)
-    return outcomes
+    return found, outcomes
 
 
 def _plan(group: Sequence[Target], wanted: Mapping[str, VMSettings], outcomes: Mapping[str, Outcome]) -> list[Work]:
-    """Compare the VMs of one store with their settings."""
+    """Compare the VMs of one store with their settings; those that have failed already are passed over."""
+    group = [target for target in group if outcomes[target.vm].ok]
+    if not group:
+        return []
     try:
         states = state.read(group, {t.vm: wanted[t.vm].desired for t in group})
     except VMInterfaceError as error:

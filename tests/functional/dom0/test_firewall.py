@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,16 +10,21 @@ import pytest
 
 from lab.fakexen import missing
 from tests.support.dom0 import Dom0
+from tests.support.firewallservice import FirewallService
 from tests.support.qubesdb import QubesHost
+from tests.support.rpcstandin import until
 from tests.support.stores import need
 from vminterface.channel.qubesdb import QubesDB
+from vminterface.dom0 import firewall
 from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.push import diff, push
 from vminterface.dom0.returns import changes_of
 from vminterface.dom0.settings import VMSettings
 from vminterface.errors import (
+    ConnectionLost,
     DeadlineExceeded,
     InvalidValue,
+    SettingRefused,
     StoreError,
     VerificationFailed,
     VMNotRunning,
@@ -28,6 +34,7 @@ from vminterface.wire.qubesdb import Command
 TOP = "/qubes-firewall/10.137.0.5"
 RULES = ["action=accept dst4=8.8.8.8/32 proto=udp dstports=53-53", "action=accept specialtarget=dns"]
 FIREWALL = {"netvm": "sys-net", "ip": "10.137.0.5", "policy": "drop", "rules": RULES}
+COUNTER = "/qubes-firewall-handled/10.137.0.5"
 HELD = {TOP: b"", f"{TOP}/policy": b"drop", f"{TOP}/0000": RULES[0].encode(), f"{TOP}/0001": RULES[1].encode()}
 
 
@@ -39,8 +46,17 @@ def qubes(tmp_path: Path) -> Iterator[QubesHost]:
         yield host
 
 
-def settings(vm: str = "work", *, timezone: str | None = None, timeout: float = 5.0, **firewall: object) -> VMSettings:
-    raw: dict[str, object] = {"firewall": {**FIREWALL, **firewall}, "timeout": timeout}
+@pytest.fixture
+def service(qubes: QubesHost) -> Iterator[FirewallService]:
+    """The firewall service of sys-net at work."""
+    with FirewallService(qubes.daemons["sys-net"].guest("sys-net")) as service:
+        yield service
+
+
+def settings(
+    vm: str = "work", *, timezone: str | None = None, timeout: float = 1.0, confirm: bool = True, **firewall: object
+) -> VMSettings:
+    raw: dict[str, object] = {"firewall": {**FIREWALL, **firewall}, "timeout": timeout, "confirm": confirm}
     return VMSettings.parse(vm, raw if timezone is None else {**raw, "timezone": timezone})
 
 
@@ -49,7 +65,7 @@ def pushed(host: QubesHost | Dom0, *wanted: VMSettings) -> list[Outcome]:
         return push(wanted, targets)
 
 
-def held(host: QubesHost, below: str = "/qubes-firewall") -> dict[str, bytes]:
+def held(host: QubesHost, below: str = "/qubes-firewall/") -> dict[str, bytes]:
     with host.store("sys-net") as store:
         return {path: value for path, value in store.tree("/").items() if path.startswith(below)}
 
@@ -68,14 +84,14 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, bytes]]:
     return asked
 
 
-def test_old_rules_go_then_policy_and_rules_come_and_the_provider_is_told_last(qubes, changes):
+def test_old_rules_go_then_policy_and_rules_come_and_the_provider_is_told_last(qubes, service, changes):
     with qubes.store("sys-net") as store:
         store.write(f"{TOP}/policy", b"accept")
         store.write(f"{TOP}/0007", b"action=drop")
     changes.clear()
     (outcome,) = pushed(qubes, settings())
     assert outcome.comment() == "work: firewall:10.137.0.5 set"
-    assert changes == [
+    assert changes[:-1] == [
         ("RM", f"{TOP}/0007", b""),
         ("RM", f"{TOP}/policy", b""),
         ("WRITE", f"{TOP}/policy", b"drop"),
@@ -83,6 +99,8 @@ def test_old_rules_go_then_policy_and_rules_come_and_the_provider_is_told_last(q
         ("WRITE", f"{TOP}/0001", RULES[1].encode()),
         ("WRITE", TOP, b""),
     ]
+    assert changes[-1] == ("WRITE", COUNTER, b"1")
+    assert service.handled == [("10.137.0.5", {path: value for path, value in HELD.items() if path != TOP})]
     assert held(qubes) == HELD
     assert changes_of(outcome) == {
         "firewall:10.137.0.5": {"old": "action=drop; policy=accept", "new": f"{'; '.join(RULES)}; policy=drop"}
@@ -208,6 +226,104 @@ def test_what_cannot_be_written_whole_is_put_back_before_the_provider_is_told(qu
     assert outcome.changes == {}
     assert held(qubes) == HELD
     assert TOP not in [path for _, path, _ in changes]
+
+
+def test_it_is_set_once_the_provider_has_handled_it(qubes, service):
+    service.delay = 0.3
+    (outcome,) = pushed(qubes, settings(ip6="fd09:24ef:4179::a89:5", timeout=30))
+    assert outcome.comment() == "work: firewall:10.137.0.5, firewall:fd09:24ef:4179::a89:5 set"
+    assert [address for address, _ in service.handled] == ["10.137.0.5", "fd09:24ef:4179::a89:5"]
+    assert pushed(qubes, settings(rules=[], timeout=30))[0].ok
+    assert qubes.read("sys-net", COUNTER[1:]) == "2"
+
+
+def test_rules_that_the_provider_does_not_handle_in_time_are_put_back_with_all_else(qubes, service):
+    qubes.agent("work")
+    assert pushed(qubes, settings(timezone="Europe/Warsaw", timeout=30))[0].ok
+    service.delay = 1.5
+    (outcome,) = pushed(qubes, settings(timezone="Asia/Tokyo", rules=["action=drop"], timeout=0.5))
+    assert isinstance(outcome.error, DeadlineExceeded)
+    assert outcome.comment() == (
+        "work: the firewall service of sys-net did not handle its rules within 0.5 s; former values restored"
+    )
+    assert outcome.changes == {}
+    assert held(qubes) == HELD
+    assert qubes.read("work", "qubes-timezone") == "Europe/Warsaw"
+    # It was told of the former rules again.
+    assert until(lambda: len(service.handled) >= 3, 10)
+    assert service.handled[-1][1] == {path: value for path, value in HELD.items() if path != TOP}
+
+
+def test_where_there_were_none_nothing_is_left_of_rules_that_are_not_handled(qubes):
+    with qubes.store("sys-net") as store:
+        store.write("/qubes-firewall-handled/10.137.0.9", b"4")
+    (outcome,) = pushed(qubes, settings(timeout=0.3))
+    assert isinstance(outcome.error, DeadlineExceeded)
+    assert held(qubes) == {}
+
+
+def test_a_provider_without_a_firewall_service_is_told(qubes):
+    qubes.agent("work")
+    (outcome,) = pushed(qubes, settings(timezone="Europe/Warsaw", timeout=5))
+    assert outcome.comment() == (
+        "work: firewall:10.137.0.5, timezone set; "
+        "no firewall service is in work in sys-net, so the rules take effect when one starts there"
+    )
+    qubes.stop_vm("work")
+    assert pushed(qubes, settings(rules=[]))[0].comment() == (
+        "work is not running: firewall:10.137.0.5 set; no firewall service is in work in sys-net, so the rules take "
+        "effect when one starts there; its settings take effect with a push after its next start"
+    )
+
+
+def test_nobody_waits_where_the_pillar_says_so(qubes, service):
+    service.delay = 2.0
+    (outcome,) = pushed(qubes, settings(confirm=False, timeout=30))
+    assert outcome.comment() == "work: firewall:10.137.0.5 set; the answer of sys-net was not waited for"
+    assert service.handled == []
+
+
+def test_all_clients_of_a_provider_wait_together(qubes):
+    with qubes.store("sys-net") as store:
+        store.write("/qubes-firewall-handled/10.137.0.9", b"4")
+    vms = {f"vm{n}": f"10.137.0.{n}" for n in range(20, 32)}
+    qubes.start_vm(*vms)
+    started = time.monotonic()
+    outcomes = pushed(qubes, *(settings(vm, ip=ip, timeout=1.0) for vm, ip in vms.items()))
+    # One after the other they would take 12 s.
+    assert time.monotonic() - started < 8
+    assert {type(outcome.error) for outcome in outcomes} == {DeadlineExceeded}
+
+
+def test_a_provider_that_stops_before_it_has_handled_the_rules_is_an_error_of_its_client(qubes, monkeypatch):
+    tell = firewall._tell
+
+    def tell_and_stop(client):
+        told = tell(client)
+        qubes.daemons["sys-net"].stop()
+        return told
+
+    monkeypatch.setattr(firewall, "_tell", tell_and_stop)
+    (outcome,) = pushed(qubes, settings(timezone="Europe/Warsaw", timeout=5))
+    assert isinstance(outcome.error, ConnectionLost)
+    assert "qubesdb.sys-net.sock" in str(outcome.error)
+    assert outcome.changes == {}
+    assert qubes.read("work", "qubes-timezone") is None
+
+
+def test_a_firewall_that_cannot_be_begins_nothing_else_of_the_vm(qubes):
+    qubes.stop_vm("sys-net")
+    before = qubes.dump()
+    assert isinstance(pushed(qubes, settings(timezone="Europe/Warsaw"))[0].error, VMNotRunning)
+    assert qubes.dump() == before
+
+
+def test_a_vm_that_refuses_its_settings_keeps_its_firewall(qubes, service):
+    qubes.agent("work", lambda setting, inputs: "no such zone")
+    (outcome,) = pushed(qubes, settings(timezone="Europe/Warsaw", timeout=30))
+    assert isinstance(outcome.error, SettingRefused)
+    assert held(qubes) == {}
+    assert service.handled == []
 
 
 def test_the_addresses_and_the_provider_are_those_of_the_vm_unless_the_firewall_names_others():

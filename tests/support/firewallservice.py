@@ -1,0 +1,57 @@
+"""Stands for ``qubes-firewall`` of Qubes' core-agent-linux in a provider, which Debian has no package of.
+
+It watches ``/qubes-firewall/`` in the provider's QubesDB and counts ``/qubes-firewall-handled/ADDRESS`` up when an
+address's own key changes, as the real one does once its rules are in nftables; it sets no rules in any machine.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from vminterface.channel.qubesdb import QubesDB
+from vminterface.deadline import Deadline
+from vminterface.errors import DeadlineExceeded
+
+
+class FirewallService:
+    """Handles what a provider, met in *store* as it meets it itself, is told of, *delay* seconds later."""
+
+    def __init__(self, store: QubesDB, delay: float = 0.0) -> None:
+        self.delay = delay
+        #: The addresses whose rules were looked at, and the rules found, in order.
+        self.handled: list[tuple[str, dict[str, bytes]]] = []
+        self._store = store
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._watch = self._store.watch(["/qubes-firewall"])
+        self._watch.next(Deadline.after(5.0))
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._ending.set()
+        self._thread.join(5)
+        self._store.close()
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                events = self._watch.next(Deadline.after(0.05))
+            except DeadlineExceeded:
+                continue
+            for event in events:
+                if event.path.count("/") == 2:
+                    time.sleep(self.delay)
+                    self._handle(event.path)
+
+    def _handle(self, path: str) -> None:
+        address = path.rpartition("/")[2]
+        found = self._store.tree("/")
+        self.handled.append((address, {key: value for key, value in found.items() if key.startswith(f"{path}/")}))
+        counter = f"/qubes-firewall-handled/{address}"
+        self._store.write(counter, str(int(found.get(counter, b"0")) + 1).encode())
