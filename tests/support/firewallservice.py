@@ -7,7 +7,6 @@ address's own key changes, as the real one does once its rules are in nftables; 
 from __future__ import annotations
 
 import threading
-import time
 from types import TracebackType
 from typing import Self
 
@@ -17,10 +16,11 @@ from vminterface.errors import DeadlineExceeded
 
 
 class FirewallService:
-    """Handles what a provider, met in *store* as it meets it itself, is told of, *delay* seconds later."""
+    """Handles what a provider, met in *store* as it meets it itself, is told of, while it is *at_work*."""
 
-    def __init__(self, store: QubesDB, delay: float = 0.0) -> None:
-        self.delay = delay
+    def __init__(self, store: QubesDB) -> None:
+        self.at_work = threading.Event()
+        self.at_work.set()
         #: The addresses whose rules were looked at, and the rules found, in order.
         self.handled: list[tuple[str, dict[str, bytes]]] = []
         self._store = store
@@ -45,8 +45,10 @@ class FirewallService:
             except DeadlineExceeded:
                 continue
             for event in events:
+                while not self.at_work.wait(0.05):
+                    if self._ending.is_set():
+                        return
                 if event.path.count("/") == 2:
-                    time.sleep(self.delay)
                     self._handle(event.path)
 
     def _handle(self, path: str) -> None:
