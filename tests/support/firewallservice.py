@@ -16,12 +16,16 @@ from vminterface.errors import DeadlineExceeded
 
 
 class FirewallService:
-    """Handles what a provider, met in *store* as it meets it itself, is told of, while it is *at_work*."""
+    """Handles what a provider, met in *store* as it meets it itself, is told of.
+
+    While it is not *at_work* it stays where the real one takes time: between its look at the rules and its count.
+    """
 
     def __init__(self, store: QubesDB) -> None:
         self.at_work = threading.Event()
         self.at_work.set()
-        #: The addresses whose rules were looked at, and the rules found, in order.
+        #: The addresses whose rules were looked at; those that were counted, with the rules that were found.
+        self.seen: list[str] = []
         self.handled: list[tuple[str, dict[str, bytes]]] = []
         self._store = store
         self._ending = threading.Event()
@@ -45,15 +49,16 @@ class FirewallService:
             except DeadlineExceeded:
                 continue
             for event in events:
-                while not self.at_work.wait(0.05):
-                    if self._ending.is_set():
-                        return
                 if event.path.count("/") == 2:
                     self._handle(event.path)
 
     def _handle(self, path: str) -> None:
         address = path.rpartition("/")[2]
         found = self._store.tree("/")
+        self.seen.append(address)
+        while not self.at_work.wait(0.05):
+            if self._ending.is_set():
+                return
         self.handled.append((address, {key: value for key, value in found.items() if key.startswith(f"{path}/")}))
         counter = f"/qubes-firewall-handled/{address}"
         self._store.write(counter, str(int(found.get(counter, b"0")) + 1).encode())

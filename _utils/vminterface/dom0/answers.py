@@ -38,8 +38,7 @@ def check(work: Work) -> set[str]:
         if answer is None or answer.digest != digest(inputs):
             pending.add(setting)
         elif not answer.accepted:
-            taken_back = "; former values restored" if work.outcome.changes else ""
-            work.fail(SettingRefused(f"{work.target.vm} refused {setting}: {answer.note}{taken_back}"))
+            work.fail(SettingRefused(f"{work.target.vm} refused {setting}: {answer.note}"))
     return pending
 
 
@@ -95,11 +94,10 @@ def _settled_by_now(work: Work, deadline: Deadline, grace: Deadline) -> bool:
         return grace.passed
     waiting = check(work)
     if waiting and work.outcome.ok and deadline.passed:
-        taken_back = "; former values restored" if work.outcome.changes else ""
         work.fail(
             DeadlineExceeded(
                 f"{work.target.vm}: its agent did not acknowledge {', '.join(sorted(waiting))}"
-                f" within {deadline.seconds:g} s{taken_back}"
+                f" within {deadline.seconds:g} s"
             )
         )
     return not waiting or not work.outcome.ok

@@ -1,21 +1,21 @@
-"""Did a provider take the rules? Waits for its firewall service, for all of its clients together.
+"""Did a provider take the rules? Waits for its firewall service, for many of its clients together.
 
-Having looked at the rules of an address the service counts ``/qubes-firewall-handled/ADDRESS`` up, whatever came of it
-(Qubes core-agent-linux's ``qubesagent/firewall.py``). At its own start it looks at all rules there are.
+Each time that it is told of an address the service looks at the rules, and counts ``/qubes-firewall-handled/ADDRESS``
+up when it has done, whatever came of it (Qubes core-agent-linux's ``qubesagent/firewall.py``). The first count may
+belong to what it was told before, and to rules of then. So it is told once more, and the second count is the answer:
+what it counts then it has begun after the first, when the rules were there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from vminterface.channel.store import KeyStore
 from vminterface.deadline import Deadline
-from vminterface.dom0.answers import INTRODUCTION
-from vminterface.dom0.settings import VMSettings
-from vminterface.dom0.targets import Target
+from vminterface.dom0.firewallrules import Client
 from vminterface.errors import DeadlineExceeded, KeyNotFound, VMInterfaceError
 
 FOLDER = "qubes-firewall-handled"
@@ -23,42 +23,54 @@ FOLDER = "qubes-firewall-handled"
 
 @dataclass(slots=True)
 class Told:
-    """A provider that is told of new rules for a client: what it has said before, and what came of it."""
+    """A client of whose rules its provider is told, and what came of it."""
 
-    settings: VMSettings
-    provider: Target
-    #: What the service has counted so far, by path; None where it has not yet.
-    counts: Mapping[str, bytes | None]
-    #: Whether it has ever handled the rules of any address.
+    client: Client
+    #: The last counts that were seen, by path (None: there was none yet), of the addresses that are not handled yet.
+    counts: dict[str, bytes | None]
+    #: Whether the service has ever counted anything.
     known: bool
+    #: Of which it was told a second time.
+    twice: set[str] = field(default_factory=set)
+    #: What befell the provider's store.
     error: VMInterfaceError | None = None
-    note: str = ""
 
     @classmethod
-    def about_to_be(cls, settings: VMSettings, provider: Target, addresses: Sequence[str]) -> Self:
-        """Return how it is before *provider* is told of the rules for *addresses*. Raises as the store does."""
+    def about_to_be(cls, client: Client) -> Self:
+        """Return how it is before the provider is told of the rules, which are there. Raises as the store does."""
         try:
-            said = provider.store.tree(provider.path(FOLDER))
+            said = client.provider.store.tree(client.provider.path(FOLDER))
         except KeyNotFound:
             said = {}
-        paths = [provider.path(f"{FOLDER}/{address}") for address in addresses]
-        return cls(settings, provider, {path: said.get(path) for path in paths}, bool(said))
+        paths = [client.provider.path(f"{FOLDER}/{rules.address}") for rules in client.rules]
+        return cls(client, {path: said.get(path) for path in paths}, bool(said))
 
-    def handled(self, now: Mapping[str, bytes | None]) -> bool:
-        """Whether the service has looked at the rules of all addresses since."""
-        return all(now[path] not in (None, before) for path, before in self.counts.items())
+    def deadline(self, started: Deadline) -> Deadline:
+        """Return until when the service has, if the wait began when *started* passed."""
+        seconds = self.client.settings.timeout
+        return Deadline(started.expires + seconds, seconds)
+
+    def hear(self, now: Mapping[str, bytes | None]) -> None:
+        """Take what the service counts *now*. Raises as the store does."""
+        for path, before in list(self.counts.items()):
+            if now[path] in (None, before):
+                continue
+            self.known = True
+            if path in self.twice:
+                del self.counts[path]
+            else:
+                self.counts[path] = now[path]
+                self.twice.add(path)
+                self.client.tell(path.rpartition("/")[2])
 
 
 def wait(told: Sequence[Told]) -> None:
-    """Wait until the one provider of *told* has handled the rules of each, and note where it has not."""
-    pending = [one for one in told if one.settings.confirm]
-    for one in told:
-        if not one.settings.confirm:
-            one.note = f"the answer of {one.provider.vm} was not waited for"
+    """Wait until the one provider of *told* has handled the rules of each, or its time is over."""
+    pending = list(told)
     if not pending:
         return
     try:
-        _wait(told[0].provider.store, pending)
+        _wait(told[0].client.provider.store, pending)
     except VMInterfaceError as error:
         for one in pending:
             one.error = error
@@ -69,32 +81,12 @@ def _wait(store: KeyStore, pending: list[Told]) -> None:
     started = Deadline.after(0.0)
     with store.watch([path for one in pending for path in one.counts]) as watch:
         while pending:
-            soonest = min((_deadline(one, started) for one in pending), key=lambda deadline: deadline.expires)
+            soonest = min((one.deadline(started) for one in pending), key=lambda deadline: deadline.expires)
             with suppress(DeadlineExceeded):
                 watch.next(soonest)
             paths = [path for one in pending for path in one.counts]
             now = dict(zip(paths, store.read_many(paths), strict=True))
             for one in list(pending):
-                deadline = _deadline(one, started)
-                if one.handled(now):
+                one.hear(now)
+                if not one.counts or one.deadline(started).passed:
                     pending.remove(one)
-                elif deadline.passed:
-                    pending.remove(one)
-                    _late(one, deadline.seconds)
-
-
-def _deadline(one: Told, started: Deadline) -> Deadline:
-    """Return until when an answer can come; a service that has never said anything has less time to begin."""
-    seconds = one.settings.timeout * (1.0 if one.known else INTRODUCTION)
-    return Deadline(started.expires + seconds, seconds)
-
-
-def _late(one: Told, seconds: float) -> None:
-    netvm = one.provider.vm
-    if one.known:
-        one.error = DeadlineExceeded(
-            f"{one.settings.vm}: the firewall service of {netvm} did not handle its rules within {seconds:g} s; "
-            "former values restored"
-        )
-    else:
-        one.note = f"no firewall service is in work in {netvm}, so the rules take effect when one starts there"

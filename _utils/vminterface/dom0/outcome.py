@@ -22,16 +22,22 @@ class Outcome:
     running: bool = True
     #: What the VM's agent, or its provider's firewall service, had to do with it; empty where there is nothing to say.
     note: str = ""
+    #: Whether what it had before was put back after the error; None: nothing had to be.
+    restored: bool | None = None
 
     @property
     def ok(self) -> bool:
         """Whether the VM has (or, in a diff, could be given) what was asked for."""
         return self.error is None
 
+    def add_note(self, note: str) -> None:
+        """Add *note* to what is to be said of its success."""
+        self.note = "; ".join(filter(None, (self.note, note)))
+
     def comment(self, *, test: bool = False) -> str:
         """Return one sentence for the admin."""
         if self.error is not None:
-            return str(self.error)
+            return f"{self.error}{'; former values restored' if self.restored else ''}"
         note = self.note and f"; {self.note}"
         if not self.running:
             lasting = f"{count(self.changes)} {'would be set' if test else 'set'}{note}; " if self.changes else ""

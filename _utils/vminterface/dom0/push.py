@@ -8,12 +8,14 @@ written one by one, those that tell the VM to look at others last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from vminterface import keys
 from vminterface.channel.store import KeyStore, Read, Remove, Write
-from vminterface.dom0 import answers, firewall, groups, persist, state
+from vminterface.dom0 import answers, groups, persist, state
 from vminterface.dom0.diff import compare
+from vminterface.dom0.firewall import Firewalls
 from vminterface.dom0.introduce import introduce
 from vminterface.dom0.outcome import Outcome, Work
 from vminterface.dom0.settings import VMSettings
@@ -41,19 +43,16 @@ def diff(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
 
 
 def _diff(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
-    def check(works: Sequence[Work]) -> None:
-        for work in works:
-            if not work.outcome.changes:
-                answers.check(work)
+    def check(part: _Part) -> None:
+        try:
+            for work in part.works:
+                if not work.outcome.changes:
+                    answers.check(work)
+            part.firewalls.note()
+        finally:
+            part.firewalls.close()
 
-    wanted = {one.vm: one for one in settings}
-    found, outcomes = _found(wanted, targets)
-    clients = firewall.look(wanted, outcomes, targets)
-    groups.run(state.by_store(found.values()), lambda group: check(_plan(group, wanted, outcomes)), lambda left: None)
-    for client in clients:
-        if client.outcome.ok:
-            client.note()
-    return list(outcomes.values())
+    return _outcomes(settings, targets, check, lambda left: None)
 
 
 def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
@@ -66,43 +65,73 @@ def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
 
 
 def _push(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
-    wanted = {one.vm: one for one in settings}
-    found, outcomes = _found(wanted, targets)
-    clients = firewall.look(wanted, outcomes, targets)
-    done: list[Work] = []
+    def speak(part: _Part) -> _Part | None:
+        if _write_all(part.works) or part.firewalls.clients:
+            return part
+        part.firewalls.close()
+        return None
 
-    def speak(group: Sequence[Target]) -> Sequence[Work] | None:
-        works = _plan(group, wanted, outcomes)
-        done.extend(works)
-        return _write_all(works)
+    def wait(part: _Part) -> None:
+        try:
+            _listen(part.works, targets)
+            # Last, as they are in other VMs' stores; without rules a provider lets nothing of a client through.
+            changed = [work for work in part.works if work.outcome.ok and work.outcome.changes]
+            part.firewalls.push()
+            for work in changed:
+                if not work.outcome.ok:
+                    _restore(work, targets)
+        finally:
+            part.firewalls.close()
 
-    groups.run(state.by_store(found.values()), speak, lambda works: _listen(works, targets))
-    # Last, as each is in another VM's store; without rules a provider lets nothing of a client through.
-    changed = [work for work in done if work.outcome.ok and work.outcome.changes]
-    firewall.push(clients)
-    for work in changed:
-        if not work.outcome.ok:
-            _restore(work, targets)
-    for outcome in outcomes.values():
+    outcomes = _outcomes(settings, targets, speak, wait)
+    for outcome in outcomes:
         # What was taken back has not changed.
         if outcome.error is not None:
             outcome.changes = {}
-    return list(outcomes.values())
+    return outcomes
 
 
-def _found(wanted: Mapping[str, VMSettings], targets: Targets) -> tuple[dict[str, Target], dict[str, Outcome]]:
-    """Return the targets of the VMs that are running, and an outcome for each VM."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The VMs of one store, or those that are not running, and their firewalls."""
+
+    works: Sequence[Work]
+    firewalls: Firewalls
+
+
+def _outcomes(
+    settings: Sequence[VMSettings],
+    targets: Targets,
+    speak: Callable[[_Part], _Part | None],
+    wait: Callable[[_Part], None],
+) -> list[Outcome]:
+    """Let *speak* and then *wait* have each part of the VMs, all at once, as :func:`groups.run` does it."""
+    wanted = {one.vm: one for one in settings}
     found = targets.find(wanted, wanted)
     outcomes = {vm: Outcome(vm, running=vm in found) for vm in wanted}
     for vm, one in wanted.items():
         if vm not in found and one.require_running:
             outcomes[vm].error = VMNotRunning(f"{vm} is not running, and its settings ask for it (require_running)")
-    return found, outcomes
+    parts = [[target.vm for target in group] for group in state.by_store(found.values())]
+    absent = [vm for vm, one in wanted.items() if vm not in found and one.firewall is not None]
+    lost: dict[str, VMInterfaceError] = {}
+
+    def begin(vms: Sequence[str]) -> _Part | None:
+        firewalls = Firewalls(vms, wanted, outcomes, targets, lost)
+        try:
+            group = [found[vm] for vm in vms if vm in found and outcomes[vm].ok]
+            part = _Part(_plan(group, wanted, outcomes), firewalls)
+            return speak(part)
+        except BaseException:
+            firewalls.close()
+            raise
+
+    groups.run([*parts, absent] if absent else parts, begin, wait)
+    return list(outcomes.values())
 
 
 def _plan(group: Sequence[Target], wanted: Mapping[str, VMSettings], outcomes: Mapping[str, Outcome]) -> list[Work]:
-    """Compare the VMs of one store with their settings; those that have failed already are passed over."""
-    group = [target for target in group if outcomes[target.vm].ok]
+    """Compare the VMs of one store with their settings."""
     if not group:
         return []
     try:
@@ -138,8 +167,8 @@ def _check_names(work: Work) -> None:
                 raise InvalidValue(f"{work.target.vm}: XenStore cannot hold a key called '{member}' (no dots)")
 
 
-def _write_all(works: Sequence[Work]) -> Sequence[Work] | None:
-    """Write what differs in the VMs of one store and read it back; return them if that is not the end of it."""
+def _write_all(works: Sequence[Work]) -> bool:
+    """Write what differs in the VMs of one store and read it back; return whether that is not the end of it."""
     changing = [w for w in works if w.outcome.changes]
     for work in changing:
         try:
@@ -147,7 +176,7 @@ def _write_all(works: Sequence[Work]) -> Sequence[Work] | None:
         except VMInterfaceError as error:
             work.fail(_told(work, error))
     _read_back([w for w in changing if w.outcome.ok])
-    return works if any(answers.unsettled(w) or not w.outcome.ok for w in works) else None
+    return any(answers.unsettled(work) or not work.outcome.ok for work in works)
 
 
 def _listen(works: Sequence[Work], targets: Targets) -> None:
@@ -231,9 +260,7 @@ def _read_back(works: Sequence[Work]) -> None:
             continue
         now = None if isinstance(value, KeyNotFound) else state.decode(value)
         if now != text:
-            work.fail(
-                VerificationFailed(f"{work.target.vm}: {name} does not hold what was written; former values restored")
-            )
+            work.fail(VerificationFailed(f"{work.target.vm}: {name} does not hold what was written"))
         elif now is None:
             work.state.texts.pop(name, None)
         else:
@@ -243,16 +270,19 @@ def _read_back(works: Sequence[Work]) -> None:
 def _restore(work: Work, targets: Targets) -> None:
     """Put the former values back; a fault in doing so is added to the first error's sentence."""
     former = {name: change.old for name, change in work.outcome.changes.items()}
-    first = work.outcome.error
+    outcome, first = work.outcome, work.outcome.error
+    assert first is not None
     try:
         # One that hung up may serve a new connection; one that did not answer has had its time.
         hung_up = isinstance(first, ConnectionLost | RemoteProtocolError)
         target = targets.again(work.target) if hung_up else work.target
         target.store.transaction(lambda store: _put(store, target, former))
     except VMNotRunning as error:
-        work.outcome.error = error
-    except (ConnectionLost, DeadlineExceeded) as error:
-        if first is not None and str(first) != str(error):
-            work.outcome.error = type(first)(f"{first}; and the former values could not be restored: {error}")
+        outcome.error, outcome.restored = error, None
     except VMInterfaceError as error:
-        work.outcome.error = VerificationFailed(f"{first}; and not restored: {error}")
+        outcome.restored = False
+        if str(error) not in str(first):
+            kind = type(first) if isinstance(error, ConnectionLost | DeadlineExceeded) else VerificationFailed
+            outcome.error = kind(f"{first}; and the former values could not be restored: {error}")
+    else:
+        outcome.restored = outcome.restored is not False

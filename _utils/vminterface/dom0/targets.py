@@ -59,6 +59,10 @@ class Targets:
         self._folder = qubesdb_folder
         self._qubesdbs: dict[str, QubesDB] = {}
 
+    def another(self) -> Targets:
+        """Return one that finds the same VMs over connections of its own."""
+        return Targets(self._open_xenstore, qubesdb_folder=self._folder)
+
     @property
     def xenstore(self) -> XenStore:
         """The host's XenStore. Raises ConnectionLost where there is none."""

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vminterface.channel.store import Watch
 from vminterface.deadline import Deadline
@@ -134,12 +134,19 @@ class Watcher:
         for one in due.values():
             one.due = None
         wanted = [self._pillar.settings[vm] for vm in sorted(due) if vm in self._pillar.settings]
+        # Of each VM that is pushed to, which one's start is the reason.
+        reasons = {settings.vm: settings.vm for settings in wanted}
+        # A provider that has started has none of its clients' rules, whether these run or not.
+        for vm, settings in self._pillar.settings.items():
+            if vm not in due and settings.firewall is not None and settings.firewall.netvm in due:
+                wanted.append(replace(settings.only(["firewall"]), require_running=False))
+                reasons[vm] = settings.firewall.netvm
         if wanted:
-            for settings in wanted:
-                due[settings.vm].busy = True
-            self._pushes.submit(self._push_all, wanted, due)
+            for vm in reasons.values():
+                due[vm].busy = True
+            self._pushes.submit(self._push_all, wanted, reasons, due)
 
-    def _push_all(self, wanted: list[VMSettings], starts: dict[str, _Start]) -> None:
+    def _push_all(self, wanted: list[VMSettings], reasons: dict[str, str], starts: dict[str, _Start]) -> None:
         try:
             with self._open() as targets:
                 outcomes = push(wanted, targets)
@@ -148,20 +155,23 @@ class Watcher:
             told = str(error) if isinstance(error, VMInterfaceError) else f"unexpected {type(error).__name__}: {error}"
             outcomes = [Outcome(one.vm, error=VMInterfaceError(f"{one.vm}: {told}")) for one in wanted]
         for outcome in outcomes:
-            start = starts[outcome.vm]
-            start.busy = False
-            if outcome.ok:
-                if outcome.changes:
-                    self._log(outcome.comment())
-                continue
-            start.attempts += 1
-            if start.attempts < ATTEMPTS:
-                pause = FIRST_PAUSE * 2 ** (start.attempts - 1)
-                if start.due is None:
-                    start.due = time.monotonic() + pause
-                self._log(f"{outcome.comment()}; next attempt in {pause:g} s")
-            else:
-                self._log(f"{outcome.comment()}; given up until its next start or another pillar")
+            if outcome.ok and outcome.changes:
+                self._log(outcome.comment())
+        for vm in dict.fromkeys(reasons.values()):
+            starts[vm].busy = False
+            if failed := [outcome for outcome in outcomes if not outcome.ok and reasons[outcome.vm] == vm]:
+                self._try_again(starts[vm], failed)
+
+    def _try_again(self, start: _Start, failed: list[Outcome]) -> None:
+        start.attempts += 1
+        more = "given up until its next start or another pillar"
+        if start.attempts < ATTEMPTS:
+            pause = FIRST_PAUSE * 2 ** (start.attempts - 1)
+            if start.due is None:
+                start.due = time.monotonic() + pause
+            more = f"next attempt in {pause:g} s"
+        for outcome in failed:
+            self._log(f"{outcome.comment()}; {more}")
 
     def _wait(self, stop: threading.Event) -> None:
         """Wait until something may have to be done: an event, the next look, the next attempt, or *stop*."""

@@ -16,7 +16,7 @@ from tests.support.qubesdb import QubesHost
 from tests.support.rpcstandin import until
 from tests.support.stores import need
 from vminterface.channel.qubesdb import QubesDB
-from vminterface.dom0 import firewall
+from vminterface.dom0.firewallrules import Client
 from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.push import diff, push
 from vminterface.dom0.returns import changes_of
@@ -92,7 +92,9 @@ def test_old_rules_go_then_policy_and_rules_come_and_the_provider_is_told_last(q
     changes.clear()
     (outcome,) = pushed(qubes, settings())
     assert outcome.comment() == "work: firewall:10.137.0.5 set"
-    assert changes[:-1] == [
+    counted = [("WRITE", COUNTER, b"1"), ("WRITE", TOP, b""), ("WRITE", COUNTER, b"2")]
+    assert changes[-3:] == counted
+    assert changes[:-3] == [
         ("RM", f"{TOP}/0007", b""),
         ("RM", f"{TOP}/policy", b""),
         ("WRITE", f"{TOP}/policy", b"drop"),
@@ -100,8 +102,7 @@ def test_old_rules_go_then_policy_and_rules_come_and_the_provider_is_told_last(q
         ("WRITE", f"{TOP}/0001", RULES[1].encode()),
         ("WRITE", TOP, b""),
     ]
-    assert changes[-1] == ("WRITE", COUNTER, b"1")
-    assert service.handled == [("10.137.0.5", {path: value for path, value in HELD.items() if path != TOP})]
+    assert service.handled == [("10.137.0.5", {path: value for path, value in HELD.items() if path != TOP})] * 2
     assert held(qubes) == HELD
     assert changes_of(outcome) == {
         "firewall:10.137.0.5": {"old": "action=drop; policy=accept", "new": f"{'; '.join(RULES)}; policy=drop"}
@@ -206,27 +207,94 @@ def test_a_provider_that_hangs_costs_one_deadline_however_many_clients_it_has(qu
     assert [o.changes for o in outcomes] == [{}, {}, {}]
 
 
-@pytest.mark.parametrize("fault", ["refused", "changed"])
-def test_what_cannot_be_written_whole_is_put_back_before_the_provider_is_told(qubes, monkeypatch, changes, fault):
-    pushed(qubes, settings())
-    changes.clear()
+@pytest.fixture
+def after_rules(monkeypatch):
+    """What else is done each time that the rule ``action=drop`` was written; its argument are the outcomes."""
+    done = []
     batch = QubesDB.batch
 
-    def faulty(self, operations, **more):
+    def with_more(self, operations, **more):
         outcomes = batch(self, operations, **more)
-        if any(getattr(o, "value", b"") == b"action=drop" for o in operations):
-            if fault == "refused":
-                outcomes[-1] = StoreError("no room")
-            else:
-                self.write(f"{TOP}/0005", b"action=accept")
+        if done and any(getattr(o, "value", b"") == b"action=drop" for o in operations):
+            done[0](outcomes)
         return outcomes
 
-    monkeypatch.setattr(QubesDB, "batch", faulty)
+    monkeypatch.setattr(QubesDB, "batch", with_more)
+    return done
+
+
+def test_what_cannot_be_written_whole_is_put_back_before_the_provider_is_told(qubes, changes, after_rules):
+    pushed(qubes, settings())
+    changes.clear()
+    after_rules.append(lambda outcomes: outcomes.__setitem__(-1, StoreError("no room")))
     (outcome,) = pushed(qubes, settings(rules=["action=drop"]))
-    assert isinstance(outcome.error, StoreError if fault == "refused" else VerificationFailed)
+    assert isinstance(outcome.error, StoreError)
+    assert outcome.comment() == "work: its firewall in sys-net: no room; former values restored"
     assert outcome.changes == {}
     assert held(qubes) == HELD
     assert TOP not in [path for _, path, _ in changes]
+
+
+def test_rules_that_somebody_else_writes_meanwhile_are_written_over(qubes, service, after_rules):
+    def once(outcomes):
+        after_rules.clear()
+        with qubes.store("sys-net") as store:
+            store.write(f"{TOP}/0005", b"action=accept")
+
+    after_rules.append(once)
+    assert pushed(qubes, settings(rules=["action=drop"], timeout=30))[0].ok
+    assert held(qubes) == {TOP: b"", f"{TOP}/policy": b"drop", f"{TOP}/0000": b"action=drop"}
+
+
+def test_rules_that_somebody_else_writes_all_the_time_are_left_to_them(qubes, changes, after_rules):
+    pushed(qubes, settings())
+    changes.clear()
+
+    def each_time(outcomes):
+        with qubes.store("sys-net") as store:
+            store.write(f"{TOP}/0005", b"action=accept")
+
+    after_rules.append(each_time)
+    (outcome,) = pushed(qubes, settings(rules=["action=drop"]))
+    assert isinstance(outcome.error, VerificationFailed)
+    assert outcome.comment() == (
+        "work: its firewall in sys-net does not hold what was written, 3 times; "
+        "what another program has written there meanwhile stays"
+    )
+    assert held(qubes)[f"{TOP}/0005"] == b"action=accept"
+    assert TOP not in [path for _, path, _ in changes]
+
+
+def test_rules_that_qubesd_writes_while_the_vm_is_waited_for_are_no_former_ones(qubes, service):
+    theirs = {TOP: b"", f"{TOP}/policy": b"accept", f"{TOP}/0000": b"action=drop dst4=10.0.0.0/8"}
+
+    def slowly(setting, inputs):
+        with qubes.store("sys-net") as store:
+            for path, value in sorted(theirs.items(), reverse=True):
+                store.write(path, value)
+        # It has said so once that was counted.
+        assert until(lambda: service.handled)
+        service.at_work.clear()
+        return ""
+
+    qubes.agent("work", slowly)
+    (outcome,) = pushed(qubes, settings(timezone="Europe/Warsaw", timeout=2))
+    assert "did not handle" in outcome.comment()
+    assert held(qubes) == theirs
+
+
+def test_a_vm_that_hangs_holds_up_no_firewall_of_another_one(qubes, service):
+    qubes.start_vm("slow")
+    qubes.agent("slow", lambda setting, inputs: None)
+    slow = VMSettings.parse("slow", {"timezone": "Asia/Tokyo", "timeout": 600})
+    pushing = threading.Thread(target=pushed, args=(qubes, settings(timeout=30), slow), daemon=True)
+    pushing.start()
+    try:
+        assert until(lambda: len(service.handled) == 2, 20)
+        assert pushing.is_alive()
+    finally:
+        qubes.stop_vm("slow")
+        pushing.join(20)
 
 
 def test_it_is_set_once_the_provider_has_handled_it(qubes, service):
@@ -234,9 +302,18 @@ def test_it_is_set_once_the_provider_has_handled_it(qubes, service):
     threading.Timer(0.5, service.at_work.set).start()
     (outcome,) = pushed(qubes, settings(ip6="fd09:24ef:4179::a89:5", timeout=30))
     assert outcome.comment() == "work: firewall:10.137.0.5, firewall:fd09:24ef:4179::a89:5 set"
-    assert [address for address, _ in service.handled] == ["10.137.0.5", "fd09:24ef:4179::a89:5"]
+    assert {address for address, _ in service.handled} == {"10.137.0.5", "fd09:24ef:4179::a89:5"}
     assert pushed(qubes, settings(rules=[], timeout=30))[0].ok
-    assert qubes.read("sys-net", COUNTER[1:]) == "2"
+    assert service.handled[-1] == ("10.137.0.5", {f"{TOP}/policy": b"drop"})
+
+
+def test_what_the_provider_was_told_before_is_not_taken_for_an_answer(qubes, service):
+    service.at_work.clear()
+    pushed(qubes, settings(rules=["action=drop"], confirm=False))
+    assert until(lambda: service.seen)
+    threading.Timer(0.5, service.at_work.set).start()
+    assert pushed(qubes, settings(timeout=30))[0].ok
+    assert service.handled[-1][1] == {path: value for path, value in HELD.items() if path != TOP}
 
 
 def test_rules_that_the_provider_does_not_handle_in_time_are_put_back_with_all_else(qubes, service, changes):
@@ -271,15 +348,15 @@ def test_where_there_were_none_nothing_is_left_of_rules_that_are_not_handled(qub
 
 def test_a_provider_without_a_firewall_service_is_told(qubes):
     qubes.agent("work")
-    (outcome,) = pushed(qubes, settings(timezone="Europe/Warsaw", timeout=5))
+    (outcome,) = pushed(qubes, settings(timezone="Europe/Warsaw", timeout=2))
     assert outcome.comment() == (
         "work: firewall:10.137.0.5, timezone set; "
-        "no firewall service is in work in sys-net, so the rules take effect when one starts there"
+        "no firewall service in sys-net has answered within 2 s, so the rules take effect when one starts there"
     )
     qubes.stop_vm("work")
     assert pushed(qubes, settings(rules=[]))[0].comment() == (
-        "work is not running: firewall:10.137.0.5 set; no firewall service is in work in sys-net, so the rules take "
-        "effect when one starts there; its settings take effect with a push after its next start"
+        "work is not running: firewall:10.137.0.5 set; no firewall service in sys-net has answered within 1 s, so the "
+        "rules take effect when one starts there; its settings take effect with a push after its next start"
     )
 
 
@@ -303,17 +380,17 @@ def test_all_clients_of_a_provider_wait_together(qubes):
 
 
 def test_a_provider_that_stops_before_it_has_handled_the_rules_is_an_error_of_its_client(qubes, monkeypatch):
-    tell = firewall._tell
+    tell = Client.tell
 
-    def tell_and_stop(client):
-        told = tell(client)
+    def tell_and_stop(client, *addresses):
+        tell(client, *addresses)
         qubes.daemons["sys-net"].stop()
-        return told
 
-    monkeypatch.setattr(firewall, "_tell", tell_and_stop)
+    monkeypatch.setattr(Client, "tell", tell_and_stop)
     (outcome,) = pushed(qubes, settings(timezone="Europe/Warsaw", timeout=5))
     assert isinstance(outcome.error, ConnectionLost)
-    assert "qubesdb.sys-net.sock" in str(outcome.error)
+    assert str(outcome.error).startswith("work: its firewall in sys-net: ")
+    assert outcome.comment().endswith("; and the former rules could not be restored")
     assert outcome.changes == {}
     assert qubes.read("work", "qubes-timezone") is None
 

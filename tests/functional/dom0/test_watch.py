@@ -192,6 +192,31 @@ def test_a_vm_whose_qubesdb_is_another_one_has_its_keys_again(tmp_path, pillar):
             soon(has(host, "work", "Europe/Warsaw"))
 
 
+def test_a_provider_that_is_started_again_has_the_firewalls_of_its_clients_again(tmp_path):
+    firewall = {"netvm": "sys-net", "policy": "drop", "rules": ["action=accept specialtarget=dns"]}
+    clients = {
+        "work": {"firewall": {**firewall, "ip": "10.137.0.5"}, "timeout": 1},
+        "off": {"firewall": {**firewall, "ip": "10.137.0.6"}, "timeout": 1, "require_running": True},
+    }
+    file = tmp_path / "pillar.json"
+    file.write_text(json.dumps({"qubes": {"vms": clients}}))
+
+    def filled() -> bool:
+        with host.store("sys-net") as store:
+            found = store.tree("/")
+        return all(f"/qubes-firewall/{one['firewall']['ip']}" in found for one in clients.values())
+
+    with QubesHost(tmp_path / "qdb") as host:
+        host.start_vm("work")
+        host.start_vm("sys-net")
+        with watching(host.targets, file) as log:
+            soon(lambda: log.has("work: firewall:10.137.0.5 set") and log.has("off is not running: firewall:"))
+            host.stop_vm("sys-net")
+            host.start_vm("sys-net")
+            soon(filled)
+            assert not log.has("next attempt"), log
+
+
 def test_a_vm_that_hangs_does_not_hold_up_one_that_starts_meanwhile(tmp_path, pillar):
     with QubesHost(tmp_path / "qdb") as host:
         host.start_vm("personal")

@@ -1,0 +1,152 @@
+"""One client's firewall in the store of the VM that provides its network: compare, write, read back, put back.
+
+The form is Qubes R4's: below ``/qubes-firewall/ADDRESS/`` a policy and numbered rules; ``/qubes-firewall/ADDRESS``
+itself, written last, tells the provider to look at them. qubesd writes the same keys, at any time: what it has written
+meanwhile is written over, as it would do, but never put back to something older.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from vminterface.channel.store import KeyStore, Operation, Remove, Write
+from vminterface.dom0.diff import Change
+from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.state import decode
+from vminterface.dom0.targets import Target
+from vminterface.errors import InvalidValue, KeyNotFound, VerificationFailed, VMInterfaceError
+from vminterface.values.firewall import Firewall
+
+FOLDER = "qubes-firewall"
+#: How often the rules of an address are written where somebody else writes there at the same time.
+ATTEMPTS = 3
+
+Held = dict[str, bytes]
+
+
+@dataclass(slots=True)
+class _Rules:
+    """What the provider's store held for one address of a client, and what it shall hold."""
+
+    address: str
+    top: str
+    wanted: Firewall
+    held: Held
+
+    @property
+    def right(self) -> bool:
+        """Whether the provider has been told of the wanted rules already."""
+        return self.top in self.held and _parsed(self.held, self.top) == self.wanted
+
+    @property
+    def new(self) -> Held:
+        """What is to be below the address."""
+        return {f"{self.top}/{name}": text.encode("ascii") for name, text in self.wanted.render().items()}
+
+    @property
+    def old(self) -> Held:
+        """What was below it."""
+        return {path: value for path, value in self.held.items() if path != self.top}
+
+
+@dataclass(slots=True)
+class Client:
+    """A VM and its *provider*; *rules* are those that differ, of one or two addresses."""
+
+    settings: VMSettings
+    provider: Target
+    rules: list[_Rules] = field(default_factory=list)
+
+    def compare(self) -> bool:
+        """Look for the rules that differ now; return whether there are some. Raises InvalidValue, else as the store."""
+        assert self.settings.firewall is not None
+        store = self.provider.store
+        if store.channel != "qubesdb":
+            raise InvalidValue(
+                f"{self.settings.vm}: a firewall's rules are keys of QubesDB, and {self.provider.vm} has none "
+                "(expected a provider on Qubes R4; before that its firewall is the text of iptables)"
+            )
+        found = []
+        for address, wanted in self.settings.firewall.keys().items():
+            top = self.provider.path(f"{FOLDER}/{address}")
+            found.append(_Rules(address, top, wanted, _read(store, top)))
+        self.rules = [rules for rules in found if not rules.right]
+        return bool(self.rules)
+
+    def changes(self) -> Iterator[tuple[str, Change]]:
+        """Yield the fields that differ."""
+        for rules in self.rules:
+            yield f"firewall:{rules.address}", Change(_shown(rules.held, rules.top), str(rules.wanted))
+
+    def write(self) -> None:
+        """Write the rules that differ, and read them back; the provider is not yet told. Raises as the store does."""
+        for rules in self.rules:
+            self._write(rules)
+
+    def _write(self, rules: _Rules) -> None:
+        store, new = self.provider.store, rules.new
+        there = rules.old
+        for _ in range(ATTEMPTS):
+            _put(store, [*map(Remove, sorted(there)), *(Write(path, value) for path, value in new.items())])
+            there = _below(store, rules.top)
+            if there == new:
+                return
+        raise VerificationFailed(
+            f"{self.settings.vm}: its firewall in {self.provider.vm} does not hold what was written, {ATTEMPTS} times"
+        )
+
+    def tell(self, *addresses: str) -> None:
+        """Tell the provider to look at the rules of *addresses*. Raises as the store does."""
+        _put(self.provider.store, [Write(rules.top, b"") for rules in self.rules if rules.address in addresses])
+
+    def put_back(self, *, told: bool) -> bool:
+        """Put the former rules back, and tell the provider if it was *told* of others. Raises as the store does.
+
+        Returns False where somebody else's rules are there by now, which stay.
+        """
+        done = True
+        for rules in self.rules:
+            store, top, old = self.provider.store, rules.top, rules.old
+            there = _below(store, top)
+            if not there.items() <= (old.items() | rules.new.items()):
+                done = False
+                continue
+            _put(store, [*map(Remove, sorted(there)), *(Write(path, value) for path, value in old.items())])
+            if told:
+                _put(store, [Write(top, b"") if top in rules.held else Remove(top)])
+        return done
+
+
+def _below(store: KeyStore, top: str) -> Held:
+    return {path: value for path, value in _read(store, top).items() if path != top}
+
+
+def _read(store: KeyStore, top: str) -> Held:
+    """Return the keys at and below *top*; the provider may have changed any of them."""
+    try:
+        return store.tree(top)
+    except KeyNotFound:
+        return {}
+
+
+def _parsed(held: Held, top: str) -> Firewall | None:
+    """Return the firewall of these keys; None where they make none."""
+    try:
+        return Firewall.parse({path[len(top) + 1 :]: decode(value) for path, value in held.items() if path != top})
+    except InvalidValue:
+        return None
+
+
+def _shown(held: Held, top: str) -> str | None:
+    below = {path[len(top) + 1 :]: decode(value) for path, value in sorted(held.items()) if path != top}
+    parsed = _parsed(held, top)
+    return None if not held else str(parsed) if parsed is not None else "; ".join(f"{k}: {v}" for k, v in below.items())
+
+
+def _put(store: KeyStore, operations: Sequence[Operation]) -> None:
+    for operation, outcome in zip(operations, store.batch(operations), strict=True):
+        if isinstance(outcome, VMInterfaceError) and not (
+            isinstance(outcome, KeyNotFound) and isinstance(operation, Remove)
+        ):
+            raise outcome
