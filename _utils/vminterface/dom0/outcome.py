@@ -20,6 +20,8 @@ class Outcome:
     changes: dict[str, Change] = field(default_factory=dict)
     error: VMInterfaceError | None = None
     running: bool = True
+    #: Whether qubesd keeps for its next start what it can.
+    kept: bool = False
     #: What the VM's agent, or its provider's firewall service, had to do with it; empty where there is nothing to say.
     note: str = ""
     #: Whether what it had before was put back after the error; None: nothing had to be.
@@ -41,7 +43,10 @@ class Outcome:
         note = self.note and f"; {self.note}"
         if not self.running:
             lasting = f"{count(self.changes)} {'would be set' if test else 'set'}{note}; " if self.changes else ""
-            return f"{self.vm} is not running: {lasting}its settings take effect with a push after its next start"
+            later = "its settings take effect with a push after its next start"
+            if self.kept:
+                later = "qubesd gives it what it keeps at its next start, the rest takes a push after that"
+            return f"{self.vm} is not running: {lasting}{later}"
         if not self.changes:
             return f"{self.vm} is already as configured"
         if test:

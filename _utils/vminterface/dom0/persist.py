@@ -107,9 +107,15 @@ class _Qubesd:
 
 
 def _decided(settings: Sequence[VMSettings]) -> list[VMSettings]:
-    """Return *settings* in which ``persist`` is said: where the pillar leaves it open, it is whether it can be done."""
+    """Return *settings* in which ``persist`` is said: where the pillar leaves it open, it is whether it can be done.
+
+    Where it is switched off, netvm is no part of the push, as qubesd alone has it.
+    """
     here = adminapi.available() if any(one.persist is None for one in settings) else False
-    return [replace(one, persist=here) if one.persist is None else one for one in settings]
+    return [
+        replace(one, persist=here) if one.persist is None else one if one.persist else replace(one, netvm=None)
+        for one in settings
+    ]
 
 
 def _plans(settings: Sequence[VMSettings], qubesd: _Qubesd) -> dict[str, _Plan]:

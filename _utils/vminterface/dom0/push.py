@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from vminterface import keys
 from vminterface.channel.store import KeyStore, Read, Remove, Write
 from vminterface.dom0 import answers, groups, persist, state
-from vminterface.dom0.diff import compare
+from vminterface.dom0.diff import Change, compare
 from vminterface.dom0.firewall import Firewalls
 from vminterface.dom0.introduce import introduce
 from vminterface.dom0.outcome import Outcome, Work
@@ -108,7 +108,7 @@ def _outcomes(
     """Let *speak* and then *wait* have each part of the VMs, all at once, as :func:`groups.run` does it."""
     wanted = {one.vm: one for one in settings}
     found = targets.find(wanted, wanted)
-    outcomes = {vm: Outcome(vm, running=vm in found) for vm in wanted}
+    outcomes = {vm: Outcome(vm, running=vm in found, kept=bool(one.persist)) for vm, one in wanted.items()}
     for vm, one in wanted.items():
         if vm not in found and one.require_running:
             outcomes[vm].error = VMNotRunning(f"{vm} is not running, and its settings ask for it (require_running)")
@@ -269,14 +269,13 @@ def _read_back(works: Sequence[Work]) -> None:
 
 def _restore(work: Work, targets: Targets) -> None:
     """Put the former values back; a fault in doing so is added to the first error's sentence."""
-    former = {name: change.old for name, change in work.outcome.changes.items()}
     outcome, first = work.outcome, work.outcome.error
     assert first is not None
     try:
         # One that hung up may serve a new connection; one that did not answer has had its time.
         hung_up = isinstance(first, ConnectionLost | RemoteProtocolError)
         target = targets.again(work.target) if hung_up else work.target
-        target.store.transaction(lambda store: _put(store, target, former))
+        put, others = target.store.transaction(lambda store: _put_back(store, target, outcome.changes))
     except VMNotRunning as error:
         outcome.error, outcome.restored = error, None
     except VMInterfaceError as error:
@@ -285,4 +284,16 @@ def _restore(work: Work, targets: Targets) -> None:
             kind = type(first) if isinstance(error, ConnectionLost | DeadlineExceeded) else VerificationFailed
             outcome.error = kind(f"{first}; and the former values could not be restored: {error}")
     else:
-        outcome.restored = outcome.restored is not False
+        if put and outcome.restored is None:
+            outcome.restored = True
+        if others:
+            outcome.error = type(first)(f"{first}; {', '.join(others)} was set by another program meanwhile, and stays")
+
+
+def _put_back(store: KeyStore, target: Target, changes: Mapping[str, Change]) -> tuple[list[str], list[str]]:
+    """Put the former values of *changes* back. Return of which fields, and which somebody else has set meanwhile."""
+    values = store.read_many([target.path(keys.for_field(name).name) for name in changes])
+    now = {name: None if value is None else state.decode(value) for name, value in zip(changes, values, strict=True)}
+    ours = {name: change.old for name, change in changes.items() if now[name] == change.new}
+    _put(store, target, ours)
+    return list(ours), [name for name, change in changes.items() if now[name] not in (change.new, change.old)]

@@ -102,7 +102,8 @@ def test_a_vm_that_does_not_run_has_its_settings_kept_for_it(host, qubesd):
         "persistent:netvm": {"old": "default", "new": "none"},
     }
     assert outcome.comment() == (
-        "work is not running: 6 keys set; its settings take effect with a push after its next start"
+        "work is not running: 6 keys set; "
+        "qubesd gives it what it keeps at its next start, the rest takes a push after that"
     )
 
 
@@ -159,6 +160,15 @@ def test_default_lets_qubesd_forget(host, qubesd):
     assert qubesd.qubes["work"].properties == {}
     assert len(changing(qubesd)) == 5
     assert pushed(host, settings(back))[0].changes == {}
+
+
+def test_what_qubesd_alone_has_is_left_out_where_a_push_is_told_not_to_ask_it(host, qubesd):
+    qubesd.qubes["work"].properties["netvm"] = "sys-net"
+    one = settings({"netvm": "none", "timezone": "Europe/Warsaw"}).with_options(persist=False)
+    (outcome,) = pushed(host, one)
+    assert outcome.ok
+    assert qubesd.qubes["work"].properties["netvm"] == "sys-net"
+    assert changing(qubesd) == []
 
 
 def test_an_address_and_a_netvm_last_too(host, qubesd):

@@ -139,6 +139,27 @@ def test_a_refused_setting_restores_all_former_values(host):
     assert written(host) == before
 
 
+def test_what_another_push_has_set_meanwhile_is_not_taken_back(host):
+    host.start_vm("work")
+    agent = host.agent("work")
+    assert pushed(host, settings(WORK))[0].ok
+
+    def silent(setting, inputs):
+        if inputs.get("timezone") == "Asia/Tokyo":
+            agent.answer = lambda setting, inputs: ""
+            assert pushed(host, settings({"timezone": "Europe/Paris", "confirm": False}))[0].ok
+        return None
+
+    agent.answer = silent
+    (outcome,) = pushed(host, settings({"timezone": "Asia/Tokyo", "debug": True}, timeout=1.5))
+    assert outcome.comment() == (
+        "work: its agent did not acknowledge timezone within 1.5 s; "
+        "timezone was set by another program meanwhile, and stays; former values restored"
+    )
+    assert host.read("work", "qubes-timezone") == "Europe/Paris"
+    assert host.read("work", "qubes-debug-mode") == "0"
+
+
 def test_a_silent_agent_costs_its_deadline_once_and_nobody_elses_time(host):
     vms = [f"vm{n}" for n in range(24)]
     for vm in vms:
