@@ -221,6 +221,48 @@ def test_a_shell_gets_its_script_and_then_the_input(work, qrexec):
     assert commands.shell(qrexec, "work", "pwd", root=True).untrusted_stdout == f"{work}/home/user\n".encode()
 
 
+#: By the shell's script: its status, and what it says of the input "echo ran\n".
+ENDS = {
+    "a here-document": ("cat <<EOF\nkey=value\nEOF\n", 0, b"key=value\n"),
+    "a comment": ("true # keep the input", 0, b""),
+    "a comment after what reads": ("cat # the input", 0, b"echo ran\n"),
+    "a backslash": ("echo done \\", 0, b"done \\\n"),
+    "a command left in the background": ("true &", 0, b""),
+    "a semicolon": ("echo done;", 0, b"done\n"),
+    "an exit": ("exit 7", 7, b""),
+    "an exit of an inner shell": ("(exit 9)", 9, b""),
+    "more lines after one that reads": ("cat\necho '$HOME'", 0, b"echo ran\n$HOME\n"),
+    "a byte that is no text": ("printf %s '\udcff'", 0, b"\xff"),
+}
+
+
+@pytest.fixture(params=["bash", "the plain shell"])
+def shell_of_work(request, work):
+    """Which shell the VM called work has for commands."""
+    if request.param != "bash":
+        (work / "bin/bash").unlink()
+    return request.param
+
+
+@pytest.mark.parametrize(("script", "status", "said"), ENDS.values(), ids=ENDS)
+def test_whatever_a_script_ends_with_its_status_comes_back_and_its_input_is_not_run(
+    shell_of_work, qrexec, script, status, said
+):
+    output = commands.shell(qrexec, "work", script, stdin=b"echo ran\n")
+    if shell_of_work != "bash":
+        assert b"ran" not in output.untrusted_stdout.splitlines()
+        # Some plain shells (dash) read the input for themselves, before the script's commands can.
+        said, output = said.removeprefix(b"echo ran\n"), commands.shell(qrexec, "work", script)
+    assert (output.status, output.untrusted_stdout, output.stderr) == (status, said, "")
+
+
+@pytest.mark.parametrize(("script", "status"), [("if", 2), ("-x", 127)])
+def test_what_is_no_script_is_told_by_the_shell_and_its_input_is_not_run(shell_of_work, qrexec, script, status):
+    output = commands.shell(qrexec, "work", script, stdin=b"echo ran\n")
+    assert (output.status, output.untrusted_stdout) == (status, b"")
+    assert output.stderr
+
+
 def test_a_program_that_is_missing_is_no_missing_service(vms, work, qrexec):
     output = commands.execute(qrexec, "work", ["no-such-program"])
     assert output.status == 127
@@ -271,7 +313,10 @@ def test_a_vm_that_runs_no_programs_runs_them_by_its_shell(vms, old, qrexec, sai
         output.checked()
 
 
-def test_every_byte_but_nul_goes_through_that_shell(old, qrexec):
+@pytest.mark.parametrize("bash", [True, False], ids=["bash", "the plain shell"])
+def test_every_byte_but_nul_goes_through_that_shell(old, qrexec, bash):
+    if not bash:
+        (old / "bin/bash").unlink()
     every = bytes(range(1, 256))
     output = commands.execute(qrexec, "old", ["printf", "%s", every, every.decode("utf-8", "surrogateescape")])
     assert output.untrusted_stdout == every * 2
