@@ -350,7 +350,7 @@ def restore(vm, location, path, members=(), single=False, total_bytes=None, entr
     single
         ``path`` will be the one file that comes.
     total_bytes, entries
-        What is taken at most.
+        What is taken at most. Nothing is taken that would leave less than 500 MiB of dom0's disk free.
 
     CLI Example:
 

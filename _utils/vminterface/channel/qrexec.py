@@ -80,6 +80,7 @@ class Call:
     progress: Progress | None = None
     early_answer: bool = False
     accept: Container[int] = (0,)
+    deadline: Deadline | None = None
 
     def __str__(self) -> str:
         return f"{self.service} in {self.vm}"
@@ -139,6 +140,7 @@ class Qrexec:
         progress: Progress | None = None,
         early_answer: bool = False,
         accept: Container[int] = (0,),
+        deadline: Deadline | None = None,
     ) -> Answer:
         """Run *service* in *vm* and return its answer.
 
@@ -147,14 +149,17 @@ class Qrexec:
         output also when it is written to *stdout_to* instead of being kept. *timeout* in seconds is for the whole call;
         what blocks inside *stdin*'s pieces, *stdout_to* or *progress* is not under it. *progress* is called with the
         bytes sent and received. *early_answer*: stop sending as soon as the service says something. *accept* holds the
-        exit statuses that count as an answer.
+        exit statuses that count as an answer. *deadline* holds in place of *timeout*; *stdout_to* may shorten it.
 
         Raises InvalidValue (before anything runs), ProgramMissing, CallRefused, ServiceNotFound, VMNotRunning,
         ServiceFailed, OutputTooLarge, DeadlineExceeded, ProgramFailed.
         """
         return self._make(
-            Call(vm, service, argument, user, stdin, stdout_limit, stdout_to, timeout, progress, early_answer, accept)
-        )
+            Call(
+                vm, service, argument, user, stdin, stdout_limit, stdout_to, timeout, progress, early_answer, accept,
+                deadline,
+            )
+        )  # fmt: skip
 
     def call_many(self, calls: Iterable[Call]) -> list[Answer | VMInterfaceError]:
         """Make all *calls*, some at a time, and return their answers or errors in the same order.
@@ -174,7 +179,7 @@ class Qrexec:
         ended = process.run(
             argv,
             str(call),
-            Deadline.after(call.timeout),
+            call.deadline or Deadline.after(call.timeout),
             stdin=call.stdin,
             stdout_limit=call.stdout_limit,
             stdout_to=call.stdout_to,

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import sys
 import tarfile
+import time
 from datetime import datetime
 
 import pytest
 
 from tests.support.xrandr import fake_xrandr
 from vminterface.channel.qrexec import Qrexec
+from vminterface.dom0 import unpack
 from vminterface.dom0.services import (
     appmenus,
     backup,
@@ -393,6 +397,29 @@ def test_more_than_is_taken_leaves_nothing_behind(work, qrexec, tmp_path, limits
     with pytest.raises(RemoteProtocolError, match=r"qubes.Restore in work: 'b': more than"):
         backup.restore(qrexec, "work", f"{work}/home/user/b.tar", tmp_path / "back", limits=limits)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+#: What a sender does that has sent two files, of which one is refused.
+STAYS = {
+    "and says nothing more": "sys.stdin.read()",
+    "and hears nothing": "os.close(0)",
+    "and closes all that it says by": "os.close(1); os.close(2)",
+}
+
+
+@pytest.mark.parametrize("stays", STAYS.values(), ids=STAYS)
+def test_a_sender_that_stays_after_its_refusal_is_not_waited_for(vms, qrexec, tmp_path, monkeypatch, stays):
+    monkeypatch.setattr(unpack, "GRACE", 0.3)
+    entries = b"".join(struct.pack("<IIQIIII", 2, 0o100600, 1, 0, 0, 0, 0) + name + b"\0x" for name in (b"a", b"b"))
+    (tmp_path / "sender.py").write_text(
+        f"import os, sys, time\nsys.stdin.readline()\nos.write(1, {entries})\n{stays}\ntime.sleep(1000)\n"
+    )
+    vms.handler("work", backup.RESTORE, f"exec {sys.executable} {tmp_path}/sender.py")
+    started = time.monotonic()
+    with pytest.raises(RemoteProtocolError, match=r"qubes.Restore in work: 'b': more than 1 bytes"):
+        backup.restore(qrexec, "work", "/b", tmp_path / "back", limits=Limits(total_bytes=1), timeout=60)
+    assert time.monotonic() - started < 30
+    assert not list(tmp_path.glob("*back*"))
 
 
 def test_a_restore_never_replaces_what_is_there(work, qrexec, tmp_path):
