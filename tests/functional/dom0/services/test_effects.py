@@ -5,6 +5,7 @@ Where no handler of ours would give such an answer, a script gives it.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -33,6 +34,7 @@ from vminterface.dom0.services import (
     timesync,
 )
 from vminterface.dom0.unpack import Limits
+from vminterface.dom0.wholefile import FileFault
 from vminterface.errors import (
     InvalidValue,
     RemoteProtocolError,
@@ -166,6 +168,34 @@ def test_a_file_is_edited_in_the_vm_and_comes_back(vms, work, qrexec, tmp_path, 
     assert files.open_in_vm(qrexec, "work", note, timeout=30) is changed
     assert (note.read_text(), note.stat().st_mode & 0o777) == (text, 0o640)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_an_edited_file_stays_its_owners_and_loses_its_set_id_bits(vms, qrexec, tmp_path):
+    vms.handler("work", files.OPEN, "cat >/dev/null; echo edited")
+    note = tmp_path / "note.txt"
+    note.write_text("text\n")
+    os.chown(note, 1234, 4321)
+    note.chmod(0o6750)
+    assert files.open_in_vm(qrexec, "work", note)
+    now = note.stat()
+    assert (now.st_uid, now.st_gid, oct(now.st_mode & 0o7777)) == (1234, 4321, "0o750")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_a_file_whose_owner_cannot_be_kept_is_not_opened_at_all(vms, qrexec, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    vms.handler("work", files.OPEN, f"cat >{vms.folder}/seen; echo edited")
+    (tmp_path / "note.txt").write_text("text\n")
+    os.chown(tmp_path / "note.txt", 1234, 4321)
+    monkeypatch.setattr(os, "fchown", refuse)
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(FileFault, match=r"note\.txt: Operation not permitted"):
+        files.open_in_vm(qrexec, "work", tmp_path / "note.txt")
+    assert sorted(os.listdir(tmp_path)) == before
+    assert not (vms.folder / "seen").exists()
 
 
 def test_a_file_that_is_only_shown_never_changes(vms, qrexec, tmp_path):
