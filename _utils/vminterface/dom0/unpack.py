@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from types import TracebackType
@@ -69,7 +68,8 @@ class Arrival:
         self._file = -1
         #: Files by their names.
         self.files: list[str] = []
-        self._folders: set[bytes] = set()
+        #: A dict for their order.
+        self._folders: dict[bytes, None] = {}
         self.total_bytes = 0
         #: What the sender is to be told, as soon as the stream has ended or is refused.
         self.result: Result | None = None
@@ -139,7 +139,7 @@ class Arrival:
                 if event.path not in self._folders:
                     self._count(event.path, 0)
                     os.mkdir(self._at(event.path), _FOLDER_MODE)
-                    self._folders.add(event.path)
+                    self._folders[event.path] = None
             case Symlink(path, _):
                 raise Refused(errno.EINVAL, path, "a symbolic link, which is not taken here")
 
@@ -171,4 +171,10 @@ class Arrival:
     def _remove(self) -> None:
         with contextlib.suppress(OSError):
             self._close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        # Not by shutil, whose recursion a sender's nested folders can exhaust. Each folder came before what is in it.
+        for path in self.files:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._folder, path))
+        for folder in (*reversed(self._folders), b""):
+            with contextlib.suppress(OSError):
+                os.rmdir(self._at(folder))

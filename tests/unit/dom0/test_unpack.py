@@ -106,6 +106,17 @@ def test_what_has_come_is_removed_as_soon_as_something_is_refused(place, tmp_pat
             arrival.put("it")
 
 
+@pytest.mark.parametrize("refused", [False, True], ids=["broken off", "refused"])
+def test_folders_nested_without_end_are_removed_too(place, tmp_path, refused):
+    tree = [(b"/".join([b"a"] * depth), FOLDER, b"") for depth in range(1, 1500)]
+    with Arrival(place, Limits(total_bytes=0)) as arrival:
+        arrival.write(stream(*tree, end=False))
+        assert arrival.result is None
+        if refused:
+            arrival.write(Packer().entry(Entry(b"x", FILE, 5, 0, 0)))
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_file_that_would_fill_the_disk_is_refused_before_a_byte_of_it_is_taken(place, tmp_path):
     disk = os.statvfs(tmp_path)
     size = disk.f_blocks * disk.f_frsize
