@@ -217,7 +217,7 @@ def open_in_vm(vm, path, view_only=False, timeout=None):
 
         salt-call qubes_rpc.open_in_vm work /root/notes.txt
     """
-    return _call(_rpc.files.open_in_vm, vm, path, view_only=view_only, timeout=timeout)
+    return _call(_rpc.open_in_vm, vm, path, view_only=view_only, timeout=timeout)
 
 
 def select_file(vm, timeout=None):

@@ -36,6 +36,9 @@ STDOUT_LIMIT = 1 << 20
 #: Seconds that a call may take unless it says otherwise.
 TIMEOUT = 60.0
 
+#: Seconds that a call may be given: a week.
+LONGEST = 7 * 86400
+
 #: Calls that are made at a time unless the admin says otherwise.
 PARALLEL = 8
 
@@ -196,6 +199,7 @@ class Qrexec:
         descriptor = rpcname.descriptor(call.service, call.argument)
         user = parse_default_user(_DEFAULT_USER if call.user is None else call.user)
         rpcname.parse_target(call.vm, keywords=True)
+        checked_timeout(call.timeout)
         program, in_dom0 = self._caller()
         if not in_dom0:
             if call.user is not None:
@@ -204,6 +208,14 @@ class Qrexec:
         vm = rpcname.parse_target(call.vm)
         wait = [] if self._connect_timeout is None else ["-w", str(self._connect_timeout)]
         return [program, "-d", vm, *wait, f"{user}:QUBESRPC {descriptor} dom0"], True
+
+
+def checked_timeout(seconds: object) -> float:
+    """Return *seconds* if a call may be given so many: a number above 0, LONGEST at most. Raises InvalidValue."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
+        shown = printable(str(seconds), 40)
+        raise InvalidValue(f"expected seconds, more than 0 and at most {LONGEST}, found '{shown}'", "timeout")
+    return seconds
 
 
 def _from_environment(variable: str) -> int | None:

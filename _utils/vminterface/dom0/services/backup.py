@@ -14,7 +14,7 @@ from os import PathLike, fspath
 from typing import BinaryIO, cast
 
 from vminterface.channel.process import Input, Preceded, Progress
-from vminterface.channel.qrexec import Qrexec
+from vminterface.channel.qrexec import Qrexec, checked_timeout
 from vminterface.deadline import Deadline
 from vminterface.dom0.unpack import Arrival, Limits, Overrun
 from vminterface.dom0.wholefile import FileFault
@@ -98,7 +98,7 @@ def restore(
     lines = line(location) + _members(members)
     what = f"{RESTORE} in {vm}"
     bound = limits.total_bytes + limits.entries * _OVERHEAD_A_FILE
-    deadline = Deadline.after(timeout)
+    deadline = Deadline.after(checked_timeout(timeout))
     with Arrival(fspath(place), limits, single=single, deadline=deadline) as arrival:
         try:
             qrexec.call(

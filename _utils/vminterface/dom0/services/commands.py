@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from vminterface.channel.qrexec import STDOUT_LIMIT, TIMEOUT, Qrexec
 from vminterface.dom0.services.answer import Kept
 from vminterface.errors import CallRefused, InvalidValue, ServiceFailed, ServiceNotFound, printable
+from vminterface.values import rpcname
 from vminterface.wire import vmexec
 
 SHELL, ROOT_SHELL = "qubes.VMShell", "qubes.VMRootShell"
@@ -140,6 +141,7 @@ def _first(
     qrexec: Qrexec, vm: str, ways: Sequence[_Way], root: bool, stdout_limit: int, timeout: float, what: str
 ) -> Output:
     """Go the first of *ways* that *vm* has; what it has not is not tried again by the same *qrexec*."""
+    rpcname.parse_target(vm, keywords=True)
     # Before R4.3 no service of a VM makes itself root, dom0 has to say it.
     user = "root" if root and qrexec.in_dom0 else None
     *others, last = ways
