@@ -2,7 +2,8 @@
 A function for each Qubes RPC service that dom0 has in its VMs: arguments checked before the call, answers parsed.
 
 ``qubes_tools`` has the programs that dom0 runs in VMs, ``qrexec.call`` any other service. Every function raises one
-sentence that names the VM and the service. ``vm`` is the name of a VM, ``timeout`` in seconds and for the whole call.
+sentence that names the VM and the service. ``vm`` is the name of a VM, ``timeout`` in seconds (a week at most) and for
+the whole call.
 
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
