@@ -2,7 +2,8 @@
 A function for each Qubes RPC service that dom0 has in its VMs: arguments checked before the call, answers parsed.
 
 ``qubes_tools`` has the programs that dom0 runs in VMs, ``qrexec.call`` any other service. Every function raises one
-sentence that names the VM and the service. ``vm`` is the name of a VM, ``timeout`` in seconds and for the whole call.
+sentence that names the VM and the service. ``vm`` is the name of a VM, ``timeout`` in seconds (a week at most) and for
+the whole call.
 
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
@@ -217,7 +218,7 @@ def open_in_vm(vm, path, view_only=False, timeout=None):
 
         salt-call qubes_rpc.open_in_vm work /root/notes.txt
     """
-    return _call(_rpc.files.open_in_vm, vm, path, view_only=view_only, timeout=timeout)
+    return _call(_rpc.open_in_vm, vm, path, view_only=view_only, timeout=timeout)
 
 
 def select_file(vm, timeout=None):
@@ -350,7 +351,7 @@ def restore(vm, location, path, members=(), single=False, total_bytes=None, entr
     single
         ``path`` will be the one file that comes.
     total_bytes, entries
-        What is taken at most.
+        What is taken at most. Nothing is taken that would leave less than 500 MiB of dom0's disk free.
 
     CLI Example:
 

@@ -153,7 +153,7 @@ def command_run(name, vm, unless_in_vm=None, onlyif_in_vm=None, root=False, time
     root
         Run all of them as root.
     timeout
-        Seconds that each has.
+        Seconds that each has, at most a week (604800).
 
     .. code-block:: yaml
 

@@ -24,6 +24,12 @@ class Deadline:
         """Return the deadline *seconds* from now."""
         return cls(time.monotonic() + seconds, seconds)
 
+    def shorten(self, seconds: float) -> None:
+        """Let it be *seconds* from now unless it is earlier already: whoever waits by it is to look at it again."""
+        expires = time.monotonic() + seconds
+        if expires < self.expires:
+            self.expires, self.seconds = expires, seconds
+
     @property
     def remaining(self) -> float:
         """Seconds left, 0.0 when it has passed."""

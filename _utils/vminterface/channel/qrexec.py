@@ -36,6 +36,9 @@ STDOUT_LIMIT = 1 << 20
 #: Seconds that a call may take unless it says otherwise.
 TIMEOUT = 60.0
 
+#: Seconds that a call may be given: a week.
+LONGEST = 7 * 86400
+
 #: Calls that are made at a time unless the admin says otherwise.
 PARALLEL = 8
 
@@ -80,6 +83,7 @@ class Call:
     progress: Progress | None = None
     early_answer: bool = False
     accept: Container[int] = (0,)
+    deadline: Deadline | None = None
 
     def __str__(self) -> str:
         return f"{self.service} in {self.vm}"
@@ -139,6 +143,7 @@ class Qrexec:
         progress: Progress | None = None,
         early_answer: bool = False,
         accept: Container[int] = (0,),
+        deadline: Deadline | None = None,
     ) -> Answer:
         """Run *service* in *vm* and return its answer.
 
@@ -147,14 +152,17 @@ class Qrexec:
         output also when it is written to *stdout_to* instead of being kept. *timeout* in seconds is for the whole call;
         what blocks inside *stdin*'s pieces, *stdout_to* or *progress* is not under it. *progress* is called with the
         bytes sent and received. *early_answer*: stop sending as soon as the service says something. *accept* holds the
-        exit statuses that count as an answer.
+        exit statuses that count as an answer. *deadline* holds in place of *timeout*; *stdout_to* may shorten it.
 
         Raises InvalidValue (before anything runs), ProgramMissing, CallRefused, ServiceNotFound, VMNotRunning,
         ServiceFailed, OutputTooLarge, DeadlineExceeded, ProgramFailed.
         """
         return self._make(
-            Call(vm, service, argument, user, stdin, stdout_limit, stdout_to, timeout, progress, early_answer, accept)
-        )
+            Call(
+                vm, service, argument, user, stdin, stdout_limit, stdout_to, timeout, progress, early_answer, accept,
+                deadline,
+            )
+        )  # fmt: skip
 
     def call_many(self, calls: Iterable[Call]) -> list[Answer | VMInterfaceError]:
         """Make all *calls*, some at a time, and return their answers or errors in the same order.
@@ -174,7 +182,7 @@ class Qrexec:
         ended = process.run(
             argv,
             str(call),
-            Deadline.after(call.timeout),
+            call.deadline or Deadline.after(call.timeout),
             stdin=call.stdin,
             stdout_limit=call.stdout_limit,
             stdout_to=call.stdout_to,
@@ -191,6 +199,7 @@ class Qrexec:
         descriptor = rpcname.descriptor(call.service, call.argument)
         user = parse_default_user(_DEFAULT_USER if call.user is None else call.user)
         rpcname.parse_target(call.vm, keywords=True)
+        checked_timeout(call.timeout)
         program, in_dom0 = self._caller()
         if not in_dom0:
             if call.user is not None:
@@ -199,6 +208,14 @@ class Qrexec:
         vm = rpcname.parse_target(call.vm)
         wait = [] if self._connect_timeout is None else ["-w", str(self._connect_timeout)]
         return [program, "-d", vm, *wait, f"{user}:QUBESRPC {descriptor} dom0"], True
+
+
+def checked_timeout(seconds: object) -> float:
+    """Return *seconds* if a call may be given so many: a number above 0, LONGEST at most. Raises InvalidValue."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
+        shown = printable(str(seconds), 40)
+        raise InvalidValue(f"expected seconds, more than 0 and at most {LONGEST}, found '{shown}'", "timeout")
+    return seconds
 
 
 def _from_environment(variable: str) -> int | None:

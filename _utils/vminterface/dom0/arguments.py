@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from vminterface.errors import InvalidValue, printable
 
 
 def text(value: object, name: str) -> str:
-    """Return *value*, a text."""
-    if isinstance(value, str):
-        return value
-    raise _other("text", value, name, " (quote it where text is meant)")
+    """Return *value*, a text without NUL, which no name and no argument can have."""
+    if b"\0" in data(value, name):
+        raise _other("text without NUL bytes", value, name)
+    return cast(str, value)
+
+
+def data(value: object, name: str) -> bytes:
+    """Return the bytes of *value*, any text in which :func:`os.fsdecode` may have put bytes that are none."""
+    if not isinstance(value, str):
+        raise _other("text", value, name, " (quote it where text is meant)")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise _other("text", value, name) from None
 
 
 def texts(value: object, name: str) -> list[str]:
@@ -26,13 +37,6 @@ def flag(value: object, name: str) -> bool:
     if isinstance(value, bool):
         return value
     raise _other("True or False", value, name)
-
-
-def number(value: object, name: str) -> float:
-    """Return *value*, a number."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    raise _other("a number", value, name)
 
 
 def count(value: object, name: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.arguments import count, text, texts
+from vminterface.dom0.arguments import count, data, text, texts
 from vminterface.dom0.services import (
     appmenus,
     clock,
@@ -34,7 +34,7 @@ from vminterface.values.device import PciAddress
 from vminterface.values.guimode import GuiMode
 from vminterface.values.volume import Volume
 
-__all__ = ["dialogs", "files", "session"]
+__all__ = ["dialogs", "session"]
 
 _SHOWN = 4096
 
@@ -61,8 +61,9 @@ def get_appmenus(qrexec: Qrexec, vm: str, **more: Any) -> dict[str, Any]:
 
 def get_image(qrexec: Qrexec, vm: str, name: str, path: str, *, picture: bool = False, **more: Any) -> dict[str, int]:
     """See :func:`images.icon` and :func:`images.picture`; the PNG file is *path*."""
+    path = text(path, "path")
     image = (images.picture if picture else images.icon)(qrexec, vm, text(name, "name"), **more)
-    images.save(image, text(path, "path"))
+    images.save(image, path)
     return {"width": image.width, "height": image.height}
 
 
@@ -102,6 +103,11 @@ def filecopy(qrexec: Qrexec, vm: str, paths: Sequence[str], **more: Any) -> dict
     return {"total_bytes": sent.total_bytes, "skipped": [printable(path, _SHOWN) for path in sent.skipped]}
 
 
+def open_in_vm(qrexec: Qrexec, vm: str, path: str, **more: Any) -> bool:
+    """See :func:`files.open_in_vm`."""
+    return files.open_in_vm(qrexec, vm, text(path, "path"), **more)
+
+
 def suspend_pre(qrexec: Qrexec, vms: Iterable[str] | None = None, with_devices: Iterable[str] = ()) -> list[str]:
     """See :func:`suspend.before`; *vms* are all that run where none are named. Returns a sentence for each failure."""
     return _told(suspend.before, qrexec, vms, with_devices)
@@ -137,13 +143,13 @@ def sync_ntp_clock(qrexec: Qrexec, vm: str, **more: Any) -> bool:
 
 def vm_shell(qrexec: Qrexec, vm: str, script: str, *, stdin: str = "", **more: Any) -> dict[str, Any]:
     """See :func:`commands.shell`."""
-    return _output(commands.shell(qrexec, vm, text(script, "script"), stdin=_bytes(stdin), **more))
+    return _output(commands.shell(qrexec, vm, text(script, "script"), stdin=data(stdin, "stdin"), **more))
 
 
 def vm_exec(qrexec: Qrexec, vm: str, argv: Sequence[Any], *, stdin: str = "", **more: Any) -> dict[str, Any]:
     """See :func:`commands.execute`; a number among the arguments is taken for its digits."""
     words = [str(word) if type(word) is int else text(word, "argv") for word in argv]
-    return _output(commands.execute(qrexec, vm, words, stdin=_bytes(stdin), **more))
+    return _output(commands.execute(qrexec, vm, words, stdin=data(stdin, "stdin"), **more))
 
 
 def backup(qrexec: Qrexec, vm: str, location: str, archive: str, **more: Any) -> bool:
@@ -177,7 +183,3 @@ def _output(output: commands.Output) -> dict[str, Any]:
     lines = output.untrusted_stdout.splitlines()
     stdout = "\n".join(printable(line, _SHOWN) for line in lines)
     return {"status": output.status, "stdout": stdout, "stderr": output.stderr}
-
-
-def _bytes(value: object) -> bytes:
-    return text(value, "stdin").encode("utf-8", "surrogateescape")

@@ -64,8 +64,6 @@ def call(
     name, plus, given = str(service).partition("+")
     if plus and argument:
         raise InvalidValue(f"'{printable(str(service), 60)}' has an argument already", "argument")
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= 7 * 86400:
-        raise InvalidValue(f"expected seconds, more than 0, found '{printable(str(timeout), 40)}'", "timeout")
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
         raise InvalidValue(f"expected a number of bytes, found '{printable(str(limit), 40)}'", "limit")
     data = stdin if isinstance(stdin, bytes) else str(stdin).encode("utf-8", "surrogateescape")

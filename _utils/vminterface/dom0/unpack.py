@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from vminterface.deadline import Deadline
 from vminterface.dom0.wholefile import FileFault
 from vminterface.errors import InvalidValue, RemoteProtocolError, printable
 from vminterface.wire.qfile import Data, Directory, EntryEnd, EntryStart, Event, Symlink, Unpacker
@@ -24,6 +24,8 @@ _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
 
 #: Bytes that a sender may have on the way when the stream has ended or is refused.
 LATE_LIMIT = 1 << 20
+#: Seconds that a sender has to hear of its refusal and to end.
+GRACE = 10.0
 
 
 class Overrun(Exception):
@@ -32,21 +34,27 @@ class Overrun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is taken at most: *total_bytes* of content, *entries* (files and folders)."""
+    """What is taken at most: *total_bytes* of content, *entries* (files and folders).
+
+    *reserve* are the bytes that the disk is to have left when an entry is there: what Qubes' own dom0 wants free.
+    """
 
     total_bytes: int = 1 << 40
     entries: int = 1 << 16
+    reserve: int = 500 << 20
 
 
 class Arrival:
     """One transfer into *place*, which must not be there yet. Used in a ``with`` block.
 
     :meth:`write` takes the stream and raises for nothing that is in it but its length: the fault is in :attr:`result`,
-    which the sender is to be told; :meth:`put` raises it. *single*: the transfer is one file, and *place* will be that
-    file. Raises InvalidValue if there is something at *place*, FileFault.
+    which the sender is to be told; :meth:`put` raises it. With a fault, what has come is removed at once, and the
+    *deadline* of the call is at most GRACE seconds away: a sender shall not keep dom0's disk full, nor dom0 waiting.
+    *single*: the transfer is one file, and *place* will be that file. Raises InvalidValue if there is something at
+    *place*, FileFault.
     """
 
-    def __init__(self, place: str, limits: Limits, *, single: bool = False) -> None:
+    def __init__(self, place: str, limits: Limits, *, single: bool = False, deadline: Deadline | None = None) -> None:
         self._place = os.path.abspath(place)
         if os.path.lexists(self._place):
             raise InvalidValue(f"{printable(self._place)}: is already there")
@@ -55,12 +63,13 @@ class Arrival:
             self._folder = tempfile.mkdtemp(prefix=f".{name[:60]}.", dir=folder)
         except OSError as error:
             raise FileFault.at(folder, error) from error
-        self._limits, self._single = limits, single
+        self._limits, self._single, self._deadline = limits, single, deadline
         self._unpacker = Unpacker()
         self._file = -1
         #: Files by their names.
         self.files: list[str] = []
-        self._folders: set[bytes] = set()
+        #: A dict for their order.
+        self._folders: dict[bytes, None] = {}
         self.total_bytes = 0
         #: What the sender is to be told, as soon as the stream has ended or is refused.
         self.result: Result | None = None
@@ -108,6 +117,9 @@ class Arrival:
     def _refuse(self, fault: Refused) -> None:
         self._fault = fault
         self.result = self._unpacker.result(fault)
+        self._remove()
+        if self._deadline is not None:
+            self._deadline.shorten(GRACE)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -127,7 +139,7 @@ class Arrival:
                 if event.path not in self._folders:
                     self._count(event.path, 0)
                     os.mkdir(self._at(event.path), _FOLDER_MODE)
-                    self._folders.add(event.path)
+                    self._folders[event.path] = None
             case Symlink(path, _):
                 raise Refused(errno.EINVAL, path, "a symbolic link, which is not taken here")
 
@@ -140,6 +152,10 @@ class Arrival:
             raise Refused(errno.EDQUOT, path, f"more than {self._limits.total_bytes} bytes, which is all that is taken")
         if len(self.files) + len(self._folders) >= self._limits.entries:
             raise Refused(errno.EDQUOT, path, f"more than {self._limits.entries} entries, which is all that is taken")
+        disk = os.statvfs(self._folder)
+        if size + self._limits.reserve > disk.f_bavail * disk.f_frsize:
+            reason = f"{size} bytes would leave less than {self._limits.reserve} bytes of the disk free"
+            raise Refused(errno.ENOSPC, path, reason)
 
     def _close(self) -> None:
         if self._file >= 0:
@@ -150,6 +166,15 @@ class Arrival:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
         with contextlib.suppress(OSError):
             self._close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        # Not by shutil, whose recursion a sender's nested folders can exhaust. Each folder came before what is in it.
+        for path in self.files:
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._folder, path))
+        for folder in (*reversed(self._folders), b""):
+            with contextlib.suppress(OSError):
+                os.rmdir(self._at(folder))

@@ -26,10 +26,11 @@ class FileFault(VMInterfaceError):
 class WholeFile:
     """A new file in the folder of *path*, used in a ``with`` block; without :meth:`put` nothing is left of it.
 
-    Methods raise FileFault.
+    It belongs to *owner*, the numbers of a user and a group, None: to whom this program runs as. Methods raise
+    FileFault.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, owner: tuple[int, int] | None = None) -> None:
         self.path = os.path.abspath(os.fspath(path))
         folder, name = os.path.split(self.path)
         #: Bytes written so far.
@@ -39,6 +40,18 @@ class WholeFile:
         except OSError as error:
             raise FileFault.at(folder, error) from error
         self._file = open(descriptor, "wb")  # noqa: SIM115  closed by __exit__
+        if owner is not None:
+            self._give_to(*owner)
+
+    def _give_to(self, user: int, group: int) -> None:
+        made = os.fstat(self._file.fileno())
+        if (made.st_uid, made.st_gid) == (user, group):
+            return
+        try:
+            os.fchown(self._file.fileno(), user, group)
+        except OSError as error:
+            self.__exit__(None, None, None)
+            raise FileFault.at(self.path, error) from error
 
     def write(self, data: bytes) -> None:
         """Append *data*."""

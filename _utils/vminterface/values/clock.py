@@ -13,6 +13,8 @@ from vminterface.errors import InvalidValue, printable
 
 #: Times that are not later are refused, as Qubes does: no machine's clock is right with such a one.
 EARLIEST = datetime(2022, 7, 10, 17, 8, 31, tzinfo=UTC)
+#: Times that are not earlier are refused as well: it can be reckoned with all others, as long as a VM may run.
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 _OFFSETS = ("+00:00", "+0000")
 _SEPARATORS = {4: "-", 7: "-", 10: "T", 13: ":", 16: ":"}
@@ -78,4 +80,6 @@ def _checked(text: str, microsecond: int) -> datetime:
         raise InvalidValue(f"'{text}' is not in the calendar") from None
     if moment <= EARLIEST:
         raise InvalidValue(f"'{text}' is too early (expected later than {EARLIEST:%Y-%m-%dT%H:%M:%S})")
+    if moment >= LATEST:
+        raise InvalidValue(f"'{text}' is too late (expected earlier than {LATEST:%Y-%m-%dT%H:%M:%S})")
     return moment

@@ -59,9 +59,10 @@ def parse_target(text: str, *, keywords: bool = False) -> str:
     Keywords mean something to the policy only, so in calls that a VM makes. A stub domain (``VM-dm``) may be
     called, though no VM may have such a name. Raises InvalidValue.
     """
-    if is_target(text) or (keywords and _KEYWORD.match(text)):
+    # What people type may be read as a number or a list.
+    if isinstance(text, str) and (is_target(text) or (keywords and _KEYWORD.match(text))):
         return text
     expected = "1 to 31 of A-Z a-z 0-9 . _ -, a letter first" + (
         ", or @default, @adminvm, @dispvm, @dispvm:VM" if keywords else ""
     )
-    raise InvalidValue(f"'{printable(text, 80)}' is no VM to call (expected {expected})")
+    raise InvalidValue(f"'{printable(str(text), 80)}' is no VM to call (expected {expected})")

@@ -107,6 +107,20 @@ class TestCommandLine:
         renamed.symlink_to(standin.client_vm)
         assert Qrexec(str(renamed), in_dom0=False).call("work", "test.Who").untrusted_stdout == b"caller\n"
 
+    @pytest.mark.parametrize(
+        "seconds", [0, -1, 7 * 86400 + 1, 1e300, float("inf"), float("nan"), True, "5", None, [1]], ids=repr
+    )
+    def test_a_time_that_no_call_can_have_is_refused_before_anything_runs(self, standin, dom0, seconds):
+        standin.handler("work", "test.W", f"touch {standin.folder}/ran")
+        with pytest.raises(InvalidValue, match=r"^expected seconds, more than 0 and at most 604800, found ") as refused:
+            dom0.call("work", "test.W", timeout=seconds)
+        assert refused.value.where == "timeout"
+        assert not (standin.folder / "ran").exists()
+
+    def test_a_call_may_have_a_week(self, standin, dom0):
+        standin.handler("work", "test.W", "echo here")
+        assert dom0.call("work", "test.W", timeout=7 * 86400).untrusted_stdout == b"here\n"
+
     def test_a_vm_cannot_choose_the_user(self, standin):
         standin.handler("work", "test.Who", "echo ran")
         with pytest.raises(InvalidValue, match="only dom0 can choose the user"):

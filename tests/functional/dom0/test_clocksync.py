@@ -44,11 +44,29 @@ def test_a_clock_that_could_not_be_synchronised_sets_no_other(vms, qrexec):
         clocksync.right_time(qrexec, "net")
 
 
-@pytest.mark.parametrize("answer", ["tomorrow", "1999-01-01T00:00:00+00:00", "2026-01-31T12:00:00+02:00", ""])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "tomorrow",
+        "1999-01-01T00:00:00+00:00",
+        "2026-01-31T12:00:00+02:00",
+        "9999-12-31T23:59:59,999999999+00:00",
+        "",
+    ],
+)
 def test_what_is_no_time_sets_no_clock(vms, qrexec, answer):
     vms.handler("net", clock.GET, f"echo '{answer}'")
     with pytest.raises(RemoteProtocolError, match=r"qubes\.GetDate in net"):
         clocksync.read_time(qrexec, "net")
+
+
+def test_a_clock_at_the_end_of_all_time_is_told_and_sets_no_clock(vms, work, qrexec):
+    vms.handler("net", clock.GET, "echo 9999-12-31T23:59:59,999999999+00:00")
+    with pytest.raises(RemoteProtocolError, match=r"GetDate in net: '9999-12-31T23:59:59' is too late"):
+        clocks.clock_synced(qrexec, clock_vm="net", vms=["work"], test=False)
+    vms.handler("bad", clock.GET, "echo 9999-12-31T23:59:59,999999999+00:00")
+    bad, good = clocks.clock_synced(qrexec, vms=["bad", "work"], test=False)
+    assert (type(bad.error), good.error) == (RemoteProtocolError, None)
 
 
 def test_a_vm_without_the_service_is_asked_by_a_program(vms, qrexec):

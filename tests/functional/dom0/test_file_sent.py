@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from vminterface.dom0.services import files
-from vminterface.dom0.steps.files import file_sent
+from vminterface.dom0.steps.files import file_sent, local_tree
 from vminterface.errors import ServiceFailed, VerificationFailed, VMInterfaceError
 
 
@@ -35,6 +37,27 @@ def replaced(vms, script):
     """Have another handler answer the file copy."""
     (vms.folder / "vms/work" / files.COPY).unlink()
     vms.handler("work", files.COPY, script)
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A path of 1200 folders, each in the one before; its first folder is ``top``."""
+    path = str(tmp_path / "top")
+    os.mkdir(path)
+    for _ in range(1199):
+        path += "/a"
+        os.mkdir(path)
+    yield path
+    # What removes the folders of tests does so by recursion.
+    while path != str(tmp_path):
+        os.rmdir(path)
+        path = os.path.dirname(path)
+
+
+def test_a_folder_may_be_as_deep_as_a_path_can_say(deep, tmp_path):
+    tree = local_tree(f"{tmp_path}/top")
+    assert len(tree) == 1200
+    assert tree[b"/".join([b"a"] * 1199)] == ("d", b"")
 
 
 def test_the_old_one_gives_way(qrexec, incoming, things):

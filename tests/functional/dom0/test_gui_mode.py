@@ -8,7 +8,7 @@ import pytest
 
 from vminterface.dom0.services import commands, gui
 from vminterface.dom0.steps import display
-from vminterface.errors import ServiceFailed, VerificationFailed
+from vminterface.errors import InvalidValue, ServiceFailed, VerificationFailed
 from vminterface.values.guimode import GuiMode
 
 WHOLE = "run/vminterface/gui-mode"
@@ -58,6 +58,17 @@ def test_a_vm_that_cannot_be_asked_is_told_each_time(vms, qrexec):
     for _ in range(2):
         assert run(qrexec, GuiMode.SEAMLESS) == {"gui_mode": {"old": "unknown", "new": "SEAMLESS"}}
     assert (vms.folder / "told").read_text() == "SEAMLESS" * 2
+
+
+def test_what_is_no_mode_in_the_vms_note_counts_as_unknown(work, qrexec):
+    note(work, WHOLE, "SIDEWAYS", 0)
+    assert run(qrexec, GuiMode.SEAMLESS) == {"gui_mode": {"old": "unknown", "new": "SEAMLESS"}}
+
+
+@pytest.mark.parametrize("name", ["no vm!", "-x", ""])
+def test_what_is_no_name_of_a_vm_is_refused_by_the_look_already(vms, qrexec, name):
+    with pytest.raises(InvalidValue):
+        display.gui_mode(qrexec, name, GuiMode.SEAMLESS)
 
 
 def test_a_vm_that_fails_when_it_is_asked_is_not_told(vms, qrexec):

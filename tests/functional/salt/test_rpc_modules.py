@@ -1,6 +1,7 @@
 """The execution modules about services: plain data out, one sentence for what is wrong."""
 
 import io
+import math
 import os
 import tarfile
 
@@ -46,6 +47,39 @@ def test_any_service_is_called(vms, modules):
 def test_a_bad_call_is_refused(vms, modules, arguments):
     with pytest.raises(SaltInvocationError):
         modules.qrexec.call(**arguments)
+
+
+#: Arguments of another type, or that no file and no program can have, by function.
+REFUSED = [
+    *(("get_date", ["work"], {"timeout": t}) for t in ("5", 0, -1, 2592000, 1e300, math.inf, math.nan)),
+    *(("get_date", [vm], {}) for vm in (5, None, ["work"])),
+    *(("vm_exec", [vm, "true"], {}) for vm in (5, ["work"])),
+    ("wait_for_session", ["work"], {"user": 5}),
+    ("get_image", ["work", "x", "/tmp/\0"], {}),
+    ("open_in_vm", ["work", ["/etc/hosts"]], {}),
+    ("open_in_vm", ["work", "/etc/\0"], {}),
+    ("filecopy", ["work", "/etc/\0"], {}),
+    ("filecopy", ["work", "/etc/\ud800"], {}),
+    ("backup", ["work", "/b", "/etc/\0"], {}),
+    ("restore", ["work", "/b", "/tmp/\0"], {}),
+    ("restore", ["work", "/b", "/tmp/back"], {"timeout": "5"}),
+    ("vm_shell", ["work", "true\0"], {}),
+    ("vm_shell", ["work", "echo \ud800"], {}),
+    ("vm_exec", ["work", "true", "\0"], {}),
+]
+
+
+@pytest.mark.parametrize(("function", "arguments", "more"), REFUSED)
+def test_what_no_call_can_be_given_is_refused_in_a_sentence_before_anything_runs(
+    vms, modules, function, arguments, more
+):
+    with pytest.raises(SaltInvocationError):
+        getattr(modules.qubes_rpc, function)(*arguments, **more)
+    assert vms.ran() == []
+
+
+def test_input_may_have_any_bytes(vms, modules):
+    assert modules.qubes_rpc.vm_exec("work", "wc", "-c", stdin="a\0\udcff")["stdout"] == "3"
 
 
 def test_a_service_that_is_not_there_is_told(vms, modules):

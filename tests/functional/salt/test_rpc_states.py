@@ -1,6 +1,7 @@
 """States about services, through Salt's loader, on VMs that answer by the real handlers: truth, and nothing twice."""
 
 import ast
+import math
 import os
 import subprocess
 
@@ -56,6 +57,7 @@ BAD = {
         {"name": "{0}/other", "vm": "work"},
         {"name": "{0}/file", "vm": "work", "replace": "yes"},
         {"name": "{0}/unsendable", "vm": "work"},
+        {"name": "{0}/fi\0le", "vm": "work"},
         {"name": "{0}/odd", "vm": "work"},
         {"name": "{0}/file", "vm": "gone"},
     ],
@@ -64,16 +66,18 @@ BAD = {
         {"name": "true", "vm": 7},
         {"name": "\0", "vm": "work"},
         {"name": "  ", "vm": "work", "unless_in_vm": "true"},
-        {"name": "true", "vm": "work", "timeout": "5"},
+        *({"name": "true", "vm": "work", "timeout": t} for t in ("5", 0, -1, 2592000, 1e300, math.inf, math.nan, None)),
         {"name": "true", "vm": "work", "unless_in_vm": ["x"]},
     ],
     "qubes_rpc.handler_installed": [
         {"name": "../x", "vm": "work", "source": "{0}/handler"},
         {"name": "example.Report", "vm": "work", "source": "{0}/file"},
         {"name": "example.Report", "vm": "work", "source": "{0}/nothing"},
+        {"name": "example.Report", "vm": "work", "source": "{0}/hand\0ler"},
     ],
     "qubes_rpc.backup_made": [
         {"name": "{0}/nothing", "vm": "work", "location": "/"},
+        {"name": "{0}/fi\0le", "vm": "work", "location": "/"},
         {"name": "{0}/file", "vm": "work", "location": "a\nb"},
     ],
     "qubes_rpc.disk_resized": [{"name": "work", "device": "xvdb"}, {"name": "work", "device": "{1}/nothing"}],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vminterface.dom0.arguments import count, flag, number, text, texts
+from vminterface.dom0.arguments import count, data, flag, text, texts
 from vminterface.errors import InvalidValue
 
 GOOD = [
@@ -10,8 +10,8 @@ GOOD = [
     (texts, ("a", "b"), ["a", "b"]),
     (texts, [], []),
     (flag, False, False),
-    (number, 0.5, 0.5),
-    (number, -1, -1),
+    (text, "\n\udcff", "\n\udcff"),
+    (data, "a\0\n\udcffż", b"a\0\n\xff\xc5\xbc"),
     (count, 0, 0),
 ]
 BAD = [
@@ -22,8 +22,11 @@ BAD = [
     (texts, ["a", 7], "text"),
     (flag, 1, "True or False"),
     (flag, "yes", "True or False"),
-    (number, True, "a number"),
-    (number, "5", "a number"),
+    (text, "a\0", "text without NUL bytes"),
+    (texts, ["a", "a\0"], "text without NUL bytes"),
+    (text, "\ud800", "text"),
+    (data, "\ud800", "text"),
+    (data, b"x", "text"),
     (count, -1, "a whole number"),
     (count, 1.0, "a whole number"),
     (count, True, "a whole number"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import stat
 
 import pytest
 
-from vminterface.dom0.unpack import LATE_LIMIT, Arrival, Limits, Overrun
+from vminterface.deadline import Deadline
+from vminterface.dom0.unpack import GRACE, LATE_LIMIT, Arrival, Limits, Overrun
 from vminterface.errors import InvalidValue, RemoteProtocolError
 from vminterface.wire.qfile import Entry, Packer
 from vminterface.wire.qfile_result import Refused
@@ -87,6 +89,51 @@ def test_a_sender_that_goes_on_and_on_is_not_listened_to(place, tmp_path, limits
             arrival.write(b"x")
         with pytest.raises(RemoteProtocolError, match=f"^it: .*{said}"):
             arrival.put("it")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_has_come_is_removed_as_soon_as_something_is_refused(place, tmp_path):
+    deadline = Deadline.after(3600)
+    with Arrival(place, Limits(total_bytes=5), deadline=deadline) as arrival:
+        arrival.write(stream((b"a", FILE, b"one"), end=False))
+        assert len(list(tmp_path.rglob("a"))) == 1
+        assert deadline.remaining > 3000
+        arrival.write(stream((b"b", FILE, b"two")))
+        assert os.listdir(tmp_path) == []
+        assert deadline.remaining <= GRACE
+        arrival.write(b"more")
+        with pytest.raises(RemoteProtocolError, match="'b': more than 5 bytes"):
+            arrival.put("it")
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["broken off", "refused"])
+def test_folders_nested_without_end_are_removed_too(place, tmp_path, refused):
+    tree = [(b"/".join([b"a"] * depth), FOLDER, b"") for depth in range(1, 1500)]
+    with Arrival(place, Limits(total_bytes=0)) as arrival:
+        arrival.write(stream(*tree, end=False))
+        assert arrival.result is None
+        if refused:
+            arrival.write(Packer().entry(Entry(b"x", FILE, 5, 0, 0)))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_would_fill_the_disk_is_refused_before_a_byte_of_it_is_taken(place, tmp_path):
+    disk = os.statvfs(tmp_path)
+    size = disk.f_blocks * disk.f_frsize
+    with Arrival(place, Limits(total_bytes=size)) as arrival:
+        arrival.write(Packer().entry(Entry(b"a", FILE, size, 0, 0)))
+        assert arrival.result.code == errno.ENOSPC
+        assert os.listdir(tmp_path) == []
+        with pytest.raises(RemoteProtocolError, match=rf"'a': {size} bytes would leave less than .* \(ENOSPC\)"):
+            arrival.put("it")
+
+
+@pytest.mark.parametrize("entry", [(b"a", FILE, b""), (b"d", FOLDER, b"")], ids=["file", "folder"])
+def test_some_of_the_disk_is_always_left(place, tmp_path, entry):
+    disk = os.statvfs(tmp_path)
+    with Arrival(place, Limits(reserve=2 * disk.f_blocks * disk.f_frsize)) as arrival:
+        arrival.write(stream(entry))
+        assert arrival.result.code == errno.ENOSPC
     assert os.listdir(tmp_path) == []
 
 

@@ -12,7 +12,7 @@ from vminterface.errors import InvalidValue
 from vminterface.values import clock
 
 NOON = datetime(2026, 7, 31, 16, 10, 43, tzinfo=UTC)
-moments = st.datetimes(datetime(2022, 7, 10, 17, 8, 32), datetime(9999, 12, 31, 23, 59, 59)).map(
+moments = st.datetimes(datetime(2022, 7, 10, 17, 8, 32), datetime(2099, 12, 31, 23, 59, 59, 999999)).map(
     lambda moment: moment.replace(tzinfo=UTC)
 )
 
@@ -61,6 +61,8 @@ def test_what_was_written_is_read_again(moment, colon):
         "٢026-07-31T16:10:43+00:00",
         "2022-07-10T17:08:31+00:00",
         "1970-01-01T00:00:00+00:00",
+        "2100-01-01T00:00:00+00:00",
+        "9999-12-31T23:59:59+00:00",
         "0000-00-00T00:00:00+00:00",
         "@1785514243",
         "2026-07-31T16:10:43+00:00\0",
@@ -74,6 +76,13 @@ def test_every_other_text_is_refused(text):
 
 def test_the_first_second_that_can_be_right_is_taken():
     assert clock.parse("2022-07-10T17:08:32+00:00") == clock.EARLIEST + timedelta(seconds=1)
+
+
+def test_the_last_moment_that_can_be_right_is_taken():
+    last = clock.parse_answer(b"2099-12-31T23:59:59,999999999+00:00\n")
+    assert last == clock.LATEST - timedelta(microseconds=1)
+    with pytest.raises(InvalidValue, match="'2100-01-01T00:00:00' is too late"):
+        clock.parse_answer(b"2100-01-01T00:00:00,000000000+00:00\n")
 
 
 def test_an_answer_has_26_or_36_bytes():

@@ -61,3 +61,10 @@ def test_keywords_are_for_the_policy_only(target):
 def test_every_other_target_is_refused(target):
     with pytest.raises(InvalidValue):
         rpcname.parse_target(target, keywords=True)
+
+
+@pytest.mark.parametrize("target", [5, None, ["work"], {"work": 1}, True], ids=repr)
+def test_what_is_no_text_is_no_target_either(target):
+    for keywords in (False, True):
+        with pytest.raises(InvalidValue, match="is no VM to call"):
+            rpcname.parse_target(target, keywords=keywords)

@@ -42,3 +42,9 @@ def test_legal_user_names_are_accepted(text):
 def test_other_user_names_are_refused(text):
     with pytest.raises(InvalidValue, match="no user name"):
         parse_default_user(text)
+
+
+@pytest.mark.parametrize("user", [5, None, ["user"], True], ids=repr)
+def test_what_is_no_text_is_no_user_name_either(user):
+    with pytest.raises(InvalidValue, match="is no user name"):
+        parse_default_user(user)

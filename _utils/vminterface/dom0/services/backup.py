@@ -14,10 +14,11 @@ from os import PathLike, fspath
 from typing import BinaryIO, cast
 
 from vminterface.channel.process import Input, Preceded, Progress
-from vminterface.channel.qrexec import Qrexec
+from vminterface.channel.qrexec import Qrexec, checked_timeout
+from vminterface.deadline import Deadline
 from vminterface.dom0.unpack import Arrival, Limits, Overrun
 from vminterface.dom0.wholefile import FileFault
-from vminterface.errors import InvalidValue, ServiceFailed, VMInterfaceError, printable
+from vminterface.errors import DeadlineExceeded, InvalidValue, ServiceFailed, VMInterfaceError, printable
 
 BACKUP = "qubes.Backup"
 RESTORE = "qubes.Restore"
@@ -89,23 +90,25 @@ def restore(
     """Unpack the backup that *vm* has at *location*, a file of its or a command that writes it, into *place* here.
 
     *place* must not be there yet; it will be a folder, with *single* a file, and is made only when everything has
-    come. *members* are the names, or beginnings of names, wanted of the archive, none: all.
+    come. *members* are the names, or beginnings of names, wanted of the archive, none: all. A sender that is refused
+    has :data:`~vminterface.dom0.unpack.GRACE` seconds to end.
 
     Raises InvalidValue, FileFault, RemoteProtocolError, OutputTooLarge, else as :meth:`Qrexec.call`.
     """
     lines = line(location) + _members(members)
     what = f"{RESTORE} in {vm}"
     bound = limits.total_bytes + limits.entries * _OVERHEAD_A_FILE
-    with Arrival(fspath(place), limits, single=single) as arrival:
+    deadline = Deadline.after(checked_timeout(timeout))
+    with Arrival(fspath(place), limits, single=single, deadline=deadline) as arrival:
         try:
             qrexec.call(
                 vm, RESTORE, stdin=_until_result(lines, arrival), stdout_limit=bound, stdout_to=arrival,
-                progress=progress, timeout=timeout,
+                progress=progress, timeout=timeout, deadline=deadline,
             )  # fmt: skip
         except Overrun:
             pass  # told below
-        except ServiceFailed:
-            # A sender that was told of a fault here ends with a status of its own; the fault is what matters.
+        except (ServiceFailed, DeadlineExceeded):
+            # A sender that was told of a fault here ends with a status of its own, or not; the fault is what matters.
             if arrival.result is None or not arrival.result.code:
                 raise
         arrival.put(what)

@@ -23,7 +23,7 @@ _ANSWER_LIMIT = 64
 def set_clock(qrexec: Qrexec, vm: str, moment: datetime | None = None, *, timeout: float = 20.0) -> datetime:
     """Set the clock of *vm* to *moment*, by default dom0's now, and return that.
 
-    Raises InvalidValue for a time without zone or before 2022, else as :meth:`Qrexec.call`.
+    Raises InvalidValue for a time without zone, before 2022 or after 2099, else as :meth:`Qrexec.call`.
     """
     moment = datetime.now(UTC) if moment is None else moment
     if moment.tzinfo is None:

@@ -1,7 +1,8 @@
 """``qubes.VMShell``, ``qubes.VMRootShell``, ``qubes.VMExec``, ``qubes.VMExecGUI``, ``qubes.VMRootExec``: run a command.
 
-Source: Qubes core-agent-linux (handlers) and ``qubesadmin.vm`` (how a shell gets its command: the text, ``; exit``
-and a line's end, then the command's own input).
+Source: Qubes core-agent-linux (handlers) and ``qubesadmin.vm`` (how a shell gets its command: a line that ends with
+``; exit``, then the command's own input). Other than there, the command is one quoted word for ``eval``: what it ends
+with, a here-document, a comment or a backslash, would take the ``exit`` for itself, and the shell would run the input.
 
 Not every VM has all of them: ``qubes.VMExec`` came with R4.1, ``qubes.VMRootExec`` with R4.3. So a command goes the
 first way that its VM has, at last through the shell.
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from vminterface.channel.qrexec import STDOUT_LIMIT, TIMEOUT, Qrexec
 from vminterface.dom0.services.answer import Kept
 from vminterface.errors import CallRefused, InvalidValue, ServiceFailed, ServiceNotFound, printable
+from vminterface.values import rpcname
 from vminterface.wire import vmexec
 
 SHELL, ROOT_SHELL = "qubes.VMShell", "qubes.VMRootShell"
@@ -60,6 +62,8 @@ def shell(
 ) -> Output:
     """Run *script* in the shell of *vm*, as its user or as *root*; *stdin* is for the script's commands.
 
+    The shell is bash in every VM that has it; dash, which may stand for it, reads the beginning of *stdin* itself.
+
     Raises InvalidValue, OutputTooLarge, else as :meth:`Qrexec.call`; the script's exit status is in the result.
     """
     script = checked_script(script)
@@ -101,7 +105,9 @@ def execute(
     if root and qrexec.in_dom0:
         services.append(EXEC)
     words = (part.decode("utf-8", "surrogateescape") if isinstance(part, bytes) else part for part in argv)
-    script = f"exec -- {shlex.join(words)}"
+    command = shlex.join(words)
+    # Only bash knows the "--", dash takes it for the program.
+    script = f"exec {'-- ' if command.startswith('-') else ''}{command}"
     ways = [_Way(service, encoded, stdin) for service in services]
     ways += _shells(qrexec, script, stdin, root=root, wait_for_session=gui)
     what = f"{printable(argv[0], 60) if name is None else name} in {vm}"
@@ -124,7 +130,8 @@ class _Way:
 
 
 def _shells(qrexec: Qrexec, script: str, stdin: bytes, *, root: bool, wait_for_session: bool) -> list[_Way]:
-    typed = f"{script}; exit\n".encode("utf-8", "surrogateescape") + stdin
+    # The blank: bash takes a word that begins with "-" for an option, and dash knows no "--" before it.
+    typed = f"eval {shlex.quote(f' {script}')}; exit\n".encode("utf-8", "surrogateescape") + stdin
     if not root:
         return [_Way(SHELL, _WAIT if wait_for_session else "", typed)]
     return [_Way(service, "", typed) for service in ((ROOT_SHELL, SHELL) if qrexec.in_dom0 else (ROOT_SHELL,))]
@@ -134,6 +141,7 @@ def _first(
     qrexec: Qrexec, vm: str, ways: Sequence[_Way], root: bool, stdout_limit: int, timeout: float, what: str
 ) -> Output:
     """Go the first of *ways* that *vm* has; what it has not is not tried again by the same *qrexec*."""
+    rpcname.parse_target(vm, keywords=True)
     # Before R4.3 no service of a VM makes itself root, dom0 has to say it.
     user = "root" if root and qrexec.in_dom0 else None
     *others, last = ways

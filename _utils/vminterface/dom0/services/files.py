@@ -118,7 +118,8 @@ def open_in_vm(
     """Open the file *path* in *vm* and wait until it is closed there; return whether an edited copy replaced it.
 
     The copy comes into a new file beside *path* and takes its place only if the service ended well and sent
-    something. With *view_only* nothing is taken back. Raises InvalidValue, FileFault, OutputTooLarge (more than
+    something; it has the owner, group and permissions of the former file, but no set-id bits. With *view_only*
+    nothing is taken back. Raises InvalidValue, FileFault, OutputTooLarge (more than
     EDITED_LIMIT comes back), else as :meth:`Qrexec.call`.
     """
     place = os.fspath(path)
@@ -139,11 +140,12 @@ def open_in_vm(
             qrexec.call(vm, OPEN, stdin=pieces, stdout_limit=EDITED_LIMIT, stdout_to=_Dropped(), timeout=timeout)
             return False
         # Through a link, so that the file itself is replaced.
-        with WholeFile(os.path.realpath(place)) as edited:
+        with WholeFile(os.path.realpath(place), owner=(found.st_uid, found.st_gid)) as edited:
             qrexec.call(vm, OPEN, stdin=pieces, stdout_limit=EDITED_LIMIT, stdout_to=edited, timeout=timeout)
             if not edited.size:
                 return False
-            edited.put(mode=stat.S_IMODE(found.st_mode))
+            # What a VM has written shall run as nobody but its caller.
+            edited.put(mode=found.st_mode & 0o777)
     return True
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0 import returns, settings
-from vminterface.dom0.arguments import flag, number, text
+from vminterface.dom0.arguments import flag, text
 from vminterface.dom0.steps import clocks, display, files, programs, storage
 from vminterface.dom0.steps.step import Step
 from vminterface.errors import VMInterfaceError
@@ -73,7 +73,7 @@ def command_run(name: Any, vm: Any, *, unless: Any, onlyif: Any, root: Any, time
             unless=None if unless is None else text(unless, "unless_in_vm"),
             onlyif=None if onlyif is None else text(onlyif, "onlyif_in_vm"),
             root=flag(root, "root"),
-            timeout=number(timeout, "timeout"),
+            timeout=timeout,
         ),
     )
 

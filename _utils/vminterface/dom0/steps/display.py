@@ -99,6 +99,11 @@ def gui_mode(qrexec: Qrexec, vm: str, mode: GuiMode) -> Step:
 def _mode_of(qrexec: Qrexec, vm: str) -> GuiMode | None:
     try:
         output = commands.execute(qrexec, vm, ["sh", "-c", _READ_MODE], stdout_limit=_MODE_LIMIT, timeout=20.0)
-        return GuiMode.parse(output.untrusted_stdout.decode("latin-1").strip()) if there(output) else None
-    except (ServiceNotFound, InvalidValue):
+    except ServiceNotFound:
+        return None
+    if not there(output):
+        return None
+    try:
+        return GuiMode.parse(output.untrusted_stdout.decode("latin-1").strip())
+    except InvalidValue:
         return None

@@ -126,13 +126,14 @@ def sha256(path: str | bytes) -> bytes:
 
 def _walk(top: bytes) -> Iterator[bytes]:
     """Yield everything that would be sent: no pipe, socket or device."""
-    mode = os.lstat(top).st_mode
-    if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
-        yield top
-    elif stat.S_ISDIR(mode):
-        yield top
-        for name in sorted(os.listdir(top)):
-            yield from _walk(os.path.join(top, name))
+    todo = [top]
+    while todo:
+        path = todo.pop()
+        mode = os.lstat(path).st_mode
+        if stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode):
+            yield path
+        if stat.S_ISDIR(mode):
+            todo += [os.path.join(path, name) for name in sorted(os.listdir(path), reverse=True)]
 
 
 def _kind(path: bytes) -> tuple[str, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from vminterface.channel.qrexec import Qrexec
+from vminterface.channel.qrexec import Qrexec, checked_timeout
 from vminterface.dom0.services import commands
 from vminterface.dom0.steps.step import Changes, Step, not_so, there
 from vminterface.dom0.wholefile import FileFault
@@ -37,6 +37,8 @@ def command_run(
     timeout: float = 60.0,
 ) -> Step:
     """Run *command* in the shell of *vm*, but not if there *unless* ends with status 0 or *onlyif* with another one."""
+    # A look alone may make no call, which would check it.
+    checked_timeout(timeout)
     what = f"'{printable(commands.checked_script(command).strip(), 80)}'"
     for guard, runs_if_true in ((onlyif, True), (unless, False)):
         if guard is not None:

@@ -5,15 +5,20 @@ Where no handler of ours would give such an answer, a script gives it.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import struct
+import sys
 import tarfile
+import time
 from datetime import datetime
 
 import pytest
 
 from tests.support.xrandr import fake_xrandr
 from vminterface.channel.qrexec import Qrexec
+from vminterface.dom0 import unpack
 from vminterface.dom0.services import (
     appmenus,
     backup,
@@ -29,6 +34,7 @@ from vminterface.dom0.services import (
     timesync,
 )
 from vminterface.dom0.unpack import Limits
+from vminterface.dom0.wholefile import FileFault
 from vminterface.errors import (
     InvalidValue,
     RemoteProtocolError,
@@ -164,6 +170,34 @@ def test_a_file_is_edited_in_the_vm_and_comes_back(vms, work, qrexec, tmp_path, 
     assert sorted(os.listdir(tmp_path)) == before
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_an_edited_file_stays_its_owners_and_loses_its_set_id_bits(vms, qrexec, tmp_path):
+    vms.handler("work", files.OPEN, "cat >/dev/null; echo edited")
+    note = tmp_path / "note.txt"
+    note.write_text("text\n")
+    os.chown(note, 1234, 4321)
+    note.chmod(0o6750)
+    assert files.open_in_vm(qrexec, "work", note)
+    now = note.stat()
+    assert (now.st_uid, now.st_gid, oct(now.st_mode & 0o7777)) == (1234, 4321, "0o750")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_a_file_whose_owner_cannot_be_kept_is_not_opened_at_all(vms, qrexec, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    vms.handler("work", files.OPEN, f"cat >{vms.folder}/seen; echo edited")
+    (tmp_path / "note.txt").write_text("text\n")
+    os.chown(tmp_path / "note.txt", 1234, 4321)
+    monkeypatch.setattr(os, "fchown", refuse)
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(FileFault, match=r"note\.txt: Operation not permitted"):
+        files.open_in_vm(qrexec, "work", tmp_path / "note.txt")
+    assert sorted(os.listdir(tmp_path)) == before
+    assert not (vms.folder / "seen").exists()
+
+
 def test_a_file_that_is_only_shown_never_changes(vms, qrexec, tmp_path):
     vms.handler("work", files.OPEN, "cat >/dev/null; echo other")
     (tmp_path / "note.txt").write_text("text\n")
@@ -221,6 +255,48 @@ def test_a_shell_gets_its_script_and_then_the_input(work, qrexec):
     assert commands.shell(qrexec, "work", "pwd", root=True).untrusted_stdout == f"{work}/home/user\n".encode()
 
 
+#: By the shell's script: its status, and what it says of the input "echo ran\n".
+ENDS = {
+    "a here-document": ("cat <<EOF\nkey=value\nEOF\n", 0, b"key=value\n"),
+    "a comment": ("true # keep the input", 0, b""),
+    "a comment after what reads": ("cat # the input", 0, b"echo ran\n"),
+    "a backslash": ("echo done \\", 0, b"done \\\n"),
+    "a command left in the background": ("true &", 0, b""),
+    "a semicolon": ("echo done;", 0, b"done\n"),
+    "an exit": ("exit 7", 7, b""),
+    "an exit of an inner shell": ("(exit 9)", 9, b""),
+    "more lines after one that reads": ("cat\necho '$HOME'", 0, b"echo ran\n$HOME\n"),
+    "a byte that is no text": ("printf %s '\udcff'", 0, b"\xff"),
+}
+
+
+@pytest.fixture(params=["bash", "the plain shell"])
+def shell_of_work(request, work):
+    """Which shell the VM called work has for commands."""
+    if request.param != "bash":
+        (work / "bin/bash").unlink()
+    return request.param
+
+
+@pytest.mark.parametrize(("script", "status", "said"), ENDS.values(), ids=ENDS)
+def test_whatever_a_script_ends_with_its_status_comes_back_and_its_input_is_not_run(
+    shell_of_work, qrexec, script, status, said
+):
+    output = commands.shell(qrexec, "work", script, stdin=b"echo ran\n")
+    if shell_of_work != "bash":
+        assert b"ran" not in output.untrusted_stdout.splitlines()
+        # Some plain shells (dash) read the input for themselves, before the script's commands can.
+        said, output = said.removeprefix(b"echo ran\n"), commands.shell(qrexec, "work", script)
+    assert (output.status, output.untrusted_stdout, output.stderr) == (status, said, "")
+
+
+@pytest.mark.parametrize(("script", "status"), [("if", 2), ("-x", 127)])
+def test_what_is_no_script_is_told_by_the_shell_and_its_input_is_not_run(shell_of_work, qrexec, script, status):
+    output = commands.shell(qrexec, "work", script, stdin=b"echo ran\n")
+    assert (output.status, output.untrusted_stdout) == (status, b"")
+    assert output.stderr
+
+
 def test_a_program_that_is_missing_is_no_missing_service(vms, work, qrexec):
     output = commands.execute(qrexec, "work", ["no-such-program"])
     assert output.status == 127
@@ -271,7 +347,10 @@ def test_a_vm_that_runs_no_programs_runs_them_by_its_shell(vms, old, qrexec, sai
         output.checked()
 
 
-def test_every_byte_but_nul_goes_through_that_shell(old, qrexec):
+@pytest.mark.parametrize("bash", [True, False], ids=["bash", "the plain shell"])
+def test_every_byte_but_nul_goes_through_that_shell(old, qrexec, bash):
+    if not bash:
+        (old / "bin/bash").unlink()
     every = bytes(range(1, 256))
     output = commands.execute(qrexec, "old", ["printf", "%s", every, every.decode("utf-8", "surrogateescape")])
     assert output.untrusted_stdout == every * 2
@@ -348,6 +427,29 @@ def test_more_than_is_taken_leaves_nothing_behind(work, qrexec, tmp_path, limits
     with pytest.raises(RemoteProtocolError, match=r"qubes.Restore in work: 'b': more than"):
         backup.restore(qrexec, "work", f"{work}/home/user/b.tar", tmp_path / "back", limits=limits)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+#: What a sender does that has sent two files, of which one is refused.
+STAYS = {
+    "and says nothing more": "sys.stdin.read()",
+    "and hears nothing": "os.close(0)",
+    "and closes all that it says by": "os.close(1); os.close(2)",
+}
+
+
+@pytest.mark.parametrize("stays", STAYS.values(), ids=STAYS)
+def test_a_sender_that_stays_after_its_refusal_is_not_waited_for(vms, qrexec, tmp_path, monkeypatch, stays):
+    monkeypatch.setattr(unpack, "GRACE", 0.3)
+    entries = b"".join(struct.pack("<IIQIIII", 2, 0o100600, 1, 0, 0, 0, 0) + name + b"\0x" for name in (b"a", b"b"))
+    (tmp_path / "sender.py").write_text(
+        f"import os, sys, time\nsys.stdin.readline()\nos.write(1, {entries})\n{stays}\ntime.sleep(1000)\n"
+    )
+    vms.handler("work", backup.RESTORE, f"exec {sys.executable} {tmp_path}/sender.py")
+    started = time.monotonic()
+    with pytest.raises(RemoteProtocolError, match=r"qubes.Restore in work: 'b': more than 1 bytes"):
+        backup.restore(qrexec, "work", "/b", tmp_path / "back", limits=Limits(total_bytes=1), timeout=60)
+    assert time.monotonic() - started < 30
+    assert not list(tmp_path.glob("*back*"))
 
 
 def test_a_restore_never_replaces_what_is_there(work, qrexec, tmp_path):
