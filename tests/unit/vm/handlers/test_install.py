@@ -84,7 +84,7 @@ def test_a_look_says_what_would_be_done_and_does_nothing(vm: VM, replace: bool) 
     ("path", "content"),
     [
         (f"{PROGRAMS}/qubes.OpenInVM", STOCK),
-        (f"{CONFIGURATIONS}/qubes.OpenInVM", "wait-for-session=1\n"),
+        (f"{CONFIGURATIONS}/qubes.OpenInVM", "# waits\nwait-for-session=1\n"),
         (f"{PROGRAMS}/qubes.OpenInVM", b"\x7fELF" + bytes(100_000)),
         # A text that names ours is not one of ours.
         (f"{PROGRAMS}/qubes.OpenInVM", "#!/bin/sh\n# vminterface.vm.handlers.run\n"),
