@@ -52,20 +52,24 @@ class VM:
     def read(self, path: str) -> str:
         return (self.root / path.lstrip("/")).read_text()
 
-    def start(self, service: str, *arguments: str, source: str = "dom0", **environment: str) -> subprocess.Popen[bytes]:
-        """Start the handler of *service* with pipes for its streams."""
+    def start(
+        self, service: str, *arguments: str, source: str | None = "dom0", **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start the handler of *service* with pipes for its streams; no *source*: not by the agent."""
         programs = self.root.parent / "programs"
         programs.mkdir(exist_ok=True)
         program = programs / service
         if not program.exists():
             program.write_text(entry(service, LIBRARY, PYTHON, str(self.root)))
             program.chmod(0o755)
-        given = {"PATH": os.environ["PATH"], "HOME": "/home/user", "QREXEC_REMOTE_DOMAIN": source, **environment}
+        given = {"PATH": os.environ["PATH"], "HOME": "/home/user", **environment}
+        if source is not None:
+            given = {"QREXEC_REMOTE_DOMAIN": source, **given}
         pipe = subprocess.PIPE
         return subprocess.Popen([str(program), *arguments], stdin=pipe, stdout=pipe, stderr=pipe, env=given)
 
     def call(
-        self, service: str, data: bytes = b"", *arguments: str, source: str = "dom0", **environment: str
+        self, service: str, data: bytes = b"", *arguments: str, source: str | None = "dom0", **environment: str
     ) -> Answer:
         """Send *data* to *service* and close that stream; return how it ended."""
         process = self.start(service, *arguments, source=source, **environment)

@@ -41,7 +41,7 @@ enter='{_ENTER}'
 
 _RUN = r"""
 configured() {  # OPTION
-    [ -e "$handler.config" ] && grep -q "^$1 = " "$handler.config"
+    [ -e "$handler.config" ] && grep -Eq "^$1 ?= ?" "$handler.config"
 }
 
 run() {  # VM DESCRIPTOR SOURCE

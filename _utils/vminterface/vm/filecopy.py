@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from vminterface.wire.qfile_result import Refused, Result
 #: Seconds without a byte after which the sender is given up.
 IDLE_TIMEOUT = 600.0
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +47,35 @@ class Terms:
 def open_incoming(source: str, home: Path) -> int:
     """Return ``QubesIncoming/<source>`` below *home* as an open folder; both parts are made (0700) where missing.
 
-    Raises :class:`InvalidValue` if *source* is no VM name, or if one of the two is there and no folder of its own.
+    Either may be a symbolic link, to a folder with more room, that is this user's or root's; another's is not followed.
+
+    Raises :class:`InvalidValue` if *source* is no VM name, or if one of the two is there and leads to no folder.
     """
     VMName.parse(source)
-    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = os.open(home, _FOLDER)
     for part in ("QubesIncoming", source):
         with contextlib.suppress(FileExistsError):
             os.mkdir(part, 0o700, dir_fd=folder)
         try:
-            below = os.open(part, _FOLDER, dir_fd=folder)
-        except NotADirectoryError:
-            raise InvalidValue(f"{home}/QubesIncoming: '{part}' is not a folder, or is a symbolic link") from None
+            below = _open_folder(part, folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ENOENT, errno.ELOOP):
+                raise
+            raise InvalidValue(f"{home}/QubesIncoming: '{part}' is not a folder, nor a link of yours to one") from None
         finally:
             os.close(folder)
         folder = below
     return folder
+
+
+def _open_folder(name: str, parent: int) -> int:
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+    except NotADirectoryError:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISLNK(found.st_mode) or found.st_uid not in (os.geteuid(), 0):
+            raise
+        return os.open(name, _FOLDER, dir_fd=parent)
 
 
 def receive(source: int, folder: int, terms: Terms = Terms()) -> Result:

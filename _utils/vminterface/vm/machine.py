@@ -115,10 +115,11 @@ class Machine:
             place = self.path(path)
             return os.readlink(place) if os.path.islink(place) else None
 
-    def write_file(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
+    def write_file(self, path: str, data: str | bytes, mode: int = 0o644, *, fresh: bool = False) -> None:
         """Give *path* the content *data*, at once or not at all; a link at *path* is replaced, not followed.
 
-        A file that was there keeps its owner, mode and SELinux label; a new one gets *mode*. Missing folders are made.
+        A file that was there keeps its owner, mode and SELinux label unless the new one is to be a *fresh* one; that
+        is this user's and gets *mode*, as where there was none. Missing folders are made.
         """
         content = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
         with _named(path):
@@ -127,7 +128,10 @@ class Machine:
             try:
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
                 with open(descriptor, "wb") as file:
-                    _look_like(file.fileno(), place, mode)
+                    if fresh:
+                        os.fchmod(file.fileno(), mode)
+                    else:
+                        _look_like(file.fileno(), place, mode)
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -184,12 +188,31 @@ class Machine:
         with _named(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self.path(path))
 
-    def move(self, path: str, to: str) -> None:
-        """Move the file or link *path* to *to*, as it is; to another file system it is copied."""
+    def copy(self, path: str, to: str) -> None:
+        """Let *to* be what the file or link *path* is, owner, mode and SELinux label too, at once or not at all.
+
+        A file or link that is at *to* is replaced. Raises VMInterfaceError.
+        """
         import shutil
 
         with _named(path):
-            shutil.move(self.path(path), self._with_folder(to))
+            source, place = self.path(path), self._with_folder(to)
+            temporary = _temporary(place)
+            try:
+                try:
+                    # It takes no room on a disk that may be full.
+                    os.link(source, temporary, follow_symlinks=False)
+                except OSError:
+                    shutil.copy2(source, temporary, follow_symlinks=False)
+                    found = os.lstat(source)
+                    os.chown(temporary, found.st_uid, found.st_gid, follow_symlinks=False)
+                    if not stat.S_ISLNK(found.st_mode):
+                        os.chmod(temporary, stat.S_IMODE(found.st_mode))  # a change of owner takes some bits away
+                os.rename(temporary, place)
+            finally:
+                # Where both were the same file already, a rename leaves it.
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
 
     def is_protected(self, path: str) -> bool:
         """Whether an admin has named *path* on a line of its own in a list of protected files."""

@@ -46,6 +46,15 @@ def way(request, monkeypatch):
 
 def take(box, data, terms=QUICK):
     """Receive *data* from a pipe that is closed after it."""
+    target = os.open(box, os.O_RDONLY)
+    try:
+        return take_into(target, data, terms)
+    finally:
+        os.close(target)
+
+
+def take_into(target, data, terms=QUICK):
+    """Receive *data* into the open folder *target*."""
     reader, writer = os.pipe()
 
     def write():
@@ -60,11 +69,9 @@ def take(box, data, terms=QUICK):
 
     thread = threading.Thread(target=write)
     thread.start()
-    target = os.open(box, os.O_RDONLY)
     try:
         return receive(reader, target, terms)
     finally:
-        os.close(target)
         os.close(reader)
         thread.join()
 
@@ -376,13 +383,50 @@ def test_the_incoming_folder_is_made_for_the_user_alone_and_used_again(tmp_path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("linked", ["QubesIncoming", "QubesIncoming/work"])
-def test_an_incoming_folder_that_is_a_link_is_refused(tmp_path, linked):
+@pytest.fixture(params=["QubesIncoming", "QubesIncoming/work"])
+def linked(tmp_path, request):
+    """A name on the way to the incoming folder, which is to be a link, and its home."""
+    place = tmp_path / "home" / request.param
+    place.parent.mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / linked).parent.mkdir(exist_ok=True)
-    (tmp_path / linked).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InvalidValue):
-        open_incoming("work", tmp_path)
+    return place
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_an_incoming_folder_that_is_a_link_of_the_users_own_is_followed(tmp_path, linked, absolute):
+    target = tmp_path / "elsewhere"
+    linked.symlink_to(target if absolute else os.path.relpath(target, linked.parent))
+    folder = open_incoming("work", tmp_path / "home")
+    wanted = target if linked.name == "work" else target / "work"
+    assert os.path.samestat(os.fstat(folder), wanted.stat())
+    assert take_into(folder, file(b"f", b"x") + END).code == 0
+    assert (wanted / "f").read_bytes() == b"x"
+    # What was sent may hold links too; those are not followed.
+    (wanted / "l").symlink_to(tmp_path)
+    assert take_into(folder, file(b"l/f") + END).code == errno.ENOTDIR
+    os.close(folder)
+    assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize("target", ["file", "nothing", "itself", None])
+def test_an_incoming_folder_that_is_no_folder_or_a_link_to_none_is_refused(tmp_path, linked, target):
+    (tmp_path / "file").write_text("x")
+    if target:
+        linked.symlink_to({"file": tmp_path / "file", "nothing": tmp_path / "new", "itself": linked}[target])
+    else:
+        linked.write_text("x")
+    with pytest.raises(InvalidValue, match="not a folder"):
+        open_incoming("work", tmp_path / "home")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "file", "home"]
+
+
+def test_an_incoming_folder_that_is_a_link_of_somebody_elses_is_refused(tmp_path, linked):
+    if os.geteuid():
+        pytest.skip("only root gives links away")
+    linked.symlink_to(tmp_path / "elsewhere")
+    os.chown(linked, 1000, 1000, follow_symlinks=False)
+    with pytest.raises(InvalidValue, match="not a folder, nor a link of yours"):
+        open_incoming("work", tmp_path / "home")
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,6 +113,30 @@ def test_a_link_is_made_in_the_place_of_a_file(machine: Machine, tmp_path: Path)
     assert os.readlink(tmp_path / "etc/localtime") == "../usr/x"
     assert machine.link_target("/etc/localtime") == "../usr/x"
     assert not machine.exists("/etc/localtime")
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_copy_is_the_file_or_link_as_it_is(tmp_path: Path, other: bool) -> None:
+    target = Path("/dev/shm") if other else tmp_path
+    if other and target.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other file system here")
+    with tempfile.TemporaryDirectory(dir=target) as folder:
+        machine, to = Machine(), Path(folder, "below/copy")
+        for name in ("file", "link"):
+            source = tmp_path / name
+            if name == "file":
+                source.write_text("content")
+                source.chmod(0o4711)
+            else:
+                source.symlink_to("leads nowhere")
+            for _ in range(2):
+                machine.copy(str(source), str(to))
+                assert to.lstat().st_mode == source.lstat().st_mode
+                assert os.listdir(to.parent) == ["copy"]
+        assert to.readlink() == Path("leads nowhere")
+        with pytest.raises(VMInterfaceError, match="/none: No such file"):
+            machine.copy(str(tmp_path / "none"), str(to))
+        assert os.listdir(to.parent) == ["copy"]
 
 
 def test_touch_makes_a_file_once_and_remove_takes_it_away(machine: Machine) -> None:

@@ -33,14 +33,14 @@ _NAME_LIMIT = 34
 class Call:
     """A call of *service*. *stdin* and *stdout* are unbuffered: what is not read yet may go to a program as it is.
 
-    ``source`` is the calling VM's name or ``dom0``; ``argument`` is empty if there is none.
+    *source* is the calling VM's name or ``dom0``, None where nobody says; ``argument`` is empty if there is none.
     """
 
     def __init__(
-        self, service: str, source: str, argument: str, stdin: BinaryIO, stdout: BinaryIO, machine: Machine
+        self, service: str, source: str | None, argument: str, stdin: BinaryIO, stdout: BinaryIO, machine: Machine
     ) -> None:
         self.service = service
-        self.source = source
+        self._source = source
         self.argument = argument
         self.stdin = stdin
         self.stdout = stdout
@@ -66,6 +66,17 @@ class Call:
         return cls(
             service, source, _argument(environment.get("QREXEC_SERVICE_ARGUMENT"), arguments), stdin, stdout, machine
         )
+
+    @property
+    def source(self) -> str:
+        """The calling VM's name or ``dom0``. Raises InvalidValue where nobody has said who calls.
+
+        Nobody does where a program of this VM sends the answer to a service elsewhere, as the VM's own scripts do with
+        qubes.GetAppmenus (``qrexec-client-vm dom0 qubes.SyncAppMenus /etc/qubes-rpc/qubes.GetAppmenus``).
+        """
+        if self._source is None:
+            raise InvalidValue("QREXEC_REMOTE_DOMAIN is not set: this program is started by the qrexec agent")
+        return self._source
 
     def refuse_argument(self) -> None:
         """Raise InvalidValue if the call has an argument: for services that take none."""
@@ -133,9 +144,9 @@ class Call:
             raise ConnectionLost(f"the caller's input broke off: {error.strerror}") from None
 
 
-def _source(name: str | None) -> str:
+def _source(name: str | None) -> str | None:
     if name is None:
-        raise InvalidValue("QREXEC_REMOTE_DOMAIN is not set: this program is started by the qrexec agent")
+        return None
     plain = name.removeprefix("@")
     if not plain or len(name) > _NAME_LIMIT or plain[0] not in _LETTERS or not _NAME_CHARACTERS.issuperset(plain):
         raise InvalidValue(f"'{printable(name, 60)}' is no name of a calling VM")

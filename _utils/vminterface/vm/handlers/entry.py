@@ -30,10 +30,14 @@ sys.path.insert(0, {library!r})
 
 
 def configuration(service: Service) -> str:
-    """Return the text of the service's configuration, empty if it needs no file."""
+    """Return the text of the service's configuration, empty if it needs no file.
+
+    ``force-user`` is known from core-qrexec 4.2.12 on, and passed over before that: then dom0 says who it is to be.
+    """
     lines = []
     if service.as_root:
         lines.append("force-user = 'root'\n")
     if service.waits_for_session:
-        lines.append("wait-for-session = true\n")
+        # R4.1 and the first of R4.2 read it by this very pattern, with no blank and a number; all later ones take it.
+        lines.append("wait-for-session=1\n")
     return "".join(lines)

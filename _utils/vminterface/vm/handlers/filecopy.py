@@ -19,11 +19,17 @@ ALLOW_ALL_NAMES = "allow-all-names"
 
 
 def handle(call: Call) -> None:
-    """Receive the files. Raises InvalidValue before the first byte is read, ServiceFailed with the result's status."""
+    """Receive the files.
+
+    Raises InvalidValue or VMInterfaceError before the first byte is read, ServiceFailed with the result's status.
+    """
     if call.argument not in ("", ALLOW_ALL_NAMES):
         shown = printable(call.argument, 60)
         raise InvalidValue(f"'{shown}' is no argument of it (expected {ALLOW_ALL_NAMES} or none)")
-    folder = open_incoming(call.source, Path(call.machine.path(home())))
+    machine, user_home = call.machine, home()
+    # A machine that is a folder of another has no link of its own that leads out of it.
+    machine.path(f"{user_home}/QubesIncoming/{call.source}/.")
+    folder = open_incoming(call.source, Path(machine.path(user_home)))
     try:
         terms = Terms(allow_all_names=bool(call.argument))
         result = serve(call.stdin.fileno(), call.stdout.fileno(), folder, terms)

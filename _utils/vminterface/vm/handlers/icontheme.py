@@ -10,29 +10,62 @@ from vminterface.vm.machine import Machine
 
 #: Pixels: menus show icons of all sizes, so that a large one is looked for.
 SIZE = 512
-#: Looked through before all others.
+#: The first of these that is here is looked through before all others, and the rest of them before other themes.
 _FIRST = ("Humanity", "Adwaita", "gnome", "oxygen")
+#: What every program may count on.
+_COMMON = "hicolor"
 _SUFFIXES = (".png", ".svg", ".xpm")
 _NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+@ -]{0,254}\Z", re.ASCII)
 _DEFAULTS = {"Size": "0", "Scale": "1", "Type": "Threshold", "Threshold": "2"}
 
 
 def find(machine: Machine, name: str, environment: Mapping[str, str]) -> str:
-    """Return the path of the icon *name* that is nearest to SIZE. Raises InvalidValue, KeyNotFound."""
+    """Return the path of the icon *name* that is nearest to SIZE. Raises InvalidValue, KeyNotFound.
+
+    The suffix of a picture's file is no part of a name, though desktop files have it (as pyxdg takes it).
+    """
     if not _NAME.match(name):
         raise InvalidValue(f"'{printable(name, 60)}' is no icon's name")
+    name = name[:-4] if name.endswith(_SUFFIXES) else name
     folders = [folder for folder in _folders(environment) if machine.is_folder(folder)]
-    for theme in _themes(machine, folders):
-        places = [f"{folder}/{theme}" for folder in folders if machine.is_folder(f"{folder}/{theme}")]
-        # Not all folders that a theme lists exist; of those that are as near, the first counts.
-        for subfolder in _by_distance(_index(machine, places)):
-            for place in places:
-                if found := _file(machine, f"{place}/{subfolder}/{name}"):
-                    return found
-    for folder in (*folders, "/usr/share/pixmaps"):
-        if found := _file(machine, f"{folder}/{name}"):
+    for stem in _stems(machine, folders):
+        if found := _file(machine, f"{stem}/{name}"):
             return found
     raise KeyNotFound(f"no theme here has an icon {name}")
+
+
+def _stems(machine: Machine, folders: list[str]) -> Iterator[str]:
+    """Yield the folders to look into, the best first."""
+    there = {name for folder in folders for name in machine.names(folder)}
+    seen: set[str] = set()
+    preferred = [theme for theme in _FIRST if theme in there and _index(machine, _places(machine, folders, theme))]
+    for theme in (*preferred[:1], _COMMON):
+        yield from _of_theme(machine, folders, theme, seen)
+    yield from (*folders, "/usr/share/pixmaps")
+    for theme in (*preferred, *sorted(there)):
+        yield from _of_theme(machine, folders, theme, seen)
+
+
+def _of_theme(machine: Machine, folders: list[str], first: str, seen: set[str]) -> Iterator[str]:
+    """Yield the folders of a theme and of those that it inherits, without the themes that were *seen* before."""
+    waiting = [first]
+    while waiting:
+        theme = waiting.pop()
+        # A theme's file may name anything.
+        if theme in seen or "/" in theme or theme.startswith("."):
+            continue
+        seen.add(theme)
+        places = _places(machine, folders, theme)
+        groups = _index(machine, places)
+        # Not all folders that a theme lists exist; of those that are as near, the first counts.
+        for subfolder in _by_distance(groups):
+            yield from (f"{place}/{subfolder}" for place in places)
+        inherited = groups.get("Icon Theme", {}).get("Inherits", "").replace(";", ",").split(",")
+        waiting += reversed([name.strip() for name in inherited if name.strip()])
+
+
+def _places(machine: Machine, folders: list[str], theme: str) -> list[str]:
+    return [f"{folder}/{theme}" for folder in folders if machine.is_folder(f"{folder}/{theme}")]
 
 
 def _folders(environment: Mapping[str, str]) -> list[str]:
@@ -41,12 +74,6 @@ def _folders(environment: Mapping[str, str]) -> list[str]:
     others = (environment.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")
     folders = [f"{home}/.icons", f"{data}/icons", *(f"{other.rstrip('/')}/icons" for other in others)]
     return [folder for folder in folders if folder.startswith("/")]
-
-
-def _themes(machine: Machine, folders: list[str]) -> Iterator[str]:
-    there = {name for folder in folders for name in machine.names(folder)}
-    yield from (theme for theme in _FIRST if theme in there)
-    yield from sorted(there.difference(_FIRST))
 
 
 def _file(machine: Machine, stem: str) -> str | None:

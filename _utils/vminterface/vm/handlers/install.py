@@ -67,7 +67,7 @@ def install(
         if name in changes and not test:
             if changes[name] != "updated":
                 _keep(machine, name)
-            _write(machine, name, wanted)
+            _write(machine, name, wanted, fresh=changes[name] != "updated")
     changes.update(_withdraw(machine, own, test=test))
     return Installation(changes, [name for name in SERVICES if name not in own])
 
@@ -78,19 +78,31 @@ def remove(machine: Machine, *, test: bool = False) -> Installation:
 
 
 def _withdraw(machine: Machine, own: Iterable[str], *, test: bool) -> dict[str, str]:
-    """Remove what is ours and not among *own*."""
+    """Remove what is ours and not among *own*: whole services, and configurations below a program of somebody else."""
     changes = {}
-    for name in machine.names(PROGRAMS):
-        if name in own or not _is_ours(machine, name) or _is_protected(machine, name):
+    there = {name for folder in _FOLDERS for name in machine.names(_kept(folder, ""))}.union(machine.names(PROGRAMS))
+    for name in sorted(there.difference(own)):
+        if _is_protected(machine, name):
             continue
         kept = [folder for folder in _FOLDERS if _is_there(machine, _kept(folder, name))]
-        changes[name] = "restored" if kept else "removed"
+        if _is_ours(machine, name):
+            changes[name] = "restored" if kept else "removed"
+            folders: tuple[str, ...] = _FOLDERS
+        elif kept and _is_half_ours(machine, name):
+            changes[name] = "restored"
+            folders = (CONFIGURATIONS,)
+        else:
+            continue
         if not test:
-            # The configuration first: a program without it runs as a user, never a stranger as root.
-            for folder in reversed(_FOLDERS):
-                machine.remove(f"{folder}/{name}")
+            # The configuration first: a program without it runs as a user, never a stranger as root. What is kept goes
+            # last: should this be cut short, it is done again.
+            for folder in reversed(folders):
+                if folder in kept:
+                    machine.copy(_kept(folder, name), f"{folder}/{name}")
+                else:
+                    machine.remove(f"{folder}/{name}")
             for folder in kept:
-                machine.move(_kept(folder, name), f"{folder}/{name}")
+                machine.remove(_kept(folder, name))
     return changes
 
 
@@ -121,9 +133,31 @@ def _is_ours(machine: Machine, name: str) -> bool:
 
 def _is_left_over(machine: Machine, name: str) -> bool:
     """Whether there is nothing but our configuration, as after a step that was cut short."""
-    if _is_there(machine, f"{PROGRAMS}/{name}") or machine.link_target(f"{CONFIGURATIONS}/{name}") is not None:
+    return not _is_there(machine, f"{PROGRAMS}/{name}") and _is_configuration_of_ours(machine, name)
+
+
+def _is_half_ours(machine: Machine, name: str) -> bool:
+    """Whether the program is somebody else's and the configuration is as ours is.
+
+    So it is when an installation was cut short, and where a package has put its program back and not the other file.
+    """
+    path = f"{CONFIGURATIONS}/{name}"
+    if name not in SERVICES or not _is_there(machine, f"{PROGRAMS}/{name}") or _is_ours(machine, name):
         return False
-    return machine.read_text(f"{CONFIGURATIONS}/{name}") == configuration(SERVICES[name])
+    if not configuration(SERVICES[name]):
+        return not _is_there(machine, path) and _is_there(machine, _kept(CONFIGURATIONS, name))
+    return _is_configuration_of_ours(machine, name)
+
+
+def _is_configuration_of_ours(machine: Machine, name: str) -> bool:
+    """Whether there is a configuration with our text: the distribution's may have the same."""
+    path = f"{CONFIGURATIONS}/{name}"
+    if machine.link_target(path) is not None or not machine.is_file(path):
+        return False
+    try:
+        return machine.read_text(path, limit=_LIMIT) == configuration(SERVICES[name])
+    except VMInterfaceError:
+        return False
 
 
 def _is_protected(machine: Machine, name: str) -> bool:
@@ -148,21 +182,32 @@ def _kept(folder: str, name: str) -> str:
 
 
 def _keep(machine: Machine, name: str) -> None:
-    """Put aside what is there, in place of what was kept before: that is no longer what the VM would have."""
-    for folder in _FOLDERS:
-        machine.remove(_kept(folder, name))
-    if not _is_left_over(machine, name):
-        for folder in _FOLDERS:
-            if _is_there(machine, f"{folder}/{name}"):
-                machine.move(f"{folder}/{name}", _kept(folder, name))
+    """Keep what is there and not ours, a copy of it: whenever this is cut short, the VM still has its handler.
+
+    What was kept before gives way to what is newer, and goes with a package that has taken its program away.
+    """
+    program, text = (f"{folder}/{name}" for folder in _FOLDERS)
+    kept_program, kept_text = (_kept(folder, name) for folder in _FOLDERS)
+    with_program = _is_there(machine, program)
+    # Ours is as the distribution's may be: it is its own only where nothing has been replaced yet.
+    before = _is_there(machine, kept_program) or _is_there(machine, kept_text)
+    ours = _is_configuration_of_ours(machine, name) and (before or not with_program)
+    if _is_there(machine, text) and not ours:
+        machine.copy(text, kept_text)
+    elif not with_program:
+        machine.remove(kept_text)
+    if with_program:
+        machine.copy(program, kept_program)
+    else:
+        machine.remove(kept_program)
 
 
-def _write(machine: Machine, name: str, wanted: tuple[str, str]) -> None:
+def _write(machine: Machine, name: str, wanted: tuple[str, str], *, fresh: bool) -> None:
     # The configuration first: a program without it would run as whom it should not.
     program, text = (f"{folder}/{name}" for folder in _FOLDERS)
     if wanted[1]:
-        machine.write_file(text, wanted[1], 0o644)
+        machine.write_file(text, wanted[1], 0o644, fresh=fresh)
     else:
         machine.remove(text)
-    machine.write_file(program, wanted[0], _MODE)
+    machine.write_file(program, wanted[0], _MODE, fresh=fresh)
     os.chmod(machine.path(program), _MODE)  # one that was there has kept its own

@@ -36,12 +36,16 @@ PAUSE = 0.5
 
 
 def handle(call: Call) -> None:
-    """Receive, open, answer. Raises RemoteProtocolError (name), ServiceFailed (opener), DeadlineExceeded, OSError."""
+    """Receive, open, answer.
+
+    Raises InvalidValue (an argument, no caller), RemoteProtocolError (name), ServiceFailed (opener), DeadlineExceeded,
+    OSError.
+    """
     call.refuse_argument()
-    source = call.stdin.fileno()
+    caller, source = call.source.lstrip("@"), call.stdin.fileno()
     header = Header.parse(stream.read_exactly(source, HEADER_SIZE, timeout=TIMEOUT))
     command, seconds = _command(call.machine), _seconds(call.machine)
-    folder = tempfile.mkdtemp(prefix=f"{call.source.lstrip('@')}-", dir=call.machine.path("/tmp"))
+    folder = tempfile.mkdtemp(prefix=f"{caller}-", dir=call.machine.path("/tmp"))
     try:
         path = os.path.join(folder, header.name)
         _receive(source, path, header.view_only)

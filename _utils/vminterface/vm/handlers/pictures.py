@@ -12,6 +12,10 @@ from vminterface.values.image import Image, Limits
 from vminterface.vm.handlers import pngdecode
 from vminterface.vm.machine import Machine
 
+TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
+if TYPE_CHECKING:
+    from typing import Any
+
 #: Bytes of a picture's file.
 FILE_LIMIT = 64 << 20
 #: Seconds for one program.
@@ -31,6 +35,8 @@ _FORMS = (
     ("webp", b"RIFF"),
     ("xpm", b"/* XPM"),
 )
+#: Pillow's modes of more than 8 bits a channel begin so.
+_DEEP_MODES = ("I", "F")
 SVG = "svg"
 NAMES = frozenset((SVG, "jpg", "tif", *(name for name, _ in _FORMS)))
 _SVG_MARKS = (b"<svg", b"<?xml", b"<!--", b"<!DOCTYPE svg")
@@ -84,11 +90,28 @@ def _with_pillow(machine: Machine, name: str, data: bytes, limits: Limits) -> Im
         with pillow.open(io.BytesIO(data), formats=[name.upper()]) as picture:
             width, height = picture.size
             _check(width, height, limits)
+            if picture.mode.startswith(_DEEP_MODES):
+                # Pillow cuts off what is over 255, and takes any 8 bits for those of a picture.
+                grey = pillow.frombytes("L", (width, height), _high_bytes(name, picture.mode, picture))
+                return Image(width, height, grey.convert("RGBA").tobytes())
             return Image(width, height, picture.convert("RGBA").tobytes())
     except VMInterfaceError:
         raise
     except Exception as error:  # each of Pillow's readers has errors of its own
         raise ProgramFailed(f"the {name} file cannot be read: {printable(str(error), 100)}") from None
+
+
+def _high_bytes(name: str, mode: str, picture: Any) -> bytes:
+    """Return the high bytes of the 16 bits of each grey pixel.
+
+    Raises ProgramFailed where that is not all there is to say: then another program is to read the file.
+    """
+    if "transparency" not in picture.info:
+        if mode in ("I;16", "I;16L", "I;16B"):
+            return bytes(picture.tobytes()[0 if mode == "I;16B" else 1 :: 2])
+        if mode == "I" and name == "png":  # as Pillow before 11 reads them: 32 bits in the machine's order
+            return bytes(picture.tobytes()[1 if sys.byteorder == "little" else 2 :: 4])
+    raise ProgramFailed(f"the {name} file has pixels that Pillow does not reduce to 8 bits ({printable(mode)})")
 
 
 def _with_magick(machine: Machine, name: str, data: bytes, limits: Limits) -> Image:
@@ -128,7 +151,11 @@ def _check(width: int, height: int, limits: Limits) -> None:
 def _render(machine: Machine, svg: bytes, fit: int | None) -> bytes:
     """Return an SVG picture as a PNG file."""
     if machine.which("rsvg-convert") is None and machine.which("gm") is not None:
-        return _run(machine, ["gm", "convert", "svg:-", "png:-"], input=svg)
+        # No larger than that, and no other shape.
+        scale = () if fit is None else ("-geometry", f"{fit}x{fit}>")
+        return _run(
+            machine, ["gm", "convert", "-background", "none", "svg:-", *scale, "-depth", "8", "png:-"], input=svg
+        )
     png = _run(machine, ["rsvg-convert"], input=svg)
     width, height = struct.unpack(">II", png[16:24].ljust(8, b"\0"))
     if fit is None or (width <= fit and height <= fit):

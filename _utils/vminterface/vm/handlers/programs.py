@@ -26,10 +26,11 @@ GRACE = 2.0
 #: The descriptor of this program's own messages.
 STDERR = 2
 _CHUNK = 65536
+_LC_CTYPE = b"LC_CTYPE"
 
 
 def become(argv: list[bytes]) -> NoReturn:
-    """Put the program *argv*, looked up in PATH, in this one's place: it gets the call's streams as they are.
+    """Put the program *argv*, looked up in PATH, in this one's place: it gets the call's streams and environment.
 
     Raises ServiceNotFound if there is no such program, ServiceFailed if it cannot be started.
     """
@@ -38,11 +39,27 @@ def become(argv: list[bytes]) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     name = printable(argv[0], 120)
     try:
-        os.execvp(argv[0], argv)
+        os.execvpe(argv[0], argv, _environment())
     except (FileNotFoundError, NotADirectoryError):
         raise ServiceNotFound(f"there is no program '{name}' here") from None
     except OSError as error:
         raise ServiceFailed(f"'{name}' cannot be started: {error.strerror}", NOT_EXECUTABLE) from None
+
+
+def _environment() -> dict[bytes, bytes]:
+    """Return the environment without what Python itself has put there: ``LC_CTYPE``, for want of a locale (PEP 538)."""
+    environment = dict(os.environb)
+    with contextlib.suppress(OSError):
+        # The kernel shows what the process was started with.
+        with open("/proc/self/environ", "rb") as file:
+            started = file.read().split(b"\0")
+        environment.pop(_LC_CTYPE, None)
+        for entry in started:
+            name, equals, value = entry.partition(b"=")
+            if name == _LC_CTYPE and equals:
+                environment[name] = value
+                break
+    return environment
 
 
 class Program:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 from vminterface.deadline import Deadline
-from vminterface.errors import VMInterfaceError
+from vminterface.errors import DeadlineExceeded, VMInterfaceError
 from vminterface.vm.handlers.programs import Program
 from vminterface.vm.machine import Machine
 
 TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 #: Seconds that one step has.
 STEP = 10.0
+_PAUSE = 0.1
 
 
 class Steps:
@@ -20,6 +23,8 @@ class Steps:
 
     def __init__(self, machine: Machine, seconds: float) -> None:
         self.machine = machine
+        #: Whether the last program was given up: what it asked of the kernel may yet be done.
+        self.given_up = False
         self._deadline = Deadline.after(seconds)
         self._faults: list[str] = []
 
@@ -32,12 +37,26 @@ class Steps:
 
     def attempt(self, argv: Sequence[str], *, input: bytes = b"", seconds: float = STEP) -> str:
         """Run a program and return why it failed, empty if it has not."""
+        self.given_up = False
         try:
             left = self._deadline.check("the steps")
             self.machine.run(argv, input=input, timeout=min(seconds, left))
         except VMInterfaceError as error:
+            self.given_up = isinstance(error, DeadlineExceeded)
             return str(error)
         return ""
+
+    def wait(self, is_so: Callable[[], bool], seconds: float) -> bool:
+        """Wait until it *is_so*, *seconds* at most and half the time that all steps have left; return whether it is.
+
+        That it is not is no fault.
+        """
+        deadline = Deadline.after(min(seconds, self._deadline.remaining / 2))
+        while not is_so():
+            if deadline.remaining < _PAUSE:
+                return False
+            time.sleep(_PAUSE)
+        return True
 
     def write(self, path: str, text: str) -> bool:
         """Write to a file of the kernel's; whether it took that. If not, that is a fault.

@@ -19,17 +19,20 @@ MINIMAL_NETVM = "/run/qubes-service/minimal-netvm"
 PUSHED = 512 << 20
 #: Seconds for that.
 PUSH_TIMEOUT = 20.0
+#: Seconds within which drivers make the interfaces of devices that they have just got back: firmware takes its time.
+INTERFACE_TIMEOUT = 5.0
 
 
 def handle(call: Call) -> None:
     """Do all of it. Raises InvalidValue for a call with an argument, VMInterfaceError with each step that failed."""
     call.refuse_argument()
     steps = Steps(call.machine, TIMEOUT)
-    if remembered.modules(call.machine).items() or remembered.devices(call.machine).items():
+    to_come = remembered.modules(call.machine).items() or remembered.devices(call.machine).items()
+    if to_come:
         _make_room(steps)
         _load(steps)
         _bind(steps)
-    _interfaces_up(steps)
+    _interfaces_up(steps, INTERFACE_TIMEOUT if to_come else 0.0)
     networkmanager.sleep(steps, False)
     steps.finish()
 
@@ -73,13 +76,16 @@ def _bind(steps: Steps) -> None:
             unbound.remove(item)
 
 
-def _interfaces_up(steps: Steps) -> None:
-    down = remembered.interfaces(steps.machine)
-    for name in down.items():
-        # NetworkManager does that itself, and a device that came back may have another name.
-        if (
-            steps.machine.exists(networkmanager.FLAG)
-            or not steps.machine.exists(f"{NETWORK}/{name}")
-            or steps.run(["ip", "link", "set", "dev", name, "up"])
-        ):
+def _interfaces_up(steps: Steps, seconds: float) -> None:
+    """Set the interfaces up that were set down, once they are there; those that have not come within *seconds* stay."""
+    machine, down = steps.machine, remembered.interfaces(steps.machine)
+    names = down.items()
+    # NetworkManager does that itself.
+    if machine.exists(networkmanager.FLAG):
+        for name in names:
+            down.remove(name)
+        return
+    steps.wait(lambda: all(machine.exists(f"{NETWORK}/{name}") for name in names), seconds)
+    for name in names:
+        if machine.exists(f"{NETWORK}/{name}") and steps.run(["ip", "link", "set", "dev", name, "up"]):
             down.remove(name)

@@ -48,9 +48,14 @@ def _interfaces_down(steps: Steps) -> None:
         # Xen's own, to this VM's clients and to its provider, are dom0's affair.
         if device is None or name.startswith("vif") or device.rpartition("/")[2].startswith("vif-"):
             continue
-        if _number(machine, f"{NETWORK}/{name}/flags") & _IFF_UP:
+        if _is_up(machine, name):
             down.add(name)
-            if not steps.run(["ip", "link", "set", "dev", name, "down"]):
+            # A driver may be slow, and done with it after the program was given up.
+            if (
+                not steps.run(["ip", "link", "set", "dev", name, "down"])
+                and not steps.given_up
+                and _is_up(machine, name)
+            ):
                 down.remove(name)
 
 
@@ -66,7 +71,12 @@ def _unbind(steps: Steps) -> None:
             continue
         # Remembered first: should this be cut short, the device is looked after all the same.
         unbound.add(f"{address} {driver}")
-        if not steps.write(f"{device}/driver/unbind", address):
+        # And not forgotten while the driver may be about to let go: one that has not is passed over after the suspend.
+        if (
+            not steps.write(f"{device}/driver/unbind", address)
+            and not steps.given_up
+            and machine.link_target(f"{device}/driver") is not None
+        ):
             unbound.remove(f"{address} {driver}")
 
 
@@ -75,14 +85,20 @@ def _unload(steps: Steps) -> None:
     loaded = {line.partition(" ")[0] for line in (machine.read_text("/proc/modules") or "").splitlines()}
     for path in MODULE_LISTS:
         for line in (machine.read_text(path) or "").splitlines():
-            name = line.strip()
-            if not name or "#" in name:
+            if "#" in line:
                 continue
-            if not _MODULE_CHARACTERS.issuperset(name) or name.startswith("-"):
-                steps.fault(f"{path}: '{name}' is no name of a kernel module")
-            elif name.replace("-", "_") in loaded and steps.run(["modprobe", "-r", name]):
-                loaded.discard(name.replace("-", "_"))
-                unloaded.add(name)
+            names = line.split()
+            if wrong := [one for one in names if not _MODULE_CHARACTERS.issuperset(one) or one.startswith("-")]:
+                steps.fault(f"{path}: '{wrong[0]}' is no name of a kernel module")
+                continue
+            for name in names:
+                if name.replace("-", "_") in loaded and steps.run(["modprobe", "-r", name]):
+                    loaded.discard(name.replace("-", "_"))
+                    unloaded.add(name)
+
+
+def _is_up(machine: Machine, name: str) -> bool:
+    return bool(_number(machine, f"{NETWORK}/{name}/flags") & _IFF_UP)
 
 
 def _attribute(machine: Machine, path: str) -> str:

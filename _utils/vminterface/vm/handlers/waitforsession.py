@@ -40,12 +40,13 @@ def wait(machine: Machine, timeout: float) -> None:
     """Wait *timeout* seconds at most for the session of the VM's default user. Raises as :func:`handle` does."""
     deadline = Deadline.after(timeout)
     user = default_user(machine)
-    if _has_session(machine):
+    session = _has_session(machine)
+    if session:
         path = SOCKET.format(user)
         while not _is_socket(machine, path):
             _pause(deadline, f"the session of {user} (there is no {path})")
     if machine.exists("/run/systemd/system"):
-        while not _systemd_is_done(machine, user, deadline):
+        while not _systemd_is_done(machine, user, deadline, session):
             _pause(deadline, f"the services of {user}'s session")
 
 
@@ -61,12 +62,18 @@ def _is_socket(machine: Machine, path: str) -> bool:
         return False
 
 
-def _systemd_is_done(machine: Machine, user: str, deadline: Deadline) -> bool:
-    """Whether the user's service manager has started all there is to start."""
+def _systemd_is_done(machine: Machine, user: str, deadline: Deadline, session: bool) -> bool:
+    """Whether the user's service manager has started all there is to start.
+
+    Raises ServiceFailed where it is not there and nothing is to be expected that would start it.
+    """
     try:
         state = _systemctl(machine, user, deadline, "show", "--property=SystemState", "--value")
-    except ProgramFailed:
-        return False  # not up yet
+    except ProgramFailed as error:
+        # Whoever logs in, as a session does, is given that folder first, and then the manager.
+        if session and machine.is_folder(_runtime_folder(machine, user)):
+            return False  # not up yet
+        raise ServiceFailed(f"there is no service manager of {user}, nor a session to start it: {error}", 1) from None
     if state == "degraded":
         failed = _systemctl(machine, user, deadline, "list-units", "--failed", "--plain", "--no-legend")
         units = ", ".join(line.split()[0] for line in failed.splitlines() if line.strip())
@@ -76,13 +83,26 @@ def _systemd_is_done(machine: Machine, user: str, deadline: Deadline) -> bool:
 
 def _systemctl(machine: Machine, user: str, deadline: Deadline, *words: str) -> str:
     command = ["systemctl", "--user", *words]
-    found = account(machine, user)
-    environment = {}
-    if os.geteuid() == 0 and user != "root" and found is not None:
+    if _account_of_other(machine, user) is not None:
         command = ["runuser", "-u", user, "--", *command]
-        environment = {"XDG_RUNTIME_DIR": f"/run/user/{found[0]}"}
+    environment = {"XDG_RUNTIME_DIR": _runtime_folder(machine, user)}
     timeout = max(_PAUSE, deadline.remaining)
     return machine.run(command, env=environment, timeout=timeout).decode("utf-8", "replace").strip()
+
+
+def _runtime_folder(machine: Machine, user: str) -> str:
+    """Return the folder in which the sockets of the user's session are."""
+    other = _account_of_other(machine, user)
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    if other is None and own.startswith("/"):
+        return own
+    return f"/run/user/{os.geteuid() if other is None else other}"
+
+
+def _account_of_other(machine: Machine, user: str) -> int | None:
+    """Return the number of *user*, None if this program runs as that user, or cannot run another as that user."""
+    found = account(machine, user)
+    return found[0] if os.geteuid() == 0 and user != "root" and found is not None else None
 
 
 def _pause(deadline: Deadline, what: str) -> None:

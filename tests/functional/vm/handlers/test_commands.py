@@ -34,6 +34,20 @@ def test_the_shell_reads_what_the_caller_sends(vm: VM, service: str) -> None:
     assert (answer.status, answer.stdout, answer.stderr) == (7, b"work /bin/bash\n", "no\n")
 
 
+@pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C"}, {"LC_CTYPE": ""}, {"LC_ALL": "C"}, {"LANG": "C.UTF-8"}])
+@pytest.mark.parametrize("service", ["qubes.VMShell", "qubes.VMExec"])
+def test_the_environment_is_the_one_that_the_agent_gives(vm: VM, service: str, given: dict[str, str]) -> None:
+    show = ["cat", "/proc/self/environ"]
+    environment = {"PATH": os.environ["PATH"], "HOME": "/home/user", "QREXEC_REMOTE_DOMAIN": "work", **given}
+    if service == "qubes.VMShell":
+        answer = call(vm, service, b"cat /proc/$$/environ\n", **given)
+    else:
+        answer = execute(vm, list(show), **given)
+        environment["QREXEC_SERVICE_ARGUMENT"] = encode(show)
+    assert answer.status == 0
+    assert dict(one.split("=", 1) for one in answer.stdout.decode().split("\0")[:-1]) == environment
+
+
 @pytest.mark.parametrize("service", SHELLS)
 def test_the_command_gets_the_rest_of_the_input(vm: VM, service: str) -> None:
     data = os.urandom(4 << 20)

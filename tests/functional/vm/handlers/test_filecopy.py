@@ -41,6 +41,20 @@ def test_a_file_lands_in_the_callers_folder_and_its_result_is_answered(vm: VM) -
     assert (vm.root / "home/user/QubesIncoming/work/a.txt").stat().st_mtime == 1438359043
 
 
+def test_files_go_where_a_link_of_the_users_leads(vm: VM) -> None:
+    (vm.root / "rw/large").mkdir(parents=True)
+    (vm.root / "home/user/QubesIncoming").symlink_to("../../rw/large")
+    assert call(vm, SERVICE, A_TXT + END).status == 0
+    assert (vm.root / "rw/large/work/a.txt").read_bytes() == b"hi\n"
+
+
+def test_no_link_leads_out_of_a_machine_that_is_a_folder(vm: VM, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (vm.root / "home/user/QubesIncoming").symlink_to(tmp_path / "outside")
+    assert "leads out of the machine's root" in call(vm, SERVICE, A_TXT + END).refused(SERVICE)
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
 def test_a_file_that_is_there_is_not_replaced(vm: VM) -> None:
     call(vm, SERVICE, A_TXT + END)
     answer = call(vm, SERVICE, A_TXT + END)

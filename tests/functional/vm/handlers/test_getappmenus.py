@@ -104,6 +104,13 @@ def test_the_environment_names_other_folders(vm: VM) -> None:
     assert list(entries(vm, XDG_DATA_DIRS="relative:/flatpak/share/:")) == ["x"]
 
 
+def test_the_vms_own_scripts_call_it_and_nobody_says_who_calls(vm: VM) -> None:
+    vm.write("flatpak/share/applications/x.desktop", desktop("X"))
+    # As qrexec-client-vm starts the program that answers a service elsewhere.
+    answer = vm.call(SERVICE, source=None, QREXEC_AGENT_PID="7", XDG_DATA_DIRS="/flatpak/share")
+    assert (answer.status, answer.stdout, answer.stderr) == (0, b"x.desktop:Name=X\n\n", "")
+
+
 @pytest.mark.parametrize(("persistence", "shown"), [("full", ["a"]), ("rw-only", ["a"]), ("none", []), (None, ["a"])])
 def test_only_what_survives_the_vms_shutdown_is_told(vm: VM, persistence: str | None, shown: list[str]) -> None:
     vm.write(f"{SHARE}/a.desktop", desktop("A"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -136,6 +138,68 @@ def test_every_reader_gives_the_same_pixels(vm: VM, reader: str) -> None:
         read(machine, "png", TWO.to_png(), Limits(1, 1))
     with pytest.raises(VMInterfaceError):
         read(machine, "png", TWO.to_png()[:50], PICTURE)
+
+
+def grey_png(*, transparent: int | None = None) -> bytes:
+    """Return a PNG file of four grey pixels of 16 bits that are 0, 1, 128 and 255 in 8."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    see_through = b"" if transparent is None else chunk(b"tRNS", struct.pack(">H", transparent))
+    rows = b"\0" + struct.pack(">4H", 0, 257, 128 * 257, 65535)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, 16, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + see_through + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("reader", ["_with_pillow", "_with_magick", None])
+def test_grey_of_16_bits_is_made_grey_of_8(vm: VM, reader: str | None) -> None:
+    need("" if shutil.which("gm") or reader != "_with_magick" else "no gm (Debian package graphicsmagick)")
+    need("" if find_spec("PIL") or reader == "_with_magick" else "no Pillow (pip install Pillow)")
+    machine = Machine(str(vm.root))
+    if reader is None:
+        got = pictures.decode(machine, grey_png(), PICTURE)
+    else:
+        got = getattr(pictures, reader)(machine, "png", grey_png(), PICTURE)
+    assert (got.width, got.height) == (4, 1)
+    assert got.rgba == b"".join(bytes([grey, grey, grey, 255]) for grey in (0, 1, 128, 255))
+
+
+@pytest.mark.parametrize("form", ["png", "tiff"])
+def test_what_pillow_would_spoil_another_program_reads(vm: VM, form: str) -> None:
+    need("" if shutil.which("gm") else "no gm (Debian package graphicsmagick)")
+    need("" if find_spec("PIL") else "no Pillow (pip install Pillow)")
+    if form == "png":
+        data = grey_png(transparent=257)
+    else:
+        # Of 32 bits a pixel, as measured data have them.
+        command = ["gm", "convert", "-depth", "32", "png:-", "tiff:-"]
+        data = subprocess.run(command, input=grey_png(), check=True, capture_output=True, timeout=20).stdout
+    got = pictures.decode(Machine(str(vm.root)), data, PICTURE)
+    assert got.rgba[0::4] == bytes((0, 1, 128, 255))
+    assert got.rgba[3::4] == (bytes((255, 0, 255, 255)) if form == "png" else b"\xff" * 4)
+
+
+def test_a_drawing_by_graphicsmagick_alone_is_as_transparent_and_as_large(
+    vm: VM, alone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("" if shutil.which("gm") else "no gm (Debian package graphicsmagick)")
+    Path(alone, "gm").symlink_to(shutil.which("gm") or "")
+    monkeypatch.setenv("PATH", alone)
+    for pillow in (True, False):
+        if not pillow:
+            monkeypatch.setitem(sys.modules, "PIL", None)
+        machine = Machine(str(vm.root))
+        half = (SVG % (600, 1200)).replace(b'width="100%"', b'width="300"')
+        whole = pictures.decode(machine, half, PICTURE)
+        assert (whole.width, whole.height) == (600, 1200)
+        assert whole.rgba[:4] == bytes([0, 0, 255, 255])
+        assert whole.rgba[4 * 599 + 3] == 0
+        fitted = pictures.decode(machine, half, PICTURE, fit=512)
+        assert (fitted.width, fitted.height) == (256, 512)
+        assert (fitted.rgba[3], fitted.rgba[4 * 255 + 3]) == (255, 0)
+        small = pictures.decode(machine, SVG % (24, 16), PICTURE, fit=512)
+        assert (small.width, small.height) == (24, 16)
 
 
 @pytest.mark.parametrize("tools", [True, False])

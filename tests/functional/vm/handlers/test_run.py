@@ -119,6 +119,17 @@ def test_a_stream_that_is_closed_from_the_start_is_an_empty_one(tmp_path: Path, 
     assert ended.stderr == b""
 
 
+@pytest.mark.parametrize("service", ["qubes.Filecopy", "qubes.OpenInVM"])
+def test_a_service_for_which_it_matters_who_calls_has_to_be_told(tmp_path: Path, service: str) -> None:
+    vm = VM(tmp_path / "vm")
+    (vm.root / "tmp").mkdir()
+    vm.write("home/user/file")
+    before = vm.content()
+    reason = vm.call(service, bytes(1000), source=None).refused(service)
+    assert reason == "QREXEC_REMOTE_DOMAIN is not set: this program is started by the qrexec agent"
+    assert vm.content() == before
+
+
 def test_a_service_that_is_not_there_has_its_own_status(tmp_path: Path) -> None:
     answer = VM(tmp_path / "vm").call("qubes.Nonsense")
     assert answer.status == 127

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import time
 from pathlib import Path
 
@@ -66,6 +67,28 @@ def test_a_hook_that_hangs_is_ended(vm: VM, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ProcessLookupError):
         os.kill(int(vm.read("pid")), 0)
     assert not (vm.root / STATE).exists()
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_what_a_hook_leaves_behind_neither_delays_the_call_nor_ends_with_it(vm: VM, status: int) -> None:
+    ways = []
+    for name in ("more", "done"):
+        os.mkfifo(vm.root / name)
+        ways.append(os.open(vm.root / name, os.O_RDWR))
+    more, done = ways
+    # It says something once the call is over, and more than is kept.
+    behind = "read word < more; echo out; echo err >&2; head -c 3000000 /dev/zero >&2; echo still there > done"
+    hook(vm, "10-a", f"({behind}) &\necho said >&2\nexit {status}")
+    began = time.monotonic()
+    answer = vm.call(SERVICE, b"SEAMLESS")
+    assert time.monotonic() - began < setguimode.TIMEOUT - 2
+    assert answer.status == (1 if status else 0)
+    assert answer.stderr.endswith("10-a ended with status 3: said\n" if status else "")
+    os.write(more, b"word\n")
+    assert select.select([done], [], [], 20)[0]
+    assert os.read(done, 100) == b"still there\n"
+    for way in ways:
+        os.close(way)
 
 
 def test_hooks_have_their_time_together(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:

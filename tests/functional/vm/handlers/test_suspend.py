@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.agentcall import call
+from tests.support.agentcall import call, within
 from tests.support.handlers import VM
-from vminterface.vm.handlers import suspendpost
+from vminterface.errors import VMInterfaceError
+from vminterface.vm.handlers import suspendpost, suspendpre
 from vminterface.vm.handlers.steps import Steps
 from vminterface.vm.machine import Machine
 
@@ -157,6 +159,55 @@ def test_a_device_that_is_gone_or_has_its_driver_is_not_bound(net: Kernel) -> No
     assert remembered(net) == {}
 
 
+def resume(kernel: Kernel) -> None:
+    """Answer SuspendPost in this process."""
+    with within(kernel.vm, "qubes.SuspendPost", b"") as (one, _):
+        suspendpost.handle(one)
+
+
+def test_an_interface_that_its_driver_makes_later_is_waited_for(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(kernel._bin))
+    kernel.vm.write("/run/vminterface/suspended/modules", "iwlwifi\n")
+    kernel.vm.write("/run/vminterface/suspended/interfaces", "wls6\n")
+    timer = threading.Timer(0.5, kernel.interface, ["wls6", None])
+    timer.start()
+    resume(kernel)
+    timer.join()
+    assert kernel.done() == ["modprobe iwlwifi", "ip link set dev wls6 up"]
+    assert remembered(kernel) == {}
+
+
+def test_an_interface_that_does_not_come_is_kept_for_the_next_time(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(kernel._bin))
+    monkeypatch.setattr(suspendpost, "INTERFACE_TIMEOUT", 0.3)
+    kernel.vm.write("/run/vminterface/suspended/modules", "iwlwifi\n")
+    kernel.vm.write("/run/vminterface/suspended/interfaces", "wls6\nens7\n")
+    kernel.interface("ens7", None)
+    resume(kernel)
+    assert kernel.done() == ["modprobe iwlwifi", "ip link set dev ens7 up"]
+    assert remembered(kernel) == {"interfaces": "wls6\n"}
+    # Nothing has been switched on this time that could make one.
+    monkeypatch.setattr(suspendpost, "INTERFACE_TIMEOUT", 100)
+    resume(kernel)
+    assert kernel.done() == []
+    kernel.interface("wls6", None)
+    resume(kernel)
+    assert kernel.done() == ["ip link set dev wls6 up"]
+    assert remembered(kernel) == {}
+
+
+def test_waiting_for_interfaces_ends_with_the_time_of_all_steps(tmp_path: Path) -> None:
+    steps = Steps(Machine(str(tmp_path)), 0.2)
+    began = time.monotonic()
+    assert not steps.wait(lambda: False, 100)
+    assert time.monotonic() - began < 10
+    steps.finish()
+
+
 def test_a_device_whose_driver_has_another_name_now_is_probed(net: Kernel) -> None:
     net.vm.write("/sys/bus/pci/drivers_probe")
     net.vm.write("/run/vminterface/suspended/pci-devices", "0000:00:08.0 former\n")
@@ -194,7 +245,35 @@ def test_a_vm_that_is_suspended_to_idle_keeps_its_devices(net: Kernel) -> None:
     assert remembered(net) == {}
 
 
-@pytest.mark.parametrize("line", ["-r ext4", "--all", "a b", "../x", "a;reboot", "\x1b[0m"])
+@pytest.mark.parametrize("hang", [False, True])
+def test_what_may_be_switched_off_after_its_time_is_remembered(
+    net: Kernel, monkeypatch: pytest.MonkeyPatch, hang: bool
+) -> None:
+    flags, driver = "sys/class/net/wls6/flags", "sys/bus/pci/devices/0000:00:06.0/driver"
+    if hang:
+        # The kernel has not begun yet, and will go on when nobody waits any more.
+        net.stand_in("ip", "exec sleep 60")
+        net.stand_in("tee", "exec sleep 60")
+    else:
+        net.stand_in("ip", f"echo 0x1002 >'{net.vm.root}/{flags}'; exit 2")
+        net.stand_in("tee", f"PATH='{os.environ['PATH']}' rm '{net.vm.root}/{driver}'; exit 1")
+    monkeypatch.setenv("PATH", str(net._bin))
+    for act in (suspendpre._interfaces_down, suspendpre._unbind):
+        steps = Steps(Machine(str(net.vm.root)), 0.5)
+        act(steps)
+        with pytest.raises(VMInterfaceError):
+            steps.finish()
+    assert remembered(net) == {"interfaces": "wls6\n", "pci-devices": "0000:00:06.0 iwlwifi\n"}
+
+
+def test_a_line_may_name_several_modules(net: Kernel) -> None:
+    net.vm.write("/etc/qubes-suspend-module-blacklist", "iwlmvm\t iwlwifi not-loaded\next4 # not this one\n")
+    assert net.call("qubes.SuspendPre").status == 0
+    assert net.done()[1:] == ["modprobe -r iwlmvm", "modprobe -r iwlwifi"]
+    assert remembered(net)["modules"] == "iwlmvm\niwlwifi\n"
+
+
+@pytest.mark.parametrize("line", ["-r ext4", "ext4 --all", "--all", "../x", "a;reboot", "\x1b[0m"])
 def test_a_line_that_is_no_module_is_told_and_not_used(net: Kernel, line: str) -> None:
     net.vm.write("/etc/qubes-suspend-module-blacklist", f"{line}\niwlmvm\n")
     assert "is no name of a kernel module" in net.call("qubes.SuspendPre").refused("qubes.SuspendPre")

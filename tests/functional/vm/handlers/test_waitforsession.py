@@ -109,6 +109,7 @@ def test_in_dom0_there_is_no_session_to_wait_for(vm: VM) -> None:
 def test_the_users_service_manager_is_waited_for(vm: VM) -> None:
     session(vm)
     (vm.root / "run/systemd/system").mkdir(parents=True)
+    (vm.root / f"run/user/{os.geteuid()}").mkdir(parents=True)
     program(
         vm,
         "systemctl",
@@ -118,6 +119,43 @@ def test_the_users_service_manager_is_waited_for(vm: VM) -> None:
     )
     assert call(vm).status == 0
     assert (vm.root.parent / "asked").read_text() == "x\n" * 3
+
+
+def test_without_a_gui_a_service_manager_that_is_starting_is_waited_for(vm: VM) -> None:
+    qubesdb(vm, qubes_gui_enabled="False")
+    (vm.root / "run/systemd/system").mkdir(parents=True)
+    program(vm, "systemctl", "echo x >> asked; case $(wc -l < asked) in 1) echo starting;; *) echo running;; esac")
+    assert call(vm).status == 0
+    assert (vm.root.parent / "asked").read_text() == "x\n" * 2
+
+
+@pytest.mark.parametrize("why", ["no GUI", "dom0", "nobody has logged in"])
+def test_a_service_manager_that_nothing_will_start_is_not_waited_for(vm: VM, why: str) -> None:
+    if why == "no GUI":
+        qubesdb(vm, qubes_gui_enabled="False")
+    elif why == "dom0":
+        vm.write("etc/qubes-release", "Qubes release 4.2\n")
+    else:
+        session(vm)
+    if why != "nobody has logged in":
+        (vm.root / f"run/user/{os.geteuid()}").mkdir(parents=True)
+    (vm.root / "run/systemd/system").mkdir(parents=True)
+    program(vm, "systemctl", "echo x >> asked; echo 'Failed to connect to bus' >&2; exit 1")
+    answer = call(vm)
+    assert answer.status == 1
+    reason = "systemctl ended with status 1: Failed to connect to bus"
+    assert answer.refused(SERVICE) == f"there is no service manager of user, nor a session to start it: {reason}"
+    assert (vm.root.parent / "asked").read_text() == "x\n"
+
+
+@pytest.mark.parametrize(("given", "used"), [({}, f"/run/user/{os.geteuid()}"), ({"XDG_RUNTIME_DIR": "/r"}, "/r")])
+def test_the_service_manager_is_asked_in_the_users_folder(vm: VM, given: dict[str, str], used: str) -> None:
+    session(vm)
+    (vm.root / "run/systemd/system").mkdir(parents=True)
+    program(vm, "systemctl", 'echo "$XDG_RUNTIME_DIR" > folder; echo running')
+    path = f"{vm.root.parent / 'bin'}:{os.environ['PATH']}"
+    assert vm.call(SERVICE, PATH=path, **given).status == 0
+    assert (vm.root.parent / "folder").read_text() == f"{used}\n"
 
 
 def test_a_degraded_session_is_told_with_what_failed(vm: VM) -> None:

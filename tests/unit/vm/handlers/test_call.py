@@ -40,9 +40,11 @@ def test_any_other_source_is_refused(source: str) -> None:
         received({"QREXEC_REMOTE_DOMAIN": source})
 
 
-def test_without_a_source_it_says_who_starts_such_programs() -> None:
+def test_without_a_source_it_says_who_starts_such_programs_once_one_is_needed() -> None:
+    one = received({})
+    assert one.argument == ""
     with pytest.raises(InvalidValue, match="started by the qrexec agent"):
-        received({})
+        _ = one.source
 
 
 def test_the_argument_is_the_same_in_both_places_or_in_one() -> None:

@@ -1,4 +1,4 @@
-"""Icons by their name: the nearest to 512 pixels, in the first theme that has any."""
+"""Icons by their name: the nearest to 512 pixels, in the first theme that has any; hicolor before most others."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from vminterface.vm.machine import Machine
 ICONS = "usr/share/icons"
 
 
-def theme(vm: VM, name: str, **folders: str) -> None:
+def theme(vm: VM, name: str, inherits: str = "", **folders: str) -> None:
     """Make a theme whose folders are ``s48`` and so on, each with the lines that describe it."""
-    lines = [f"[Icon Theme]\nName={name}\nDirectories={','.join(folders)}\n# a comment\n"]
+    lines = [f"[Icon Theme]\nName={name}\nInherits={inherits}\nDirectories={','.join(folders)}\n# a comment\n"]
     lines += [f"[{folder}]\n{text}\n" for folder, text in folders.items()]
     vm.write(f"{ICONS}/{name}/index.theme", "\n".join(lines))
 
@@ -58,14 +58,60 @@ def test_a_scale_multiplies_the_size(vm: VM) -> None:
 
 
 def test_some_themes_come_before_all_others(vm: VM) -> None:
-    for name in ("AAA", "Adwaita", "hicolor", "Humanity"):
+    for name in ("AAA", "Adwaita", "hicolor"):
         theme(vm, name, a="Size=48")
+    theme(vm, "Humanity", "Adwaita,hicolor", a="Size=48")
     icon(vm, "AAA/a/app.png")
     icon(vm, "hicolor/a/app.png")
     adwaita = icon(vm, "Adwaita/a/app.png")
     assert found(vm) == adwaita
     assert found(vm) != icon(vm, "Humanity/a/app.png")
     assert found(vm) == f"/{ICONS}/Humanity/a/app.png"
+
+
+@pytest.mark.parametrize("wanted", ["hicolor/a/app.png", "app.png", "../pixmaps/app.png"])
+def test_what_programs_bring_comes_before_other_themes(vm: VM, wanted: str) -> None:
+    theme(vm, "AAA", a="Size=512")
+    theme(vm, "Adwaita", a="Size=48")
+    theme(vm, "gnome", a="Size=48")
+    theme(vm, "hicolor", a="Size=48")
+    icon(vm, "AAA/a/app.png")
+    # The first of the preferred themes counts; another one is behind what programs bring.
+    icon(vm, "gnome/a/app.png")
+    vm.write(f"{ICONS}/{wanted}", "picture")
+    assert Path(found(vm)).resolve() == Path(f"/{ICONS}/{wanted}").resolve()
+
+
+def test_without_any_of_the_preferred_themes_hicolor_is_first(vm: VM) -> None:
+    theme(vm, "AAA", a="Size=512")
+    theme(vm, "hicolor", a="Size=48")
+    icon(vm, "AAA/a/app.png")
+    assert found(vm) == f"/{ICONS}/AAA/a/app.png"
+    (vm.root / ICONS / "Humanity").mkdir()  # without a file of its own it is no theme
+    assert found(vm) == f"/{ICONS}/AAA/a/app.png"
+    wanted = icon(vm, "hicolor/a/app.png")
+    assert found(vm) == wanted
+
+
+def test_what_a_theme_inherits_comes_behind_it(vm: VM) -> None:
+    theme(vm, "Adwaita", "BBB, ZZZ,gone,../..,Adwaita", a="Size=48")
+    for name in ("AAA", "ZZZ", "CCC", "hicolor"):
+        theme(vm, name, "Adwaita", a="Size=48")
+    theme(vm, "BBB", "CCC", a="Size=48")
+    for name in ("AAA", "hicolor", "ZZZ", "CCC", "BBB", "Adwaita"):
+        wanted = icon(vm, f"{name}/a/app.png")
+        if name != "AAA":
+            assert found(vm) == wanted
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".xpm"])
+@pytest.mark.parametrize("there", [".png", ".svg"])
+def test_a_name_may_end_as_a_pictures_file(vm: VM, suffix: str, there: str) -> None:
+    theme(vm, "hicolor", a="Size=48")
+    wanted = icon(vm, f"hicolor/a/app{there}")
+    assert found(vm, f"app{suffix}") == wanted
+    with pytest.raises(KeyNotFound):
+        found(vm, "app.gif")
 
 
 def test_the_users_own_icons_come_first(vm: VM) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.handlers import VM
+from vminterface.errors import VMInterfaceError
 from vminterface.vm.handlers.entry import CONFIGURATIONS, PROGRAMS, configuration, entry
 from vminterface.vm.handlers.install import KEPT, Installation, install, remove
 from vminterface.vm.handlers.table import SERVICES
@@ -29,6 +33,17 @@ def installed(vm: VM, *, replace: bool = False, test: bool = False, library: str
 
 def files(vm: VM) -> dict[str, tuple[int, object]]:
     return {path: what for path, what in vm.content().items() if not stat.S_ISDIR(what[0])}
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let this process write no file longer than *size* bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_every_service_of_the_table_gets_its_two_files(vm: VM) -> None:
@@ -69,7 +84,7 @@ def test_a_look_says_what_would_be_done_and_does_nothing(vm: VM, replace: bool) 
     ("path", "content"),
     [
         (f"{PROGRAMS}/qubes.OpenInVM", STOCK),
-        (f"{CONFIGURATIONS}/qubes.OpenInVM", "wait-for-session=1\n"),
+        (f"{CONFIGURATIONS}/qubes.OpenInVM", "# waits\nwait-for-session=1\n"),
         (f"{PROGRAMS}/qubes.OpenInVM", b"\x7fELF" + bytes(100_000)),
         # A text that names ours is not one of ours.
         (f"{PROGRAMS}/qubes.OpenInVM", "#!/bin/sh\n# vminterface.vm.handlers.run\n"),
@@ -146,6 +161,83 @@ def test_what_was_kept_of_a_package_that_is_gone_does_not_come_back(vm: VM) -> N
     assert installed(vm).changes == {"qubes.GetDate": "installed"}
     remove(Machine(str(vm.root)))
     assert files(vm) == {}
+
+
+#: Room for nothing, and for a configuration alone.
+@pytest.mark.parametrize("room", [0, 64])
+@pytest.mark.parametrize("own", [None, "", "# own\n", "same"])
+@pytest.mark.parametrize("service", ["qubes.GetDate", "qubes.SetDateTime", "qubes.OpenInVM"])
+def test_on_a_full_disk_the_vm_keeps_what_it_has(vm: VM, service: str, own: str | None, room: int) -> None:
+    program = vm.write(f"{PROGRAMS}/{service}", STOCK, 0o755)
+    if own is not None:
+        vm.write(f"{CONFIGURATIONS}/{service}", configuration(SERVICES[service]) if own == "same" else own)
+    before = {path: what for path, what in files(vm).items() if path.endswith(service)}
+    installed(vm)
+    for _ in range(2):
+        with files_of_at_most(room), pytest.raises(VMInterfaceError, match=service):
+            installed(vm, replace=True)
+        assert program.read_text() == STOCK
+    assert remove(Machine(str(vm.root))).changes.get(service) in (None, "restored")
+    assert {path: what for path, what in files(vm).items() if KEPT[1:] not in path} == before
+
+    installed(vm, replace=True)
+    assert program.read_text() == entry(service, LIBRARY, PYTHON)
+    assert installed(vm).changes == {service: "restored"}
+    assert {path: files(vm).get(path) for path in files(vm) if path.endswith(service)} == before
+
+
+def test_what_a_full_disk_has_left_half_done_is_made_whole_without_replacing(vm: VM) -> None:
+    vm.write(f"{PROGRAMS}/qubes.SetDateTime", STOCK, 0o755)
+    text = vm.write(f"{CONFIGURATIONS}/qubes.SetDateTime", "# own\n")
+    installed(vm)
+    with files_of_at_most(64), pytest.raises(VMInterfaceError):
+        installed(vm, replace=True)
+    assert text.read_text() == "force-user = 'root'\n"
+    assert installed(vm, test=True).changes == {"qubes.SetDateTime": "restored"}
+    assert installed(vm).changes == {"qubes.SetDateTime": "restored"}
+    assert text.read_text() == "# own\n"
+    assert installed(vm).changes == {}
+
+
+@pytest.mark.parametrize("service", ["qubes.VMExecGUI", "qubes.VMExec"])
+@pytest.mark.parametrize("own", [None, "# own\n"])
+def test_a_program_that_a_package_has_put_back_costs_no_configuration(vm: VM, service: str, own: str | None) -> None:
+    program = vm.write(f"{PROGRAMS}/{service}", STOCK, 0o755)
+    text = vm.root / CONFIGURATIONS[1:] / service
+    if own is not None:
+        vm.write(f"{CONFIGURATIONS}/{service}", own)
+    installed(vm, replace=True)
+    for ending in ("# newer\n", "# newest\n"):
+        program.write_text(STOCK + ending)
+        assert installed(vm, replace=True).changes == {service: "replaced"}
+    assert remove(Machine(str(vm.root))).changes[service] == "restored"
+    assert program.read_text() == STOCK + "# newest\n"
+    assert (text.read_text() if text.exists() else None) == own
+
+
+@pytest.mark.parametrize("own", [None, "# own\n"])
+def test_a_program_that_a_package_has_put_back_gets_its_configuration_again(vm: VM, own: str | None) -> None:
+    program = vm.write(f"{PROGRAMS}/qubes.SetDateTime", STOCK, 0o755)
+    text = vm.root / CONFIGURATIONS[1:] / "qubes.SetDateTime"
+    if own is not None:
+        vm.write(f"{CONFIGURATIONS}/qubes.SetDateTime", own)
+    installed(vm, replace=True)
+    program.write_text(STOCK + "# newer\n")
+    assert installed(vm).changes == {"qubes.SetDateTime": "restored"}
+    assert program.read_text() == STOCK + "# newer\n"
+    assert (text.read_text() if text.exists() else None) == own
+    assert installed(vm).changes == {}
+
+
+def test_a_handler_in_the_place_of_a_users_is_not_that_users(vm: VM) -> None:
+    if os.geteuid():
+        pytest.skip("only root gives files away")
+    program = vm.write(f"{PROGRAMS}/qubes.SetDateTime", STOCK, 0o755)
+    os.chown(program, 1000, 1000)
+    installed(vm, replace=True)
+    assert (program.stat().st_uid, program.stat().st_gid) == (0, 0)
+    remove(Machine(str(vm.root)))
+    assert (program.stat().st_uid, program.stat().st_gid) == (1000, 1000)
 
 
 @pytest.mark.parametrize("spoil", ["text", "mode", "configuration", "no configuration"])

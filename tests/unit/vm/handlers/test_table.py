@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.qrexec.lookup import Configuration
 from vminterface.values.rpcname import descriptor
 from vminterface.vm.handlers.entry import configuration, entry
 from vminterface.vm.handlers.table import SERVICES
@@ -38,8 +39,17 @@ def test_what_changes_the_machine_itself_runs_as_root() -> None:
 def test_the_configuration_has_the_agents_own_form(name: str) -> None:
     lines = configuration(SERVICES[name]).splitlines()
     assert ("force-user = 'root'" in lines) == SERVICES[name].as_root
-    assert ("wait-for-session = true" in lines) == SERVICES[name].waits_for_session
+    assert ("wait-for-session=1" in lines) == SERVICES[name].waits_for_session
     assert len(lines) == SERVICES[name].as_root + SERVICES[name].waits_for_session
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_configuration_is_understood_by_the_agents_of_every_release(name: str) -> None:
+    text, row = configuration(SERVICES[name]), SERVICES[name]
+    # Qubes core-qrexec 4.1.0 to 4.2.11: sscanf(line, "wait-for-session=%d", ...) on each line.
+    assert any(re.match(r"wait-for-session=\s*1", line) for line in text.splitlines()) == row.waits_for_session
+    # Later ones: TOML of a kind.
+    assert Configuration.parse(text) == Configuration(row.waits_for_session, "root" if row.as_root else None)
 
 
 def test_a_program_is_python_whatever_its_library_is_called() -> None:
