@@ -72,8 +72,11 @@ def _yaml(path: str, text: str) -> Any:
                     seen.add(name)
             return node
 
-    # A date stays the text that it is, as in Salt.
-    Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
+    def as_it_is(loader: Any, node: Any) -> Any:
+        return loader.construct_scalar(node)
+
+    # Of a date Salt too makes text.
+    Loader.add_constructor("tag:yaml.org,2002:timestamp", as_it_is)
     try:
         return yaml.load(text, Loader)
     except yaml.YAMLError as error:

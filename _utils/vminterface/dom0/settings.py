@@ -7,7 +7,7 @@ Only what the pillar names is managed; a field that is not there is left as it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -135,7 +135,7 @@ def parse_pillar(
         if vm not in vms:
             faults.append(InvalidValue("the pillar has no such VM", f"{root}:vms:{_shown(vm)}"))
         vms = {vm: vms[vm]} if vm in vms else {}
-    parsed = []
+    parsed: list[VMSettings] = []
     # Faults of the defaults have been reported once; they must not come again under every VM.
     usable = {} if faults else defaults
     for name, raw in vms.items():
@@ -145,9 +145,25 @@ def parse_pillar(
             )
         except InvalidValue as error:
             faults += error.faults
+    faults += _shared_firewalls(parsed, f"{root}:vms")
     if faults:
         raise InvalidValues(faults)
     return parsed if only is None else [settings.only(only) for settings in parsed]
+
+
+def _shared_firewalls(parsed: Iterable[VMSettings], where: str) -> list[InvalidValue]:
+    """A provider has one firewall for each address: of two VMs with the same one, the later would overwrite it."""
+    faults = []
+    owners: dict[tuple[str, str], str] = {}
+    for settings in parsed:
+        if (firewall := settings.firewall) is None:
+            continue
+        for address in tuple(firewall.keys()):
+            owner = owners.setdefault((firewall.netvm, address), settings.vm)
+            if owner != settings.vm:
+                message = f"{firewall.netvm} has the firewall of {address} from {where}:{owner}:{FIREWALL} already"
+                faults.append(InvalidValue(message, f"{where}:{settings.vm}:{FIREWALL}"))
+    return faults
 
 
 def mentions(pillar: Any, field: str, *, root: str = "qubes") -> bool:

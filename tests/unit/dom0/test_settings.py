@@ -224,6 +224,27 @@ def monitors_of(vm: object, **defaults: object) -> object:
     return settings.monitors
 
 
+def test_two_vms_with_one_firewall_are_refused():
+    rules = {"policy": "drop", "netvm": "sys-net"}
+    vms = {
+        "work": {"firewall": {**rules, "ip": "10.137.0.12", "ip6": "fd09::c"}},
+        "personal": {"firewall": rules, "network": NETWORK},
+        "untrusted": {"firewall": {**rules, "ip": "10.137.0.13", "ip6": "fd09:0::c"}},
+    }
+    already = "from qubes:vms:work:firewall already"
+    assert faults({"qubes": {"vms": vms}}) == {
+        "qubes:vms:personal:firewall": f"sys-net has the firewall of 10.137.0.12 {already}",
+        "qubes:vms:untrusted:firewall": f"sys-net has the firewall of fd09::c {already}",
+    }
+    # Of one VM alone it can be said, whatever the others have.
+    assert len(parse_pillar({"qubes": {"vms": vms}}, vm="personal")) == 1
+
+
+def test_one_address_behind_two_providers_has_two_firewalls():
+    vms = {vm: {"firewall": {"policy": "drop", "netvm": netvm, "ip": "10.137.0.12"}} for vm, netvm in ["ax", "by"]}
+    assert len(parse_pillar({"qubes": {"vms": vms}})) == 2
+
+
 def test_monitors_are_a_layout_or_those_of_dom0_and_no_key():
     assert monitors_of({"monitors": [MONITOR]}) == MonitorLayout.from_mappings([MONITOR])
     assert monitors_of({"monitors": "from_dom0"}) == "from_dom0"
