@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from vminterface.dom0.fields import DEFAULT, FIELDS, Collector, suggest, yaml_text
 from vminterface.dom0.firewallsettings import ClientFirewall
-from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.keys import for_field
 from vminterface.values.monitor import MonitorLayout
 from vminterface.values.vmname import VMName
@@ -92,7 +92,7 @@ class VMSettings:
         known = [*FIELDS, NETVM, FIREWALL]
         for topic in topics:
             if topic not in known:
-                raise InvalidValue(f"'{_shown(topic)}' is not a topic{suggest(topic, known)}", "only")
+                raise InvalidValue(f"'{printable_value(topic)}' is not a topic{suggest(topic, known)}", "only")
         return replace(
             self,
             netvm=self.netvm if NETVM in topics else None,
@@ -133,7 +133,7 @@ def parse_pillar(
     vms = _mapping(top.get("vms"), f"{root}:vms", faults)
     if vm is not None:
         if vm not in vms:
-            faults.append(InvalidValue("the pillar has no such VM", f"{root}:vms:{_shown(vm)}"))
+            faults.append(InvalidValue("the pillar has no such VM", f"{root}:vms:{printable_value(vm)}"))
         vms = {vm: vms[vm]} if vm in vms else {}
     parsed: list[VMSettings] = []
     # Faults of the defaults have been reported once; they must not come again under every VM.
@@ -141,7 +141,9 @@ def parse_pillar(
     for name, raw in vms.items():
         try:
             parsed.append(
-                VMSettings.parse(name, {} if raw is None else raw, where=f"{root}:vms:{_shown(name)}", defaults=usable)
+                VMSettings.parse(
+                    name, {} if raw is None else raw, where=f"{root}:vms:{printable_value(name)}", defaults=usable
+                )
             )
         except InvalidValue as error:
             faults += error.faults
@@ -176,10 +178,6 @@ def mentions(pillar: Any, field: str, *, root: str = "qubes") -> bool:
     return any(field in raw for raw in raws if isinstance(raw, Mapping))
 
 
-def _shown(name: Any) -> str:
-    return printable(name, 60) if isinstance(name, str) else printable(str(name), 60)
-
-
 def _check_name(vm: Any, where: str, faults: list[InvalidValue]) -> None:
     if not isinstance(vm, str):
         faults.append(InvalidValue(f"a VM's name is text, found {type(vm).__name__} (quote it)", where))
@@ -210,7 +208,7 @@ class _Collected:
 def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
     collected = _Collected({}, {}, set())
     for name, value in _mapping(raw, where, faults).items():
-        path = f"{where}:{_shown(name)}"
+        path = f"{where}:{printable_value(name)}"
         if name in _OPTIONS:
             try:
                 collected.options[name] = _OPTIONS[name](value)
@@ -233,19 +231,19 @@ def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
 def _channel(value: Any) -> str:
     if isinstance(value, str) and value in CHANNELS:
         return value
-    raise InvalidValue(f"'{_shown(value)}' is not a channel (expected {', '.join(CHANNELS)})")
+    raise InvalidValue(f"'{printable_value(value)}' is not a channel (expected {', '.join(CHANNELS)})")
 
 
 def _yes_no(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    raise InvalidValue(f"expected true or false, found '{_shown(value)}'")
+    raise InvalidValue(f"expected true or false, found '{printable_value(value)}'")
 
 
 def _seconds(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 3600:
         return float(value)
-    raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{_shown(value)}'")
+    raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{printable_value(value)}'")
 
 
 def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"] | None:
@@ -254,7 +252,7 @@ def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"] | None:
     if isinstance(value, str):
         if value == FROM_DOM0:
             return FROM_DOM0
-        raise InvalidValue(f"expected a list of monitors or {FROM_DOM0}, found '{_shown(value)}'")
+        raise InvalidValue(f"expected a list of monitors or {FROM_DOM0}, found '{printable_value(value)}'")
     return MonitorLayout.from_mappings(value)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from vminterface.dom0.fields import FIELDS
 from vminterface.dom0.settings import VMSettings, mentions, parse_pillar
 from vminterface.errors import InvalidValues
 from vminterface.values.monitor import MonitorLayout
 
+NETWORKS = ("network", "provides_network")
 NETWORK = {"ip": "10.137.0.12", "gateway": "10.137.0.5"}
 
 
@@ -132,6 +134,19 @@ def test_a_keymap_of_its_own_goes_before_the_one_that_the_layout_gives():
     keymap = 'xkb_keymap { xkb_symbols { include "pc+us" }; };'
     assert desired({"keymap": keymap, "keyboard": "pl"})["keymap"] == keymap
     assert desired({"keyboard": "pl", "keymap": keymap})["keymap"] == keymap
+
+
+@pytest.mark.parametrize("value", [16**5000, [16**5000], {16**5000: 16**5000}], ids=["number", "list", "mapping"])
+def test_no_value_is_too_long_for_its_fault(value):
+    """Python writes no number of more than 4300 decimal digits, and YAML reads longer ones in other bases."""
+    names = [*FIELDS, "monitors", "channel", "require_running", "timeout", "persist", "confirm", "netvm"]
+    raw = {**dict.fromkeys(names, value), value if isinstance(value, int) else "x": 1}
+    told = faults({"qubes": {"vms": {"work": raw}}})
+    assert {path.split(":")[3] for path in told} >= set(names)
+    parts = {name: {"netmask": value, "ip": value, "dns": [value], "connected": [{"ip": value}]} for name in NETWORKS}
+    for raw in (parts, {"monitors": [dict.fromkeys(("width", "height", "x", "y"), value)]}):
+        told.update(faults({"qubes": {"vms": {"work": raw}}}))
+    assert max(len(text) for text in told.values()) < 400
 
 
 def test_the_order_is_that_of_the_pillar_and_other_keys_below_qubes_are_left_alone():
