@@ -192,6 +192,8 @@ def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Read
             return
         texts: dict[str, str] = {}
         for key, raw in value.items():
+            if key == "dns" and raw in (None, DEFAULT):
+                continue
             if key == "dns":
                 texts.update(_dns(raw, LIMIT if "all_dns" in known else 2, into))
             elif key == "connected" and key in pillar_names and raw not in (None, DEFAULT):
@@ -216,7 +218,7 @@ def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Read
                     into.fault(str(fault), *_DNS_PATHS.get(fault.where, (fault.where,)))
             return
         # A list is declared whole: a second resolver that is not in it must not stay behind.
-        if "dns" in value:
+        if value.get("dns") is not None:
             into.desired.update({f"{name}:{key}": None for key in known if key.endswith("_dns")})
         into.desired.update({f"{name}:{key}": text for key, text in rendered.items()})
 

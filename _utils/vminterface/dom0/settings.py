@@ -64,12 +64,16 @@ class VMSettings:
             faults.append(
                 InvalidValue("is no key (qubes_rpc.monitor_layout tells a VM its monitors)", f"{where}:monitors")
             )
-        kept = {f: text for f, text in base.desired.items() if f.partition(":")[0] not in own.taken_back}
+        taken_back = own.taken_back
+        if "keyboard" in taken_back and "keymap" not in (defaults or {}):
+            # It came of the layout.
+            taken_back = {*taken_back, "keymap"}
+        kept = {f: text for f, text in base.desired.items() if f.partition(":")[0] not in taken_back}
         merged = {**kept, **own.desired}
         if not faults:
             faults += _contradictions(merged, where)
             _conditions(merged)
-        options = {**base.options, **own.options}
+        options = {**{name: v for name, v in base.options.items() if name not in taken_back}, **own.options}
         if not faults and (firewall := options.get(FIREWALL)) is not None:
             try:
                 options[FIREWALL] = firewall.of_vm(options.get(NETVM), merged)
@@ -201,7 +205,7 @@ def _mapping(raw: Any, where: str, faults: list[InvalidValue]) -> Mapping[Any, A
 class _Collected:
     desired: dict[str, str | None]
     options: dict[str, Any]
-    #: Top-level fields that replace whatever the defaults say below them.
+    #: Fields that replace whatever the defaults say of them, and options that are null.
     taken_back: set[str]
 
 
@@ -209,7 +213,9 @@ def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
     collected = _Collected({}, {}, set())
     for name, value in _mapping(raw, where, faults).items():
         path = f"{where}:{printable_value(name)}"
-        if name in _OPTIONS:
+        if name in _OPTIONS and value is None:
+            collected.taken_back.add(name)
+        elif name in _OPTIONS:
             try:
                 collected.options[name] = _OPTIONS[name](value)
             except InvalidValue as error:
@@ -246,9 +252,7 @@ def _seconds(value: Any) -> float:
     raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{printable_value(value)}'")
 
 
-def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"] | None:
-    if value is None:
-        return None
+def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"]:
     if isinstance(value, str):
         if value == FROM_DOM0:
             return FROM_DOM0
@@ -256,9 +260,7 @@ def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"] | None:
     return MonitorLayout.from_mappings(value)
 
 
-def _netvm(value: Any) -> str | None:
-    if value is None:
-        return None
+def _netvm(value: Any) -> str:
     if value == DEFAULT:
         return DEFAULT
     if value is False or value == "none":
