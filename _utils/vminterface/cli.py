@@ -65,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     set_.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the VM may take to acknowledge")
     for name, run, text in (
-        ("diff", _diff, "Show what a push would change. Exit status 3 if anything would."),
-        ("push", _push, "Bring running VMs to what the pillar says and wait until they have it."),
+        ("diff", _diff, "Show what a push would change; it tells no monitors. Exit status 3 if anything would."),
+        ("push", _push, "Bring running VMs to what the pillar says, but for monitors, and wait until they have it."),
     ):
         sub = command(name, run, text)
         sub.add_argument("vms", nargs="*", metavar="VM", help="these alone (default: every VM of the pillar)")

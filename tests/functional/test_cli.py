@@ -51,6 +51,11 @@ def test_help_names_every_command():
         assert f"\n    {command} " in done.stdout
 
 
+@pytest.mark.parametrize("command", ["push", "diff", "watch"])
+def test_help_says_that_monitors_are_left_out(command):
+    assert "monitors" in vminterface(None, command, "--help").stdout
+
+
 def test_usage_errors_have_status_2():
     assert vminterface(None, "frobnicate").returncode == 2
     assert vminterface(None, "push").returncode == 2

@@ -1,8 +1,8 @@
 """The desired state of VMs as the pillar says it, parsed: every fault at once, each with its pillar path.
 
-Only what the pillar names is managed; a field that is not there is left as it is. ``default`` (for a network:
-``none``) means that the key shall not exist, so that the VM decides; YAML's null takes a default of
-``qubes:defaults`` back.
+Only what the pillar names is managed; a field that is not there is left as it is, but for what follows from another (a
+network's netmask, a layout's keymap). ``default`` (for a network: ``none``) means that the key shall not exist, so that
+the VM decides; YAML's null takes a default of ``qubes:defaults`` back.
 """
 
 from __future__ import annotations
