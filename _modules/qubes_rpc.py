@@ -179,11 +179,13 @@ def detach_pci_device(vm, address, timeout=None):
     """
     Have a VM let go of a PCI device, by its address inside the VM (``qubes.DetachPciDevice``).
 
+    On the command line the address needs quotes of its own, as YAML reads it as a number.
+
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call qubes_rpc.detach_pci_device sys-net 00:06.0
+        salt-call qubes_rpc.detach_pci_device sys-net "'00:06.0'"
     """
     return _call(_rpc.detach_pci_device, vm, address, timeout=timeout)
 

@@ -135,7 +135,8 @@ def diff(vm=None, only=None):
     """
     Return what a push of the pillar would change; writes nothing.
 
-    For each VM: ``ok``, ``running``, ``changes`` (``{field: {"old": …, "new": …}}``) and ``comment``.
+    For each VM: ``ok``, ``running``, ``changes`` (``{field: {"old": …, "new": …}}``) and ``comment``. Of the pillar's
+    ``monitors``, which no key tells, it says nothing.
 
     vm
         Name of a VM that has ``qubes:vms:<name>`` in the pillar; without it, all of them.
@@ -178,7 +179,8 @@ def drift(vm=None, only=None):
 
 def push(vm=None, only=None):
     """
-    Bring running VMs to what the pillar says, all at the same time, and wait until their agents have it.
+    Bring running VMs to what the pillar says, all at the same time, and wait until their agents have it; but for its
+    ``monitors``, which no key tells: they go by the state ``qubes_rpc.all_monitors``.
 
     For each VM: ``ok``, ``running``, ``changes`` (``{field: {"old": …, "new": …}}``) and ``comment``. One VM that
     fails does not keep the others; the exit status is then 1.

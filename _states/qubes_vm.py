@@ -56,8 +56,9 @@ def all_configured(name, only=None, channel=None, persist=None, confirm=None):
         Any text; requisites refer to it.
     only
         List of topics to push, the pillar's fields: ``type``, ``updateable``, ``persistence``, ``base_template``,
-        ``default_user``, ``timezone``, ``keyboard``, ``keymap``, ``debug``, ``services``, ``network``,
-        ``provides_network``, ``netvm``. Without it, all.
+        ``default_user``, ``timezone``, ``keyboard``, ``keymap``, ``debug``, ``services``, ``vm_config``, ``network``,
+        ``provides_network``, ``netvm``, ``firewall``. Without it, all. ``monitors`` are none of them: no key tells
+        these, ``qubes_rpc.all_monitors`` does.
     channel, persist, confirm
         Other options of the push than the pillar's: ``auto``, ``xenstore`` or ``qubesdb``; whether qubesd keeps what
         lasts; whether the agents' answers are waited for.
@@ -222,14 +223,15 @@ def network(
     timeout=None,
 ):
     """
-    Give a VM the addresses of its network: ``ip`` and ``gateway`` at least, others that are not named stay as they are.
+    Give a VM the addresses of its network: ``ip`` and ``gateway`` at least, others that are not named stay as they are,
+    but for the netmask.
 
     name
         Name of the VM.
     ip, netmask, gateway
-        IPv4 addresses.
+        IPv4 addresses. Without ``netmask`` it is 255.255.255.255, as on Qubes, where a VM reaches all by its gateway.
     dns
-        List of at most two addresses, declared whole.
+        List of at most 16 addresses, declared whole; the first two are of IPv4.
     mac
         Hardware address.
     ip6, gateway6
@@ -266,12 +268,14 @@ def network_provider(
     timeout=None,
 ):
     """
-    Let a VM provide network to others: ``gateway`` at least, others that are not named stay as they are.
+    Let a VM provide network to others: ``gateway`` at least, others that are not named stay as they are, but for the
+    netmask and the network.
 
     name
         Name of the VM.
     gateway, netmask, network
-        IPv4 addresses, as its clients see them. ``network`` follows from the other two.
+        IPv4 addresses, as its clients see them. Without ``netmask`` it is 255.255.255.255; without ``network`` that
+        follows from the other two, and is the gateway itself for such a netmask.
     dns
         List of at most two addresses, declared whole: what clients ask there for names goes to the VM's own resolvers.
     gateway6
@@ -292,6 +296,7 @@ def network_provider(
         sys-net:
           qubes_vm.network_provider:
             - gateway: 10.137.0.5
+            - network: 10.137.0.0
             - dns: [10.139.1.1, 10.139.1.2]
             - connected:
                 - {ip: 10.137.0.12, mac: "00:16:3e:5e:6c:01"}

@@ -6,6 +6,7 @@ Exit status: 0 nothing to do or done, 1 something was refused or failed, 2 usage
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from vminterface import __version__, cli_handlers, cli_report, cli_rpc, cli_watch
 from vminterface.cli_pillar import load
-from vminterface.errors import InvalidValue, VMInterfaceError
+from vminterface.errors import InvalidValue, VMInterfaceError, printable
 
 DONE, FAILED, USAGE, DRIFT = 0, 1, 2, 3
 
@@ -57,12 +58,15 @@ def _parser() -> argparse.ArgumentParser:
     set_ = command("set", _set, "Set fields of one running VM and wait until it has them.")
     set_.add_argument("vm", metavar="VM")
     set_.add_argument(
-        "fields", nargs="+", metavar="FIELD=VALUE", help="such as timezone=Europe/Warsaw, services:cups=on"
+        "fields",
+        nargs="+",
+        metavar="FIELD=VALUE",
+        help="such as timezone=Europe/Warsaw, services:cups=on; an option of a push, such as persist=no",
     )
     set_.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the VM may take to acknowledge")
     for name, run, text in (
-        ("diff", _diff, "Show what a push would change. Exit status 3 if anything would."),
-        ("push", _push, "Bring running VMs to what the pillar says and wait until they have it."),
+        ("diff", _diff, "Show what a push would change; it tells no monitors. Exit status 3 if anything would."),
+        ("push", _push, "Bring running VMs to what the pillar says, but for monitors, and wait until they have it."),
     ):
         sub = command(name, run, text)
         sub.add_argument("vms", nargs="*", metavar="VM", help="these alone (default: every VM of the pillar)")
@@ -109,19 +113,34 @@ def _get(options: argparse.Namespace) -> int:
 def _set(options: argparse.Namespace) -> int:
     from vminterface.dom0.settings import VMSettings
 
-    raw: dict[str, Any] = {"require_running": True}
+    raw: dict[str, Any] = {}
     for word in options.fields:
         field, equals, value = word.partition("=")
         group, colon, member = field.partition(":")
         if not equals or not field:
-            raise InvalidValue(f"'{word}' is not FIELD=VALUE (such as timezone=Europe/Warsaw)")
-        if colon:
-            raw.setdefault(group, {})[member] = value.split(",") if member == "dns" else value
-        else:
-            raw[group] = value
+            raise InvalidValue(f"'{printable(word)}' is not FIELD=VALUE (such as timezone=Europe/Warsaw)")
+        if group in raw and isinstance(raw[group], dict) is not bool(colon):
+            raise InvalidValue(f"'{printable(group)}' is given as a whole and by part")
+        into, key = (raw.setdefault(group, {}), member) if colon else (raw, group)
+        if key in into:
+            raise InvalidValue(f"'{printable(field)}' is given twice")
+        into[key] = (value.split(",") if member == "dns" else value) if colon else _option(group, value)
+    raw.setdefault("require_running", True)
     if options.timeout is not None:
         raw["timeout"] = options.timeout
     return _apply(options, [VMSettings.parse(options.vm, raw)])
+
+
+def _option(name: str, word: str) -> Any:
+    """Return *word* as a pillar would have it if *name* is an option of a push; what is of another kind, as it is."""
+    from vminterface.values import flags
+
+    with contextlib.suppress(ValueError):
+        if name in ("require_running", "persist", "confirm"):
+            return flags.from_word({"yes": "on", "no": "off"}.get(word.lower(), word))
+        if name == "timeout":
+            return float(word)
+    return word
 
 
 def _push(options: argparse.Namespace) -> int:

@@ -19,7 +19,9 @@ Command = Callable[[str, Any, str], argparse.ArgumentParser]
 
 def add(command: Command) -> None:
     """Add the command to those of the command line."""
-    watch = command("watch", _watch, "Push a VM's settings each time that it starts, and all when the pillar changes.")
+    watch = command(
+        "watch", _watch, "Push a VM's settings, but no monitors, when it starts, and all VMs' when the pillar changes."
+    )
     watch.add_argument("--pillar", required=True, metavar="FILE", help="YAML or JSON with qubes:vms")
 
 

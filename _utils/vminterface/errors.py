@@ -25,6 +25,39 @@ def printable(untrusted_text: str | bytes, limit: int = 200) -> str:
     return shown if len(shown) <= limit else shown[: max(0, limit - 3)] + "..."
 
 
+def printable_value(value: object, limit: int = 60, *, quoted: bool = False) -> str:
+    """Return any *value* as printable ASCII of at most *limit* characters: text as it is, or *quoted* as Python does.
+
+    Raises nothing, whatever YAML or a caller has made of the value: a number of any size, lists of any depth.
+    """
+    if isinstance(value, str):
+        return printable(repr(value[: limit + 1]) if quoted else value, limit)
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        import reprlib  # here, as every short-lived program reads this file
+
+        class Bounded(reprlib.Repr):
+            def repr_int(self, x: int, level: int) -> str:
+                return _number(x)
+
+            def repr_OrderedDict(self, x: dict[object, object], level: int) -> str:
+                return self.repr_dict(x, level)
+
+        shortener = Bounded()
+        shortener.maxlevel, shortener.maxstring, shortener.maxother = 3, limit, limit
+        return printable(shortener.repr(value), limit)
+    try:
+        return printable(_number(value) if isinstance(value, int) else str(value), limit)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__}"
+
+
+def _number(value: int) -> str:
+    try:
+        return str(value)
+    except ValueError:  # more decimal digits than Python writes
+        return hex(value)
+
+
 class VMInterfaceError(Exception):
     """Root of all errors of this library."""
 

@@ -51,6 +51,11 @@ def test_help_names_every_command():
         assert f"\n    {command} " in done.stdout
 
 
+@pytest.mark.parametrize("command", ["push", "diff", "watch"])
+def test_help_says_that_monitors_are_left_out(command):
+    assert "monitors" in vminterface(None, command, "--help").stdout
+
+
 def test_usage_errors_have_status_2():
     assert vminterface(None, "frobnicate").returncode == 2
     assert vminterface(None, "push").returncode == 2
@@ -73,6 +78,17 @@ def test_set_takes_a_whole_network(dom0):
     )
     assert done.returncode == 0
     assert dom0.read("work", "qubes-secondary-dns") == "10.139.1.2"
+
+
+def test_set_takes_the_options_of_a_push(dom0):
+    dom0.start_vm("silent")
+    done = vminterface(
+        dom0, "set", "silent", "debug=on", "confirm=no", "persist=false", "timeout=10", "channel=xenstore"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert dom0.read("silent", "qubes-debug-mode") == "1"
+    done = vminterface(dom0, "set", "idle", "debug=on", "require_running=OFF")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_get_shows_every_running_vm(dom0):
@@ -108,6 +124,13 @@ def test_push_of_one_vm_leaves_the_others_alone(dom0, pillar):
         (("set", "work", "timezone=Mars/Olympus"), "work:timezone: "),
         (("set", "work", "tiemzone=UTC"), "did you mean 'timezone'?"),
         (("set", "work", "timezone"), "is not FIELD=VALUE"),
+        (("set", "work", "network=none", "network:ip=10.0.0.1"), "'network' is given as a whole and by part"),
+        (("set", "work", "network:ip=10.0.0.1", "network=none"), "'network' is given as a whole and by part"),
+        (("set", "work", "services=on", "services:cups=on"), "'services' is given as a whole and by part"),
+        (("set", "work", "timezone=UTC", "timezone=Asia/Tokyo"), "'timezone' is given twice"),
+        (("set", "work", "services:cups=on", "services:cups=off"), "'services:cups' is given twice"),
+        (("set", "work", "persist=maybe"), "work:persist: expected true or false, found 'maybe'"),
+        (("set", "work", "timeout=soon"), "work:timeout: expected seconds, more than 0 and at most 3600, found 'soon'"),
         (("set", "nobody", "timezone=UTC"), "nobody is not running"),
         (("get", "nobody"), "nobody: no running VM"),
         (("get", "work", "network:ip"), "work: no key for network:ip"),

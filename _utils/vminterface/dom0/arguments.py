@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import InvalidValue, printable_value
 
 
 def text(value: object, name: str) -> str:
@@ -47,4 +47,4 @@ def count(value: object, name: str) -> int:
 
 
 def _other(wanted: str, value: object, name: str, hint: str = "") -> InvalidValue:
-    return InvalidValue(f"expected {wanted}, found {printable(repr(value), 40)}{hint}", name)
+    return InvalidValue(f"expected {wanted}, found {printable_value(value, 40, quoted=True)}{hint}", name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vminterface import keys
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import InvalidValue, printable, printable_value
 from vminterface.values import flags
 from vminterface.values.client import Client, Clients
 from vminterface.values.keyboard import KeyboardLayout, Keymap
@@ -27,7 +27,7 @@ DEFAULT = "default"
 def suggest(name: Any, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` where a known name is near, else the list of what is known."""
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = difflib.get_close_matches(printable_value(name), known, n=1)
     return f" (did you mean '{near[0]}'?)" if near else f" (expected one of: {', '.join(known)})"
 
 
@@ -35,7 +35,7 @@ def yaml_text(value: Any) -> str:
     """Return *value* if it is text. Raises InvalidValue that says what YAML made of it instead."""
     if isinstance(value, str):
         return value
-    shown = printable(str(value), 60)
+    shown = printable_value(value)
     kind = {bool: "the boolean", int: "the number", float: "the number"}.get(type(value), f"a {type(value).__name__}:")
     raise InvalidValue(f"expected text, found {kind} {shown} (quote it where text is meant)")
 
@@ -105,7 +105,7 @@ def _services(name: str, value: Any, into: Collector) -> None:
         try:
             member = ServiceName.parse(yaml_text(service)).render()
         except InvalidValue as error:
-            into.fault(str(error), str(service))
+            into.fault(str(error), printable_value(service))
             continue
         try:
             if state is not None:
@@ -124,7 +124,7 @@ def _vm_config(name: str, value: Any, into: Collector) -> None:
             if text is not None:
                 into.desired[f"{name}:{member}"] = None if text == DEFAULT else keys.parse_config(yaml_text(text))
         except InvalidValue as error:
-            into.fault(str(error), str(key))
+            into.fault(str(error), printable_value(key))
 
 
 def _dns(value: Any, limit: int, into: Collector) -> dict[str, str]:
@@ -164,7 +164,7 @@ def _connected(value: Any, into: Collector) -> dict[str, str]:
                     raise InvalidValue(f"unknown field{suggest(key, ('ip', 'mac', 'vif'))}")
                 texts[key] = yaml_text(text)
             except InvalidValue as error:
-                into.fault(str(error), "connected", str(i), str(key))
+                into.fault(str(error), "connected", str(i), printable_value(key))
         if len(texts) == len(raw):
             try:
                 clients.append(Client.of(**{"ip": "", **texts}))
@@ -192,19 +192,21 @@ def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Read
             return
         texts: dict[str, str] = {}
         for key, raw in value.items():
+            if key == "dns" and raw in (None, DEFAULT):
+                continue
             if key == "dns":
                 texts.update(_dns(raw, LIMIT if "all_dns" in known else 2, into))
             elif key == "connected" and key in pillar_names and raw not in (None, DEFAULT):
                 texts.update(_connected(raw, into))
             elif key not in pillar_names:
-                into.fault(f"unknown field{suggest(key, pillar_names)}", str(key))
+                into.fault(f"unknown field{suggest(key, pillar_names)}", printable_value(key))
             elif raw == DEFAULT:
                 into.desired[f"{name}:{key}"] = None
             elif raw is not None:
                 try:
-                    texts[key] = str(raw) if key == "netmask" and type(raw) is int else yaml_text(raw)
+                    texts[key] = printable_value(raw) if key == "netmask" and type(raw) is int else yaml_text(raw)
                 except InvalidValue as error:
-                    into.fault(str(error), str(key))
+                    into.fault(str(error), printable_value(key))
         if into.faults:
             return
         try:
@@ -216,7 +218,7 @@ def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Read
                     into.fault(str(fault), *_DNS_PATHS.get(fault.where, (fault.where,)))
             return
         # A list is declared whole: a second resolver that is not in it must not stay behind.
-        if "dns" in value:
+        if value.get("dns") is not None:
             into.desired.update({f"{name}:{key}": None for key in known if key.endswith("_dns")})
         into.desired.update({f"{name}:{key}": text for key, text in rendered.items()})
 

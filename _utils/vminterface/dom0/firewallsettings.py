@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from vminterface.dom0.fields import DEFAULT, suggest, yaml_text
-from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.values.address import parse_ipv4, parse_ipv6
 from vminterface.values.firewall import OPTIONS, Action, Firewall, Rule
 from vminterface.values.vmname import VMName
@@ -105,11 +105,13 @@ def _rule(raw: Any) -> Rule:
     texts = {}
     for name, value in raw.items():
         try:
-            texts[yaml_text(name)] = str(value) if name in _NUMBERS and type(value) is int else yaml_text(value)
+            texts[yaml_text(name)] = (
+                printable_value(value) if name in _NUMBERS and type(value) is int else yaml_text(value)
+            )
         except InvalidValue as error:
             raise InvalidValue(str(error), _shown(name)) from None
     return Rule.of(texts)
 
 
 def _shown(name: Any) -> str:
-    return printable(str(name), 60)
+    return printable_value(name)

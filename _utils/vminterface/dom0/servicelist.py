@@ -8,7 +8,7 @@ from typing import Any
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.services import commands
 from vminterface.dom0.services.answer import Kept
-from vminterface.errors import InvalidValue, ServiceFailed, printable
+from vminterface.errors import InvalidValue, ServiceFailed, printable, printable_value
 from vminterface.values import rpcname
 
 #: The function of the execution modules, and what the service does, by its name.
@@ -65,7 +65,7 @@ def call(
     if plus and argument:
         raise InvalidValue(f"'{printable(str(service), 60)}' has an argument already", "argument")
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-        raise InvalidValue(f"expected a number of bytes, found '{printable(str(limit), 40)}'", "limit")
+        raise InvalidValue(f"expected a number of bytes, found '{printable_value(limit, 40)}'", "limit")
     data = stdin if isinstance(stdin, bytes) else str(stdin).encode("utf-8", "surrogateescape")
     kept = Kept()
     status, stderr = 0, ""

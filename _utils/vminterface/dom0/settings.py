@@ -1,20 +1,20 @@
 """The desired state of VMs as the pillar says it, parsed: every fault at once, each with its pillar path.
 
-Only what the pillar names is managed; a field that is not there is left as it is. ``default`` (for a network:
-``none``) means that the key shall not exist, so that the VM decides; YAML's null takes a default of
-``qubes:defaults`` back.
+Only what the pillar names is managed; a field that is not there is left as it is, but for what follows from another (a
+network's netmask, a layout's keymap). ``default`` (for a network: ``none``) means that the key shall not exist, so that
+the VM decides; YAML's null takes a default of ``qubes:defaults`` back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 from vminterface.dom0.fields import DEFAULT, FIELDS, Collector, suggest, yaml_text
 from vminterface.dom0.firewallsettings import ClientFirewall
-from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.keys import for_field
 from vminterface.values.monitor import MonitorLayout
 from vminterface.values.vmname import VMName
@@ -64,12 +64,16 @@ class VMSettings:
             faults.append(
                 InvalidValue("is no key (qubes_rpc.monitor_layout tells a VM its monitors)", f"{where}:monitors")
             )
-        kept = {f: text for f, text in base.desired.items() if f.partition(":")[0] not in own.taken_back}
+        taken_back = own.taken_back
+        if "keyboard" in taken_back and "keymap" not in (defaults or {}):
+            # It came of the layout.
+            taken_back = {*taken_back, "keymap"}
+        kept = {f: text for f, text in base.desired.items() if f.partition(":")[0] not in taken_back}
         merged = {**kept, **own.desired}
         if not faults:
             faults += _contradictions(merged, where)
             _conditions(merged)
-        options = {**base.options, **own.options}
+        options = {**{name: v for name, v in base.options.items() if name not in taken_back}, **own.options}
         if not faults and (firewall := options.get(FIREWALL)) is not None:
             try:
                 options[FIREWALL] = firewall.of_vm(options.get(NETVM), merged)
@@ -92,7 +96,7 @@ class VMSettings:
         known = [*FIELDS, NETVM, FIREWALL]
         for topic in topics:
             if topic not in known:
-                raise InvalidValue(f"'{_shown(topic)}' is not a topic{suggest(topic, known)}", "only")
+                raise InvalidValue(f"'{printable_value(topic)}' is not a topic{suggest(topic, known)}", "only")
         return replace(
             self,
             netvm=self.netvm if NETVM in topics else None,
@@ -133,21 +137,39 @@ def parse_pillar(
     vms = _mapping(top.get("vms"), f"{root}:vms", faults)
     if vm is not None:
         if vm not in vms:
-            faults.append(InvalidValue("the pillar has no such VM", f"{root}:vms:{_shown(vm)}"))
+            faults.append(InvalidValue("the pillar has no such VM", f"{root}:vms:{printable_value(vm)}"))
         vms = {vm: vms[vm]} if vm in vms else {}
-    parsed = []
+    parsed: list[VMSettings] = []
     # Faults of the defaults have been reported once; they must not come again under every VM.
     usable = {} if faults else defaults
     for name, raw in vms.items():
         try:
             parsed.append(
-                VMSettings.parse(name, {} if raw is None else raw, where=f"{root}:vms:{_shown(name)}", defaults=usable)
+                VMSettings.parse(
+                    name, {} if raw is None else raw, where=f"{root}:vms:{printable_value(name)}", defaults=usable
+                )
             )
         except InvalidValue as error:
             faults += error.faults
+    faults += _shared_firewalls(parsed, f"{root}:vms")
     if faults:
         raise InvalidValues(faults)
     return parsed if only is None else [settings.only(only) for settings in parsed]
+
+
+def _shared_firewalls(parsed: Iterable[VMSettings], where: str) -> list[InvalidValue]:
+    """A provider has one firewall for each address: of two VMs with the same one, the later would overwrite it."""
+    faults = []
+    owners: dict[tuple[str, str], str] = {}
+    for settings in parsed:
+        if (firewall := settings.firewall) is None:
+            continue
+        for address in tuple(firewall.keys()):
+            owner = owners.setdefault((firewall.netvm, address), settings.vm)
+            if owner != settings.vm:
+                message = f"{firewall.netvm} has the firewall of {address} from {where}:{owner}:{FIREWALL} already"
+                faults.append(InvalidValue(message, f"{where}:{settings.vm}:{FIREWALL}"))
+    return faults
 
 
 def mentions(pillar: Any, field: str, *, root: str = "qubes") -> bool:
@@ -158,10 +180,6 @@ def mentions(pillar: Any, field: str, *, root: str = "qubes") -> bool:
     vms = top.get("vms")
     raws = [top.get("defaults"), *(vms.values() if isinstance(vms, Mapping) else ())]
     return any(field in raw for raw in raws if isinstance(raw, Mapping))
-
-
-def _shown(name: Any) -> str:
-    return printable(name, 60) if isinstance(name, str) else printable(str(name), 60)
 
 
 def _check_name(vm: Any, where: str, faults: list[InvalidValue]) -> None:
@@ -187,15 +205,17 @@ def _mapping(raw: Any, where: str, faults: list[InvalidValue]) -> Mapping[Any, A
 class _Collected:
     desired: dict[str, str | None]
     options: dict[str, Any]
-    #: Top-level fields that replace whatever the defaults say below them.
+    #: Fields that replace whatever the defaults say of them, and options that are null.
     taken_back: set[str]
 
 
 def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
     collected = _Collected({}, {}, set())
     for name, value in _mapping(raw, where, faults).items():
-        path = f"{where}:{_shown(name)}"
-        if name in _OPTIONS:
+        path = f"{where}:{printable_value(name)}"
+        if name in _OPTIONS and value is None:
+            collected.taken_back.add(name)
+        elif name in _OPTIONS:
             try:
                 collected.options[name] = _OPTIONS[name](value)
             except InvalidValue as error:
@@ -217,34 +237,30 @@ def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
 def _channel(value: Any) -> str:
     if isinstance(value, str) and value in CHANNELS:
         return value
-    raise InvalidValue(f"'{_shown(value)}' is not a channel (expected {', '.join(CHANNELS)})")
+    raise InvalidValue(f"'{printable_value(value)}' is not a channel (expected {', '.join(CHANNELS)})")
 
 
 def _yes_no(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    raise InvalidValue(f"expected true or false, found '{_shown(value)}'")
+    raise InvalidValue(f"expected true or false, found '{printable_value(value)}'")
 
 
 def _seconds(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 3600:
         return float(value)
-    raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{_shown(value)}'")
+    raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{printable_value(value)}'")
 
 
-def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"] | None:
-    if value is None:
-        return None
+def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"]:
     if isinstance(value, str):
         if value == FROM_DOM0:
             return FROM_DOM0
-        raise InvalidValue(f"expected a list of monitors or {FROM_DOM0}, found '{_shown(value)}'")
+        raise InvalidValue(f"expected a list of monitors or {FROM_DOM0}, found '{printable_value(value)}'")
     return MonitorLayout.from_mappings(value)
 
 
-def _netvm(value: Any) -> str | None:
-    if value is None:
-        return None
+def _netvm(value: Any) -> str:
     if value == DEFAULT:
         return DEFAULT
     if value is False or value == "none":

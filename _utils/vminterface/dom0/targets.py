@@ -18,7 +18,7 @@ from vminterface.channel.qubesdb_connection import find_socket, find_vms
 from vminterface.channel.store import KeyStore
 from vminterface.channel.xenstore import XenStore
 from vminterface.dom0.settings import VMSettings
-from vminterface.errors import ConnectionLost, InvalidValue, VMNotRunning, printable
+from vminterface.errors import ConnectionLost, InvalidValue, VMNotRunning, printable_value
 from vminterface.values import rpcname
 
 #: Seconds that the XenStore has for one batch of requests, however large.
@@ -131,7 +131,7 @@ class Targets:
         """Return the target of *vm* on that channel. Raises VMNotRunning."""
         target = self.find([vm], {vm: VMSettings(vm, channel=channel)}).get(vm) if isinstance(vm, str) else None
         if target is None:
-            raise VMNotRunning(f"{printable(str(vm), 60)}: no running VM has this name")
+            raise VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
         return target
 
     def again(self, target: Target) -> Target:

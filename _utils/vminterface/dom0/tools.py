@@ -19,6 +19,7 @@ from vminterface.errors import (
     RemoteProtocolError,
     ServiceNotFound,
     printable,
+    printable_value,
 )
 from vminterface.values import clock
 
@@ -133,7 +134,7 @@ def grow_private(qrexec: Qrexec, vm: str, *, size: int | None = None, timeout: f
     argv = ["resize2fs", PRIVATE_DEVICE]
     if size is not None:
         if isinstance(size, bool) or not isinstance(size, int) or not 0 < size < 1 << 63:
-            raise InvalidValue(f"'{printable(str(size), 40)}' is no size of a volume (expected bytes)")
+            raise InvalidValue(f"'{printable_value(size, 40)}' is no size of a volume (expected bytes)")
         argv = ["sh", "-c", _RESIZE, "sh", PRIVATE_DEVICE, str(size), str(_LOOKS), str(_PAUSE)]
     output = commands.execute(qrexec, vm, argv, root=True, stdout_limit=_TEXT_LIMIT, timeout=timeout, name="resize2fs")
     output.checked()

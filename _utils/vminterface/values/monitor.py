@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.errors import InvalidValue, InvalidValues, printable, printable_value
 
 #: The display that a VM's own windows are on. A VM with the file GUIVM draws other VMs' desktops too: these have its
 #: first display, and its own windows the second (gui-agent-linux ``qubes-set-monitor-layout``).
@@ -78,7 +78,7 @@ def _fault(name: str, value: object) -> InvalidValue | None:
     # bool is an int to Python, but `width: yes` is a slip.
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return None
-    return InvalidValue(f"{printable(repr(value), 60)} is not a whole number from {low} to {high}", name)
+    return InvalidValue(f"{printable_value(value, quoted=True)} is not a whole number from {low} to {high}", name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class MonitorLayout:
         Raises InvalidValues with every fault, ``where`` as in ``0:width``.
         """
         if not isinstance(monitors, Sequence) or isinstance(monitors, (str, bytes)):
-            raise InvalidValue(f"{printable(repr(monitors), 60)} is not a list of monitors")
+            raise InvalidValue(f"{printable_value(monitors, quoted=True)} is not a list of monitors")
         faults: list[InvalidValue] = []
         found: list[Monitor] = []
         if not 1 <= len(monitors) <= LIMIT:
@@ -217,9 +217,9 @@ class MonitorLayout:
 
 def _from_mapping(mapping: object) -> Monitor:
     if not isinstance(mapping, Mapping):
-        raise InvalidValue(f"{printable(repr(mapping), 60)} is not a mapping with width, height, x and y")
+        raise InvalidValue(f"{printable_value(mapping, quoted=True)} is not a mapping with width, height, x and y")
     faults = [
-        InvalidValue(f"unknown field (expected {', '.join(_RANGES)})", printable(str(name), 60))
+        InvalidValue(f"unknown field (expected {', '.join(_RANGES)})", printable_value(name))
         for name in mapping
         if name not in _RANGES
     ]

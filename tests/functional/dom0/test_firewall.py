@@ -437,6 +437,10 @@ def test_the_addresses_and_the_provider_are_those_of_the_vm_unless_the_firewall_
         ({**FIREWALL, "rules": [{"action": "accept", 5: "x"}]}, "firewall:rules:0:5"),
         ({**FIREWALL, "rules": [{"action": "accept", "dsthost": 8.8}]}, "firewall:rules:0:dsthost"),
         ({**FIREWALL, "rules": [{"action": "accept", "proto": "tcp", "dstports": True}]}, "firewall:rules:0:dstports"),
+        (
+            {**FIREWALL, "rules": [{"action": "accept", "proto": "tcp", "dstports": 10**5000}]},
+            "firewall:rules:0:dstports",
+        ),
     ],
 )
 def test_every_fault_in_the_pillar_has_its_path(firewall, where):

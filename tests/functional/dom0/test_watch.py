@@ -271,3 +271,28 @@ def test_the_command_says_what_is_wrong_with_its_pillar(tmp_path):
         assert done.returncode == 1
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("zone", "said"),
+    [("2020-13-45", "qubes:vms:work:timezone: "), ("9" * 5000, "digits"), ("[" * 3000, "is nested too deeply")],
+    ids=["date", "number", "nested"],
+)
+def test_the_command_lives_on_whatever_its_pillar_becomes(dom0, tmp_path, zone, said):
+    file = tmp_path / "pillar.yaml"
+    file.write_text("qubes: {vms: {work: {timezone: UTC}}}")
+    dom0.start_vm("work")
+    command = [sys.executable, "-m", "vminterface", "watch", "--pillar", str(file)]
+    env = {**os.environ, "PYTHONPATH": LIBRARY, "XENSTORED_PATH": dom0.path}
+    with (tmp_path / "log").open("w") as log:
+        watcher = subprocess.Popen(command, env=env, stderr=log)
+    try:
+        soon(has(dom0, "work", "UTC"))
+        file.write_text(f"qubes: {{vms: {{work: {{timezone: {zone}}}}}}}")
+        for words in (said, "refused, what it said before stays"):
+            soon(lambda words=words: words in (tmp_path / "log").read_text())
+        file.write_text("qubes: {vms: {work: {timezone: Asia/Tokyo}}}")
+        soon(has(dom0, "work", "Asia/Tokyo"))
+    finally:
+        watcher.terminate()
+        assert watcher.wait(10) == 0

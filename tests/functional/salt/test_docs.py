@@ -18,7 +18,7 @@ from lab import fakexen
 from tests.support.dom0 import Dom0
 from tests.support.rpcstandin import StandIn
 from tests.support.xrandr import fake_xrandr
-from vminterface.dom0.settings import parse_pillar
+from vminterface.dom0.settings import VMSettings, parse_pillar
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -43,6 +43,7 @@ def is_for_a_vm(text: str) -> bool:
 PILLARS = [block for block in blocks("yaml") if is_pillar(block[1])]
 STATES = [block for block in blocks("yaml") if not is_pillar(block[1]) and not is_for_a_vm(block[1])]
 SESSIONS = blocks("console")
+NETWORKS = {"qubes_vm.network": "network", "qubes_vm.network_provider": "provides_network"}
 
 
 @pytest.fixture
@@ -111,6 +112,25 @@ def test_states_apply_and_then_have_nothing_left_to_do(page, text, env, tmp_path
         )
         assert done.returncode == 0, f"{run}: {done.stdout}{done.stderr}"
     assert "(changed=" not in done.stdout, done.stdout
+
+
+def test_the_networks_of_the_states_are_those_of_the_shipped_pillar():
+    shipped = {
+        one.vm: one.desired for one in parse_pillar(yaml.safe_load((ROOT / "pillar/qubes/init.sls").read_text()))
+    }
+    compared = 0
+    for _, text in STATES:
+        for state in yaml.safe_load(text).values():
+            for function, field in NETWORKS.items():
+                if not isinstance(state, dict) or function not in state:
+                    continue
+                raw = {name: value for part in state[function] for name, value in part.items()}
+                vm = raw.pop("name")
+                # Its clients are not all known when a pillar is written.
+                raw.pop("connected", None)
+                assert VMSettings.parse(vm, {field: raw}).desired.items() <= shipped[vm].items()
+                compared += 1
+    assert compared >= 2
 
 
 @pytest.mark.parametrize(("page", "text"), SESSIONS)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lab import fakexen
 from tests.support.dom0 import Dom0
@@ -16,10 +18,17 @@ from tests.support.dom0 import Dom0
 ROOT = Path(__file__).parents[3]
 
 
-def install(destination: Path) -> str:
+SALT_CALL = Path(sys.executable).parent / "salt-call"
+
+
+def install(destination: Path, *, checkout: Path = ROOT, **environment: str) -> str:
     command = ["make", "--no-print-directory", "install", f"DESTDIR={destination}"]
-    env = {**os.environ, "MINION_ID": "host"}
-    return subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True, timeout=60).stdout
+    env = {**os.environ, "MINION_ID": "host", **environment}
+    return subprocess.run(command, cwd=checkout, env=env, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def tops(destination: Path) -> list[object]:
+    return [yaml.safe_load((destination / "srv" / name / "top.sls").read_text()) for name in ("salt", "pillar")]
 
 
 def test_a_second_install_renews_what_is_ours_and_leaves_what_is_the_admins(tmp_path):
@@ -54,6 +63,48 @@ def test_on_qubes_it_leaves_the_top_file_to_qubesctl(tmp_path):
     assert (tmp_path / "srv/pillar/vminterface.top").exists()
 
 
+def test_the_top_files_name_the_minion_as_salt_does(tmp_path):
+    config = tmp_path / "minion"
+    config.write_text(f"id: dom0.example\nroot_dir: {tmp_path / 'run'}\nenable_fqdns_grains: false\n")
+    path = f"{SALT_CALL.parent}:{os.environ['PATH']}"
+    install(tmp_path, MINION_ID="", PATH=path, SALT_MINION_CONFIG=str(config))
+    assert tops(tmp_path) == [{"base": {"dom0.example": ["vminterface"]}}] * 2
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo local: a; exit 1", "echo local: a; echo local: b", "echo local:"])
+def test_where_salt_does_not_say_its_name_it_is_that_of_the_machine(tmp_path, script):
+    salt_call = tmp_path / "bin/salt-call"
+    salt_call.parent.mkdir()
+    salt_call.write_text(f"#!/bin/sh\n{script}\n")
+    salt_call.chmod(0o755)
+    install(tmp_path, MINION_ID="", PATH=f"{salt_call.parent}:{os.environ['PATH']}")
+    name = subprocess.run(["hostname"], check=True, capture_output=True, text=True).stdout.strip()
+    assert tops(tmp_path) == [{"base": {name: ["vminterface"]}}] * 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_installs_is_roots_alone_whoever_owns_the_checkout(tmp_path):
+    checkout, root = tmp_path / "checkout", tmp_path / "root"
+    # Like the checkout of an ordinary user whose group may write.
+    names = ["Makefile", "tools", "pillar", "formulas", *(path.name for path in ROOT.glob("_[a-z]*"))]
+    checkout.mkdir()
+    for name in names:
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, checkout / name)
+    for path in [checkout, *checkout.rglob("*")]:
+        os.chown(path, 1000, 1000)
+        path.chmod(path.stat().st_mode | 0o022)
+    before = os.umask(0)
+    try:
+        install(root, checkout=checkout)
+    finally:
+        os.umask(before)
+    installed = list(root.rglob("*"))
+    assert root / "srv/salt/_modules/qubes_vm.py" in installed
+    assert root / "srv/pillar/vminterface.sls" in installed
+    assert {path for path in installed if (path.stat().st_uid, path.stat().st_gid) != (0, 0)} == set()
+    assert {path for path in installed if path.stat().st_mode & 0o022} == set()
+
+
 @pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
 def test_the_installed_tree_converges_with_one_highstate(tmp_path):
     install(tmp_path)
@@ -71,7 +122,7 @@ def test_the_installed_tree_converges_with_one_highstate(tmp_path):
         dom0.start_vm("work")
         dom0.agent("work")
         env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        command = [str(Path(sys.executable).parent / "salt-call"), "--config-dir", str(config), "--local"]
+        command = [str(SALT_CALL), "--config-dir", str(config), "--local"]
         done = subprocess.run(
             [*command, "--out", "json", "--retcode-passthrough", "state.highstate"],
             env={**env, "XENSTORED_PATH": dom0.path},

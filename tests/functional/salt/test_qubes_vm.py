@@ -1,11 +1,18 @@
 """``qubes_vm``, functions and states: what pillars say reaches VMs, and what came of it is told VM by VM."""
 
+import ast
 import os
+import re
 import signal
 import time
 
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+from tests.functional.salt.conftest import REPOSITORY
+from vminterface.dom0.fields import FIELDS
+from vminterface.dom0.settings import FIREWALL, NETVM
+from vminterface.values.resolvers import LIMIT
 
 PILLAR = {
     "qubes": {
@@ -33,6 +40,26 @@ def lines(ret):
 
 def set_zone(zone, *vms, timeout=1):
     return {"qubes": {"vms": {vm: {"timezone": zone, "timeout": timeout} for vm in vms}}}
+
+
+def documentation(module, function):
+    body = ast.parse((REPOSITORY / module).read_text()).body
+    return next(ast.get_docstring(node) for node in body if getattr(node, "name", "") == function)
+
+
+def test_the_documentation_names_every_topic():
+    text = documentation("_states/qubes_vm.py", "all_configured")
+    listed = text[text.index("List of topics") : text.index("Without it, all")]
+    assert {*re.findall(r"``(\w+)``", listed)} == {*FIELDS, NETVM, FIREWALL}
+
+
+@pytest.mark.parametrize("function", ["push", "diff"])
+def test_the_documentation_says_that_monitors_are_left_out(function):
+    assert "``monitors``" in documentation("_modules/qubes_vm.py", function)
+
+
+def test_the_documentation_says_how_many_resolvers_a_network_has():
+    assert f"at most {LIMIT} addresses" in documentation("_states/qubes_vm.py", "network")
 
 
 def test_settings_show_the_pillar_with_its_defaults(pillar):

@@ -3,10 +3,13 @@
 import io
 import math
 import os
+import re
+import shlex
 import tarfile
 
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+from salt.utils.args import parse_input
 
 from tests.support.rpcstandin import StandIn
 from tests.support.xrandr import fake_xrandr
@@ -178,6 +181,14 @@ def test_a_few_words_are_enough_for_the_rest(vms, root, modules):
     vms.handler("net", "qubes.SuspendPost", "exit 0")
     assert modules.qubes_rpc.suspend_pre(["net"], ["net"]) == ["qubes.SuspendPre in net: exit status 1: no"]
     assert modules.qubes_rpc.suspend_post(["net"], ["net"]) == []
+
+
+def test_the_example_with_an_address_works_as_typed(vms, modules):
+    (line,) = re.findall("salt-call (.*)", modules.qubes_rpc.detach_pci_device.__doc__)
+    _, *words = shlex.split(line)
+    vms.machine("sys-net")
+    vms.handler("sys-net", "qubes.DetachPciDevice", "[ $(cat) = 00:06.0 ]")
+    assert modules.qubes_rpc.detach_pci_device(*parse_input(words)) is True
 
 
 @pytest.mark.parametrize(

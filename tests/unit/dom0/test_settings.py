@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from vminterface.dom0.fields import FIELDS
 from vminterface.dom0.settings import VMSettings, mentions, parse_pillar
 from vminterface.errors import InvalidValues
 from vminterface.values.monitor import MonitorLayout
 
 NETWORK = {"ip": "10.137.0.12", "gateway": "10.137.0.5"}
+NETWORKS = {"network": NETWORK, "provides_network": {"gateway": "10.137.0.5"}}
+OPTIONS = ("monitors", "channel", "require_running", "timeout", "persist", "confirm", "netvm", "firewall")
+OWN_KEYMAP = "xkb_keymap { own };"
 
 
 def faults(pillar: object) -> dict[str, str]:
@@ -122,6 +126,48 @@ def test_null_takes_a_default_back():
     assert desired({"timezone": None, "services": None}, timezone="Europe/Warsaw", services={"cups": True}) == {}
 
 
+def test_null_takes_an_option_of_the_defaults_back():
+    given = {
+        "persist": False,
+        "timeout": 9,
+        "channel": "xenstore",
+        "confirm": False,
+        "require_running": True,
+        "netvm": "sys-net",
+        "monitors": "from_dom0",
+        "firewall": {"policy": "drop", "netvm": "sys-net", "ip": "10.137.0.12"},
+    }
+    without = [name for name in given if name not in ("persist", "netvm")]
+    for defaults in ({name: given[name] for name in without}, {"persist": False}, {"netvm": "sys-net"}):
+        vms = {"own": dict.fromkeys(defaults), "other": {}}
+        own, other = parse_pillar({"qubes": {"defaults": defaults, "vms": vms}})
+        assert own == VMSettings("own")
+        assert other != VMSettings("other")
+
+
+@pytest.mark.parametrize("field", [*FIELDS, *OPTIONS])
+def test_null_is_accepted_everywhere(field):
+    pillar = {"qubes": {"defaults": {field: None}, "vms": {"work": {field: None}}}}
+    assert parse_pillar(pillar) == [VMSettings("work")]
+
+
+def test_a_keyboard_takes_the_keymap_that_came_of_it_back_too():
+    assert desired({"keyboard": None}, keyboard="de") == {}
+    assert desired({"keyboard": None}, keyboard="de", keymap=OWN_KEYMAP) == {"keymap": OWN_KEYMAP}
+    assert set(desired({"debug": True}, keyboard="de")) == {"keyboard", "keymap", "debug"}
+    assert desired({"keyboard": "default"}, keyboard="de") == {"keyboard": None, "keymap": None}
+
+
+@pytest.mark.parametrize("group", NETWORKS)
+def test_a_network_of_default_resolvers_has_none_of_its_own(group):
+    without = desired({group: {**NETWORKS[group], "dns": []}})
+    assert desired({group: {**NETWORKS[group], "dns": "default"}}) == without
+    assert without[f"{group}:primary_dns"] is None
+    unsaid = desired({group: NETWORKS[group]})
+    assert desired({group: {**NETWORKS[group], "dns": None}}) == unsaid
+    assert f"{group}:primary_dns" not in unsaid
+
+
 def test_a_network_of_the_vm_replaces_that_of_the_defaults_whole():
     merged = desired({"network": NETWORK}, network={**NETWORK, "ip": "10.1.1.1", "dns": ["10.139.1.1"]})
     assert "network:primary_dns" not in merged
@@ -132,6 +178,19 @@ def test_a_keymap_of_its_own_goes_before_the_one_that_the_layout_gives():
     keymap = 'xkb_keymap { xkb_symbols { include "pc+us" }; };'
     assert desired({"keymap": keymap, "keyboard": "pl"})["keymap"] == keymap
     assert desired({"keyboard": "pl", "keymap": keymap})["keymap"] == keymap
+
+
+@pytest.mark.parametrize("value", [16**5000, [16**5000], {16**5000: 16**5000}], ids=["number", "list", "mapping"])
+def test_no_value_is_too_long_for_its_fault(value):
+    """Python writes no number of more than 4300 decimal digits, and YAML reads longer ones in other bases."""
+    names = {*FIELDS, *OPTIONS} - {"firewall"}
+    raw = {**dict.fromkeys(names, value), value if isinstance(value, int) else "x": 1}
+    told = faults({"qubes": {"vms": {"work": raw}}})
+    assert {path.split(":")[3] for path in told} >= names
+    parts = {name: {"netmask": value, "ip": value, "dns": [value], "connected": [{"ip": value}]} for name in NETWORKS}
+    for raw in (parts, {"monitors": [dict.fromkeys(("width", "height", "x", "y"), value)]}):
+        told.update(faults({"qubes": {"vms": {"work": raw}}}))
+    assert max(len(text) for text in told.values()) < 400
 
 
 def test_the_order_is_that_of_the_pillar_and_other_keys_below_qubes_are_left_alone():
@@ -222,6 +281,27 @@ MONITOR = {"width": 1920, "height": 1080, "x": 0, "y": 0}
 def monitors_of(vm: object, **defaults: object) -> object:
     (settings,) = parse_pillar({"qubes": {"defaults": defaults, "vms": {"work": vm}}})
     return settings.monitors
+
+
+def test_two_vms_with_one_firewall_are_refused():
+    rules = {"policy": "drop", "netvm": "sys-net"}
+    vms = {
+        "work": {"firewall": {**rules, "ip": "10.137.0.12", "ip6": "fd09::c"}},
+        "personal": {"firewall": rules, "network": NETWORK},
+        "untrusted": {"firewall": {**rules, "ip": "10.137.0.13", "ip6": "fd09:0::c"}},
+    }
+    already = "from qubes:vms:work:firewall already"
+    assert faults({"qubes": {"vms": vms}}) == {
+        "qubes:vms:personal:firewall": f"sys-net has the firewall of 10.137.0.12 {already}",
+        "qubes:vms:untrusted:firewall": f"sys-net has the firewall of fd09::c {already}",
+    }
+    # Of one VM alone it can be said, whatever the others have.
+    assert len(parse_pillar({"qubes": {"vms": vms}}, vm="personal")) == 1
+
+
+def test_one_address_behind_two_providers_has_two_firewalls():
+    vms = {vm: {"firewall": {"policy": "drop", "netvm": netvm, "ip": "10.137.0.12"}} for vm, netvm in ["ax", "by"]}
+    assert len(parse_pillar({"qubes": {"vms": vms}})) == 2
 
 
 def test_monitors_are_a_layout_or_those_of_dom0_and_no_key():

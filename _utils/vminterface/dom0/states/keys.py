@@ -14,7 +14,7 @@ from vminterface.channel.store import KeyStore
 from vminterface.channel.update import Wanted
 from vminterface.dom0 import returns
 from vminterface.dom0.barekeys import BareKeys
-from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, printable
+from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, printable_value
 
 State = dict[str, Any]
 
@@ -42,7 +42,7 @@ def _brought(
     of = f"{vm}: {name}" if vm else name
     try:
         if not isinstance(vm, str | None):
-            raise InvalidValue(f"expected a VM's name, found {printable(repr(vm), 60)}", "vm")
+            raise InvalidValue(f"expected a VM's name, found {printable_value(vm, quoted=True)}", "vm")
         try:
             opened = BareKeys(channel, vm).__enter__()
         except VMNotRunning:

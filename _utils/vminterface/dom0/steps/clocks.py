@@ -11,7 +11,7 @@ from vminterface.dom0.diff import Change
 from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.steps.step import Step
 from vminterface.dom0.targets import running_vms
-from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, printable
+from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, printable_value
 
 
 def clock_set(qrexec: Qrexec, vm: str) -> Step:
@@ -58,7 +58,7 @@ def _names(vms: Sequence[str] | None) -> list[str]:
     if vms is None:
         return running_vms()
     if isinstance(vms, str) or not isinstance(vms, Sequence) or not all(isinstance(vm, str) for vm in vms):
-        raise InvalidValue(f"expected a list of VMs, found {printable(repr(vms), 40)}", "vms")
+        raise InvalidValue(f"expected a list of VMs, found {printable_value(vms, 40, quoted=True)}", "vms")
     return list(vms)
 
 

@@ -1,0 +1,49 @@
+"""Whatever a value is, a message can show it: as printable ASCII, and no longer than the message has room for."""
+
+from __future__ import annotations
+
+import datetime
+from collections import OrderedDict
+
+from vminterface.errors import printable_value
+
+DEEP: list[object] = []
+for _ in range(5000):
+    DEEP = [DEEP]
+ITSELF: dict[str, object] = {}
+ITSELF["x"] = ITSELF
+
+
+# No parameters, as pytest writes these out.
+SHOWN: list[tuple[object, str]] = [
+    ("work", "work"),
+    ("a\nb\u00e9", "a\\nb\\xe9"),
+    (True, "True"),
+    (None, "None"),
+    (7, "7"),
+    (0.5, "0.5"),
+    (datetime.date(2020, 1, 2), "2020-01-02"),
+    (["a", 1], "['a', 1]"),
+    ({"a": "b"}, "{'a': 'b'}"),
+    (OrderedDict(a="b"), "{'a': 'b'}"),
+    (16**5000, "0x1" + "0" * 54 + "..."),
+    (-(16**5000), "-0x1" + "0" * 53 + "..."),
+    (10**4000, "1" + "0" * 56 + "..."),
+    ([16**5000], "[0x1" + "0" * 53 + "..."),
+    ("x" * 100, "x" * 57 + "..."),
+]
+
+
+def test_a_value_is_shown_as_it_was_written():
+    assert [printable_value(value) for value, _ in SHOWN] == [shown for _, shown in SHOWN]
+
+
+def test_text_may_be_quoted():
+    assert printable_value("1920", quoted=True) == "'1920'"
+    assert printable_value(1920, quoted=True) == "1920"
+    assert printable_value("x" * 100, 10, quoted=True) == "'xxxxxx..."
+
+
+def test_no_value_is_too_much():
+    for value in (DEEP, ITSELF, [DEEP] * 100, {"a": DEEP}, b"\xff" * 100, list(range(10**6)), object()):
+        assert len(printable_value(value, 40)) <= 40
