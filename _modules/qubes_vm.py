@@ -6,6 +6,8 @@ The pillar is ``qubes:defaults`` and ``qubes:vms:<name>``; ``qubes_vm`` states s
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
+import logging
+
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
@@ -22,6 +24,8 @@ try:
     MISSING = ""
 except ImportError as error:
     MISSING = str(error)
+
+log = logging.getLogger(__name__)
 
 __virtualname__ = "qubes_vm"
 __func_alias__ = {"set_": "set"}
@@ -230,7 +234,8 @@ def sync_clocks(clock_vm=None, network_vm=None, vms=None, test=False):
 def vms():
     """
     Return the running VMs by name: ``domid``, None where only its QubesDB knows the VM, and of its agent the
-    ``version`` and the ``settings`` that it applies; ``agent`` is None where none is in work.
+    ``version`` and the ``settings`` that it applies; ``agent`` is None where none is in work. A VM whose own QubesDB
+    cannot be read is left out, with a warning; the exit status is then 1.
 
     CLI Example:
 
@@ -241,8 +246,11 @@ def vms():
     with _errors(), _targets.Targets() as targets:
         domids = targets.running()
         found = targets.find(domids)
-        states = _state.read_all(found.values())
-    return {vm: {"domid": domids[vm], "agent": _agent(states[vm].agent)} for vm in sorted(found)}
+        states, faults = _state.read_all(found.values())
+    for error in faults.values():
+        log.warning("qubes_vm.vms: %s; left out", error)
+        __context__["retcode"] = 1
+    return {vm: {"domid": domids[vm], "agent": _agent(states[vm].agent)} for vm in sorted(states)}
 
 
 def _agent(announced):

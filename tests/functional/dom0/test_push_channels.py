@@ -370,7 +370,8 @@ def test_many_vms_are_read_side_by_side(qubes):
     for vm in vms:
         assert pushed(qubes, settings({"timezone": "Europe/Warsaw"}, vm))[0].ok
     with qubes.targets() as targets:
-        states = state.read_all(targets.find(targets.running()).values())
+        states, faults = state.read_all(targets.find(targets.running()).values())
+    assert faults == {}
     assert {vm: one.texts["timezone"] for vm, one in states.items()} == dict.fromkeys(vms, "Europe/Warsaw")
 
 

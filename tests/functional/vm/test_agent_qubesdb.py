@@ -122,7 +122,7 @@ def test_a_service_of_qubesd_with_an_odd_name_is_ignored_and_keeps_no_push_from_
     assert answer.endswith(b"ignored: 'a:b' (no service's name), 'getty@tty' (no service's name); on: cups")
     until(lambda: b"ignored: 'a:b'" in (vm.root.parent / "agent.log").read_bytes())
     with Targets(qubesdb_folder=str(vm.dom0)) as targets:
-        texts = state.read_all([targets.one("work")])["work"].texts
+        texts = state.read_all([targets.one("work")])[0]["work"].texts
     assert (texts["services:getty@tty"], texts["services:a:b"]) == ("1", "True")
     assert vm.push(timezone="Europe/Warsaw", services={"cups": True}).changes == {}
 
