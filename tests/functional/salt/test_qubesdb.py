@@ -36,7 +36,10 @@ BAD = {
     ],
     "absent": [{"name": "/"}, {"name": "/a b"}],
     "tree": [
-        *({"name": "/t", "keys": k} for k in ([], "x", {"a": [1]}, {True: "x"}, {"a": {"b c": "x"}})),
+        *(
+            {"name": "/t", "keys": k}
+            for k in ([], "x", {"a": [1]}, {True: "x"}, {"a": {"b c": "x"}}, {"a": None, "a/b": 1})
+        ),
         {"name": "/t", "keys": {"good": "x", "long": "x" * 3072}},
     ],
 }
