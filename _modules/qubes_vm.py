@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
     from vminterface.channel import qrexec as _qrexec
+    from vminterface.dom0 import arguments as _arguments
     from vminterface.dom0 import push as _push
     from vminterface.dom0 import reports as _reports
     from vminterface.dom0 import returns as _returns
@@ -42,6 +43,7 @@ def _errors():
 
 
 def _wanted(vm, only):
+    vm = None if vm is None else _arguments.text(vm, "vm")
     return _settings.parse_pillar(__pillar__, vm=vm, only=only)
 
 

@@ -47,6 +47,8 @@ class VMName:
 
 def parse_default_user(text: str) -> str:
     """Read a user's name: letters, digits, ``_ - + , .``, 32 at most, no ``-`` first. Raises InvalidValue."""
+    if not isinstance(text, str):
+        raise InvalidValue(f"expected a user's name, found {printable(repr(text), 40)} (quote it)")
     if not _USER.fullmatch(text):
         raise InvalidValue(
             f"'{printable(text, 60)}' is no user name (expected 1 to 32 letters, digits, '_', '-', '+', ',' or '.',"

@@ -42,3 +42,9 @@ def test_legal_user_names_are_accepted(text):
 def test_other_user_names_are_refused(text):
     with pytest.raises(InvalidValue, match="no user name"):
         parse_default_user(text)
+
+
+@pytest.mark.parametrize("other", [5, True, ["user"], None])
+def test_what_is_no_text_is_no_user(other):
+    with pytest.raises(InvalidValue, match="expected a user's name, found"):
+        parse_default_user(other)
