@@ -75,6 +75,7 @@ def beacon(config):
     """
     options = _options(config)
     seen = __context__.setdefault("qubes_vm.beacon", _changes.Seen())
+    told = set(seen.faults)
     try:
         with _targets.Targets() as targets:
             happened = _changes.look(
@@ -91,4 +92,6 @@ def beacon(config):
         __context__["qubes_vm.beacon_error"] = str(error)
         return []
     __context__.pop("qubes_vm.beacon_error", None)
+    for vm in sorted(seen.faults.keys() - told):
+        log.warning("beacon qubes_vm: %s; its keys are not looked at until they can be", seen.faults[vm])
     return [{"tag": f"{event['vm']}/{event['event']}", **event} for event in happened]

@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
     from vminterface.channel import qrexec as _qrexec
+    from vminterface.dom0 import arguments as _arguments
     from vminterface.dom0 import returns as _returns
     from vminterface.dom0 import rpc as _rpc
 
@@ -28,11 +29,15 @@ def __virtual__():
     return __virtualname__
 
 
-def _call(function, *args, **kwargs):
-    """Call the library's *function*; what is None is left to its own defaults."""
+def _errors():
+    return _returns.raising(SaltInvocationError, CommandExecutionError)
+
+
+def _call(function, vm, *args, **kwargs):
+    """Call the library's *function* about *vm*; what is None is left to its own defaults."""
     given = {name: value for name, value in kwargs.items() if value is not None}
-    with _returns.raising(SaltInvocationError, CommandExecutionError):
-        return function(_qrexec.Qrexec(), *args, **given)
+    with _errors():
+        return function(_qrexec.Qrexec(), _arguments.text(vm, "vm"), *args, **given)
 
 
 def _ended(answer):
@@ -68,7 +73,8 @@ def get_monitor_layout(vm=None):
 
         salt-call qubes_rpc.get_monitor_layout work
     """
-    return _call(_rpc.get_monitor_layout, vm)
+    with _errors():
+        return _rpc.get_monitor_layout(_qrexec.Qrexec(), None if vm is None else _arguments.text(vm, "vm"))
 
 
 def wait_for_session(vm, user=None, timeout=None):
@@ -267,7 +273,8 @@ def suspend_pre(vms=None, with_devices=()):
         salt-call qubes_rpc.suspend_pre with_devices='[sys-net]'
         salt-call qubes_rpc.suspend_pre '[work, sys-net]' '[sys-net]'
     """
-    return _call(_rpc.suspend_pre, vms, with_devices)
+    with _errors():
+        return _rpc.suspend_pre(_qrexec.Qrexec(), vms, with_devices)
 
 
 def suspend_post(vms=None, with_devices=()):
@@ -283,7 +290,8 @@ def suspend_post(vms=None, with_devices=()):
         salt-call qubes_rpc.suspend_post with_devices='[sys-net]'
         salt-call qubes_rpc.suspend_post '[work, sys-net]' '[sys-net]'
     """
-    return _call(_rpc.suspend_post, vms, with_devices)
+    with _errors():
+        return _rpc.suspend_post(_qrexec.Qrexec(), vms, with_devices)
 
 
 def sync_ntp_clock(vm, timeout=None):

@@ -9,6 +9,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 try:
     from vminterface import errors as _errors
     from vminterface.channel import qrexec as _qrexec
+    from vminterface.dom0 import arguments as _arguments
     from vminterface.dom0 import returns as _returns
     from vminterface.dom0 import tools as _tools
 
@@ -25,10 +26,10 @@ def __virtual__():
     return __virtualname__
 
 
-def _call(function, *args, **kwargs):
+def _call(function, vm, *args, **kwargs):
     given = {name: value for name, value in kwargs.items() if value is not None}
     with _returns.raising(SaltInvocationError, CommandExecutionError):
-        return function(_qrexec.Qrexec(), *args, **given)
+        return function(_qrexec.Qrexec(), _arguments.text(vm, "vm"), *args, **given)
 
 
 def check_dom0_updates(vm, clean=False, timeout=None):

@@ -6,10 +6,13 @@ The pillar is ``qubes:defaults`` and ``qubes:vms:<name>``; ``qubes_vm`` states s
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
+import logging
+
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
     from vminterface.channel import qrexec as _qrexec
+    from vminterface.dom0 import arguments as _arguments
     from vminterface.dom0 import push as _push
     from vminterface.dom0 import reports as _reports
     from vminterface.dom0 import returns as _returns
@@ -22,6 +25,8 @@ try:
     MISSING = ""
 except ImportError as error:
     MISSING = str(error)
+
+log = logging.getLogger(__name__)
 
 __virtualname__ = "qubes_vm"
 __func_alias__ = {"set_": "set"}
@@ -38,6 +43,7 @@ def _errors():
 
 
 def _wanted(vm, only):
+    vm = None if vm is None else _arguments.text(vm, "vm")
     return _settings.parse_pillar(__pillar__, vm=vm, only=only)
 
 
@@ -232,7 +238,8 @@ def sync_clocks(clock_vm=None, network_vm=None, vms=None, test=False):
 def vms():
     """
     Return the running VMs by name: ``domid``, None where only its QubesDB knows the VM, and of its agent the
-    ``version`` and the ``settings`` that it applies; ``agent`` is None where none is in work.
+    ``version`` and the ``settings`` that it applies; ``agent`` is None where none is in work. A VM whose own QubesDB
+    cannot be read is left out, with a warning; the exit status is then 1.
 
     CLI Example:
 
@@ -243,8 +250,11 @@ def vms():
     with _errors(), _targets.Targets() as targets:
         domids = targets.running()
         found = targets.find(domids)
-        states = _state.read_all(found.values())
-    return {vm: {"domid": domids[vm], "agent": _agent(states[vm].agent)} for vm in sorted(found)}
+        states, faults = _state.read_all(found.values())
+    for error in faults.values():
+        log.warning("qubes_vm.vms: %s; left out", error)
+        __context__["retcode"] = 1
+    return {vm: {"domid": domids[vm], "agent": _agent(states[vm].agent)} for vm in sorted(states)}
 
 
 def _agent(announced):

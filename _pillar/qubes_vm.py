@@ -43,7 +43,8 @@ def __virtual__():
 
 def ext_pillar(minion_id, pillar, minion=None):
     """
-    Return the pillar ``qubes_known``; nothing where the host's stores cannot be reached, which is logged.
+    Return the pillar ``qubes_known``; nothing where the host's stores cannot be reached, without a VM whose own
+    QubesDB cannot be read. Either is logged.
 
     minion_id
         The minion whose pillar is compiled.
@@ -56,7 +57,10 @@ def ext_pillar(minion_id, pillar, minion=None):
         return {}
     try:
         with _Targets(lambda: _XenStore.open(timeout=TIMEOUT)) as targets:
-            return {KEY: _known.read(targets, timeout=TIMEOUT)}
+            found, faults = _known.read(targets, timeout=TIMEOUT)
     except VMInterfaceError as error:
         log.warning("pillar %s: %s", KEY, error)
-    return {}
+        return {}
+    for error in faults.values():
+        log.warning("pillar %s: %s; left out", KEY, error)
+    return {KEY: found}

@@ -99,7 +99,10 @@ def _get(options: argparse.Namespace) -> int:
 
     with Targets() as targets:
         found = targets.find(targets.running()) if options.vm is None else {options.vm: targets.one(options.vm)}
-        held = {vm: one.texts for vm, one in state.read_all(found.values()).items()}
+        states, faults = state.read_all(found.values())
+    if options.vm in faults:
+        raise faults[options.vm]
+    held = {vm: one.texts for vm, one in sorted(states.items())}
     if missing := [f for f in options.fields if f not in held[options.vm]]:
         raise KeyNotFound(f"{options.vm}: no key for {', '.join(missing)}")
     data = {
@@ -107,7 +110,9 @@ def _get(options: argparse.Namespace) -> int:
         for vm, texts in held.items()
     }
     _print(options, data, [f"{vm}: {f}: {text}" for vm, own in data.items() for f, text in own.items()])
-    return DONE
+    for error in faults.values():
+        print(f"vminterface: {error}", file=sys.stderr)
+    return FAILED if faults else DONE
 
 
 def _set(options: argparse.Namespace) -> int:

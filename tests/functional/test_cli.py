@@ -16,6 +16,7 @@ import pytest
 
 from lab import fakexen
 from tests.support.dom0 import Dom0
+from tests.support.faultyqubesdb import FaultyDaemon
 
 pytestmark = pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
 
@@ -94,6 +95,21 @@ def test_set_takes_the_options_of_a_push(dom0):
 def test_get_shows_every_running_vm(dom0):
     dom0.start_vm("other")
     assert set(json.loads(vminterface(dom0, "get", "--json").stdout)) == {"work", "other"}
+
+
+def test_get_shows_the_others_where_one_vms_qubesdb_cannot_be_read(dom0, tmp_path, monkeypatch):
+    monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(tmp_path))
+    for words, shown in (((), {"work"}), (("bad",), None)):
+        daemon = FaultyDaemon(str(tmp_path / "qubesdb.bad.sock"), lambda stream, answer: None)
+        try:
+            done = vminterface(dom0, "get", *words, "--json")
+        finally:
+            daemon.stop()
+            (tmp_path / "qubesdb.bad.sock").unlink()
+        assert done.returncode == 1
+        assert set(json.loads(done.stdout)) == shown if shown else done.stdout == ""
+        assert done.stderr.startswith("vminterface: bad: ")
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_diff_has_status_3_while_there_is_drift_and_0_after_the_push(dom0, pillar):

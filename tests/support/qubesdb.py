@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from tests.support.dom0 import ScriptedAgent
 from vminterface.channel.qubesdb import QubesDB
-from vminterface.channel.store import Operation, Watch
+from vminterface.channel.store import Operation, Watch, Write
 from vminterface.channel.xenstore import XenStore
 from vminterface.dom0.targets import Targets
 
@@ -123,6 +123,12 @@ class QubesHost:
         for name in names:
             with daemons.dom0(name) as store:
                 store.write("/name", name.encode())
+
+    def fill(self, name: str, size: int) -> None:
+        """Let a VM write more than *size* bytes of its own into its QubesDB."""
+        with self.daemons[name].guest(name) as store:
+            for outcome in store.batch([Write(f"/own/{number}", b"x" * 3000) for number in range(size // 3000 + 1)]):
+                assert outcome is None
 
     def stop_vm(self, name: str) -> None:
         """End the daemons of a VM; their sockets stay behind."""

@@ -47,12 +47,16 @@ def path_text(path: Any) -> str:
 
 
 def differences(store: KeyStore, wanted: Wanted) -> dict[str, Difference]:
-    """Return the keys of *wanted* that do not hold what they should. Raises InvalidValue for a value that is too long.
+    """Return the keys of *wanted* that do not hold what they should.
 
-    That is told here and not only when it is written, so that asking what would change is honest.
+    Raises InvalidValue for a value that is too long, VerificationFailed when *wanted* contradicts itself (a key below
+    one that shall not exist). Either is told here and not only when it is written, so that asking what would change is
+    honest.
     """
     for path, value in wanted.items():
         _check_value(store, path, value)
+        if value is not None:
+            _check_kept(path, wanted)
     if store.channel == "qubesdb":
         wanted = _with_keys_below(store, wanted)
     found = store.read_many(list(wanted))
@@ -73,14 +77,17 @@ def _check_value(store: KeyStore, path: str, value: bytes | None) -> None:
         raise InvalidValue("expected no NUL byte, which QubesDB cannot hold", path)
 
 
+def _check_kept(path: str, wanted: Wanted) -> None:
+    for at in range(1, len(path)):
+        if path[at] == "/" and wanted.get(path[:at], b"") is None:
+            raise VerificationFailed(f"{path[:at]} is to be removed and {path}, which is below it, to be kept")
+
+
 def _with_keys_below(store: KeyStore, wanted: Wanted) -> dict[str, bytes | None]:
     """Return *wanted* with every key that goes with one that shall not exist: it needs no parent to be there."""
     whole = dict(wanted)
     for path, value in wanted.items():
         if value is None:
-            for inside in whole:
-                if inside.startswith(f"{path}/") and whole[inside] is not None:
-                    raise VerificationFailed(f"{path} is to be removed and {inside}, which is below it, to be kept")
             whole.update(dict.fromkeys(_existing(store, path)))
     return whole
 
@@ -88,8 +95,7 @@ def _with_keys_below(store: KeyStore, wanted: Wanted) -> dict[str, bytes | None]
 def update(store: KeyStore, wanted: Wanted) -> dict[str, Difference]:
     """Give every key of *wanted* its value, all at once or none where the store has transactions.
 
-    Returns what differed. Raises what the store refuses, and VerificationFailed when *wanted* contradicts itself
-    (a key below one that shall not exist).
+    Returns what differed. Raises what the store refuses, else as :func:`differences`.
     """
     changes = differences(store, wanted)
     if not changes:

@@ -12,7 +12,17 @@ from vminterface.channel.qubesdb import QubesDB
 from vminterface.channel.store import KeyStore
 from vminterface.dom0 import returns
 from vminterface.dom0.targets import STORE_TIMEOUT, Targets
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    InvalidValue,
+    RemoteProtocolError,
+    StoreError,
+    printable,
+)
+
+#: What is the store's fault or its VM's, and no argument's.
+_STORE_FAULTS = (ConnectionLost, DeadlineExceeded, RemoteProtocolError, StoreError)
 
 # Inside BareKeys the name `list` is its method's.
 Strings = list[str]
@@ -42,6 +52,9 @@ class BareKeys:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._close()
+        # A QubesDB speaks of paths alone, which are the same in every VM.
+        if self.vm is not None and self.channel == "qubesdb" and isinstance(error, _STORE_FAULTS):
+            raise type(error)(f"{self.vm}: {error}") from error
 
     def _open(self) -> KeyStore:
         if self.vm is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from vminterface import keys
 from vminterface.dom0 import reports, state
 from vminterface.dom0.targets import Targets
-from vminterface.errors import printable
+from vminterface.errors import VMInterfaceError, printable
 
 #: Characters of a value in an event.
 _SHOWN = 4096
@@ -22,6 +22,8 @@ class Seen:
     domids: dict[str, int | None] | None = None
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
     above: set[str] = field(default_factory=set)
+    #: Why the keys of some VMs could not be looked at, by VM: their news come with the next look that can.
+    faults: dict[str, VMInterfaceError] = field(default_factory=dict)
 
 
 def look(
@@ -36,7 +38,8 @@ def look(
 
     Each has ``event`` (``started``, ``stopped``, ``changed``, ``memory_high``, ``memory_normal``) and ``vm``. *vms*:
     only these. *fields*: keys to look at, as in the pillar (``timezone``, ``services:cups``). *memory*: a bound, in
-    percent of the most that a VM may have. Raises InvalidValue for a field that does not exist, and the store's errors.
+    percent of the most that a VM may have. A VM whose own QubesDB cannot be read is in ``seen.faults``. Raises
+    InvalidValue for a field that does not exist, and the XenStore's errors.
     """
     for name in fields:
         keys.for_field(name)
@@ -64,16 +67,16 @@ def _starts(seen: Seen, domids: Mapping[str, int | None]) -> list[dict[str, Any]
 def _changes(targets: Targets, seen: Seen, domids: Collection[str], fields: Collection[str]) -> list[dict[str, Any]]:
     events = []
     found = targets.find(sorted(domids))
-    for group in state.by_store(found.values()):
-        for vm, held in state.read(group, {target.vm: fields for target in group}).items():
-            now = {name: held.texts[name] for name in fields if name in held.texts}
-            before = seen.texts.get(vm)
-            seen.texts[vm] = now
-            # A VM that has just started has no former keys.
-            for name in sorted(fields) if before is not None else ():
-                old, new = (before or {}).get(name), now.get(name)
-                if old != new:
-                    events.append({"event": "changed", "vm": vm, "field": name, "old": _shown(old), "new": _shown(new)})
+    states, seen.faults = state.read_all(found.values(), dict.fromkeys(found, fields))
+    for vm, held in sorted(states.items()):
+        now = {name: held.texts[name] for name in fields if name in held.texts}
+        before = seen.texts.get(vm)
+        seen.texts[vm] = now
+        # A VM that has just started has no former keys.
+        for name in sorted(fields) if before is not None else ():
+            old, new = (before or {}).get(name), now.get(name)
+            if old != new:
+                events.append({"event": "changed", "vm": vm, "field": name, "old": _shown(old), "new": _shown(new)})
     return events
 
 

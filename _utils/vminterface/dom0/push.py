@@ -228,13 +228,19 @@ def _put(store: KeyStore, target: Target, texts: Mapping[str, str | None]) -> No
     _check_there(store, target)
     operations: list[Write | Remove] = []
     for name, text in sorted(texts.items(), key=_turn):
-        path = target.path(keys.for_field(name).name)
-        operations.append(Remove(path) if text is None else Write(path, text.encode("utf-8", "surrogateescape")))
+        for path in map(target.path, _names(name, text)):
+            operations.append(Remove(path) if text is None else Write(path, text.encode("utf-8", "surrogateescape")))
     for operation, outcome in zip(operations, store.batch(operations), strict=True):
         if isinstance(outcome, KeyNotFound) and isinstance(operation, Remove):
             continue
         if isinstance(outcome, VMInterfaceError):
             raise outcome
+
+
+def _names(field: str, text: str | None) -> tuple[str, ...]:
+    """Return the keys that *text* goes to; where there is to be none, the names too under which it would be read."""
+    row = keys.for_field(field)
+    return (row.name, *row.drift) if text is None else (row.name,)
 
 
 def _turn(change: tuple[str, str | None]) -> tuple[bool, bool]:
@@ -247,14 +253,19 @@ def _read_back(works: Sequence[Work]) -> None:
     """Compare what the store holds now with what was written, for all VMs in one batch."""
     if not works:
         return
-    wanted = [(work, name, change.new) for work in works for name, change in work.outcome.changes.items()]
+    wanted = [
+        (work, name, change.new, key)
+        for work in works
+        for name, change in work.outcome.changes.items()
+        for key in _names(name, change.new)
+    ]
     try:
-        values = works[0].target.store.batch([Read(w.target.path(keys.for_field(n).name)) for w, n, _ in wanted])
+        values = works[0].target.store.batch([Read(work.target.path(key)) for work, _, _, key in wanted])
     except VMInterfaceError as error:
         for work in works:
             work.fail(error)
         return
-    for (work, name, text), value in zip(wanted, values, strict=True):
+    for (work, name, text, _), value in zip(wanted, values, strict=True):
         if isinstance(value, VMInterfaceError) and not isinstance(value, KeyNotFound):
             work.fail(value)
             continue

@@ -12,7 +12,7 @@ from typing import Any
 
 from vminterface.channel.store import KeyStore, List
 from vminterface.deadline import Deadline
-from vminterface.dom0 import groups
+from vminterface.dom0 import arguments, groups
 from vminterface.dom0.state import by_store
 from vminterface.dom0.targets import Target, Targets
 from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError, VMNotRunning, printable
@@ -92,9 +92,10 @@ class Report:
 def read(targets: Targets, vms: Collection[str] | None = None, parts: Collection[str] = PARTS) -> dict[str, Report]:
     """Return the reports of *vms* (default: all that run) by name, sorted; of each the *parts* that are asked for.
 
-    Raises VMNotRunning if one of *vms* does not run, and ConnectionLost or DeadlineExceeded if the XenStore cannot be
-    read. A VM's own QubesDB that cannot be read is a warning of that VM.
+    Raises InvalidValue for what is no name, VMNotRunning if one of *vms* does not run, and ConnectionLost or
+    DeadlineExceeded if the XenStore cannot be read. A VM's own QubesDB that cannot be read is a warning of that VM.
     """
+    vms = None if vms is None else [arguments.text(vm, "vm") for vm in vms]
     domids = targets.running()
     for vm in vms or ():
         if vm not in domids:

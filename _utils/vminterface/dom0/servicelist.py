@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vminterface.channel.qrexec import Qrexec
+from vminterface.dom0 import arguments
 from vminterface.dom0.services import commands
 from vminterface.dom0.services.answer import Kept
 from vminterface.errors import InvalidValue, ServiceFailed, printable, printable_value
@@ -61,6 +62,7 @@ def call(
 
     Raises InvalidValue, else as :meth:`Qrexec.call`; but a service that failed is an answer here.
     """
+    arguments.text(vm, "vm")
     name, plus, given = str(service).partition("+")
     if plus and argument:
         raise InvalidValue(f"'{printable(str(service), 60)}' has an argument already", "argument")
@@ -81,8 +83,11 @@ def call(
 
 
 def installed(qrexec: Qrexec, vm: str) -> list[str]:
-    """Return the services, some with an argument, that *vm* has handlers for. Raises as :meth:`Qrexec.call`."""
-    output = commands.execute(qrexec, vm, ["sh", "-c", _LIST, "sh", *_FOLDERS]).checked()
+    """Return the services, some with an argument, that *vm* has handlers for.
+
+    Raises InvalidValue, else as :meth:`Qrexec.call`.
+    """
+    output = commands.execute(qrexec, arguments.text(vm, "vm"), ["sh", "-c", _LIST, "sh", *_FOLDERS]).checked()
     return sorted({name for untrusted in output.untrusted_stdout.split(b"\0") if (name := _name(untrusted))})
 
 

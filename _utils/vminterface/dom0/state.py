@@ -52,14 +52,18 @@ def read(targets: Sequence[Target], fields: Mapping[str, Collection[str]] | None
     """Return the state of each of *targets* (all of one store) by VM name.
 
     *fields* are those that matter of each VM; the others of the same settings are read too, because an
-    acknowledgement speaks of them all. Without it, every key of the table that exists is read.
+    acknowledgement speaks of them all. Without it, every key of the table that exists is read. Raises the store's
+    errors, that of a QubesDB with its VM's name.
     """
     store = targets[0].store
     wanted = None if fields is None else {vm: _whole_settings(names) for vm, names in fields.items()}
     states = {t.vm: VMState(t) for t in targets}
     if store.channel == "qubesdb":
-        for state in states.values():
-            _take_all(state, None if wanted is None else wanted[state.target.vm])
+        for vm, state in states.items():
+            try:
+                _take_all(state, None if wanted is None else wanted[vm])
+            except VMInterfaceError as error:
+                raise type(error)(f"{vm}: {error}") from error
         return states
     reads: list[tuple[VMState, str, str]] = []
     for state, names in zip(states.values(), _names(store, targets), strict=True):
@@ -86,11 +90,28 @@ def read(targets: Sequence[Target], fields: Mapping[str, Collection[str]] | None
     return states
 
 
-def read_all(targets: Iterable[Target]) -> dict[str, VMState]:
-    """Return the whole state of each of *targets*, whatever their stores, by VM name; all stores at once."""
+def read_all(
+    targets: Iterable[Target], fields: Mapping[str, Collection[str]] | None = None
+) -> tuple[dict[str, VMState], dict[str, VMInterfaceError]]:
+    """Return the state of each of *targets*, whatever their stores, and why some have none, both by VM name.
+
+    *fields* as for :func:`read`; all stores are asked at once. A QubesDB, in which the VM writes as it likes, costs
+    nobody else an answer: its fault, which names the VM, takes the place of its state. Raises the XenStore's errors.
+    """
     states: dict[str, VMState] = {}
-    groups.run(by_store(targets), lambda group: states.update(read(group)), lambda left: None)
-    return states
+    faults: dict[str, VMInterfaceError] = {}
+
+    def look(group: Sequence[Target]) -> None:
+        own = None if fields is None else {target.vm: fields[target.vm] for target in group}
+        try:
+            states.update(read(group, own))
+        except VMInterfaceError as error:
+            if group[0].store.channel == "xenstore":
+                raise
+            faults.update({target.vm: error for target in group})
+
+    groups.run(by_store(targets), look, lambda left: None)
+    return states, dict(sorted(faults.items()))
 
 
 def _take(state: VMState, name: str, field_: str, value: bytes) -> None:

@@ -22,8 +22,15 @@ _TARGET = re.compile(rf"{_VM}\Z", re.ASCII)
 _KEYWORD = re.compile(rf"@(?:default|adminvm|dispvm(?::{_VM})?)\Z", re.ASCII)
 
 
+def _check_text(value: object) -> None:
+    """Refuse what YAML and command lines may give in place of a text: no pattern would take it."""
+    if not isinstance(value, str):
+        raise InvalidValue(f"expected text, found {printable(repr(value), 40)} (quote it where text is meant)")
+
+
 def parse_service(text: str) -> str:
     """Return *text* if it may name a service (``qubes.SetMonitorLayout``). Raises InvalidValue."""
+    _check_text(text)
     if len(text) > SERVICE_LIMIT or not _SERVICE.match(text):
         raise InvalidValue(
             f"'{printable(text, 80)}' is no service name (expected 1 to {SERVICE_LIMIT} of A-Z a-z 0-9 . _ -)"
@@ -33,6 +40,7 @@ def parse_service(text: str) -> str:
 
 def parse_argument(text: str) -> str:
     """Return *text* if it may be a service's argument; it may be empty. Raises InvalidValue."""
+    _check_text(text)
     if len(text) > DESCRIPTOR_LIMIT or not _ARGUMENT.match(text):
         raise InvalidValue(
             f"'{printable(text, 80)}' is no service argument (at most {DESCRIPTOR_LIMIT} of A-Z a-z 0-9 . _ - +)"
@@ -42,7 +50,9 @@ def parse_argument(text: str) -> str:
 
 def descriptor(service: str, argument: str = "") -> str:
     """Return ``SERVICE+ARGUMENT``, or ``SERVICE`` alone, which every release of Qubes looks up. Raises InvalidValue."""
-    joined = f"{parse_service(service)}+{parse_argument(argument)}" if argument else parse_service(service)
+    joined = parse_service(service)
+    if argument != "":
+        joined = f"{joined}+{parse_argument(argument)}"
     if len(joined) > DESCRIPTOR_LIMIT:
         raise InvalidValue(f"{service} and its argument have {len(joined)} bytes (at most {DESCRIPTOR_LIMIT})")
     return joined
@@ -59,8 +69,8 @@ def parse_target(text: str, *, keywords: bool = False) -> str:
     Keywords mean something to the policy only, so in calls that a VM makes. A stub domain (``VM-dm``) may be
     called, though no VM may have such a name. Raises InvalidValue.
     """
-    # What people type may be read as a number or a list.
-    if isinstance(text, str) and (is_target(text) or (keywords and _KEYWORD.match(text))):
+    _check_text(text)
+    if is_target(text) or (keywords and _KEYWORD.match(text)):
         return text
     expected = "1 to 31 of A-Z a-z 0-9 . _ -, a letter first" + (
         ", or @default, @adminvm, @dispvm, @dispvm:VM" if keywords else ""

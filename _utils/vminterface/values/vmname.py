@@ -47,10 +47,11 @@ class VMName:
 
 def parse_default_user(text: str) -> str:
     """Read a user's name: letters, digits, ``_ - + , .``, 32 at most, no ``-`` first. Raises InvalidValue."""
-    # What people type may be read as a number.
-    if not isinstance(text, str) or not _USER.fullmatch(text):
+    if not isinstance(text, str):
+        raise InvalidValue(f"expected a user's name, found {printable(repr(text), 40)} (quote it)")
+    if not _USER.fullmatch(text):
         raise InvalidValue(
-            f"'{printable(str(text), 60)}' is no user name (expected 1 to 32 letters, digits, '_', '-', '+', ','"
+            f"'{printable(text, 60)}' is no user name (expected 1 to 32 letters, digits, '_', '-', '+', ','"
             " or '.', no '-' first)"
         )
     return text

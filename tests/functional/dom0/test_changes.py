@@ -10,7 +10,9 @@ import pytest
 
 from lab.fakexen import missing
 from tests.support.dom0 import Dom0
+from tests.support.qubesdb import QubesHost
 from tests.support.stores import need
+from vminterface.channel import qubesdb_connection
 from vminterface.dom0.changes import Seen, look
 from vminterface.errors import InvalidValue, VMInterfaceError
 
@@ -79,6 +81,35 @@ def test_memory_above_its_bound_is_told_at_the_first_look_too(host: Dom0, again:
     assert again(memory=70) == []
     write(host, "work", "memory/meminfo", b"nonsense")
     assert again(memory=70) == []
+
+
+def test_a_vm_whose_qubesdb_cannot_be_read_keeps_its_news_and_costs_nobody_else_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Seen()
+    monkeypatch.setattr(qubesdb_connection, "BYTES_MAX", 30_000)
+
+    with QubesHost(tmp_path / "q") as qubes:
+
+        def news() -> list[tuple[str, str]]:
+            with qubes.targets() as targets:
+                return [(one["vm"], one["event"]) for one in look(targets, seen, fields=["timezone"])]
+
+        for vm in ("full", "work"):
+            qubes.start_vm(vm)
+        assert news() == []
+        assert seen.faults == {}
+        qubes.fill("full", 30_000)
+        for vm in ("full", "work"):
+            with qubes.store(vm) as store:
+                store.write("/qubes-timezone", b"UTC")
+        qubes.start_vm("late")
+        assert news() == [("late", "started"), ("work", "changed")]
+        assert list(seen.faults) == ["full"]
+        with qubes.store("full") as store:
+            store.remove("/own")
+        assert news() == [("full", "changed")]
+        assert seen.faults == {}
 
 
 def test_only_the_vms_that_are_asked_for_are_looked_at(host: Dom0, again: Look) -> None:

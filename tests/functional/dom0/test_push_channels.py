@@ -201,6 +201,25 @@ def test_a_service_whose_name_has_a_dot_is_written(qubes):
     assert qubes.read("work", "qubes-service/app-dispvm.x") == "1"
 
 
+@pytest.mark.parametrize("names", [["qubes-vm-updatable"], ["qubes-vm-updatable", "qubes-vm-updateable"]])
+def test_a_key_of_another_spelling_goes_with_its_field(host, names):
+    host.start_vm("work")
+    for name in names:
+        write(host, "work", name, b"True")
+    (outcome,) = pushed(host, settings({"updateable": "default"}))
+    assert outcome.ok, outcome.comment()
+    assert changes_of(outcome) == {"updateable": {"old": "on", "new": "default"}}
+    assert [host.read("work", name) for name in names] == [None] * len(names)
+    assert pushed(host, settings({"updateable": "default"}))[0].changes == {}
+
+
+def write(host, vm, name, value):
+    """What dom0 writes as another program would."""
+    qubesdb = isinstance(host, QubesHost)
+    with host.store(vm) if qubesdb else host.store() as store:
+        store.write(f"/{name}" if qubesdb else f"/local/domain/{host.domids[vm]}/{name}", value)
+
+
 def test_a_flag_comes_after_the_keys_that_it_speaks_of_and_goes_before_them(qubes):
     qubes.start_vm("work")
     network = {"ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": ["10.139.1.1"]}
@@ -391,7 +410,8 @@ def test_many_vms_are_read_side_by_side(qubes):
     for vm in vms:
         assert pushed(qubes, settings({"timezone": "Europe/Warsaw"}, vm))[0].ok
     with qubes.targets() as targets:
-        states = state.read_all(targets.find(targets.running()).values())
+        states, faults = state.read_all(targets.find(targets.running()).values())
+    assert faults == {}
     assert {vm: one.texts["timezone"] for vm, one in states.items()} == dict.fromkeys(vms, "Europe/Warsaw")
 
 

@@ -91,7 +91,18 @@ BAD = {
         {"name": "key", "value": "x", "vm": 7},
     ],
     "xenstore.absent": [{"name": "/t/../key"}],
-    "xenstore.tree": [{"name": "/t", "keys": k} for k in ([], "x", {"a": [1]}, {True: "x"}, {"a": {"b c": "x"}})],
+    "xenstore.tree": [
+        {"name": "/t", "keys": keys}
+        for keys in (
+            [],
+            "x",
+            {"a": [1]},
+            {True: "x"},
+            {"a": {"b c": "x"}},
+            {"a": None, "a/b": 1},
+            {"a/b": 1, "a": None},
+        )
+    ],
 }
 
 

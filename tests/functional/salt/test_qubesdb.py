@@ -8,6 +8,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 from tests.functional.salt.conftest import REPOSITORY
 from tests.support.qubesdb import QubesHost
+from vminterface.channel import qubesdb_connection
 
 #: Arguments that change something at first, by state.
 GOOD = {
@@ -36,7 +37,10 @@ BAD = {
     ],
     "absent": [{"name": "/"}, {"name": "/a b"}],
     "tree": [
-        *({"name": "/t", "keys": k} for k in ([], "x", {"a": [1]}, {True: "x"}, {"a": {"b c": "x"}})),
+        *(
+            {"name": "/t", "keys": k}
+            for k in ([], "x", {"a": [1]}, {True: "x"}, {"a": {"b c": "x"}}, {"a": None, "a/b": 1})
+        ),
         {"name": "/t", "keys": {"good": "x", "long": "x" * 3072}},
     ],
 }
@@ -157,8 +161,18 @@ def test_without_a_vm_it_is_the_qubesdb_of_this_machine(host, qubesdb, monkeypat
 
 
 def test_a_daemon_that_hangs_is_one_clear_error(host, qubesdb):
-    with host.daemons["work"].stopped(), pytest.raises(CommandExecutionError, match="no answer within 5 s"):
+    with host.daemons["work"].stopped(), pytest.raises(CommandExecutionError, match=r"^work: .*no answer within 5 s"):
         qubesdb.read("/name", vm="work")
+
+
+def test_a_vm_that_has_written_too_much_is_named(host, qubesdb, states, monkeypatch):
+    monkeypatch.setattr(qubesdb_connection, "BYTES_MAX", 30_000)
+    host.fill("work", 30_000)
+    with pytest.raises(CommandExecutionError, match=r"^work: /: more than "):
+        qubesdb.tree("/", vm="work")
+    ret = states.qubesdb.tree("/own", keys={"a": 1}, vm="work", prune=True)
+    assert (ret.result, ret.changes) == (False, {})
+    assert ret.comment.startswith("work: /own: more than ")
 
 
 def test_the_tables_name_every_state_function():

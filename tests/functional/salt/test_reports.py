@@ -7,6 +7,9 @@ import pytest
 import salt.loader
 from salt.exceptions import CommandExecutionError
 
+from tests.functional.salt.conftest import REPOSITORY
+from tests.support.qubesdb import QubesHost
+from vminterface.channel import qubesdb_connection
 from vminterface.dom0.introduce import introduce
 
 STICK = {"desc": "Stick (X)", "size": "1048576", "mode": "w", "parent": ""}
@@ -171,6 +174,39 @@ def test_a_beacon_tells_once_that_memory_is_above_its_bound_and_once_that_it_is_
     assert told(beacons, config) == []
     say(host, "work", {"memory/meminfo": "200000"})
     assert told(beacons, config) == [("work/memory_normal", {"percent": 50.0, "used_kb": 200000})]
+
+
+@pytest.fixture
+def full(tmp_path, monkeypatch):
+    """Beside work, a VM that has written more into its QubesDB than dom0 reads of one, whose limit is lowered here."""
+    monkeypatch.setattr(qubesdb_connection, "BYTES_MAX", 30_000)
+    with QubesHost(tmp_path / "q") as qubes:
+        monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(qubes.folder))
+        qubes.start_vm("full")
+        qubes.fill("full", 30_000)
+        yield qubes
+
+
+def test_a_beacon_goes_on_without_a_vm_whose_qubesdb_cannot_be_read_and_says_so_once(host, full, beacons, caplog):
+    config = [{"fields": ["timezone"]}]
+    assert told(beacons, config) == []
+    with host.store() as store:
+        store.write(f"/local/domain/{host.domids['work']}/qubes-timezone", b"Asia/Tokyo")
+    assert told(beacons, config) == [("work/changed", {"field": "timezone", "old": None, "new": "Asia/Tokyo"})]
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith("beacon qubes_vm: full: /: more than ")
+
+
+def test_the_list_of_vms_leaves_out_one_whose_qubesdb_cannot_be_read(host, full, modules, caplog):
+    assert set(modules.qubes_vm.vms()) == {"work"}
+    assert "qubes_vm.vms: full: /: more than " in caplog.text
+
+
+def test_the_pillar_leaves_out_a_vm_whose_qubesdb_cannot_be_read(host, full, loaders, minion_opts, caplog):
+    opts = {**minion_opts, "pillar_dirs": [str(REPOSITORY / "_pillar")]}
+    ext_pillar = salt.loader.pillars(opts, loaders.modules)["qubes_vm"]
+    assert set(ext_pillar("dom0", {})["qubes_known"]) == {"work"}
+    assert "pillar qubes_known: full: /: more than " in caplog.text
 
 
 def test_a_store_that_is_gone_is_no_news(host, beacons):

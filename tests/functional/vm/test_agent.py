@@ -167,21 +167,33 @@ def test_a_bad_value_is_refused_with_its_reason_and_the_old_state_stays(vm: VM) 
     vm.push(qubes_timezone="Europe/Warsaw", qubes_service__cups="1")
     vm.start_agent()
     vm.answer("timezone", {"timezone": "Europe/Warsaw"})
-    vm.push(qubes_timezone="../../../etc/shadow", qubes_service__cups="yes", qubes_service__crond="1")
+    vm.push(qubes_timezone="../../../etc/shadow")
     refused = vm.answer("timezone", {"timezone": "../../../etc/shadow"})
     assert not refused.accepted
     assert "../../../etc/shadow" in refused.note
-    refused = vm.answer("services", {"services:cups": "yes", "services:crond": "1"})
-    assert not refused.accepted
-    assert "cups" in refused.note
     assert vm.zone == "Europe/Warsaw"
     assert vm.service("cups")
-    assert not vm.service("crond")
     vm.push(qubes_timezone="Europe/Nowhere")
     assert "Europe/Nowhere" in vm.answer("timezone", {"timezone": "Europe/Nowhere"}).note
-    vm.push(qubes_service__cups="0")
-    assert vm.answer("services", {"services:cups": "0", "services:crond": "1"}).accepted
+
+
+def test_a_service_that_does_not_parse_is_ignored_and_named_and_the_others_are_applied(vm: VM) -> None:
+    vm.start_agent()
+    odd = {"getty@tty": "1", "cups": "yes"}
+    for name, value in odd.items():
+        vm.dom0.write(f"{HOME}/qubes-service/{name}", value.encode())
+    vm.push(qubes_service__crond="1")
+    answer = vm.answer(
+        "services", {**{f"services:{name}": value for name, value in odd.items()}, "services:crond": "1"}
+    )
+    assert answer.accepted
+    assert answer.note == "ignored: 'cups' (neither 0 nor 1), 'getty@tty' (no service's name); on: crond"
+    assert vm.service("crond")
     assert not vm.service("cups")
+    assert not vm.service("getty@tty")
+    vm.push(qubes_service__cups="1")
+    assert vm.answer("services", {"services:getty@tty": "1", "services:cups": "1", "services:crond": "1"}).accepted
+    assert vm.service("cups")
 
 
 def test_bytes_that_are_no_text_are_refused_and_shown_escaped(vm: VM) -> None:

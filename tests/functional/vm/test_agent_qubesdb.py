@@ -15,6 +15,7 @@ import pytest
 from tests.support.qubesdb import Daemons
 from tests.support.stores import need
 from vminterface import keys
+from vminterface.dom0 import state
 from vminterface.dom0.push import push
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Targets
@@ -106,6 +107,24 @@ def test_what_is_pushed_is_applied_and_acknowledged(vm):
     assert vm.push(timezone="Europe/Warsaw", services={"cups": True}).changes == {}
     assert vm.push(services={"cups": "default"}).ok
     assert not (vm.root / "run/qubes-service/cups").exists()
+
+
+def test_a_service_of_qubesd_with_an_odd_name_is_ignored_and_keeps_no_push_from_the_vm(vm):
+    vm.start_agent()
+    with vm.daemons.dom0("work") as store:
+        store.write("/qubes-service/getty@tty", b"1")
+        store.write("/qubes-service/a:b", b"True")
+    outcome = vm.push(timezone="Europe/Warsaw", services={"cups": True})
+    assert outcome.ok, outcome.comment()
+    assert (vm.root / "run/qubes-service/cups").exists()
+    assert vm.zone == "Europe/Warsaw"
+    answer = vm.read(keys.acknowledgement("services"))
+    assert answer.endswith(b"ignored: 'a:b' (no service's name), 'getty@tty' (no service's name); on: cups")
+    until(lambda: b"ignored: 'a:b'" in (vm.root.parent / "agent.log").read_bytes())
+    with Targets(qubesdb_folder=str(vm.dom0)) as targets:
+        texts = state.read_all([targets.one("work")])[0]["work"].texts
+    assert (texts["services:getty@tty"], texts["services:a:b"]) == ("1", "True")
+    assert vm.push(timezone="Europe/Warsaw", services={"cups": True}).changes == {}
 
 
 def test_what_is_there_at_the_start_is_applied(vm):

@@ -63,8 +63,12 @@ def test_every_other_target_is_refused(target):
         rpcname.parse_target(target, keywords=True)
 
 
-@pytest.mark.parametrize("target", [5, None, ["work"], {"work": 1}, True], ids=repr)
-def test_what_is_no_text_is_no_target_either(target):
-    for keywords in (False, True):
-        with pytest.raises(InvalidValue, match="is no VM to call"):
-            rpcname.parse_target(target, keywords=keywords)
+@pytest.mark.parametrize("other", [5, True, 1.5, None, b"work", ["work"], {"work": 1}])
+def test_what_is_no_text_is_no_name(other):
+    for parse in (rpcname.parse_service, rpcname.parse_argument, rpcname.parse_target, rpcname.descriptor):
+        with pytest.raises(InvalidValue, match=r"expected text, found .* \(quote it"):
+            parse(other)
+    with pytest.raises(InvalidValue, match="expected text"):
+        rpcname.descriptor("qubes.GetDate", other)
+    with pytest.raises(InvalidValue, match="expected text"):
+        rpcname.parse_target(other, keywords=True)

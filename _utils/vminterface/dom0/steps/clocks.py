@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0 import clocksync
+from vminterface.dom0 import arguments, clocksync
 from vminterface.dom0.clocksync import Clock
 from vminterface.dom0.diff import Change
 from vminterface.dom0.outcome import Outcome
@@ -38,10 +38,13 @@ def clock_synced(
 ) -> list[Outcome]:
     """Bring the clocks of *vms*, by default of all that run, to that of *clock_vm*, by default dom0's.
 
-    In *test* mode *clock_vm* does not ask the network. Raises as :func:`clocksync.right_time` and
+    In *test* mode *clock_vm* does not ask the network. Raises InvalidValue, else as :func:`clocksync.right_time` and
     :func:`running_vms`.
     """
     vms = _names(vms)
+    for name, vm in (("clock_vm", clock_vm), ("network_vm", network_vm)):
+        if vm is not None:
+            arguments.text(vm, name)
     right = _right(qrexec, clock_vm, network_vm, test)
     others = [vm for vm in vms if vm != clock_vm]
     return [_outcome(found) for found in clocksync.set_all(qrexec, right, others, look=test)]

@@ -17,6 +17,8 @@ from vminterface.vm.machine import Machine
 FOLDER = "/run/qubes-service"
 #: What this program has done before: the names that it looks after, and whether it made the defaults.
 STATE = "/run/vminterface/services.json"
+#: Keys that are ignored of which the note tells the names.
+_TOLD = 2
 
 _MINIMAL = frozenset({"meminfo-writer", "software-rendering"})
 _COMMON = _MINIMAL | {"qubes-update-check"}
@@ -39,10 +41,11 @@ def apply(
 ) -> str:
     """Let the files say what ``services:NAME`` says, and return what holds now.
 
-    One bad name or value refuses all of them. With *live_units*, a unit ``NAME.service`` that exists is started or
-    stopped with its file. Raises InvalidValue and VMInterfaceError.
+    A name or value that does not parse counts as not said and is named, escaped, in what is returned: qubesd writes
+    what an admin typed, and the start script leaves such a line out too. With *live_units*, a unit ``NAME.service``
+    that exists is started or stopped with its file. Raises VMInterfaceError.
     """
-    wanted = _parse(inputs)
+    wanted, ignored = _parse(inputs)
     defaults = defaults_for(vm_type)
     managed, made_defaults = _recall(machine)
     if not machine.is_folder(FOLDER):
@@ -69,20 +72,29 @@ def apply(
         raise
     on_now = sorted(name for name, on in wanted.items() if on)
     off_now = sorted(set(wanted) - set(on_now))
-    return "; ".join(
-        [f"{word}: {', '.join(names)}" for word, names in (("on", on_now), ("off", off_now)) if names]
-    ) or "all at the defaults of the VM's type"  # fmt: skip
+    # What is ignored stands first: a long note is cut.
+    said = [f"{word}: {', '.join(names)}" for word, names in (("on", on_now), ("off", off_now)) if names]
+    return "; ".join([*ignored, *(said or ["all at the defaults of the VM's type"])])
 
 
-def _parse(inputs: Mapping[str, str]) -> dict[str, bool]:
-    wanted = {}
+def _parse(inputs: Mapping[str, str]) -> tuple[dict[str, bool], list[str]]:
+    """Return the services that dom0 names, whether each is to be on, and at most one sentence on what is ignored."""
+    wanted: dict[str, bool] = {}
+    odd: list[str] = []
     for field, text in sorted(inputs.items()):
-        name = field.partition(":")[2]
+        untrusted_name = field.partition(":")[2]
+        shown = f"'{printable(untrusted_name, 48)}'"
         try:
-            wanted[ServiceName.parse(name).render()] = ServiceState.from_key(text) is ServiceState.ON
-        except InvalidValue as error:
-            raise InvalidValue(f"service {printable(name, 60)}: {error}") from None
-    return wanted
+            name = ServiceName.parse(untrusted_name).render()
+        except InvalidValue:
+            odd.append(f"{shown} (no service's name)")
+            continue
+        try:
+            wanted[name] = ServiceState.from_key(text) is ServiceState.ON
+        except InvalidValue:
+            odd.append(f"{shown} (neither 0 nor 1)")
+    more = [f"{len(odd) - _TOLD} more"] if len(odd) > _TOLD else []
+    return wanted, [f"ignored: {', '.join(odd[:_TOLD] + more)}"] if odd else []
 
 
 def _recall(machine: Machine) -> tuple[set[str], bool]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vminterface.errors import InvalidValue, ProgramFailed
+from vminterface.errors import ProgramFailed
 from vminterface.values.vmtype import VMType
 from vminterface.vm.apply import services
 from vminterface.vm.machine import Machine
@@ -68,20 +68,37 @@ def test_where_the_distribution_did_only_what_dom0_names_is_touched(started_mach
 @pytest.mark.parametrize(
     ("field", "text", "shown"),
     [
-        ("services:cups", "True", "cups"),
-        ("services:cups", "", "cups"),
-        ("services:cups", "10", "cups"),
-        ("services:getty@tty1", "1", "getty@tty1"),
-        ("services:../../etc/x", "1", r"\.\./\.\./etc/x"),
-        ("services:\x1b[2J", "1", r"\\x1b\[2J"),
-        ("services:", "1", "service"),
+        ("services:cups", "True", "'cups' (neither 0 nor 1)"),
+        ("services:cups", "", "'cups' (neither 0 nor 1)"),
+        ("services:cups", "10", "'cups' (neither 0 nor 1)"),
+        ("services:getty@tty", "1", "'getty@tty' (no service's name)"),
+        ("services:-x", "0", "'-x' (no service's name)"),
+        ("services:.x", "1", "'.x' (no service's name)"),
+        ("services:../../etc/x", "1", "'../../etc/x' (no service's name)"),
+        ("services:\x1b[2J", "1", "'\\x1b[2J' (no service's name)"),
+        ("services:", "1", "'' (no service's name)"),
     ],
 )
-def test_one_bad_line_refuses_them_all(started_machine: Machine, field: str, text: str, shown: str) -> None:
-    before = on(started_machine)
-    with pytest.raises(InvalidValue, match=shown):
-        services.apply({"services:aaa": "1", field: text, "services:zzz": "1"}, started_machine)
-    assert on(started_machine) == before
+def test_a_key_that_does_not_parse_is_ignored_and_named_and_the_others_hold(
+    started_machine: Machine, field: str, text: str, shown: str
+) -> None:
+    note = services.apply({"services:aaa": "1", field: text, "services:zzz": "0"}, started_machine)
+    assert note == f"ignored: {shown}; on: aaa; off: zzz"
+    assert on(started_machine) == ["aaa", "local-choice", "meminfo-writer"]
+
+
+def test_a_service_whose_value_does_not_parse_any_more_is_at_its_default_again(started_machine: Machine) -> None:
+    services.apply({"services:cups": "1"}, started_machine)
+    note = services.apply({"services:cups": "True"}, started_machine)
+    assert note == "ignored: 'cups' (neither 0 nor 1); all at the defaults of the VM's type"
+    assert on(started_machine) == ["local-choice", "meminfo-writer"]
+
+
+def test_many_keys_that_do_not_parse_leave_room_for_what_holds(started_machine: Machine) -> None:
+    odd = {f"services:{number:048}@": "1" for number in range(1000)}
+    note = services.apply({**odd, "services:cups": "1"}, started_machine)
+    assert note.endswith(", 998 more; on: cups")
+    assert len(note) < 200
 
 
 def test_nothing_is_touched_when_it_is_so_already(started_machine: Machine, tmp_path: Path) -> None:
