@@ -33,7 +33,7 @@ from vminterface.errors import (
     VMInterfaceError,
     printable,
 )
-from vminterface.values.acknowledgement import Acknowledgement, digest
+from vminterface.values.acknowledgement import PENDING, Acknowledgement, digest
 from vminterface.values.announcement import Announcement
 from vminterface.values.vmname import parse_default_user
 from vminterface.values.vmtype import VMType
@@ -141,6 +141,8 @@ class Agent:
             by_type = setting == "services" and "type" in texts
             new = progress.inputs != inputs or (progress.answer is None and (known or (by_type and first)))
             due = progress.again_at is not None and time.monotonic() >= progress.again_at
+            # dom0 asks again; what was refused may be possible by now.
+            due |= _is_pending(answers, setting) and progress.answer is not None and not progress.answer.accepted
             depends = bool(inputs) and (setting in again or (setting == "network" and services_changed))
             if new or due or depends:
                 answer = self._apply(setting, inputs, texts, progress)
@@ -208,6 +210,10 @@ class Agent:
             self._log(f"{key}: cannot be written: {error}")
         else:
             self._may_answer = True
+
+
+def _is_pending(answers: Mapping[str, bytes], setting: str) -> bool:
+    return answers.get(keys.acknowledgement(setting)) == PENDING.encode("ascii")
 
 
 def serve(
