@@ -51,6 +51,17 @@ class VMSettings:
     netvm: str | None = None
     #: Kept in the store of its provider; None: not managed.
     firewall: ClientFirewall | None = None
+    #: Fields of ``desired`` that the VM has of ``qubes:defaults``, and not by a word about itself.
+    from_defaults: frozenset[str] = frozenset()
+    #: Path of the VM in the pillar; empty text where the settings do not come from one.
+    where: str = field(default="", compare=False)
+
+    def path(self, name: str) -> str:
+        """Return where the pillar has the field *name* of this VM."""
+        where = self.where or self.vm
+        if name in self.from_defaults and where.endswith(f":vms:{self.vm}"):
+            where = f"{where.removesuffix(f':vms:{self.vm}')}:defaults"
+        return f"{where}:{name.replace(':all_dns', ':dns')}"
 
     @classmethod
     def parse(cls, vm: str, raw: Any, *, where: str = "", defaults: Mapping[str, Any] | None = None) -> VMSettings:
@@ -83,7 +94,8 @@ class VMSettings:
             raise InvalidValues(faults)
         if options.get("netvm") is not None and options.get("persist") is False:
             raise InvalidValue("is kept by qubesd alone, and persist is false", f"{where}:netvm")
-        return cls(vm, MappingProxyType(merged), **options)
+        from_defaults = frozenset(kept) - own.desired.keys()
+        return cls(vm, MappingProxyType(merged), **options, from_defaults=from_defaults, where=where)
 
     def only(self, topics: Collection[str]) -> VMSettings:
         """Return the part of these settings that concerns *topics*, fields of the pillar such as ``services``.
