@@ -16,8 +16,8 @@ from lab.qubesdb_pair import QubesDBPair
 from lab.vm import VM
 from lab.vmlist import VMSpec
 from vminterface.channel.qubesdb_connection import FOLDER_VARIABLE
-from vminterface.dom0.locks import FOLDER_VARIABLE as LOCK_FOLDER_VARIABLE
 from vminterface.channel.xenstore import XenStore
+from vminterface.dom0.locks import FOLDER_VARIABLE as LOCK_FOLDER_VARIABLE
 from vminterface.errors import InvalidValue, ProgramMissing, VMInterfaceError, printable
 from vminterface.keys import AGENT
 
