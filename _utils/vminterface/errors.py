@@ -134,6 +134,10 @@ class RemoteProtocolError(ProtocolError):
     """The peer sent what the protocol forbids; its connection is of no more use."""
 
 
+class ControlDomain(VMInterfaceError):
+    """What is for VMs was started in dom0, or asked for dom0 itself."""
+
+
 class VMNotRunning(VMInterfaceError):
     """No running VM has that name."""
 

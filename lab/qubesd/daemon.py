@@ -127,8 +127,8 @@ class Qubesd:
             raise self.refuse[asked]
         one = Call(self.system, self._machines, request.source, request.vm, request.argument, request.payload)
         found = call(request.method, one)
-        if asked in self.faults.afterwards:
-            raise self.faults.afterwards[asked] or Unanswered("a fault of the lab")
+        for work in self.faults.afterwards.get(asked, []):
+            work()
         return found
 
     def _listen(self, request: Request) -> Listener:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lab.qubesd.errors import Refused, Unanswered, no_such_vm
+from lab.qubesd.errors import Unanswered, no_such_vm
 from lab.qubesd.events import Events
 from lab.qubesd.qube import Live, Qube
 
@@ -56,8 +56,9 @@ class Faults:
     attach_fails: set[str] = field(default_factory=set)
     #: Seconds from the start of a VM's domain to the connection of its qrexec agent.
     qrexec_seconds: float = 0.0
-    #: Calls that are made and fail then, by method and argument: with this error, or for None without an answer.
-    afterwards: dict[tuple[str, str], Refused | None] = field(default_factory=dict)
+    #: What is done after a call has been made, by method and argument, before its answer: it may take its time, and
+    #: raise Refused or Unanswered, although the call has stored what it was to store.
+    afterwards: dict[tuple[str, str], list[Callable[[], object]]] = field(default_factory=dict)
 
 
 class System:

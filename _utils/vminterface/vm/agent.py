@@ -40,6 +40,7 @@ from vminterface.values.vmtype import VMType
 from vminterface.vm import backends
 from vminterface.vm.agent_keys import WATCHED, path_in, read
 from vminterface.vm.apply import debug, keyboard, name, network, provider, services, timezone
+from vminterface.vm.controldomain import in_a_vm, require_vm
 from vminterface.vm.machine import Machine
 from vminterface.vm.report.threads import start as start_reports
 from vminterface.vm.stop import Stop
@@ -250,11 +251,13 @@ def run(
     """Be the agent of the machine below *root* until SIGTERM or SIGINT; return the exit status.
 
     Its settings come from *open_store*, by default :func:`open_own_store`; its memory is always told in the XenStore.
+    Raises ControlDomain in dom0.
     """
+    machine = Machine(root)
+    require_vm(machine, "vminterface agent", in_a_vm("vminterface.agent"))
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    machine = Machine(root)
     open_store = open_store or partial(open_own_store, machine)
     reports = start_reports(machine, stop, open_store=open_store, open_xenstore=XenStore.open, log=_to_stderr)
     for module in ON_DEMAND:

@@ -65,7 +65,7 @@ def test_what_qubesd_refuses_is_a_failure_in_one_sentence(qubesd, host, states):
     qubesd.refuse["admin.vm.feature.Set", "service.cups"] = Refused("QubesVMError", "not now")
     failed = states.qubes_vm.configured("work", settings=WORK)
     assert (failed.result, failed.changes) == (False, {})
-    assert failed.comment == "feature service.cups of work: not now"
+    assert failed.comment == "work: services:cups (feature service.cups): not now; former values restored"
     assert host.read("work", "qubes-timezone") == "Etc/UTC"
     assert "vm-config.vminterface-timezone" not in qubesd.qubes["work"].features
 
