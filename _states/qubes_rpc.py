@@ -56,8 +56,8 @@ def monitor_layout(name, monitors="from_dom0"):
     Give a VM its monitors (``qubes.SetMonitorLayout``).
 
     What it has is read from its X server (``xrandr --prop``, run there by ``qubes.VMExec``), as that alone shows what
-    has become of a layout. Compared are sizes and places in pixels, where a width that ``cvt`` makes of the one asked for
-    counts as it, and millimetres, where the server or the VM's handler knows them.
+    has become of a layout. Compared are sizes and places in pixels, where a width that ``cvt`` makes of the one
+    asked for counts as it, and millimetres, where the server or the VM's handler knows them.
 
     name
         Name of the VM.
