@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 
-from vminterface.errors import InvalidValue, VMInterfaceError
+from vminterface.errors import VMInterfaceError
 from vminterface.values.keyboard import KeyboardLayout, Keymap
 from vminterface.vm.machine import Machine
 
@@ -116,12 +116,12 @@ def _set_keymap(server: _XServer, keymap: Keymap, choice: KeyboardLayout | None)
 
 
 def _choice(machine: Machine, user: str) -> KeyboardLayout | None:
-    """Return the layout that the user chose; a file that does not parse is no reason to refuse dom0's keymap."""
+    """Return the layout that the user chose; without a file that parses, dom0's keymap is not refused."""
     home = _home(machine, user)
-    text = None if home is None else machine.read_text(f"{home}/{CHOICE}", limit=4096)
     try:
+        text = None if home is None else machine.read_text(f"{home}/{CHOICE}", limit=4096)
         return KeyboardLayout.parse(text.strip()) if text and text.strip() else None
-    except InvalidValue:
+    except VMInterfaceError:
         return None
 
 
