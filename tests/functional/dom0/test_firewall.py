@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -195,6 +196,21 @@ def test_a_provider_that_is_not_running_is_an_error_only_where_the_client_runs(q
     assert str(outcome.error) == "work: sys-net, which is to keep its firewall, is not running"
     qubes.stop_vm("work")
     assert pushed(qubes, settings())[0].ok
+
+
+@pytest.mark.parametrize(("timeout", "ok"), [(12.0, True), (0.5, False)])
+def test_the_timeout_of_a_vm_is_that_of_its_providers_store_too(qubes, timeout, ok):
+    """The provider's daemon does nothing for longer than a VM's store has by default."""
+    with qubes.daemons["sys-net"].stopped():
+        wake = threading.Timer(6.0, qubes.daemons["sys-net"].signal, [signal.SIGCONT])
+        wake.start()
+        started = time.monotonic()
+        (outcome,) = pushed(qubes, settings(timeout=timeout, confirm=False))
+        took = time.monotonic() - started
+        wake.cancel() if not ok else wake.join()
+    assert outcome.ok == ok, outcome.comment()
+    assert took > 5.5 if ok else took < 4
+    assert (held(qubes) == HELD) == ok
 
 
 def test_a_provider_that_hangs_costs_one_deadline_however_many_clients_it_has(qubes):
