@@ -138,6 +138,16 @@ class AdminAPI:
                 return None
             return value
 
+    def feature_with_template(self, vm: str, name: str) -> str | None:
+        """Return a feature of *vm*, or of its template where the VM has none of that name; None: neither has."""
+        with self._errors(f"feature {name} of {vm}"):
+            try:
+                return bytes(self._app.qubesd_call(vm, "admin.vm.feature.CheckWithTemplate", name)).decode("ascii")
+            except KeyError as error:
+                if type(error).__name__ == "QubesVMNotFoundError":
+                    raise
+                return None
+
     def set_feature(self, vm: str, name: str, value: str | None) -> None:
         """Set a feature of *vm*; None removes it. Raises InvalidValue where qubesd does not accept it."""
         with self._errors(f"feature {name} of {vm}"):
@@ -165,6 +175,21 @@ class AdminAPI:
                 delattr(self._vm(vm), name)
             else:
                 setattr(self._vm(vm), name, value)
+
+    def property_default(self, vm: str, name: str) -> str:
+        """Return the text that a property of *vm* has after a reset; empty where it has no default.
+
+        Raises KeyNotFound where VMs of its class have none of this name.
+        """
+        with self._errors(f"property {name} of {vm}"):
+            answer = self._call(vm, "admin.vm.property.GetDefault", name).decode("ascii")
+            kind, _, text = answer.partition(" ")
+            if answer and not kind.startswith("type="):
+                raise ValueError(kind)
+            return text
+
+    def _call(self, vm: str, method: str, argument: str = "", payload: bytes = b"") -> bytes:
+        return bytes(self._app.qubesd_call(vm, method, argument, payload))
 
     def _vm(self, name: str) -> Any:
         # Without a look at the list: a VM that does not exist is told by the call itself.

@@ -145,7 +145,7 @@ def _plan(group: Sequence[Target], wanted: Mapping[str, VMSettings], outcomes: M
     works = []
     for target in group:
         one, outcome = wanted[target.vm], outcomes[target.vm]
-        outcome.changes = compare(one.desired, states[target.vm].texts)
+        outcome.changes = compare(one.desired, states[target.vm].texts, channel=target.store.channel)
         work = Work(one, target, states[target.vm], outcome)
         try:
             _check_names(work)
