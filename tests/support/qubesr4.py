@@ -19,7 +19,7 @@ CHANGING = ("Set", "Reset", "Remove")
 
 
 class QubesR4:
-    """Its VMs are ``work`` and ``personal``; ``sys-net``, which provides their network, does not run."""
+    """Its VMs are ``work`` and ``personal``, which have no network."""
 
     def __init__(self, host: QubesHost, qubesd: Qubesd) -> None:
         self.host = host
@@ -57,4 +57,5 @@ def whole_r4(folder: Path) -> Iterator[QubesR4]:
         QubesHost(folder / "qdb") as host,
         qubes_r4(folder, "work", "personal", live=StoreWriter(host.store)) as qubesd,
     ):
+        qubesd.system.properties["default_netvm"] = ""
         yield QubesR4(host, qubesd)

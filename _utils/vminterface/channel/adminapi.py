@@ -34,6 +34,8 @@ from vminterface.errors import (
     printable,
 )
 
+#: Where qubesd keeps all that it knows; a dom0 of R4 has it, whether qubesd runs or not.
+KEPT = "/var/lib/qubes/qubes.xml"
 #: Seconds for one call, unless told otherwise.
 TIMEOUT = 10.0
 #: Bytes of an answer at most: the list of a thousand VMs has about 60 kB.
@@ -76,6 +78,11 @@ def available() -> bool:
     except ImportError:
         return False
     return os.path.exists(qubesadmin.config.QUBESD_SOCKET)
+
+
+def expected() -> bool:
+    """Whether this host is one with a qubesd, be it stopped."""
+    return available() or os.path.exists(KEPT)
 
 
 class AdminAPI:

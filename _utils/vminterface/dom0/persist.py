@@ -19,6 +19,8 @@ from vminterface.dom0.qubesd import Qubesd
 from vminterface.dom0.settings import NETVM, VMSettings
 from vminterface.errors import InvalidValue, VMInterfaceError
 
+_NOT_KEPT = "nothing of it is kept for the VM's next start, as qubesd does not run"
+
 Run = Callable[[Sequence[VMSettings]], list[Outcome]]
 
 
@@ -80,11 +82,12 @@ def push(settings: Sequence[VMSettings], look: Run, write: Run) -> list[Outcome]
 def _plans(settings: Sequence[VMSettings], qubesd: Qubesd) -> dict[str, _Plan]:
     plans = {}
     for one in settings:
-        one = _decided(one, qubesd)
+        undecided, one = one.persist is None, _decided(one, qubesd)
         plans[one.vm] = plan = _Plan(one)
         try:
             adapted = adapt(one, qubesd)
-            one, plan.live, plan.remarks = adapted.kept, adapted.live, adapted.remarks
+            lost = (_NOT_KEPT,) if undecided and qubesd.expected and not one.persist else ()
+            one, plan.live, plan.remarks = adapted.kept, adapted.live, (*lost, *adapted.remarks)
             if one.persist:
                 plan.changes = persistchanges.compare(qubesd, one.vm, _texts(one), one.path)
             elif one.netvm is not None:

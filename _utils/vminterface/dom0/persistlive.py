@@ -37,12 +37,12 @@ def adapt(settings: VMSettings, qubesd: Qubesd) -> Adapted:
     qubesd is asked for nothing that does not depend on it. Raises the errors of AdminAPI.
     """
     remarks: list[str] = []
-    if qubesd.available:
+    if qubesd.expected:
         settings, remarks = persistzone.without_default(settings, qubesd)
     live = dict(settings.desired)
     live.pop("timezone", None)
     live.update(persistzone.keys_of(settings, qubesd))
-    if qubesd.available:
+    if qubesd.expected:
         defaults = [name for name, text in live.items() if text is None]
         for name in defaults:
             if (ask := _at_start(settings, name)) is not None:

@@ -24,7 +24,10 @@ ANONYMOUS = "anon-timezone"
 
 
 def without_default(settings: VMSettings, qubesd: Qubesd) -> tuple[VMSettings, list[str]]:
-    """Return *settings* without a zone of ``qubes:defaults`` that the VM must not have, and what to say of that."""
+    """Return *settings* without a zone of ``qubes:defaults`` that the VM must not have, and what to say of that.
+
+    Raises the errors of AdminAPI for settings that qubesd is to keep; others do without it.
+    """
     if "timezone" not in settings.from_defaults or settings.desired.get("timezone") is None:
         return settings, []
     desired = dict(settings.desired)
@@ -32,6 +35,8 @@ def without_default(settings: VMSettings, qubesd: Qubesd) -> tuple[VMSettings, l
         if not _is_anonymous(settings.vm, qubesd):
             return settings, []
     except VMInterfaceError as error:
+        if settings.persist:
+            raise
         # What an anonymous VM has once learned cannot be taken back.
         del desired["timezone"]
         remark = f"the defaults' timezone is left out, as it is unknown whether the VM has {ANONYMOUS} ({error})"
@@ -51,7 +56,7 @@ def keys_of(settings: VMSettings, qubesd: Qubesd) -> Mapping[str, str | None]:
         return {}
     zone = settings.desired["timezone"]
     persistent = {PERSISTENT_TIMEZONE: zone if settings.persist else None}
-    if zone is not None or not qubesd.available:
+    if zone is not None or not qubesd.expected:
         return {"timezone": zone, **persistent}
     if _is_anonymous(settings.vm, qubesd):
         return {"timezone": None, **persistent}

@@ -119,9 +119,24 @@ def test_a_qubesd_that_cannot_be_asked_costs_the_zone_alone(r4, monkeypatch):
 def test_what_qubesd_does_not_tell_of_one_vm_is_no_reason_to_give_it_the_zone(r4):
     r4.start("work")
     r4.qubesd.refuse[CHECK, "anon-timezone"] = Refused("QubesException", "not now")
-    (outcome,) = r4.push(r4.settings(defaults=DEFAULTS))
+    (outcome,) = r4.push(r4.settings(defaults={**DEFAULTS, "persist": False}))
     assert (outcome.error, outcome.changes) == (None, {})
     assert "not now" in outcome.comment()
+    (failed,) = r4.push(r4.settings(defaults=DEFAULTS))
+    assert failed.comment() == "work: timezone (feature anon-timezone): not now"
+    assert r4.host.read("work", "qubes-timezone") == "Etc/UTC"
+
+
+def test_a_qubesd_that_is_stopped_is_one_that_cannot_be_asked(r4, tmp_path, monkeypatch):
+    (tmp_path / "qubes.xml").touch()
+    monkeypatch.setattr(adminapi, "KEPT", str(tmp_path / "qubes.xml"))
+    r4.start("work")
+    r4.qubesd.stop_listening()
+    (outcome,) = r4.push(r4.settings(defaults={**DEFAULTS, "services": {"cups": True}}))
+    assert outcome.ok
+    assert set(outcome.changes) == {"services:cups"}
+    assert "nothing of it is kept for the VM's next start, as qubesd does not run" in outcome.comment()
+    assert "it is unknown whether the VM has anon-timezone" in outcome.comment()
     assert r4.host.read("work", "qubes-timezone") == "Etc/UTC"
 
 
