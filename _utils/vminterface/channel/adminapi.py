@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from vminterface.channel.adminevents import EventStream
 from vminterface.deadline import Deadline
 from vminterface.errors import (
     ConnectionLost,
@@ -92,9 +93,10 @@ class AdminAPI:
     name that cannot be sent), PermissionDenied, VMNotFound, and StoreError for what qubesd refuses otherwise.
     """
 
-    def __init__(self, app: Any, timeout: float) -> None:
+    def __init__(self, app: Any, path: str, timeout: float) -> None:
         self.timeout = timeout
         self._app = app
+        self._path = path
 
     @classmethod
     def open(cls, timeout: float = TIMEOUT) -> AdminAPI:
@@ -119,7 +121,7 @@ class AdminAPI:
                 return bytes(self._parse_qubesd_response(answer))
 
         # Its calls are made with the timeout that the object has at that time.
-        api = cls(App(), timeout)
+        api = cls(App(), path, timeout)
         return api
 
     def domains(self) -> dict[str, Domain]:
@@ -194,6 +196,24 @@ class AdminAPI:
             if answer and not kind.startswith("type="):
                 raise ValueError(kind)
             return text
+
+    def firewall_get(self, vm: str) -> bytes:
+        """Return the rules that qubesd keeps for *vm*, one a line, in its own normal form."""
+        with self._errors(f"firewall of {vm}"):
+            return self._call(vm, "admin.vm.firewall.Get")
+
+    def firewall_set(self, vm: str, rules: bytes) -> None:
+        """Let qubesd keep *rules*, one a line as ``qvm-firewall --raw`` has them, in place of all former ones.
+
+        Raises PermissionDenied for rules that it does not accept, as it gives no reason for these.
+        """
+        with self._errors(f"firewall of {vm}"):
+            self._call(vm, "admin.vm.firewall.Set", payload=rules)
+
+    def events(self, timeout: float | None = None) -> EventStream:
+        """Return a stream of all events from now on; *timeout* seconds are for the connection, default: as a call."""
+        deadline = Deadline.after(self.timeout if timeout is None else timeout)
+        return EventStream(self._path, _request("admin.Events", "", "dom0", b""), deadline)
 
     def _call(self, vm: str, method: str, argument: str = "", payload: bytes = b"") -> bytes:
         return bytes(self._app.qubesd_call(vm, method, argument, payload))

@@ -74,6 +74,8 @@ class Work:
     outcome: Outcome
     #: Whether this push gave the VM its node for answers, so that an agent may yet announce itself.
     introduced: bool = False
+    #: Whether its former values have been put back, or were tried to.
+    restored: bool = False
 
     def fail(self, error: VMInterfaceError) -> None:
         """Note the first error; it ends this VM's way."""

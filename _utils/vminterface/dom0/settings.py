@@ -17,7 +17,7 @@ from vminterface.dom0.firewallsettings import ClientFirewall
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.keys import for_field
 from vminterface.values.monitor import MonitorLayout
-from vminterface.values.vmname import VMName
+from vminterface.values.vmname import VMName, refuse_dom0
 from vminterface.values.vmtype import VMType
 
 #: Seconds that a VM's agent has to acknowledge a push, unless the pillar says ``timeout:``.
@@ -148,6 +148,7 @@ def parse_pillar(
     _collect(defaults, f"{root}:defaults", faults)
     vms = _mapping(top.get("vms"), f"{root}:vms", faults)
     if vm is not None:
+        refuse_dom0(vm)
         if vm not in vms:
             faults.append(InvalidValue("the pillar has no such VM", f"{root}:vms:{printable_value(vm)}"))
         vms = {vm: vms[vm]} if vm in vms else {}
@@ -195,10 +196,10 @@ def mentions(pillar: Any, field: str, *, root: str = "qubes") -> bool:
 
 
 def _check_name(vm: Any, where: str, faults: list[InvalidValue]) -> None:
-    if not isinstance(vm, str):
-        faults.append(InvalidValue(f"a VM's name is text, found {type(vm).__name__} (quote it)", where))
-        return
     try:
+        refuse_dom0(vm)
+        if not isinstance(vm, str):
+            raise InvalidValue(f"a VM's name is text, found {type(vm).__name__} (quote it)")
         VMName.parse(vm)
     except InvalidValue as error:
         faults.append(InvalidValue(str(error), where))
@@ -277,6 +278,7 @@ def _netvm(value: Any) -> str:
         return DEFAULT
     if value is False or value == "none":
         return ""
+    refuse_dom0(value)
     return VMName.parse(yaml_text(value)).render()
 
 
