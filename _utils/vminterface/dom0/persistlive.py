@@ -39,9 +39,8 @@ def adapt(settings: VMSettings, qubesd: Qubesd) -> Adapted:
     remarks: list[str] = []
     if qubesd.expected:
         settings, remarks = persistzone.without_default(settings, qubesd)
-    live = dict(settings.desired)
-    live.pop("timezone", None)
-    live.update(persistzone.keys_of(settings, qubesd))
+    zones = persistzone.keys_of(settings, qubesd)
+    live = {**{name: text for name, text in settings.desired.items() if name != "timezone" or name in zones}, **zones}
     if qubesd.expected:
         defaults = [name for name, text in live.items() if text is None]
         for name in defaults:
