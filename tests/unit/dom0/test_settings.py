@@ -123,6 +123,20 @@ def test_a_vm_overrides_the_defaults_and_its_services_are_added_to_them():
     assert merged == {"timezone": "Asia/Tokyo", "debug": "0", "services:cups": "1", "services:crond": "1"}
 
 
+def test_settings_know_what_they_have_of_the_defaults_alone_and_where_each_field_is():
+    defaults = {"timezone": "Europe/Warsaw", "debug": False, "services": {"cups": False, "crond": True}}
+    network = {**NETWORK, "dns": ["10.139.1.1", "10.139.1.2", "10.139.1.3"]}
+    own = {"timezone": "Europe/Warsaw", "services": {"cups": True}, "network": network}
+    (settings,) = parse_pillar({"qubes": {"defaults": defaults, "vms": {"work": own}}})
+    assert settings.from_defaults == {"debug", "services:crond"}
+    assert settings.only(["debug"]).from_defaults >= {"debug"}
+    assert settings.path("timezone") == "qubes:vms:work:timezone"
+    assert settings.path("debug") == "qubes:defaults:debug"
+    assert settings.path("services:crond") == "qubes:defaults:services:crond"
+    assert settings.path("network:all_dns") == "qubes:vms:work:network:dns"
+    assert VMSettings.parse("work", {"debug": True}).path("debug") == "work:debug"
+
+
 def test_null_takes_a_default_back():
     assert desired({"timezone": None, "services": None}, timezone="Europe/Warsaw", services={"cups": True}) == {}
 
