@@ -204,12 +204,10 @@ def test_the_timeout_of_a_vm_is_that_of_its_providers_store_too(qubes, timeout, 
     with qubes.daemons["sys-net"].stopped():
         wake = threading.Timer(6.0, qubes.daemons["sys-net"].signal, [signal.SIGCONT])
         wake.start()
-        started = time.monotonic()
         (outcome,) = pushed(qubes, settings(timeout=timeout, confirm=False))
-        took = time.monotonic() - started
-        wake.cancel() if not ok else wake.join()
+        assert wake.is_alive() == (not ok)
+        wake.cancel()
     assert outcome.ok == ok, outcome.comment()
-    assert took > 5.5 if ok else took < 4
     assert (held(qubes) == HELD) == ok
 
 
@@ -217,7 +215,6 @@ def test_a_provider_that_hangs_costs_one_deadline_however_many_clients_it_has(qu
     qubes.start_vm("personal")
     both = [settings(timeout=0.5), settings("personal", ip="10.137.0.6", timeout=0.5)]
     with qubes.daemons["sys-net"].stopped():
-        # sys-net itself is asked with the time that its own settings give.
         outcomes = pushed(qubes, *both, VMSettings.parse("sys-net", {"timeout": 0.5}))
     assert all(isinstance(o.error, DeadlineExceeded) for o in outcomes[:2])
     assert [o.changes for o in outcomes] == [{}, {}, {}]
