@@ -160,7 +160,7 @@ def service_enabled(name, services, require_running=None, timeout=None):
 
         work:
           qubes_vm.service_enabled:
-            - services: [cups, meminfo-writer]
+            - services: [cups, network-manager]
     """
     return _vm.services(name, services, True, **_options(require_running, timeout))
 

@@ -19,6 +19,8 @@ from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue, VMInterfaceError, printable
 
 DONE, FAILED, USAGE, DRIFT = 0, 1, 2, 3
+#: By Ctrl-C, or by SIGTERM in the middle of a push.
+ENDED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,8 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in sentence(error).splitlines():
             print(f"vminterface: {line}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        for line in str(interrupt).splitlines():
+            print(f"vminterface: {line}", file=sys.stderr)
+        return ENDED
     except BrokenPipeError:
         # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
         sys.stderr.close()
@@ -165,6 +169,8 @@ def _apply(options: argparse.Namespace, settings: Sequence[Any]) -> int:
     from vminterface.dom0.push import push
     from vminterface.dom0.targets import Targets
 
+    # As Ctrl-C: what no agent has acknowledged is taken back.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Targets() as targets:
         outcomes = push(settings, targets)
     _report(options, outcomes, test=False)
