@@ -70,9 +70,14 @@ class Property:
     default: bool
 
 
+def installed() -> bool:
+    """Whether Qubes' client is installed here, whatever becomes of qubesd."""
+    return importlib.util.find_spec("qubesadmin") is not None
+
+
 def available() -> bool:
     """Whether Qubes' client is installed here and qubesd has its socket, as in dom0 of R4."""
-    if importlib.util.find_spec("qubesadmin") is None:
+    if not installed():
         return False
     try:
         import qubesadmin.config
