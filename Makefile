@@ -34,7 +34,7 @@ test-xen: $(MAIN)/.stamp
 	@tools/install-packages $(XEN_PACKAGES)
 	@XEN_TESTS=1 $(MAIN)/$(PYTEST) tests/xen --numprocesses $(XEN_JOBS) --dist loadfile --durations 12 --verbose
 
-# In dom0: the modules, the formula, and an example pillar where there is none. Needs neither pip nor a network.
+# In dom0: the modules, the formula, and a pillar without VMs where there is none. Needs neither pip nor a network.
 install:
 	@tools/install "$(DESTDIR)"
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,11 +19,16 @@ from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue, VMInterfaceError, printable
 
 DONE, FAILED, USAGE, DRIFT = 0, 1, 2, 3
+#: By Ctrl-C, or by SIGTERM in the middle of a push.
+ENDED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; a fault is one line on stderr."""
     options = _parser().parse_args(argv)
+    if threading.current_thread() is threading.main_thread():
+        # What is under way comes to its end, as at Ctrl-C; commands that stay have handlers of their own.
+        signal.signal(signal.SIGTERM, _end)
     try:
         return int(options.run(options))
     except VMInterfaceError as error:
@@ -30,12 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in sentence(error).splitlines():
             print(f"vminterface: {line}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        for line in str(interrupt).splitlines():
+            print(f"vminterface: {line}", file=sys.stderr)
+        return ENDED
     except BrokenPipeError:
         # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
         sys.stderr.close()
         return FAILED
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -156,6 +169,8 @@ def _apply(options: argparse.Namespace, settings: Sequence[Any]) -> int:
     from vminterface.dom0.push import push
     from vminterface.dom0.targets import Targets
 
+    # As Ctrl-C: what no agent has acknowledged is taken back.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Targets() as targets:
         outcomes = push(settings, targets)
     _report(options, outcomes, test=False)

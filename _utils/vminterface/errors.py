@@ -134,6 +134,10 @@ class RemoteProtocolError(ProtocolError):
     """The peer sent what the protocol forbids; its connection is of no more use."""
 
 
+class ControlDomain(VMInterfaceError):
+    """What is for VMs was started in dom0, or asked for dom0 itself."""
+
+
 class VMNotRunning(VMInterfaceError):
     """No running VM has that name."""
 
@@ -144,6 +148,14 @@ class VMNotFound(VMInterfaceError, LookupError):
 
 class SettingRefused(VMInterfaceError):
     """The VM's agent read a setting and refused it; its reason is in the text."""
+
+
+class LockUnavailable(VMInterfaceError):
+    """The file by which dom0's programs keep apart cannot be used, so nothing was written."""
+
+
+class Interrupted(VMInterfaceError):
+    """The program was told to end before the VM had what it was given; what was written has been taken back."""
 
 
 class VerificationFailed(VMInterfaceError):

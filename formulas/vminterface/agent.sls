@@ -2,8 +2,12 @@
 
     The ID of the running agent is vminterface-agent.
 -#}
+{%- from "vminterface/dom0.jinja" import in_dom0, refuse with context %}
 {%- from "vminterface/map.jinja" import agent with context %}
 {%- set systemd = grains["init"] == "systemd" %}
+{%- if in_dom0 %}
+{{ refuse("vminterface-agent", "vminterface.agent") }}
+{%- else %}
 
 include:
   - vminterface.library
@@ -41,4 +45,5 @@ vminterface-agent-at-boot:
     - unless: ls /etc/rc2.d/S[0-9][0-9]vminterface-agent
     - require:
       - file: vminterface-agent
+{%- endif %}
 {%- endif %}

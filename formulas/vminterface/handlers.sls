@@ -3,8 +3,12 @@
 
     The ID is vminterface-handlers.
 -#}
+{%- from "vminterface/dom0.jinja" import in_dom0, refuse with context %}
 {%- from "vminterface/map.jinja" import agent, handlers with context %}
 {%- set command = agent.command ~ " handlers %s --json" ~ (" --replace" if handlers.replace else "") %}
+{%- if in_dom0 %}
+{{ refuse("vminterface-handlers", "vminterface.handlers") }}
+{%- else %}
 
 include:
   - vminterface.library
@@ -22,3 +26,4 @@ vminterface-handlers:
     - require:
       - file: vminterface-library
       - file: vminterface-command
+{%- endif %}

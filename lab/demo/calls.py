@@ -103,14 +103,14 @@ class Calls:
         if self.layout is not None:
             has = monitors.of_vm(self.qrexec, VM)
             require(
-                monitors.geometry(has) == monitors.geometry(self.layout),
-                f"{VM}: its X server shows {monitors.shown(has)}",
+                has.shows(self.layout),
+                f"{VM}: its X server shows {monitors.shown(has.layout)}",
             )
 
     def show(self, layout: MonitorLayout) -> None:
         """Draw on the VM's monitors and fetch a picture of them."""
         heading(f"The screens of {VM} (`vminterface monitors {VM}`)")
-        has = monitors.of_vm(self.qrexec, VM)
+        has = monitors.of_vm(self.qrexec, VM).layout
         assert has is not None
         print("  " + has.sketch().rstrip("\n").replace("\n", "\n  "))
         done = self.lab.run(VM, sys.executable, "-m", "lab.testcard", _CARD)

@@ -138,10 +138,12 @@ def _compile(folder: Path) -> None:
 
 
 def _with_product(base: Path, folder: Path) -> None:
-    """Add to the base what the README has an admin do: ``make install`` in dom0, the agent in the VM."""
+    """Add to the base what the README has an admin do: ``make install`` in dom0, VMs in its pillar, the VM's agent."""
     stage = folder / "stage"
     environment = {**os.environ, "MINION_ID": "dom0"}
     _do(str(PROJECT / "tools/install"), str(stage), environment=environment)
+    # The example, which is installed as a comment, is about the VMs of the lab.
+    shutil.copyfile(PROJECT / "pillar/qubes/init.sls", stage / "srv/pillar/vminterface.sls")
     with Cpio(folder / "vm-own.cpio") as archive:
         library = stage / "srv/salt/_utils/vminterface"
         _compile(library)

@@ -73,6 +73,17 @@ def test_set_then_get(dom0):
     assert "already as configured" in again.stdout
 
 
+@pytest.mark.parametrize("words", [["get"], ["set"], ["report"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("vm", ["dom0", "Domain-0"])
+def test_dom0_is_no_vm(dom0, words, vm):
+    before = dom0.dump()
+    done = vminterface(dom0, *words, vm, *(["timezone=Asia/Tokyo"] if words == ["set"] else []))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(f"'{vm}' is dom0 itself, which is no VM (expected a VM's name)\n")
+    assert len(done.stderr.splitlines()) == 1
+    assert dom0.dump() == before
+
+
 def test_set_takes_a_whole_network(dom0):
     done = vminterface(
         dom0, "set", "work", "network:ip=10.137.0.12", "network:gateway=10.137.0.5", "network:dns=10.139.1.1,10.139.1.2"

@@ -14,7 +14,7 @@ from vminterface.channel.xenstore import XenStore
 from vminterface.deadline import Deadline
 from vminterface.dom0.targets import Targets
 from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
-from vminterface.values.acknowledgement import Acknowledgement, digest
+from vminterface.values.acknowledgement import PENDING, Acknowledgement, digest
 from vminterface.values.announcement import Announcement
 
 SETTINGS = frozenset({"timezone", "services", "network", "provider", "keyboard", "debug", "name"})
@@ -101,7 +101,7 @@ class ScriptedAgent(threading.Thread):
     """Stands for ``vminterface agent`` where a test must choose its answers; it changes nothing in any machine.
 
     It speaks the agent's side of the protocol through a guest's own connection: announces itself as soon as dom0
-    lets it, and acknowledges each setting with the digest of its inputs.
+    lets it, and acknowledges each setting with the digest of its inputs, anew where that is pending.
     """
 
     def __init__(self, store: XenStore, answer: Callable[[str, dict[str, str]], str | None]) -> None:
@@ -136,11 +136,14 @@ class ScriptedAgent(threading.Thread):
                 self.announced.set()
         except VMInterfaceError:
             return  # dom0 has not yet made the node
+        said_now = self._store.read_many([keys.acknowledgement(setting) for setting in SETTINGS])
+        pending = {setting for setting, said in zip(SETTINGS, said_now, strict=True) if said == PENDING.encode()}
         texts = self._texts()
         for setting in SETTINGS:
             inputs = keys.inputs_of(setting, texts)
             mark = digest(inputs)
-            if (inputs or setting in self._acknowledged) and self._acknowledged.get(setting) != mark:
+            known = bool(inputs) or setting in self._acknowledged
+            if known and (setting in pending or self._acknowledged.get(setting) != mark):
                 reason = self.answer(setting, inputs)
                 if reason is not None:
                     said = Acknowledgement(accepted=not reason, digest=mark, note=reason).render()

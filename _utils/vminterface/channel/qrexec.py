@@ -28,7 +28,7 @@ from vminterface.errors import (
     printable,
 )
 from vminterface.values import rpcname
-from vminterface.values.vmname import parse_default_user
+from vminterface.values.vmname import parse_default_user, refuse_dom0
 
 #: Bytes of an answer that are taken unless the call says otherwise.
 STDOUT_LIMIT = 1 << 20
@@ -205,6 +205,7 @@ class Qrexec:
             if call.user is not None:
                 raise InvalidValue(f"{call}: only dom0 can choose the user, here the policy does", "user")
             return [program, call.vm, descriptor], False
+        refuse_dom0(call.vm)
         vm = rpcname.parse_target(call.vm)
         wait = [] if self._connect_timeout is None else ["-w", str(self._connect_timeout)]
         return [program, "-d", vm, *wait, f"{user}:QUBESRPC {descriptor} dom0"], True

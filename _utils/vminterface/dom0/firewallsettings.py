@@ -11,7 +11,7 @@ from vminterface.dom0.fields import DEFAULT, suggest, yaml_text
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.values.address import parse_ipv4, parse_ipv6
 from vminterface.values.firewall import OPTIONS, Action, Firewall, Rule
-from vminterface.values.vmname import VMName
+from vminterface.values.vmname import VMName, refuse_dom0
 
 _FIELDS = ("netvm", "ip", "ip6", "policy", "rules")
 #: Options of a rule that YAML may well read as a number.
@@ -39,6 +39,8 @@ class ClientFirewall:
         for name, parse in (("netvm", VMName.parse), ("policy", Action.parse), ("ip", parse_ipv4), ("ip6", parse_ipv6)):
             try:
                 if raw.get(name) is not None:
+                    if name == "netvm":
+                        refuse_dom0(raw[name])
                     values[name] = parse(yaml_text(raw[name]))
                 elif name == "policy":
                     raise InvalidValue("is needed (expected accept or drop)")

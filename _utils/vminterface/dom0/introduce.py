@@ -12,7 +12,7 @@ from vminterface import keys
 from vminterface.channel.store import GetPermissions, KeyStore, SetPermissions, Write
 from vminterface.dom0.targets import Targets
 from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError
-from vminterface.values.vmname import VMName
+from vminterface.values.vmname import VMName, refuse_dom0
 
 #: Keys that the VM writes. Of ``memory`` these two alone: the others there are the toolstack's.
 GIVEN = (keys.ANSWERS, "memory/meminfo", "memory/swapinfo", "qubes-block-devices", "qubes-usb-devices")
@@ -61,6 +61,7 @@ def introduce_all(
     if vms is not None and (not isinstance(vms, list | tuple | set) or not all(isinstance(vm, str) for vm in vms)):
         raise InvalidValue("vms: expected a list of VM names")
     for vm in vms or ():
+        refuse_dom0(vm)
         VMName.parse(vm)
     found: dict[str, tuple[str, ...]] = {}
     for vm, target in sorted(targets.of(targets.running()).items()):

@@ -19,6 +19,7 @@ from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError, VMNo
 from vminterface.values import blockdevice, memory, usbdevice
 from vminterface.values.blockdevice import BlockDevice
 from vminterface.values.usbdevice import UsbDevice
+from vminterface.values.vmname import refuse_dom0
 
 #: The parts of a report.
 MEMORY, BLOCK, USB = PARTS = ("memory", "block_devices", "usb_devices")
@@ -98,6 +99,7 @@ def read(targets: Targets, vms: Collection[str] | None = None, parts: Collection
     vms = None if vms is None else [arguments.text(vm, "vm") for vm in vms]
     domids = targets.running()
     for vm in vms or ():
+        refuse_dom0(vm)
         if vm not in domids:
             raise VMNotRunning(f"{printable(vm, 60)}: no running VM has this name")
     names = sorted(domids if vms is None else vms)

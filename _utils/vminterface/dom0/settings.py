@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from vminterface.dom0.fields import DEFAULT, FIELDS, Collector, suggest, yaml_text
 from vminterface.dom0.firewallsettings import ClientFirewall
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.keys import for_field
-from vminterface.values.monitor import MonitorLayout
-from vminterface.values.vmname import VMName
+from vminterface.values import monitorsetting
+from vminterface.values.monitorsetting import MonitorSetting
+from vminterface.values.vmname import VMName, refuse_dom0
 from vminterface.values.vmtype import VMType
 
 #: Seconds that a VM's agent has to acknowledge a push, unless the pillar says ``timeout:``.
@@ -25,8 +26,6 @@ ACKNOWLEDGE_WITHIN = 5.0
 CHANNELS = ("auto", "xenstore", "qubesdb")
 NETVM = "netvm"
 FIREWALL = "firewall"
-#: The word for "the monitors that dom0 has".
-FROM_DOM0: Literal["from_dom0"] = "from_dom0"
 
 Desired = Mapping[str, str | None]
 
@@ -42,7 +41,7 @@ class VMSettings:
     #: Seconds.
     timeout: float = ACKNOWLEDGE_WITHIN
     #: No key but a service call tells them; None: not managed.
-    monitors: MonitorLayout | Literal["from_dom0"] | None = None
+    monitors: MonitorSetting | None = None
     #: Whether qubesd shall keep the settings for the VM's later starts; None: where there is a qubesd.
     persist: bool | None = None
     #: Whether a push waits for the agent's acknowledgement.
@@ -51,6 +50,17 @@ class VMSettings:
     netvm: str | None = None
     #: Kept in the store of its provider; None: not managed.
     firewall: ClientFirewall | None = None
+    #: Fields of ``desired`` that the VM has of ``qubes:defaults``, and not by a word about itself.
+    from_defaults: frozenset[str] = frozenset()
+    #: Path of the VM in the pillar; empty text where the settings do not come from one.
+    where: str = field(default="", compare=False)
+
+    def path(self, name: str) -> str:
+        """Return where the pillar has the field *name* of this VM."""
+        where = self.where or self.vm
+        if name in self.from_defaults and where.endswith(f":vms:{self.vm}"):
+            where = f"{where.removesuffix(f':vms:{self.vm}')}:defaults"
+        return f"{where}:{name.replace(':all_dns', ':dns')}"
 
     @classmethod
     def parse(cls, vm: str, raw: Any, *, where: str = "", defaults: Mapping[str, Any] | None = None) -> VMSettings:
@@ -83,7 +93,8 @@ class VMSettings:
             raise InvalidValues(faults)
         if options.get("netvm") is not None and options.get("persist") is False:
             raise InvalidValue("is kept by qubesd alone, and persist is false", f"{where}:netvm")
-        return cls(vm, MappingProxyType(merged), **options)
+        from_defaults = frozenset(kept) - own.desired.keys()
+        return cls(vm, MappingProxyType(merged), **options, from_defaults=from_defaults, where=where)
 
     def only(self, topics: Collection[str]) -> VMSettings:
         """Return the part of these settings that concerns *topics*, fields of the pillar such as ``services``.
@@ -136,6 +147,7 @@ def parse_pillar(
     _collect(defaults, f"{root}:defaults", faults)
     vms = _mapping(top.get("vms"), f"{root}:vms", faults)
     if vm is not None:
+        refuse_dom0(vm)
         if vm not in vms:
             faults.append(InvalidValue("the pillar has no such VM", f"{root}:vms:{printable_value(vm)}"))
         vms = {vm: vms[vm]} if vm in vms else {}
@@ -183,10 +195,10 @@ def mentions(pillar: Any, field: str, *, root: str = "qubes") -> bool:
 
 
 def _check_name(vm: Any, where: str, faults: list[InvalidValue]) -> None:
-    if not isinstance(vm, str):
-        faults.append(InvalidValue(f"a VM's name is text, found {type(vm).__name__} (quote it)", where))
-        return
     try:
+        refuse_dom0(vm)
+        if not isinstance(vm, str):
+            raise InvalidValue(f"a VM's name is text, found {type(vm).__name__} (quote it)")
         VMName.parse(vm)
     except InvalidValue as error:
         faults.append(InvalidValue(str(error), where))
@@ -252,24 +264,17 @@ def _seconds(value: Any) -> float:
     raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{printable_value(value)}'")
 
 
-def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"]:
-    if isinstance(value, str):
-        if value == FROM_DOM0:
-            return FROM_DOM0
-        raise InvalidValue(f"expected a list of monitors or {FROM_DOM0}, found '{printable_value(value)}'")
-    return MonitorLayout.from_mappings(value)
-
-
 def _netvm(value: Any) -> str:
     if value == DEFAULT:
         return DEFAULT
     if value is False or value == "none":
         return ""
+    refuse_dom0(value)
     return VMName.parse(yaml_text(value)).render()
 
 
 _OPTIONS: Mapping[str, Callable[[Any], Any]] = {
-    "monitors": _monitors,
+    "monitors": monitorsetting.parse,
     "channel": _channel,
     "require_running": _yes_no,
     "timeout": _seconds,

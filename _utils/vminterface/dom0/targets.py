@@ -20,11 +20,10 @@ from vminterface.channel.xenstore import XenStore
 from vminterface.dom0.settings import VMSettings
 from vminterface.errors import ConnectionLost, InvalidValue, VMNotRunning, printable_value
 from vminterface.values import rpcname
+from vminterface.values.vmname import is_dom0, refuse_dom0
 
 #: Seconds that the XenStore has for one batch of requests, however large.
 STORE_TIMEOUT = 10.0
-#: A host's own QubesDB, which is no VM's.
-_DOM0 = "dom0"
 
 _NO_SETTINGS: Mapping[str, VMSettings] = MappingProxyType({})
 
@@ -74,7 +73,7 @@ class Targets:
         """Return the domids of the running VMs by name, dom0 left out; None for one that only QubesDB knows."""
         found: dict[str, int | None] = {**self._domids(must=False)}
         for vm in find_vms(self._folder):
-            if vm == _DOM0:
+            if is_dom0(vm):
                 continue
             if self._qubesdb(VMSettings(vm)) is None:
                 found.pop(vm, None)
@@ -128,7 +127,8 @@ class Targets:
         return found
 
     def one(self, vm: str, channel: str = "auto") -> Target:
-        """Return the target of *vm* on that channel. Raises VMNotRunning."""
+        """Return the target of *vm* on that channel. Raises VMNotRunning, InvalidValue for dom0."""
+        refuse_dom0(vm)
         target = self.find([vm], {vm: VMSettings(vm, channel=channel)}).get(vm) if isinstance(vm, str) else None
         if target is None:
             raise VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
@@ -147,9 +147,11 @@ class Targets:
             if must or not find_vms(self._folder):
                 raise
             return {}
-        return store.domains()
+        return {vm: domid for vm, domid in store.domains().items() if not is_dom0(vm)}
 
     def _socket(self, vm: str) -> str | None:
+        if is_dom0(vm):
+            return None  # the host's own
         try:
             return find_socket(vm, self._folder)
         except InvalidValue:

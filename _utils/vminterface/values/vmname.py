@@ -12,6 +12,8 @@ from vminterface.errors import InvalidValue, printable
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
 _RESERVED = ("none", "default", "Domain-0")
+#: What dom0 is called: by Qubes, by Xen, by its domid, and by the policy of services.
+_DOM0 = ("dom0", "Domain-0", "0", "@adminvm")
 #: A leading ``-`` would be an option to every tool that gets the name.
 _USER = re.compile(r"[A-Za-z0-9_+,.][A-Za-z0-9_+,.-]{0,31}")
 
@@ -43,6 +45,20 @@ class VMName:
     def render(self) -> str:
         """Return the key's text."""
         return self.text
+
+
+def is_dom0(name: object) -> bool:
+    """Return whether *name*, of any type, is one that dom0 itself goes by."""
+    return (isinstance(name, str) and name in _DOM0) or (type(name) is int and name == 0)
+
+
+def refuse_dom0(name: object, where: str = "") -> None:
+    """Raise InvalidValue if *name* is one that dom0 itself goes by: it configures VMs, and must never be taken for one.
+
+    Its QubesDB has a socket like that of a VM, and its XenStore keys a folder like theirs.
+    """
+    if is_dom0(name):
+        raise InvalidValue(f"'{name}' is dom0 itself, which is no VM (expected a VM's name)", where)
 
 
 def parse_default_user(text: str) -> str:

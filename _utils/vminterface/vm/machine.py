@@ -11,6 +11,7 @@ import os
 import stat
 
 from vminterface.errors import ProgramFailed, ProgramMissing, VMInterfaceError, printable
+from vminterface.vm.regularfile import open_regular, read_at_most
 
 TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost every short-lived program time
 if TYPE_CHECKING:
@@ -80,17 +81,30 @@ class Machine:
         return os.path.join(self._inside(self.root + folder, path), name)
 
     def read_bytes(self, path: str, *, limit: int = LIMIT) -> bytes | None:
-        """Return what is in the file *path*, None if there is none. More than *limit* bytes: VMInterfaceError."""
+        """Return what is in the file *path*, None if there is none.
+
+        Raises VMInterfaceError for more than *limit* bytes, and for anything but a regular file; it never waits.
+        """
         with _named(path):
-            place = self._inside(self.path(path), path)
             try:
-                with open(place, "rb") as file:
-                    data = file.read(limit + 1)
+                descriptor = self.open_file(path)
             except (FileNotFoundError, NotADirectoryError):
                 return None
+            try:
+                data = read_at_most(descriptor, limit + 1)
+            finally:
+                os.close(descriptor)
         if len(data) > limit:
             raise VMInterfaceError(f"{printable(path)}: longer than {limit} bytes")
         return data
+
+    def open_file(self, path: str, *, follow: bool = True) -> int:
+        """Return a descriptor that reads the regular file *path*, which may be a link to one if *follow*.
+
+        For files of any size; :meth:`read_bytes` has a bound. Raises OSError, VMInterfaceError for other kinds.
+        """
+        place = self.path(path)
+        return open_regular(self._inside(place, path) if follow else place, path, follow=follow)
 
     def read_text(self, path: str, *, limit: int = LIMIT) -> str | None:
         """Return the text of *path*, None if there is no such file; bytes that are no UTF-8 survive a way back."""
@@ -156,7 +170,7 @@ class Machine:
                     # A file that is a mount of its own (bind-dirs, containers) cannot be replaced, only rewritten.
                     if error.errno != errno.EBUSY:
                         raise
-                    with open(place, "r+b") as file:
+                    with open(os.open(place, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "wb") as file:
                         file.write(content)
                         file.truncate()
                     os.unlink(temporary)
@@ -168,7 +182,8 @@ class Machine:
     def write_attribute(self, path: str, text: str) -> None:
         """Write *text* into the kernel's file *path* (sysfs, procfs), which must be there, in one system call."""
         with _named(path):
-            descriptor = os.open(self._inside(self.path(path), path), os.O_WRONLY)
+            # A pipe that nobody reads is an error then, and makes nobody wait.
+            descriptor = os.open(self._inside(self.path(path), path), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
             try:
                 os.write(descriptor, text.encode("ascii"))
             finally:
@@ -218,6 +233,8 @@ class Machine:
                     # It takes no room on a disk that may be full.
                     os.link(source, temporary, follow_symlinks=False)
                 except OSError:
+                    if not stat.S_ISLNK(os.lstat(source).st_mode):
+                        os.close(open_regular(source, path, follow=False))  # a copy of a device would have no end
                     shutil.copy2(source, temporary, follow_symlinks=False)
                     found = os.lstat(source)
                     os.chown(temporary, found.st_uid, found.st_gid, follow_symlinks=False)

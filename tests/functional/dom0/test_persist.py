@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.qubesd import Qubesd, Refused
+from lab.qubesd.stores import StoreWriter
 from tests.support.qubesd import qubes_r4
 from tests.support.qubesdb import QubesHost
 from vminterface.channel import adminapi
 from vminterface.dom0 import returns
 from vminterface.dom0.push import Outcome, diff, push
+from vminterface.dom0.qubesd import PATIENCE
 from vminterface.dom0.settings import VMSettings, parse_pillar
 from vminterface.errors import (
     DeadlineExceeded,
     InvalidValue,
     InvalidValues,
-    KeyNotFound,
     ProgramMissing,
     SettingRefused,
     StoreError,
+    VerificationFailed,
     VMNotFound,
 )
 
@@ -45,15 +48,7 @@ def host(tmp_path: Path) -> Iterator[QubesHost]:
 
 @pytest.fixture
 def qubesd(host: QubesHost, tmp_path: Path) -> Iterator[Qubesd]:
-    def live(vm: str, key: str, value: str | None) -> None:
-        with host.store(vm) as store:
-            if value is not None:
-                store.write(f"/{key}", value.encode())
-            else:
-                with suppress(KeyNotFound):
-                    store.remove(f"/{key}")
-
-    with qubes_r4(tmp_path, "work", "personal", live=live) as daemon:
+    with qubes_r4(tmp_path, "work", "personal", live=StoreWriter(host.store)) as daemon:
         yield daemon
 
 
@@ -76,6 +71,15 @@ def changing(qubesd: Qubesd) -> list[tuple[str, str]]:
     calls = [(method, argument) for method, argument, _ in qubesd.calls if method in SET]
     qubesd.calls.clear()
     return calls
+
+
+def after_storing(qubesd: Qubesd, method: str, argument: str, fail: Callable[[], None]) -> None:
+    """Let *fail* come after that call has done its work, as the real qubesd stores first and acts on it then."""
+    qubesd.faults.afterwards.setdefault((f"admin.vm.{method}", argument), []).append(fail)
+
+
+def refusing() -> None:
+    raise Refused("QubesVMError", "QubesDB is dead")
 
 
 def started(host: QubesHost, qubesd: Qubesd, vm: str) -> None:
@@ -144,7 +148,8 @@ def test_a_diff_says_exactly_what_a_push_then_changes_and_changes_nothing(host, 
         host.agent("work")
     (foretold,) = differing(host, settings(WORK))
     assert changing(qubesd) == []
-    assert host.read("work", "qubes-timezone") is None if running else True
+    if running:
+        assert host.read("work", "qubes-timezone") == "Etc/UTC"
     (outcome,) = pushed(host, settings(WORK))
     assert outcome.changes == foretold.changes != {}
     assert differing(host, settings(WORK))[0].changes == {}
@@ -208,9 +213,124 @@ def test_what_qubesd_refuses_is_told_and_nothing_of_that_vm_is_done(host, qubesd
     assert isinstance(failed.error, StoreError)
     assert "not now" in failed.comment()
     assert qubesd.qubes["work"].features == {}
-    assert host.read("work", "qubes-timezone") is None
+    assert host.read("work", "qubes-timezone") == "Etc/UTC"
     # It refuses the other's too, each for itself.
     assert isinstance(fine.error, StoreError)
+
+
+def test_a_change_that_fails_after_it_was_stored_is_taken_back_with_the_others(host, qubesd):
+    started(host, qubesd, "work")
+    qubesd.qubes["work"].features["service.crond"] = "1"
+    after_storing(qubesd, "feature.Set", "service.cups", refusing)
+    (outcome,) = pushed(host, settings(WORK))
+    assert qubesd.qubes["work"].features == {"service.crond": "1"}
+    assert qubesd.qubes["work"].properties == {}
+    assert host.read("work", "qubes-service/cups") is None
+    assert isinstance(outcome.error, StoreError)
+    assert outcome.comment() == "work: services:cups (feature service.cups): QubesDB is dead; former values restored"
+    assert outcome.changes == {}
+
+
+def test_taking_back_counts_as_done_where_that_call_too_fails_after_it_was_stored(host, qubesd):
+    after_storing(qubesd, "feature.Set", "service.cups", refusing)
+    after_storing(qubesd, "feature.Remove", "service.cups", refusing)
+    (outcome,) = pushed(host, settings({"services": {"cups": True}}))
+    assert qubesd.qubes["work"].features == {}
+    assert outcome.restored
+    assert isinstance(outcome.error, StoreError)
+
+
+def test_what_qubesd_keeps_for_a_vm_whose_qubesdb_is_dead_is_taken_back(host, qubesd):
+    started(host, qubesd, "work")
+    qubesd.faults.dead_qubesdb.add("work")
+    (outcome,) = pushed(host, settings({"services": {"cups": True}}))
+    assert qubesd.qubes["work"].features == {}
+    assert outcome.comment() == (
+        "work: services:cups (feature service.cups): qubesd refuses it without a reason (its journal may have one);"
+        " former values restored"
+    )
+
+
+def test_a_netvm_whose_attaching_takes_longer_than_a_call_may_is_taken_back(host, qubesd, monkeypatch):
+    monkeypatch.setattr(adminapi.AdminAPI.open.__func__, "__defaults__", (0.5,))
+    qubesd.qubes["work"].properties["netvm"] = ""
+    started(host, qubesd, "sys-net")
+    started(host, qubesd, "work")
+    qubesd.faults.attach_seconds["work"] = 0.8
+    (outcome,) = pushed(host, settings({"netvm": "sys-net"}))
+    assert isinstance(outcome.error, DeadlineExceeded)
+    assert outcome.restored
+    assert qubesd.qubes["work"].properties["netvm"] == ""
+
+
+def test_what_cannot_be_taken_back_is_named_with_what_it_is_and_was(host, qubesd):
+    after_storing(qubesd, "feature.Set", "service.cups", refusing)
+    qubesd.refuse["admin.vm.feature.Remove", "service.cups"] = Refused("QubesVMError", "not now")
+    (outcome,) = pushed(host, settings({"timezone": "Europe/Warsaw", "services": {"cups": True}}))
+    assert qubesd.qubes["work"].features == {"service.cups": "1"}
+    assert isinstance(outcome.error, VerificationFailed)
+    assert outcome.comment() == (
+        "work: services:cups (feature service.cups): QubesDB is dead; not taken back in qubesd: "
+        "services:cups (feature service.cups) is 'on', and was 'default' "
+        "(work: services:cups (feature service.cups): not now)"
+    )
+
+
+def test_what_another_program_has_set_meanwhile_is_not_overwritten(host, qubesd):
+    def other() -> None:
+        qubesd.qubes["work"].features["vm-config.vminterface-timezone"] = "Asia/Tokyo"
+        refusing()
+
+    after_storing(qubesd, "feature.Set", "service.cups", other)
+    (outcome,) = pushed(host, settings({"timezone": "Europe/Warsaw", "services": {"cups": True}}))
+    assert qubesd.qubes["work"].features == {"vm-config.vminterface-timezone": "Asia/Tokyo"}
+    assert "timezone (feature vm-config.vminterface-timezone) was set to 'Asia/Tokyo'" in outcome.comment()
+
+
+def test_a_change_that_was_stored_before_its_deadline_passed_is_taken_back_when_qubesd_goes_on(
+    host, qubesd, monkeypatch
+):
+    monkeypatch.setattr(adminapi.AdminAPI.open.__func__, "__defaults__", (0.5,))
+    busy = threading.Event()
+    # Attaching a network takes long, and qubesd does one thing at a time.
+    after_storing(qubesd, "property.Set", "netvm", lambda: busy.is_set() or busy.wait(0.8) or busy.set())
+    failed, fine = pushed(host, settings({"services": {"cups": True}, "netvm": "none"}), settings(WORK, "personal"))
+    assert qubesd.qubes["work"].features == {}
+    assert qubesd.qubes["work"].properties == {}
+    assert isinstance(failed.error, DeadlineExceeded)
+    assert failed.comment().startswith("work: netvm (property netvm): ")
+    assert failed.comment().endswith("no answer from qubesd within 0.5 s; former values restored")
+    assert fine.ok
+    assert qubesd.qubes["personal"].properties["netvm"] == ""
+
+
+def test_a_qubesd_that_hangs_for_good_has_what_may_be_left_named_and_costs_no_more_for_other_vms(
+    host, qubesd, monkeypatch
+):
+    monkeypatch.setattr(adminapi.AdminAPI.open.__func__, "__defaults__", (0.3,))
+    after_storing(qubesd, "property.Set", "netvm", qubesd.hung.set)
+    after_storing(qubesd, "property.Set", "netvm", lambda: threading.Event().wait(0.6))
+    before = time.monotonic()
+    failed, other = pushed(host, settings({"services": {"cups": True}, "netvm": "none"}), settings(WORK, "personal"))
+    assert time.monotonic() - before < 0.3 * (1 + PATIENCE) + 2
+    assert isinstance(failed.error, VerificationFailed)
+    assert failed.comment().startswith("work: netvm (property netvm): ")
+    assert "netvm (property netvm) may be 'none', and was 'default'" in failed.comment()
+    assert "services:cups (feature service.cups) may be 'on', and was 'default'" in failed.comment()
+    assert isinstance(other.error, DeadlineExceeded)
+    assert other.comment().startswith("personal: ")
+    assert "work" not in other.comment()
+
+
+def test_what_qubesd_would_keep_and_stumble_over_is_refused_before_anything_is_sent(host, qubesd):
+    bad = VMSettings(
+        "work", {"vm_config:mode": "caf\u00e9", "services:cups": "1"}, persist=True, where="qubes:vms:work"
+    )
+    for run in (pushed, differing):
+        (outcome,) = run(host, bad)
+        assert isinstance(outcome.error, InvalidValue)
+        assert outcome.comment().startswith("qubes:vms:work:vm_config:mode: 'caf\\xe9' is not a valid text")
+        assert qubesd.calls == []
 
 
 def test_a_name_that_qubesd_does_not_know_is_an_error_of_that_vm_alone(host, qubesd):
@@ -226,7 +346,7 @@ def test_a_qubesd_that_hangs_costs_its_deadline_once_and_nothing_is_written(host
     outcomes = pushed(host, settings(WORK), settings(WORK, "personal"))
     assert [type(one.error) for one in outcomes] == [DeadlineExceeded] * 2
     assert [str(one.error).partition(":")[0] for one in outcomes] == ["work", "personal"]
-    assert host.read("work", "qubes-timezone") is None
+    assert host.read("work", "qubes-timezone") == "Etc/UTC"
 
 
 def test_persist_false_leaves_qubesd_alone_and_the_pushed_zone_is_the_one_that_counts(host, qubesd):

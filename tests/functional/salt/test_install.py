@@ -32,7 +32,7 @@ def tops(destination: Path) -> list[object]:
 
 
 def test_a_second_install_renews_what_is_ours_and_leaves_what_is_the_admins(tmp_path):
-    warning = "an example, to be made yours"
+    warning = "nothing is pushed until your VMs are in"
     assert warning in install(tmp_path)
     pillar, top = tmp_path / "srv/pillar/vminterface.sls", tmp_path / "srv/salt/top.sls"
     library = tmp_path / "srv/salt/_utils/vminterface/keys.py"
@@ -105,8 +105,23 @@ def test_what_root_installs_is_roots_alone_whoever_owns_the_checkout(tmp_path):
     assert {path for path in installed if path.stat().st_mode & 0o022} == set()
 
 
+def uncommented(pillar: str) -> str:
+    """Return the installed *pillar* with its example made live, as its first lines say how."""
+    head, _, example = pillar.partition("  vms: {}\n")
+    assert "  # " not in head
+    return head + "".join(line.replace("  # ", "  ", 1) for line in example.splitlines(keepends=True))
+
+
+def test_the_installed_pillar_is_the_shipped_one_as_a_comment(tmp_path):
+    install(tmp_path)
+    installed = (tmp_path / "srv/pillar/vminterface.sls").read_text()
+    assert yaml.safe_load(installed) == {"qubes": {"vms": {}}}
+    shipped = (ROOT / "pillar/qubes/init.sls").read_text()
+    assert uncommented(installed).partition("qubes:\n")[1:] == shipped.partition("qubes:\n")[1:]
+
+
 @pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
-def test_the_installed_tree_converges_with_one_highstate(tmp_path):
+def test_the_installed_tree_pushes_nothing_until_its_pillar_is_edited_and_then_converges(tmp_path):
     install(tmp_path)
     config = tmp_path / "minion"
     config.mkdir()
@@ -118,13 +133,12 @@ def test_the_installed_tree_converges_with_one_highstate(tmp_path):
         "pillar_roots": {"base": [str(tmp_path / "srv/pillar")]},
     }
     (config / "minion").write_text(json.dumps(settings))
-    with Dom0(tmp_path / "x") as dom0:
-        dom0.start_vm("work")
-        dom0.agent("work")
-        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        command = [str(SALT_CALL), "--config-dir", str(config), "--local"]
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def highstate(dom0: Dom0) -> dict[str, dict[str, object]]:
+        command = [str(SALT_CALL), "--config-dir", str(config), "--local", "--out", "json", "--retcode-passthrough"]
         done = subprocess.run(
-            [*command, "--out", "json", "--retcode-passthrough", "state.highstate"],
+            [*command, "state.highstate"],
             env={**env, "XENSTORED_PATH": dom0.path},
             cwd=tmp_path,
             capture_output=True,
@@ -133,5 +147,19 @@ def test_the_installed_tree_converges_with_one_highstate(tmp_path):
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        lines = json.loads(done.stdout)["local"]
+        assert all(line["result"] for line in lines.values())
+        return {tag.split("_|-")[1]: line for tag, line in lines.items()}
+
+    with Dom0(tmp_path / "x") as dom0:
+        # VMs of these names are on every Qubes.
+        for vm in ("work", "personal", "sys-net"):
+            dom0.start_vm(vm)
+            dom0.agent(vm)
+        before = dom0.dump()
+        assert highstate(dom0)["vminterface-push"]["comment"] == "0 VMs: nothing to do"
+        assert dom0.dump() == before
+        pillar = tmp_path / "srv/pillar/vminterface.sls"
+        pillar.write_text(uncommented(pillar.read_text()))
+        assert highstate(dom0)["vminterface-push"]["comment"] == "3 VMs: 3 changed"
         assert dom0.read("work", "qubes-timezone") == "America/Indiana/Indianapolis"
-        assert all(state["result"] for state in json.loads(done.stdout)["local"].values())

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vminterface.errors import InvalidValue
-from vminterface.values.vmname import VMName, parse_default_user
+from vminterface.values.vmname import VMName, is_dom0, parse_default_user, refuse_dom0
 
 
 @pytest.mark.parametrize("text", ["work", "a", "sys-net", "Fedora-40.min_x", "a" * 31, "a-dmz", "dom0", "NONE"])
@@ -48,3 +48,15 @@ def test_other_user_names_are_refused(text):
 def test_what_is_no_text_is_no_user(other):
     with pytest.raises(InvalidValue, match="expected a user's name, found"):
         parse_default_user(other)
+
+
+@pytest.mark.parametrize("name", ["dom0", "Domain-0", "0", 0, "@adminvm"])
+def test_what_dom0_goes_by_is_no_vm(name):
+    with pytest.raises(InvalidValue, match=f"'{name}' is dom0 itself, which is no VM"):
+        refuse_dom0(name)
+
+
+@pytest.mark.parametrize("name", ["work", "dom0-backup", "Dom0", "", 1, False, None, ["dom0"], 0.0])
+def test_everything_else_is_not_dom0(name):
+    assert not is_dom0(name)
+    refuse_dom0(name)

@@ -7,6 +7,7 @@ import re
 
 from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError, printable
 from vminterface.vm.machine import Machine
+from vminterface.vm.regularfile import open_regular
 
 #: Seconds for a file system to grow, and for all that comes before: large ones write much. dom0 waits 600.
 TIMEOUT = 540.0
@@ -24,8 +25,11 @@ def notice_size(machine: Machine, device: str) -> None:
     if not device.startswith("/") or not machine.exists(device):
         raise VMInterfaceError(f"this VM has no device {printable(device)}")
     try:
-        with open(_real(machine, device), "rb", buffering=0) as disk:
-            disk.read(512)
+        descriptor = open_regular(_real(machine, device), device, or_disk=True)
+        try:
+            os.read(descriptor, 512)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise VMInterfaceError(f"{device} cannot be read: {error.strerror}") from None
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+from vminterface.errors import VMInterfaceError
 from vminterface.values.appmenu import LINE_COUNT, MenuEntry, render
 from vminterface.values.persistence import Persistence
 from vminterface.vm.handlers.call import Call
 from vminterface.vm.handlers.session import account, default_user
 from vminterface.vm.machine import Machine
+from vminterface.vm.regularfile import open_regular, read_at_most
 
 #: The VM's start leaves one of these: which volumes survive its shutdown. Applications on the others are not told.
 PERSISTENCE = "/run/qubes/persistent-{}"
@@ -91,13 +93,12 @@ def _files(folder: str, prefix: str, depth: int = 0) -> Iterator[tuple[str, str]
 def _read(path: str, id_: str) -> dict[str, str] | None:
     """Return the values of a desktop file by their keys; None for one that is not to be shown, or cannot be read."""
     try:
-        # Non-blocking: what is called like a desktop file may be a pipe that nobody writes to.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_regular(path, path)
         try:
-            data = os.read(descriptor, _FILE_LIMIT)
+            data = read_at_most(descriptor, _FILE_LIMIT)
         finally:
             os.close(descriptor)
-    except OSError:
+    except (OSError, VMInterfaceError):
         return None
     values: dict[str, str] = {}
     inside = False

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import vminterface
 from vminterface.errors import VMInterfaceError
+from vminterface.vm.controldomain import in_a_vm, require_vm
 from vminterface.vm.handlers.entry import CONFIGURATIONS, MARK, PROGRAMS, configuration, entry
 from vminterface.vm.handlers.table import SERVICES
 from vminterface.vm.machine import Machine
@@ -53,8 +54,9 @@ def install(
     """Let *machine* answer the services of the table by programs that *python* runs with *library*.
 
     What is not ours stays, unless *replace*; what an admin has protected stays in any case. *test* only looks. Raises
-    VMInterfaceError where a file cannot be read or written.
+    ControlDomain in dom0, VMInterfaceError where a file cannot be read or written.
     """
+    require_vm(machine, "vminterface handlers", in_a_vm("vminterface.handlers"))
     own = [name for name in SERVICES if _is_free(machine, name, replace)]
     changes = {}
     for name in own:

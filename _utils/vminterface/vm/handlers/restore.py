@@ -38,7 +38,7 @@ def restore(call: Call, line: str) -> None:
     path = location.path(line)
     if call.machine.is_file(path):
         try:
-            source = os.open(call.machine.path(path), os.O_RDONLY | os.O_CLOEXEC)
+            source = call.machine.open_file(path)
         except OSError as error:
             raise ServiceFailed(f"{printable(path)}: {error.strerror}", NO_LOCATION) from None
         _send(call, source, wanted, seekable=True)

@@ -11,6 +11,7 @@ import signal
 import sys
 
 from vminterface.errors import ServiceFailed, ServiceNotFound, VMInterfaceError, printable
+from vminterface.vm.controldomain import require_vm
 from vminterface.vm.handlers.call import Call
 from vminterface.vm.handlers.table import SERVICES
 from vminterface.vm.machine import Machine
@@ -50,6 +51,8 @@ def _answer(service: str, machine: Machine) -> int:
     row = SERVICES.get(service)
     if row is None:
         raise ServiceNotFound("this VM has no handler for that service")
+    # Whoever has put one into dom0's /etc/qubes-rpc, and whatever the policy says.
+    require_vm(machine, "handler", "vminterface handlers remove")
     name = f"vminterface.vm.handlers.{row.module}"
     with _stream(0, os.O_RDONLY) as stdin, _stream(1, os.O_WRONLY) as stdout:
         call = Call.received(service, machine, stdin, stdout, environment=os.environ, arguments=sys.argv[1:])

@@ -151,3 +151,13 @@ def test_an_agent_that_hands_the_program_to_the_shell_gets_the_same_answer(tmp_p
     environment = {"PATH": os.environ["PATH"], "QREXEC_REMOTE_DOMAIN": "dom0"}
     ended = subprocess.run(shell, env=environment, capture_output=True, timeout=20, check=False)
     assert (ended.returncode, len(ended.stdout), ended.stderr) == (0, 36, b"")
+
+
+def test_a_handler_that_lies_in_dom0_answers_nobody(tmp_path: Path) -> None:
+    (tmp_path / "proc/xen").mkdir(parents=True)
+    (tmp_path / "proc/xen/capabilities").write_text("control_d\n")
+    line = (
+        "test.Fake: handler: this is dom0 (control_d in /proc/xen/capabilities), where the VM's side must not run"
+        " (expected a VM; vminterface handlers remove)\n"
+    )
+    assert run(tmp_path, "call.write(b'done')") == (1, b"", line)
