@@ -96,8 +96,7 @@ def test_old_rules_go_then_policy_and_rules_come_and_the_provider_is_told_last(q
     counted = [("WRITE", COUNTER, b"1"), ("WRITE", TOP, b""), ("WRITE", COUNTER, b"2")]
     assert changes[-3:] == counted
     assert changes[:-3] == [
-        ("RM", f"{TOP}/0007", b""),
-        ("RM", f"{TOP}/policy", b""),
+        ("RM", f"{TOP}/", b""),
         ("WRITE", f"{TOP}/policy", b"drop"),
         ("WRITE", f"{TOP}/0000", RULES[0].encode()),
         ("WRITE", f"{TOP}/0001", RULES[1].encode()),
