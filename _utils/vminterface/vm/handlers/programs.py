@@ -111,9 +111,9 @@ class Program:
             self._process.poll()
         os.close(self._ended)
 
-    def wait(self, *, timeout: float | None = None) -> int:
-        """Return the exit status, 128+n after signal n. None: however long it takes. Raises DeadlineExceeded."""
-        deadline = None if timeout is None else Deadline.after(timeout)
+    def wait(self, *, timeout: float | None = None, deadline: Deadline | None = None) -> int:
+        """Return the exit status, 128+n after signal n. Neither: however long it takes. Raises DeadlineExceeded."""
+        deadline = deadline if timeout is None else Deadline.after(timeout)
         if not self._wait(deadline):
             assert deadline is not None
             deadline.check(self.name)
