@@ -35,6 +35,8 @@ from vminterface.errors import (
     printable,
 )
 
+#: Where qubesd keeps all that it knows; a dom0 of R4 has it, whether qubesd runs or not.
+KEPT = "/var/lib/qubes/qubes.xml"
 #: Seconds for one call, unless told otherwise.
 TIMEOUT = 10.0
 #: Bytes of an answer at most: the list of a thousand VMs has about 60 kB.
@@ -68,15 +70,25 @@ class Property:
     default: bool
 
 
+def installed() -> bool:
+    """Whether Qubes' client is installed here, whatever becomes of qubesd."""
+    return importlib.util.find_spec("qubesadmin") is not None
+
+
 def available() -> bool:
     """Whether Qubes' client is installed here and qubesd has its socket, as in dom0 of R4."""
-    if importlib.util.find_spec("qubesadmin") is None:
+    if not installed():
         return False
     try:
         import qubesadmin.config
     except ImportError:
         return False
     return os.path.exists(qubesadmin.config.QUBESD_SOCKET)
+
+
+def expected() -> bool:
+    """Whether this host is one with a qubesd, be it stopped."""
+    return available() or os.path.exists(KEPT)
 
 
 class AdminAPI:
@@ -139,6 +151,16 @@ class AdminAPI:
                     raise
                 return None
             return value
+
+    def feature_with_template(self, vm: str, name: str) -> str | None:
+        """Return a feature of *vm*, or of its template where the VM has none of that name; None: neither has."""
+        with self._errors(f"feature {name} of {vm}"):
+            try:
+                return bytes(self._app.qubesd_call(vm, "admin.vm.feature.CheckWithTemplate", name)).decode("ascii")
+            except KeyError as error:
+                if type(error).__name__ == "QubesVMNotFoundError":
+                    raise
+                return None
 
     def set_feature(self, vm: str, name: str, value: str | None) -> None:
         """Set a feature of *vm*; None removes it. Raises InvalidValue where qubesd does not accept it."""

@@ -88,7 +88,7 @@ class Client:
         store, new = self.provider.store, rules.new
         there = rules.old
         for _ in range(ATTEMPTS):
-            _put(store, [*map(Remove, sorted(there)), *(Write(path, value) for path, value in new.items())])
+            _replace(store, rules.top, there, new)
             there = _below(store, rules.top)
             if there == new:
                 return
@@ -112,10 +112,16 @@ class Client:
             if not there.items() <= (old.items() | rules.new.items()):
                 done = False
                 continue
-            _put(store, [*map(Remove, sorted(there)), *(Write(path, value) for path, value in old.items())])
+            _replace(store, top, there, old)
             if told:
                 _put(store, [Write(top, b"") if top in rules.held else Remove(top)])
         return done
+
+
+def _replace(store: KeyStore, top: str, there: Held, new: Held) -> None:
+    """Write *new* below *top* in place of *there*, which goes with one request, as in qubesd."""
+    gone = [Remove(f"{top}/")] if there else []
+    _put(store, [*gone, *(Write(path, value) for path, value in new.items())])
 
 
 def _below(store: KeyStore, top: str) -> Held:

@@ -68,7 +68,7 @@ class Push:
     def compare(self) -> None:
         """Find the fields that differ."""
         for work in self.works:
-            changes = compare(work.settings.desired, work.state.texts)
+            changes = compare(work.settings.desired, work.state.texts, channel=work.target.store.channel)
             try:
                 _check_names(work.target, changes)
             except InvalidValue as error:

@@ -24,6 +24,8 @@ class Outcome:
     kept: bool = False
     #: What the VM's agent, or its provider's firewall service, had to do with it; empty where there is nothing to say.
     note: str = ""
+    #: What is left out or will not last, and why: said in every comment but an error's.
+    remarks: tuple[str, ...] = ()
     #: Whether what it had before was put back after the error; None: nothing had to be.
     restored: bool | None = None
 
@@ -40,6 +42,9 @@ class Outcome:
         """Return one sentence for the admin."""
         if self.error is not None:
             return f"{self.error}{'; former values restored' if self.restored else ''}"
+        return "; ".join((self._success(test=test), *self.remarks))
+
+    def _success(self, *, test: bool) -> str:
         note = self.note and f"; {self.note}"
         if not self.running:
             lasting = f"{count(self.changes)} {'would be set' if test else 'set'}{note}; " if self.changes else ""

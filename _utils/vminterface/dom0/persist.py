@@ -13,12 +13,13 @@ from vminterface.dom0 import persistchanges
 from vminterface.dom0.diff import PERSISTENT, Change
 from vminterface.dom0.fields import DEFAULT
 from vminterface.dom0.outcome import Outcome
+from vminterface.dom0.persistlive import adapt
+from vminterface.dom0.persistzone import PERSISTENT_TIMEZONE
 from vminterface.dom0.qubesd import Qubesd
 from vminterface.dom0.settings import NETVM, VMSettings
 from vminterface.errors import InvalidValue, VMInterfaceError
 
-#: The key that a lasting time zone comes in, beside the one that qubesd itself writes.
-_LASTING_TIMEZONE = "lasting:timezone"
+_NOT_KEPT = "nothing of it is kept for the VM's next start, as qubesd does not run"
 
 Run = Callable[[Sequence[VMSettings]], list[Outcome]]
 
@@ -32,6 +33,8 @@ class _Plan:
     #: What qubesd has to change, by field.
     changes: dict[str, Change] = field(default_factory=dict)
     error: VMInterfaceError | None = None
+    #: What is left out or will not last, and why.
+    remarks: tuple[str, ...] = ()
 
 
 def diff(settings: Sequence[VMSettings], look: Run) -> list[Outcome]:
@@ -41,6 +44,7 @@ def diff(settings: Sequence[VMSettings], look: Run) -> list[Outcome]:
     for outcome in outcomes:
         plan = plans[outcome.vm]
         outcome.error = outcome.error or plan.error
+        outcome.remarks = plan.remarks
         outcome.changes = {} if outcome.error else _all_changes(plan, outcome.changes)
     return outcomes
 
@@ -70,6 +74,7 @@ def push(settings: Sequence[VMSettings], look: Run, write: Run) -> list[Outcome]
                 outcome.restored = taken.restored
         elif plan.changes:
             outcome.changes = _all_changes(plan, {**foreseen[vm].changes, **outcome.changes})
+        outcome.remarks = plan.remarks
         outcomes[vm] = outcome
     return [outcomes[one.vm] for one in settings]
 
@@ -77,9 +82,12 @@ def push(settings: Sequence[VMSettings], look: Run, write: Run) -> list[Outcome]
 def _plans(settings: Sequence[VMSettings], qubesd: Qubesd) -> dict[str, _Plan]:
     plans = {}
     for one in settings:
-        one = _decided(one, qubesd)
-        plans[one.vm] = plan = _Plan(_completed(one))
+        undecided, one = one.persist is None, _decided(one, qubesd)
+        plans[one.vm] = plan = _Plan(one)
         try:
+            adapted = adapt(one, qubesd)
+            lost = (_NOT_KEPT,) if undecided and qubesd.expected and not one.persist else ()
+            one, plan.live, plan.remarks = adapted.kept, adapted.live, (*lost, *adapted.remarks)
             if one.persist:
                 plan.changes = persistchanges.compare(qubesd, one.vm, _texts(one), one.path)
             elif one.netvm is not None:
@@ -107,15 +115,7 @@ def _texts(settings: VMSettings) -> dict[str, str | None]:
     return texts
 
 
-def _completed(settings: VMSettings) -> VMSettings:
-    """Return *settings* with the key of a lasting time zone: the same where it lasts, none where it does not."""
-    if "timezone" not in settings.desired:
-        return settings
-    text = settings.desired["timezone"] if settings.persist else None
-    return replace(settings, desired={**settings.desired, _LASTING_TIMEZONE: text})
-
-
 def _all_changes(plan: _Plan, live: Mapping[str, Change]) -> dict[str, Change]:
     lasting = {f"{PERSISTENT}{name}": change for name, change in plan.changes.items()}
-    told_already = {_LASTING_TIMEZONE} if "timezone" in plan.changes else set()
+    told_already = {PERSISTENT_TIMEZONE} if "timezone" in plan.changes else set()
     return {**lasting, **{name: change for name, change in live.items() if name not in told_already}}

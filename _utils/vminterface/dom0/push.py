@@ -115,7 +115,7 @@ def _outcomes(
     lost: dict[str, VMInterfaceError] = {}
 
     def begin(vms: Sequence[str]) -> _Part | None:
-        firewalls = Firewalls(vms, wanted, outcomes, targets, lost)
+        firewalls = Firewalls(vms, wanted, outcomes, targets, lost, stop)
         try:
             part = _Part(Push(_of(vms, found, outcomes), wanted, outcomes, targets, stop), firewalls)
             part.push.observe()

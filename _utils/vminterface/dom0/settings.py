@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from vminterface.dom0.fields import DEFAULT, FIELDS, Collector, suggest, yaml_text
 from vminterface.dom0.firewallsettings import ClientFirewall
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.keys import for_field
-from vminterface.values.monitor import MonitorLayout
+from vminterface.values import monitorsetting
+from vminterface.values.monitorsetting import MonitorSetting
 from vminterface.values.vmname import VMName, refuse_dom0
 from vminterface.values.vmtype import VMType
 
@@ -25,8 +26,6 @@ ACKNOWLEDGE_WITHIN = 5.0
 CHANNELS = ("auto", "xenstore", "qubesdb")
 NETVM = "netvm"
 FIREWALL = "firewall"
-#: The word for "the monitors that dom0 has".
-FROM_DOM0: Literal["from_dom0"] = "from_dom0"
 
 Desired = Mapping[str, str | None]
 
@@ -42,7 +41,7 @@ class VMSettings:
     #: Seconds.
     timeout: float = ACKNOWLEDGE_WITHIN
     #: No key but a service call tells them; None: not managed.
-    monitors: MonitorLayout | Literal["from_dom0"] | None = None
+    monitors: MonitorSetting | None = None
     #: Whether qubesd shall keep the settings for the VM's later starts; None: where there is a qubesd.
     persist: bool | None = None
     #: Whether a push waits for the agent's acknowledgement.
@@ -265,14 +264,6 @@ def _seconds(value: Any) -> float:
     raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{printable_value(value)}'")
 
 
-def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"]:
-    if isinstance(value, str):
-        if value == FROM_DOM0:
-            return FROM_DOM0
-        raise InvalidValue(f"expected a list of monitors or {FROM_DOM0}, found '{printable_value(value)}'")
-    return MonitorLayout.from_mappings(value)
-
-
 def _netvm(value: Any) -> str:
     if value == DEFAULT:
         return DEFAULT
@@ -283,7 +274,7 @@ def _netvm(value: Any) -> str:
 
 
 _OPTIONS: Mapping[str, Callable[[Any], Any]] = {
-    "monitors": _monitors,
+    "monitors": monitorsetting.parse,
     "channel": _channel,
     "require_running": _yes_no,
     "timeout": _seconds,

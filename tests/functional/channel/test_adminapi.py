@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.qubesd import Qubesd, Refused
+from lab.qubesd import Qube, Qubesd, Refused
 from tests.support.qubesd import qubes_r4
 from vminterface.channel import adminapi
 from vminterface.channel.adminapi import AdminAPI, Domain, Property
@@ -56,6 +56,17 @@ def test_a_feature_is_on_off_or_not_set(qubesd, api):
         api.set_feature("work", "service.cups", value)
         assert api.feature("work", "service.cups") == value
     assert qubesd.qubes["work"].features == {}
+
+
+def test_a_feature_of_the_template_counts_where_the_vm_has_none(qubesd, api):
+    assert api.feature_with_template("work", "anon-timezone") is None
+    qubesd.qubes["whonix"] = Qube("TemplateVM", features={"anon-timezone": "1"})
+    qubesd.qubes["work"].properties["template"] = "whonix"
+    assert api.feature_with_template("work", "anon-timezone") == "1"
+    qubesd.qubes["work"].features["anon-timezone"] = ""
+    assert api.feature_with_template("work", "anon-timezone") == ""
+    with pytest.raises(VMNotFound, match="feature anon-timezone of nosuch"):
+        api.feature_with_template("nosuch", "anon-timezone")
 
 
 def test_a_feature_that_is_not_there_may_be_removed(api):

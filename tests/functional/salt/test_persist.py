@@ -70,6 +70,54 @@ def test_what_qubesd_refuses_is_a_failure_in_one_sentence(qubesd, host, states):
     assert "vm-config.vminterface-timezone" not in qubesd.qubes["work"].features
 
 
+def test_an_anonymous_vm_is_left_without_the_zone_of_the_defaults_by_every_function(qubesd, host, pillar, states):
+    qubesd.qubes["work"].features["anon-timezone"] = "1"
+    qubesd.start_vm("work")
+    wanted = {"qubes": {"defaults": {"timezone": "Europe/Warsaw"}, "vms": {"work": {}}}}
+    remark = "the defaults' timezone is left out, as the VM has the feature anon-timezone"
+    pillar(wanted)
+    for test in (True, False):
+        done = states.qubes_vm.configured("work", test=test)
+        assert (done.result, done.changes) == (True, {})
+        assert remark in done.comment
+    own = states.qubes_vm.timezone("work", timezone="Asia/Tokyo")
+    assert own.result is True
+    assert host.read("work", "qubes-timezone") == "Asia/Tokyo"
+    assert states.qubes_vm.timezone("work", timezone="default").result is True
+    modules = pillar(wanted, reload=True)
+    for found in (modules.qubes_vm.diff("work"), modules.qubes_vm.push("work")):
+        assert (found["ok"], found["changes"]) == (True, {})
+        assert remark in found["comment"]
+    assert modules.qubes_vm.drift() == {}
+    assert host.read("work", "qubes-timezone") is None
+
+
+def test_a_state_of_meminfo_writer_leaves_maxmem_alone_and_has_nothing_left_to_do(qubesd, host, states):
+    qubesd.qubes["work"].properties["maxmem"] = "1234"
+    done = states.qubes_vm.service_disabled("work", services="meminfo-writer")
+    assert done.result is True
+    assert set(done.changes) == {"services:meminfo-writer"}
+    assert "holds until the VM's next start" in done.comment
+    for test in (True, False):
+        again = states.qubes_vm.service_disabled("work", services="meminfo-writer", test=test)
+        assert (again.result, again.changes) == (True, {})
+    back = states.qubes_vm.service_default("work", services="meminfo-writer")
+    assert back.changes == {"services:meminfo-writer": {"old": "off", "new": "on"}}
+    assert qubesd.qubes["work"].features == {}
+    assert qubesd.qubes["work"].properties["maxmem"] == "1234"
+
+
+def test_several_layouts_fail_the_vm_that_has_them_at_their_path(qubesd, host, pillar, states):
+    pillar({"qubes": {"vms": {"work": {"keyboard": "us,ru"}, "idle": {"keyboard": "us"}}}})
+    for test in (True, False):
+        failed = states.qubes_vm.configured("work", test=test)
+        assert (failed.result, failed.changes) == (False, {})
+        assert failed.comment.startswith("qubes:vms:work:keyboard: qubesd keeps one layout, not 'us,ru'")
+    assert states.qubes_vm.configured("idle").result is True
+    assert states.qubes_vm.configured("work", persist=False).result is True
+    assert host.read("work", "keyboard-layout") == "us,ru++"
+
+
 def test_confirm_false_does_not_wait(host, states):
     host.start_vm("slow")
     host.agent("slow", lambda setting, inputs: None).announced.wait(1)

@@ -67,6 +67,8 @@ def _environment() -> dict[bytes, bytes]:
 class Program:
     """A program in a session of its own. Leaving the ``with`` block before its end ends it and all that it started.
 
+    Enter the block at once: until then, signals that would end this program wait.
+
     *stdin*, *stdout* and *stderr* are descriptors, None: nothing to read, nowhere to write. That its messages go where
     this program's go is to be asked for: a child left behind that holds them would keep the call from its end.
     """
@@ -82,10 +84,13 @@ class Program:
     ) -> None:
         import subprocess
 
+        from vminterface.channel.interruptions import start
+
         self.name = printable(argv[0], 120)
         nothing = subprocess.DEVNULL
+        self._process: subprocess.Popen[bytes]
         try:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            self._process, self._held = start(
                 argv,
                 stdin=nothing if stdin is None else stdin,
                 stdout=nothing if stdout is None else stdout,
@@ -98,6 +103,11 @@ class Program:
         self._ended = os.pidfd_open(self._process.pid)
 
     def __enter__(self) -> Program:
+        try:
+            self._held.release()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

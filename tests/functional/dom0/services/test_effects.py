@@ -55,9 +55,9 @@ def test_a_gui_vm_is_given_and_says_those_of_its_second_display(vms, work, qrexe
     monitors.set_layout(qrexec, "work", MonitorLayout.parse("800 600 0 0\n"))
     (work / "run/qubes-service").mkdir()
     (work / "run/qubes-service/guivm-gui-agent").touch()
-    assert monitors.of_vm(qrexec, "work") is None
+    assert monitors.of_vm(qrexec, "work").layout is None
     monitors.set_layout(qrexec, "work", LAYOUT)
-    assert monitors.geometry(monitors.of_vm(qrexec, "work")) == monitors.geometry(LAYOUT)
+    assert monitors.of_vm(qrexec, "work").shows(LAYOUT)
 
 
 def test_a_time_without_zone_is_refused_before_the_call(vms, qrexec):
