@@ -39,10 +39,10 @@ class Told:
     def about_to_be(cls, client: Client) -> Self:
         """Return how it is before the provider is told of the rules, which are there. Raises as the store does."""
         try:
-            said = client.provider.store.tree(client.provider.path(FOLDER))
+            said = client.store.tree(client.path(FOLDER))
         except KeyNotFound:
             said = {}
-        paths = [client.provider.path(f"{FOLDER}/{rules.address}") for rules in client.rules]
+        paths = [client.path(f"{FOLDER}/{rules.address}") for rules in client.rules]
         return cls(client, {path: said.get(path) for path in paths}, bool(said))
 
     def deadline(self, started: Deadline) -> Deadline:
@@ -70,7 +70,7 @@ def wait(told: Sequence[Told]) -> None:
     if not pending:
         return
     try:
-        _wait(told[0].client.provider.store, pending)
+        _wait(told[0].client.store, pending)
     except VMInterfaceError as error:
         for one in pending:
             one.error = error
