@@ -10,6 +10,7 @@ import contextlib
 import json
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ ENDED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; a fault is one line on stderr."""
     options = _parser().parse_args(argv)
+    if threading.current_thread() is threading.main_thread():
+        # What is under way comes to its end, as at Ctrl-C; commands that stay have handlers of their own.
+        signal.signal(signal.SIGTERM, _end)
     try:
         return int(options.run(options))
     except VMInterfaceError as error:
@@ -41,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
         sys.stderr.close()
         return FAILED
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:

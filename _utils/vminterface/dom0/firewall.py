@@ -8,7 +8,9 @@ before the provider is told of anything, and what its firewall service does not 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from vminterface.dom0 import firewallanswers, groups
 from vminterface.dom0.firewallanswers import Told
@@ -21,6 +23,7 @@ from vminterface.dom0.targets import Targets
 from vminterface.errors import (
     ConnectionLost,
     DeadlineExceeded,
+    Interrupted,
     InvalidValue,
     VerificationFailed,
     VMInterfaceError,
@@ -33,8 +36,9 @@ class Firewalls:
 
     The providers are met over connections of their own, as another thread may be speaking to them as VMs meanwhile.
     *lost* holds what came of those that hang or are gone, and is shared by all parts of a push: each of them costs one
-    deadline, however many clients it has. A VM that is not running gets its firewall all the same, if its provider
-    runs: it is to be there before the VM is. *routed* has what qubesd holds of them.
+    deadline, the longest of its clients', however many these are. A VM that is not running gets its firewall all the
+    same, if its provider runs: it is to be there before the VM is. *routed* has what qubesd holds of them. Once *stop*
+    is set nothing is written but what was there before.
     """
 
     def __init__(
@@ -45,11 +49,13 @@ class Firewalls:
         targets: Targets,
         lost: dict[str, VMInterfaceError],
         routed: Mapping[str, Routed],
+        stop: threading.Event,
     ) -> None:
         #: Those that differ.
         self.clients: list[Client] = []
         self._wanted, self._outcomes, self._lost, self._routed = wanted, outcomes, lost, routed
         self._targets = targets.another()
+        self._stop = stop
         providers: dict[str, list[VMSettings]] = {}
         for vm in vms:
             if (firewall := wanted[vm].firewall) is not None and outcomes[vm].ok:
@@ -58,12 +64,14 @@ class Firewalls:
 
     def _look(self, provider: tuple[str, Sequence[VMSettings]]) -> None:
         netvm, clients = provider
+        known = self._wanted.get(netvm) or VMSettings(netvm)
+        in_time = {netvm: replace(known, timeout=max(one.timeout for one in clients))}
         for one in clients:
             outcome = self._outcomes[one.vm]
             try:
                 if netvm in self._lost:
                     raise self._lost[netvm]
-                target = self._targets.find([netvm], self._wanted).get(netvm)
+                target = self._targets.find([netvm], in_time).get(netvm)
                 if target is None and outcome.running:
                     raise VMNotRunning(f"{one.vm}: {netvm}, which is to keep its firewall, is not running")
                 client = Client(one, target, self._routed[one.vm].stored)
@@ -99,6 +107,8 @@ class Firewalls:
             try:
                 if client.provider is not None and netvm in self._lost:
                     raise self._lost[netvm]
+                if self._stop.is_set():
+                    raise Interrupted(f"{vm}: interrupted before its firewall in {netvm} was written")
                 # Much may have happened since they were looked at.
                 if client.compare() and (one := self._tell(client)) is not None:
                     told.append(one)
@@ -135,7 +145,7 @@ class Firewalls:
 
     def _wait(self, told: Sequence[Told]) -> None:
         """Wait until the provider has handled the rules; put back those that it has not."""
-        firewallanswers.wait([one for one in told if one.client.settings.confirm])
+        firewallanswers.wait([one for one in told if one.client.settings.confirm], self._stop)
         for one in told:
             settings, netvm = one.client.settings, one.client.netvm
             outcome = self._outcomes[settings.vm]
@@ -177,6 +187,6 @@ class Firewalls:
         if isinstance(error, ConnectionLost | DeadlineExceeded):
             self._lost.setdefault(netvm, error)
         # Ours name both already.
-        ours = isinstance(error, InvalidValue | VMNotRunning | VerificationFailed)
+        ours = isinstance(error, Interrupted | InvalidValue | VMNotRunning | VerificationFailed)
         whose = "" if ours else f"{vm}: its firewall in {netvm}: "
         self._outcomes[vm].error = type(error)(f"{whose}{error}{more}") if whose or more else error

@@ -119,7 +119,7 @@ class Client:
         for _ in range(ATTEMPTS):
             if there == new:
                 return
-            _put(store, [*map(Remove, sorted(there)), *(Write(path, value) for path, value in new.items())])
+            _replace(store, rules.top, there, new)
             there = _below(store, rules.top)
         if there != new:
             raise VerificationFailed(
@@ -144,7 +144,7 @@ class Client:
         for rules in ours:
             store, top, old = self.store, rules.top, rules.old
             there = _below(store, top)
-            _put(store, [*map(Remove, sorted(there)), *(Write(path, value) for path, value in old.items())])
+            _replace(store, top, there, old)
             if told or self.stored is not None:
                 _put(store, [Write(top, b"") if top in rules.held else Remove(top)])
         return len(ours) == len(self.rules)
@@ -152,6 +152,12 @@ class Client:
     def _is_ours(self, rules: _Rules) -> bool:
         """Whether nobody else has written *rules* since they were looked at."""
         return _below(self.store, rules.top).items() <= (rules.old.items() | rules.new.items())
+
+
+def _replace(store: KeyStore, top: str, there: Held, new: Held) -> None:
+    """Write *new* below *top* in place of *there*, which goes with one request, as in qubesd."""
+    gone = [Remove(f"{top}/")] if there else []
+    _put(store, [*gone, *(Write(path, value) for path, value in new.items())])
 
 
 def _below(store: KeyStore, top: str) -> Held:

@@ -132,7 +132,7 @@ def _outcomes(
         push.compare()
         # A VM whose firewall cannot be has nothing else begun.
         here = {vm: wanted[vm] for vm in vms} | {work.target.vm: work.settings for work in push.works}
-        firewalls = Firewalls(vms, here, outcomes, targets, lost, routed)
+        firewalls = Firewalls(vms, here, outcomes, targets, lost, routed, stop)
         try:
             return speak(_Part(push, firewalls))
         except BaseException:
