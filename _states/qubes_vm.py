@@ -128,7 +128,7 @@ def timezone(name, timezone, require_running=None, timeout=None):
     name
         Name of the VM.
     timezone
-        Name of a zone (``Europe/Warsaw``), or ``default``: the VM keeps its own.
+        Name of a zone (``Europe/Warsaw``), or ``default``: the VM keeps its own, on Qubes R4 that of dom0.
     require_running
         Whether it is an error if the VM is not running.
     timeout
@@ -313,7 +313,9 @@ def keyboard(name, layout, require_running=None, timeout=None):
     name
         Name of the VM.
     layout
-        Layout, variant and options with ``+`` between them (``pl+dvorak``), or ``default``: the VM keeps its own.
+        Layout, variant and options with ``+`` between them (``pl+dvorak``), or ``default``: the VM keeps its own, on
+        Qubes R4 that of qubesd. Several layouts (``us,ru``) are refused on R4, as qubesd keeps one; a running VM alone
+        gets them by ``qubes_vm.configured`` with ``persist: false``.
     require_running
         Whether it is an error if the VM is not running.
     timeout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import string
 
 from lab.qubesd.setters import (
     address_setter,
@@ -21,6 +22,8 @@ from lab.qubesd.setters import (
     vm_setter,
 )
 from lab.qubesd.system import Default, Property, System
+
+_USERNAME = f"Username can contain only those characters: {string.ascii_letters}{string.digits}_-+,."
 
 
 def _fixed(text: str | None) -> Default:
@@ -122,7 +125,7 @@ _QUBE = {
     "default_dispvm": Property("vm", _of_host("default_dispvm"), vm_setter("default_dispvm")),
     "default_user": Property(
         "str", _of_template("default_user", "user"),
-        matching_setter("[A-Za-z0-9_+,.-]*", "Username can contain only letters, digits and _-+,."),
+        matching_setter("[A-Za-z0-9_+,.-]*", _USERNAME),
         "Default user to start applications as.",
     ),
     "devices_denied": _DEVICES_DENIED,

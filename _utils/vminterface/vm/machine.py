@@ -32,6 +32,19 @@ PROTECTED_LISTS = ("/etc/qubes/protected-files.d", "/rw/config/protected-files.d
 CLOCK_OFFSET = "/run/vminterface/clock-offset"
 
 
+def network_of(process: int | str) -> tuple[int, int] | None:
+    """Return what identifies the network that *process*, a process id or "self", sees; None where that is hidden.
+
+    Two processes that see one network have the same answer. The kernel keeps these files once for each network
+    namespace and, other than the link ``ns/net``, shows them to everybody who sees the process.
+    """
+    try:
+        found = os.stat(f"/proc/{process}/net/dev")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Machine:
     """This machine, or the one whose files are below *root*. Paths are absolute, as the machine itself sees them."""
 
@@ -47,11 +60,13 @@ class Machine:
 
     @property
     def has_own_network(self) -> bool:
-        """Whether the interfaces that this program sees are this machine's: not those of the host of a folder."""
-        try:
-            return self.is_whole or os.readlink("/proc/self/ns/net") != os.readlink("/proc/1/ns/net")
-        except OSError:
-            return True  # who may not even look at the host may not change its network either
+        """Whether the interfaces that this program sees are this machine's: not those of the host of a folder.
+
+        A folder has an own network only where that can be seen to be another than process 1's. Where it cannot be
+        seen, the network is the host's.
+        """
+        host = network_of(1)
+        return self.is_whole or (host is not None and network_of("self") not in (None, host))
 
     def path(self, path: str) -> str:
         """Return where *path* is for the system's calls. Raises VMInterfaceError where a link leads out of the root.

@@ -240,6 +240,29 @@ def test_taking_back_counts_as_done_where_that_call_too_fails_after_it_was_store
     assert isinstance(outcome.error, StoreError)
 
 
+def test_what_qubesd_keeps_for_a_vm_whose_qubesdb_is_dead_is_taken_back(host, qubesd):
+    started(host, qubesd, "work")
+    qubesd.faults.dead_qubesdb.add("work")
+    (outcome,) = pushed(host, settings({"services": {"cups": True}}))
+    assert qubesd.qubes["work"].features == {}
+    assert outcome.comment() == (
+        "work: services:cups (feature service.cups): qubesd refuses it without a reason (its journal may have one);"
+        " former values restored"
+    )
+
+
+def test_a_netvm_whose_attaching_takes_longer_than_a_call_may_is_taken_back(host, qubesd, monkeypatch):
+    monkeypatch.setattr(adminapi.AdminAPI.open.__func__, "__defaults__", (0.5,))
+    qubesd.qubes["work"].properties["netvm"] = ""
+    started(host, qubesd, "sys-net")
+    started(host, qubesd, "work")
+    qubesd.faults.attach_seconds["work"] = 0.8
+    (outcome,) = pushed(host, settings({"netvm": "sys-net"}))
+    assert isinstance(outcome.error, DeadlineExceeded)
+    assert outcome.restored
+    assert qubesd.qubes["work"].properties["netvm"] == ""
+
+
 def test_what_cannot_be_taken_back_is_named_with_what_it_is_and_was(host, qubesd):
     after_storing(qubesd, "feature.Set", "service.cups", refusing)
     qubesd.refuse["admin.vm.feature.Remove", "service.cups"] = Refused("QubesVMError", "not now")
