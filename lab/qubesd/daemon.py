@@ -39,7 +39,7 @@ class Qubesd:
         self, path: Path, qubes: Mapping[str, Qube], live: Live | None = None, machines: Machines | None = None
     ) -> None:
         self.path = path
-        self.system = System(qubes, CLASSES, live or (lambda vm, key, value: None))
+        self.system = System(qubes, CLASSES, (lambda vm, key, value: None) if live is None else live)
         #: The calls that were made: method, argument, VM.
         self.calls: list[tuple[str, str, str]] = []
         #: Answers nobody while it is set, as one that hangs.
@@ -48,7 +48,7 @@ class Qubesd:
         self.instead: bytes | None = None
         #: What it refuses, by method and argument.
         self.refuse: dict[tuple[str, str], Refused] = {}
-        self._machines = machines or _NoMachines()
+        self._machines = _NoMachines() if machines is None else machines
         self._server = Server(path, self._answer, self.events.leave)
 
     @property
