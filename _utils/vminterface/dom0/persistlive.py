@@ -59,6 +59,16 @@ def adapt(settings: VMSettings, qubesd: Qubesd) -> Adapted:
     return Adapted(settings, replace(settings, desired=live), tuple(remarks))
 
 
+def decided_by(settings: VMSettings) -> set[str]:
+    """Return the features and properties that the keys of *settings* hang on: ``feature service.cups``, …"""
+    found = {place.words for place in map(place_of, settings.desired) if place is not None}
+    if "timezone" in settings.desired:
+        found.add(f"feature {persistzone.ANONYMOUS}")
+    if MEMINFO_WRITER in settings.desired:
+        found.add("property maxmem")
+    return found
+
+
 def _at_start(settings: VMSettings, name: str) -> tuple[str, Callable[[AdminAPI], str | None]] | None:
     """Return how to ask for what qubesd writes for *name* at a start: the thing's name, and the question."""
     vm = settings.vm

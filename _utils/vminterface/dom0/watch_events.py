@@ -16,7 +16,7 @@ from vminterface.channel import adminapi
 from vminterface.channel.adminapi import AdminAPI
 from vminterface.channel.adminevents import EventStream
 from vminterface.deadline import Deadline
-from vminterface.dom0.persistplaces import place_of
+from vminterface.dom0.persistlive import decided_by
 from vminterface.dom0.settings import NETVM, VMSettings
 from vminterface.errors import DeadlineExceeded, VMInterfaceError, printable
 from vminterface.wire.adminevents import AdminEvent
@@ -53,14 +53,10 @@ def concerns(event: AdminEvent, settings: Mapping[str, VMSettings]) -> bool:
     kind, _, name = event.name.partition(":")
     if kind in ("property-set", "property-reset"):
         # Another netvm means that all keys of the VM are written anew.
-        return name == NETVM or f"property {name}" in _places(one)
+        return name == NETVM or f"property {name}" in decided_by(one)
     if kind in ("domain-feature-set", "domain-feature-delete"):
-        return f"feature {name}" in _places(one)
+        return f"feature {name}" in decided_by(one)
     return False
-
-
-def _places(settings: VMSettings) -> set[str]:
-    return {place.words for place in map(place_of, settings.desired) if place is not None}
 
 
 class _Pending:

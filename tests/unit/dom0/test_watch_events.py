@@ -20,7 +20,7 @@ PILLAR = {
                 "services": {"cups": True},
                 "firewall": {"netvm": "sys-firewall", "policy": "drop", "ip": "10.137.0.5"},
             },
-            "plain": {"debug": True},
+            "plain": {"debug": True, "services": {"meminfo-writer": "default"}},
         }
     }
 }
@@ -51,6 +51,11 @@ PILLAR = {
         ("work", "domain-feature-delete:service.cups", True),
         ("work", "domain-feature-set:service.crond", False),
         ("work", "domain-feature-set:vm-config.vminterface-timezone", True),
+        ("work", "domain-feature-set:anon-timezone", True),
+        ("work", "domain-feature-delete:anon-timezone", True),
+        ("plain", "domain-feature-set:anon-timezone", False),
+        ("plain", "property-set:maxmem", True),
+        ("work", "property-set:maxmem", False),
         ("work", "domain-feature-pre-set:service.cups", False),
         ("plain", "domain-feature-set:service.cups", False),
     ],

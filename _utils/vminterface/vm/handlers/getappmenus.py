@@ -23,6 +23,8 @@ PERSISTENCE = "/run/qubes/persistent-{}"
 #: Bytes of a desktop file that are looked at.
 _FILE_LIMIT = 65536
 _DEPTH_LIMIT = 16
+#: Applications that are left out and named; more are only counted.
+_NAMED = 5
 _SUFFIX = ".desktop"
 _GROUP = b"[Desktop Entry]"
 _KEYS = frozenset((b"Name", b"GenericName", b"Comment", b"StartupWMClass", b"Categories", b"Exec", b"Icon"))
@@ -33,7 +35,16 @@ def handle(call: Call) -> None:
     """Answer with all applications. Raises InvalidValue (an argument)."""
     call.refuse_argument()
     folders = _folders(call.machine, os.environ)
-    call.write(render(_entries(folders)))
+    rendered = render(_entries(folders))
+    call.write(rendered.answer)
+    if rendered.left_out:
+        call.note(_left_out(rendered.left_out))
+
+
+def _left_out(applications: tuple[str, ...]) -> str:
+    """Return one line that names some of the applications that dom0 is not given, and how many there are."""
+    more = len(applications) - _NAMED
+    return f"left out: {'; '.join(applications[:_NAMED])}{f'; and {more} more' if more > 0 else ''}"
 
 
 def _folders(machine: Machine, environment: Mapping[str, str]) -> list[str]:
@@ -115,7 +126,7 @@ def _read(path: str, id_: str) -> dict[str, str] | None:
         if not equals:
             continue
         if key in _KEYS:
-            values[key.decode("ascii")] = value.strip().decode("latin-1")
+            values[key.decode("ascii")] = value.strip().decode("utf-8", "replace")
         elif key in (b"NoDisplay", b"Hidden") and value.strip() == b"true":
             return None
     if values.get("Categories") == _SAVERS:
