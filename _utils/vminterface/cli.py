@@ -19,7 +19,7 @@ from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue, VMInterfaceError, printable
 
 DONE, FAILED, USAGE, DRIFT = 0, 1, 2, 3
-#: By Ctrl-C, or by SIGTERM in the middle of a push.
+#: By Ctrl-C; by SIGTERM it is 143.
 ENDED = 130
 
 
@@ -38,13 +38,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"vminterface: {line}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as interrupt:
-        for line in str(interrupt).splitlines():
-            print(f"vminterface: {line}", file=sys.stderr)
+        _say(str(interrupt))
         return ENDED
+    except SystemExit as interrupt:
+        _say("\n".join(getattr(interrupt, "__notes__", ())))
+        raise
     except BrokenPipeError:
         # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
         sys.stderr.close()
         return FAILED
+
+
+def _say(text: str) -> None:
+    """Say what a push that was interrupted has come to."""
+    for line in text.splitlines():
+        print(f"vminterface: {line}", file=sys.stderr)
 
 
 def _end(number: int, frame: object) -> None:
@@ -169,8 +177,6 @@ def _apply(options: argparse.Namespace, settings: Sequence[Any]) -> int:
     from vminterface.dom0.push import push
     from vminterface.dom0.targets import Targets
 
-    # As Ctrl-C: what no agent has acknowledged is taken back.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Targets() as targets:
         outcomes = push(settings, targets)
     _report(options, outcomes, test=False)

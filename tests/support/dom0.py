@@ -88,11 +88,14 @@ class Dom0:
             return {path: value for path, value in store.tree("/").items() if f"/{keys.ANSWERS}/" not in path}
 
     def agent(
-        self, name: str, answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: ""
+        self,
+        name: str,
+        answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: "",
+        settings: frozenset[str] = SETTINGS,
     ) -> ScriptedAgent:
-        """Let an agent work in the VM; *answer* gives the reason for which it refuses a setting, "" to accept,
+        """Let an agent of *settings* work in the VM; *answer* gives the reason for which it refuses one, "" to accept,
         None to stay silent."""
-        guest = ScriptedAgent(self.guest_store(name), answer)
+        guest = ScriptedAgent(self.guest_store(name), answer, settings)
         self.guests.append(guest)
         return guest
 
@@ -104,9 +107,14 @@ class ScriptedAgent(threading.Thread):
     lets it, and acknowledges each setting with the digest of its inputs, anew where that is pending.
     """
 
-    def __init__(self, store: XenStore, answer: Callable[[str, dict[str, str]], str | None]) -> None:
+    def __init__(
+        self,
+        store: XenStore,
+        answer: Callable[[str, dict[str, str]], str | None],
+        settings: frozenset[str] = SETTINGS,
+    ) -> None:
         super().__init__(daemon=True)
-        self.answer = answer
+        self.answer, self._settings = answer, settings
         self.announced = threading.Event()
         self._store, self._ending = store, threading.Event()
         self._acknowledged: dict[str, str] = {}
@@ -132,14 +140,15 @@ class ScriptedAgent(threading.Thread):
     def _work(self) -> None:
         try:
             if not self.announced.is_set():
-                self._store.write(keys.AGENT, Announcement("0", SETTINGS).render().encode())
+                self._store.write(keys.AGENT, Announcement("0", self._settings).render().encode())
                 self.announced.set()
         except VMInterfaceError:
             return  # dom0 has not yet made the node
-        said_now = self._store.read_many([keys.acknowledgement(setting) for setting in SETTINGS])
-        pending = {setting for setting, said in zip(SETTINGS, said_now, strict=True) if said == PENDING.encode()}
+        names = sorted(self._settings)
+        said_now = self._store.read_many([keys.acknowledgement(setting) for setting in names])
+        pending = {setting for setting, said in zip(names, said_now, strict=True) if said == PENDING.encode()}
         texts = self._texts()
-        for setting in SETTINGS:
+        for setting in names:
             inputs = keys.inputs_of(setting, texts)
             mark = digest(inputs)
             known = bool(inputs) or setting in self._acknowledged

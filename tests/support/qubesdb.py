@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.dom0 import ScriptedAgent
+from tests.support.dom0 import SETTINGS, ScriptedAgent
 from tests.support.lab_store import wait_until
 from vminterface.channel.qubesdb import QubesDB
 from vminterface.channel.store import Operation, Watch, Write
@@ -182,10 +182,13 @@ class QubesHost:
         return found
 
     def agent(
-        self, name: str, answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: ""
+        self,
+        name: str,
+        answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: "",
+        settings: frozenset[str] = SETTINGS,
     ) -> ScriptedAgent:
         """Let an agent work in the VM, as :meth:`tests.support.dom0.Dom0.agent` does, and wait until it says so."""
-        guest = ScriptedAgent(self.guest_store(name), answer)
+        guest = ScriptedAgent(self.guest_store(name), answer, settings)
         self.guests.append(guest)
         assert guest.announced.wait(10)
         return guest

@@ -23,8 +23,8 @@ def run(work: Callable[[threading.Event], T], told: Callable[[T], str]) -> T:
     """Return what *work* returns, called with an event that is set when this program is told to end.
 
     *work* then restores what it has to and returns soon; after that KeyboardInterrupt or SystemExit goes on, with what
-    *told* makes of the result as its text. A second signal meanwhile ends the program at once. Outside the main thread,
-    which alone gets signals, *work* is called as it is.
+    *told* makes of the result as its text, or as a note where it has an exit status. A second signal meanwhile ends the
+    program at once. Outside the main thread, which alone gets signals, *work* is called as it is.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -40,18 +40,22 @@ def run(work: Callable[[threading.Event], T], told: Callable[[T], str]) -> T:
     threading.Thread(target=go, name="vminterface push", daemon=True).start()
     try:
         return result.result()
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(_ended(result, stop, told, interrupt.args)) from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_ended(result, stop, told)) from None
     except SystemExit as interrupt:
-        raise SystemExit(_ended(result, stop, told, (interrupt.code,))) from None
+        text = _ended(result, stop, told)
+        if isinstance(interrupt.code, int) and interrupt.code:
+            interrupt.add_note(text)
+            raise
+        # Text is printed by Python, at status 1; Salt has a line of its own at Ctrl-C, and a status of 0 at SIGTERM.
+        raise SystemExit("\n".join([*([interrupt.code] if interrupt.code else []), text])) from None
 
 
-def _ended(result: Future[T], stop: threading.Event, told: Callable[[T], str], texts: tuple[object, ...]) -> str:
-    """Let the work come to its end; return what there is to say, after *texts*."""
+def _ended(result: Future[T], stop: threading.Event, told: Callable[[T], str]) -> str:
+    """Let the work come to its end; return what there is to say of it."""
     stop.set()
     with _second_signal_ends():
-        text = told(result.result())
-    return "\n".join([*(one.strip() for one in texts if isinstance(one, str)), text])
+        return told(result.result())
 
 
 @contextmanager

@@ -53,20 +53,17 @@ class Push:
         self.works: list[Work] = []
 
     def observe(self) -> None:
-        """Read what the store holds of the VMs. Raises what befalls a XenStore; a QubesDB's fault is its VM's own."""
+        """Read what the store holds of the VMs. Raises what befalls a XenStore as a whole."""
         if not self._group:
             return
-        try:
-            fields = {t.vm: {*self._wanted[t.vm].desired, *self._routed[t.vm].pins} for t in self._group}
-            states = state.read(self._group, fields)
-        except VMInterfaceError as error:
-            if self._group[0].store.channel == "xenstore":
-                raise
-            for target in self._group:
-                self._outcomes[target.vm].error = error
-            return
+        fields = {t.vm: {*self._wanted[t.vm].desired, *self._routed[t.vm].pins} for t in self._group}
+        states = state.read(self._group, fields)
         for target in self._group:
-            self.works.append(Work(self._wanted[target.vm], target, states[target.vm], self._outcomes[target.vm]))
+            work = Work(self._wanted[target.vm], target, states[target.vm], self._outcomes[target.vm])
+            if work.state.error is not None:
+                work.fail(work.state.error)
+            else:
+                self.works.append(work)
 
     def compare(self) -> None:
         """Find the fields that differ."""
