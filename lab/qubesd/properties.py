@@ -109,7 +109,7 @@ def _xid(system: System, vm: str) -> str | None:
 _BASE = {
     "icon": Property("str", _icon),
     "klass": Property("str", lambda system, vm: system.qubes[vm].klass, help="Domain class name"),
-    "label": Property("label", _fixed(None), label_setter, "Colourful label assigned to VM."),
+    "label": Property("label", _fixed(None), label_setter, "Colourful label assigned to VM.", has_default=False),
     "name": Property("str", lambda system, vm: vm, help="User-specified name of the domain.", write_once=True),
     "qid": Property("int", lambda system, vm: str(system.qid(vm)), write_once=True),
     "uuid": Property("str", lambda system, vm: system.uuid(vm), write_once=True),
@@ -165,7 +165,7 @@ _QUBE = {
 _FOR_DISPVMS = Property("bool", _fixed("False"), bool_setter, "Should this VM be allowed to start as Disposable VM")
 _APPVM = {
     **_QUBE,
-    "template": Property("vm", _fixed(None), vm_setter("template", none=False, klass="TemplateVM")),
+    "template": Property("vm", _fixed(None), vm_setter("template", none=False, klass="TemplateVM"), has_default=False),
     "template_for_dispvms": _FOR_DISPVMS,
 }
 _STANDALONEVM = {**_QUBE, "template_for_dispvms": _FOR_DISPVMS}

@@ -29,7 +29,7 @@ def get_all_properties(system: System, vm: str) -> str:
 def get_default(system: System, vm: str, name: str) -> str:
     """Return ``type=… VALUE``, nothing where there is no default. Raises Refused."""
     one = definition(system, vm, name)
-    if one.write_once or name in ("label", "template"):
+    if one.write_once or not one.has_default:
         return ""
     return f"type={one.kind} {one.default(system, vm) or ''}"
 

@@ -83,5 +83,7 @@ def _values(name: str, **others: str | None) -> dict[str, object]:
 
 
 def _shown(one: Property, value: str | None) -> str | None:
-    """Return how an event shows a value: no VM is ``None`` there."""
+    """Return how an event shows a value: no VM and no address are ``None`` there; None: it had none to show."""
+    if value is None:
+        return "None" if one.has_default else None
     return "None" if one.kind == "vm" and value == "" else value

@@ -35,13 +35,17 @@ Setter = Callable[["System", str, str], str]
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """One property. Without a setter it cannot be set; *write_once* ones were set when the VM was made."""
+    """One property. Without a setter it cannot be set; *write_once* ones were set when the VM was made.
+
+    Without *has_default* it has no value at all until it is set.
+    """
 
     kind: str
     default: Default
     setter: Setter | None = None
     help: str = ""
     write_once: bool = False
+    has_default: bool = True
 
 
 @dataclass

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +16,14 @@ import pytest
 
 from lab.qubesd import Qubesd
 from lab.qubesd.stores import StoreWriter
-from tests.support.qubesd import qubes_r4
+from tests.support.qubesd import DOUBLE, qubes_r4
 from tests.support.qubesdb import QubesHost
 from vminterface.channel.adminapi import AdminAPI
 from vminterface.dom0 import watch, watch_events
 from vminterface.dom0.settings import VMSettings, parse_pillar
 from vminterface.dom0.watch import PillarFile, Watcher
 
+LIBRARY = str(Path(__file__).parents[3] / "_utils")
 ADDRESS = "10.137.0.2"
 WORK = {
     "timezone": "Europe/Warsaw",
@@ -42,6 +46,13 @@ class Machines:
 
     def destroy(self, vm: str) -> None:
         self.host.stop_vm(vm)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LOOK", 0.3)
+    monkeypatch.setattr(watch_events, "QUIET", 0.1)
+    monkeypatch.setattr(watch_events, "PAUSE", 0.2)
 
 
 @pytest.fixture
@@ -117,14 +128,14 @@ def quiet(pushes: list[list[str]]) -> int:
     count = -1
     while count != len(pushes):
         count = len(pushes)
-        time.sleep(2 * watch_events.QUIET + watch.LOOK)
+        time.sleep(2 * watch_events.QUIET + watch_events.PAUSE + watch.LOOK)
     return count
 
 
 def test_rules_that_qubesd_overwrites_when_their_vm_has_started_are_those_of_the_pillar_again(
     host, qubesd, tmp_path, pushes
 ):
-    qubesd.faults.qrexec_seconds = 2.5
+    qubesd.faults.qrexec_seconds = 1.5
     qubesd.start_vm("sys-net")
     with watching(host, tmp_path, work=WORK):
         starting = threading.Thread(target=qubesd.start_vm, args=("work",))
@@ -229,3 +240,31 @@ def test_a_qubesd_that_hangs_holds_up_no_push(host, qubesd, tmp_path):
     with watching(host, tmp_path, work=WORK):
         qubesd.start_vm("work")
         soon(lambda: host.read("work", "qubes-timezone") == "Europe/Warsaw", 5)
+
+
+def test_the_command_listens_too_and_ends_while_it_does(host, qubesd, tmp_path):
+    file = tmp_path / "pillar.json"
+    file.write_text(json.dumps({"qubes": {"vms": {"work": WORK}}}))
+    qubesd.start_vm("work")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vminterface", "watch", "--pillar", str(file)],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([LIBRARY, str(DOUBLE)]),
+            "VMINTERFACE_QUBESDB_DIR": str(host.folder),
+            "XENSTORED_PATH": str(tmp_path / "none"),
+            "TEST_QUBESD_SOCKET": str(qubesd.path),
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        soon(lambda: rules(host) == RULES and qubesd.events.listeners)
+        AdminAPI.open().firewall_set("work", b"action=accept\n")
+        soon(lambda: rules(host) == RULES)
+        process.terminate()
+        _, log = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == 0, log
+    assert "events" not in log

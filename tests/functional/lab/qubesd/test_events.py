@@ -41,6 +41,17 @@ def test_an_event_is_a_one_its_vm_its_name_and_pairs_that_an_empty_key_ends(qube
         received(connection, b"1\0work\0property-set:netvm\0" + values)
 
 
+def test_an_old_value_is_there_where_the_property_had_one(qubesd, work):
+    with stream(qubesd) as connection:
+        work.set("ip6", "fd09::a")
+        values = b"name\0ip6\0newvalue\0fd09::a\0oldvalue\0None\0\0"
+        received(connection, b"1\0work\0property-set:ip6\0" + values)
+        work.call("property.Reset", "label")
+        received(connection, b"1\0work\0property-del:label\0name\0label\0oldvalue\0blue\0\0")
+        work.set("label", "red")
+        received(connection, b"1\0work\0property-set:label\0name\0label\0newvalue\0red\0\0")
+
+
 def test_a_stream_of_one_vm_has_its_events_alone(qubesd, work):
     with stream(qubesd, "work") as connection:
         Vm(qubesd, "personal").feature("x", "1")
