@@ -1,5 +1,6 @@
 # Every goal works on a fresh checkout: it makes the environments that it needs under .venv, once.
-# PYTHON=... names another Python than the first one that suits; JOBS=... sets how many tests run side by side.
+# PYTHON=... names another Python than the first one that suits, and makes anew what another one has made; JOBS=... sets
+# how many tests run side by side.
 
 SHELL := /bin/bash
 VENV := .venv
@@ -15,9 +16,13 @@ XEN_PACKAGES = $(shell sed 's/\#.*//' tools/system-packages-xen)
 # What goes through Salt; the lab itself needs none, and its demo is run on the newest.
 SALT_FACING := tests/functional/salt $(filter-out tests/system/test_lab%, $(wildcard tests/system/test_*.py))
 
-.PHONY: demo demo-xen install test test-xen test-main test-salt3007 test-salt3006 lint format bench clean
+.PHONY: say-missing demo demo-xen install test test-xen test-main test-salt3007 test-salt3006 lint format bench clean
 
-demo: $(MAIN)/.stamp
+# Before anything else is made; what cannot be shown without these is left out.
+say-missing:
+	@tools/check-programs || true
+
+demo: say-missing $(MAIN)/.stamp
 	@$(LIBRARY) $(MAIN)/bin/python -m lab demo
 
 # The same on a real Xen host in an emulated machine. Both take minutes, and are no part of `make test`; CI runs both too.
@@ -36,6 +41,7 @@ install:
 # Each Salt gets its turn even where an earlier one failed.
 test:
 	@tools/install-packages
+	@tools/check-programs
 	@$(MAKE) --no-print-directory --keep-going test-main test-salt3007 test-salt3006
 
 # What brings up a whole dom0 wants the machine for itself.
@@ -68,8 +74,13 @@ clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(LINT)/.stamp: requirements/lint.txt tools/make-venv
+# Where PYTHON is given, tools/make-venv looks each time whether it has made the environment.
+.PHONY: python-named
+NAMED := $(if $(PYTHON),python-named)
+python-named:
+
+$(LINT)/.stamp: requirements/lint.txt tools/make-venv $(NAMED)
 	@tools/make-venv $(@D) $<
 
-$(VENV)/salt%/.stamp: requirements/salt%.txt requirements/test.txt tools/make-venv
+$(VENV)/salt%/.stamp: requirements/salt%.txt requirements/test.txt tools/make-venv $(NAMED)
 	@tools/make-venv $(@D) $< requirements/test.txt

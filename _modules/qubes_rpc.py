@@ -51,7 +51,8 @@ def set_monitor_layout(vm, monitors="from_dom0", timeout=None):
     Tell a VM its monitors (``qubes.SetMonitorLayout``). Returns them in one line.
 
     monitors
-        ``from_dom0``, or a list of mappings: ``width``, ``height``, ``x``, ``y``, maybe ``width_mm`` and ``height_mm``.
+        ``from_dom0``, ``{from_dom0: true, dpi: 144}``, or a list of mappings: ``width``, ``height``, ``x``, ``y``,
+        maybe ``width_mm`` and ``height_mm``, or ``dpi``.
 
     CLI Example:
 

@@ -130,7 +130,10 @@ def get(vm, *fields):
         salt-call qubes_vm.get work timezone services:cups
     """
     with _errors(), _targets.Targets() as targets:
-        texts = _state.read([targets.one(vm)])[vm].texts
+        states, faults = _state.read_all([targets.one(vm)])
+        if faults:
+            raise faults[vm]
+        texts = states[vm].texts
     return {f: text for f, text in _returns.fields(texts).items() if not fields or f in fields}
 
 

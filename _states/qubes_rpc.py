@@ -57,13 +57,15 @@ def monitor_layout(name, monitors="from_dom0"):
     """
     Give a VM its monitors (``qubes.SetMonitorLayout``).
 
-    What it has is read from its X server (``xrandr -q``, run there by ``qubes.VMExec``), as that alone shows what has
-    become of a layout. Compared are sizes and places in pixels; millimetres are told with them.
+    What it has is read from its X server (``xrandr --prop``, run there by ``qubes.VMExec``), as that alone shows what
+    has become of a layout. Compared are sizes and places in pixels, where a width that ``cvt`` makes of the one
+    asked for counts as it, and millimetres, where the server or the VM's handler knows them.
 
     name
         Name of the VM.
     monitors
-        ``from_dom0``, or a list of mappings with ``width``, ``height``, ``x``, ``y``, ``width_mm``, ``height_mm``.
+        ``from_dom0``, ``{from_dom0: true, dpi: 144}``, or a list of mappings with ``width``, ``height``, ``x``, ``y``,
+        and ``width_mm`` and ``height_mm`` or ``dpi``. The first one is the primary monitor.
 
     .. code-block:: yaml
 

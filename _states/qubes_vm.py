@@ -135,7 +135,7 @@ def timezone(name, timezone, require_running=None, timeout=None):
     name
         Name of the VM.
     timezone
-        Name of a zone (``Europe/Warsaw``), or ``default``: the VM keeps its own.
+        Name of a zone (``Europe/Warsaw``), or ``default``: the VM keeps its own, on Qubes R4 that of dom0.
     require_running
         Whether it is an error if the VM is not running.
     timeout
@@ -167,7 +167,7 @@ def service_enabled(name, services, require_running=None, timeout=None):
 
         work:
           qubes_vm.service_enabled:
-            - services: [cups, meminfo-writer]
+            - services: [cups, network-manager]
     """
     return _vm.services(name, services, True, **_options(require_running, timeout))
 
@@ -225,6 +225,7 @@ def network(
     mac=None,
     ip6=None,
     gateway6=None,
+    reattach=None,
     none=False,
     require_running=None,
     timeout=None,
@@ -243,6 +244,10 @@ def network(
         Hardware address.
     ip6, gateway6
         IPv6 addresses.
+    reattach
+        Whether qubesd attaches the network of a running VM anew where ``ip``, ``ip6`` or ``mac`` change, which
+        interrupts its connections. Without it these take effect at the VM's next start. Of no effect without a qubesd,
+        where they take effect at once.
     none
         The VM shall have no network: all these keys are removed.
     require_running
@@ -259,6 +264,7 @@ def network(
             - dns: [10.139.1.1, 10.139.1.2]
     """
     given = {"ip": ip, "netmask": netmask, "gateway": gateway, "dns": dns, "mac": mac, "ip6": ip6, "gateway6": gateway6}
+    given["reattach"] = reattach
     return _vm.addresses(name, "network", given, none, **_options(require_running, timeout))
 
 
@@ -320,7 +326,9 @@ def keyboard(name, layout, require_running=None, timeout=None):
     name
         Name of the VM.
     layout
-        Layout, variant and options with ``+`` between them (``pl+dvorak``), or ``default``: the VM keeps its own.
+        Layout, variant and options with ``+`` between them (``pl+dvorak``), or ``default``: the VM keeps its own, on
+        Qubes R4 that of qubesd. Several layouts (``us,ru``) are refused on R4, as qubesd keeps one; a running VM alone
+        gets them by ``qubes_vm.configured`` with ``persist: false``.
     require_running
         Whether it is an error if the VM is not running.
     timeout

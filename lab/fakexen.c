@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { VIRQ_PORT = 1, FIRST_DOMAIN_PORT = 2, PAGE = 4096 };
@@ -68,6 +69,17 @@ int open(const char *name, int flags, ...)
 		name = p.name;
 	}
 	return libc_open(name, flags, mode);
+}
+
+/* oxenstored ends where it may not have more open files, as in a container; few are enough here. */
+int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
+{
+	static int (*libc_setrlimit)(__rlimit_resource_t, const struct rlimit *);
+
+	if (!libc_setrlimit)
+		libc_setrlimit = dlsym(RTLD_NEXT, "setrlimit");
+	libc_setrlimit(resource, limit);
+	return 0;
 }
 
 /* libxenctrl: which domains there are. */

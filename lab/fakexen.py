@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from lab.fakexen_guest import Guest
+from vminterface.channel.interruptions import Held
 from vminterface.wire.xenstore import CLIENT, NEED_DATA, Connection, ErrorReply, Op, Reply, Request
 
 VIRQ_PORT = 1
@@ -79,7 +80,8 @@ class RealXenstored:
         os.mkfifo(self.root / "evtchn")
         self._make_domain(0)
         played = {"FAKEXEN": str(self.root), "LD_PRELOAD": str(build_shim(self._cache))}
-        self.process = subprocess.Popen([program, "-N"], env={**os.environ, **self.environment, **played})
+        with Held():
+            self.process = subprocess.Popen([program, "-N"], env={**os.environ, **self.environment, **played})
         end = time.monotonic() + START_SECONDS
         while True:
             try:

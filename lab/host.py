@@ -17,6 +17,7 @@ from lab.vm import VM
 from lab.vmlist import VMSpec
 from vminterface.channel.qubesdb_connection import FOLDER_VARIABLE
 from vminterface.channel.xenstore import XenStore
+from vminterface.dom0.locks import FOLDER_VARIABLE as LOCK_FOLDER_VARIABLE
 from vminterface.errors import InvalidValue, ProgramMissing, VMInterfaceError, printable
 from vminterface.keys import AGENT
 
@@ -182,7 +183,7 @@ class Host:
 
     def environment(self) -> dict[str, str]:
         """Return what programs of dom0 need in their environment."""
-        found = {"XENSTORED_PATH": self.socket_path}
+        found = {"XENSTORED_PATH": self.socket_path, LOCK_FOLDER_VARIABLE: str(self.paths.locks)}
         if self.release in QUBESDB_RELEASES:
             found[FOLDER_VARIABLE] = str(self.paths.qubesdb)
         return found

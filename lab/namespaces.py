@@ -60,7 +60,7 @@ class Isolation:
         if not self.vms:
             return "no namespaces here: VMs are folders (agent --root), without own network, processes or host name"
         user = " (inside one user namespace)" if self.user or _in_user_namespace() else ""
-        network = "own network" if self.network else "but no network: no veth links here"
+        network = "own network" if self.network else f"but no network: {why_no_network()}"
         return f"VMs have own files, processes and host name, {network}{user}"
 
     def supervisor(self, command: Sequence[str]) -> list[str]:
@@ -85,6 +85,13 @@ class Isolation:
             "nsenter", "--target", str(init), *user, *_SPACES, "--root", "--wd", "--",
             "setpriv", "--bounding-set", _FORBIDDEN, "--", *command,
         ]  # fmt: skip
+
+
+def why_no_network() -> str:
+    """Return what keeps VMs on this machine from having a network."""
+    if shutil.which("ip", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is None:
+        return "the program ip is missing (Debian package iproute2)"
+    return "this machine lets nobody make veth links"
 
 
 def in_network_of(pid: int, command: Sequence[str]) -> list[str]:

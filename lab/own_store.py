@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from lab.namespaces import DIE_WITH_PARENT
+from vminterface.channel.interruptions import Held
 from vminterface.errors import ConnectionLost, StoreError
 from vminterface.wire.xenstore import CLIENT, NEED_DATA, Connection, ErrorReply, Op, Reply, Request
 
@@ -38,10 +39,11 @@ class OwnXenstored:
         (self.root / "run").mkdir(parents=True, exist_ok=True)
         (self.root / "run" / "socket").unlink(missing_ok=True)
         paths = os.pathsep.join([str(_PROJECT), str(_PROJECT / "_utils")])
-        self.process = subprocess.Popen(
-            [*DIE_WITH_PARENT, sys.executable, "-m", "lab.xenstored", str(self.root)],
-            env={**os.environ, "PYTHONPATH": paths},
-        )
+        with Held():
+            self.process = subprocess.Popen(
+                [*DIE_WITH_PARENT, sys.executable, "-m", "lab.xenstored", str(self.root)],
+                env={**os.environ, "PYTHONPATH": paths},
+            )
         end = time.monotonic() + START_SECONDS
         while True:
             try:

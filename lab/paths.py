@@ -75,6 +75,11 @@ class LabPaths:
         """The folder of dom0's QubesDB sockets, where the release has these."""
         return self.folder / "qubes"
 
+    @property
+    def locks(self) -> Path:
+        """The folder in which dom0's programs lock VMs against each other."""
+        return self.folder / "locks"
+
     def root(self, vm: str) -> Path:
         """The folder that is the file system of *vm*."""
         return self.folder / "vms" / vm / "root"

@@ -6,11 +6,11 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from vminterface.channel.interruptions import start
 
 
 def start_time(pid: int) -> int | None:
@@ -29,24 +29,24 @@ def kill(pid: int, started: int | None) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-@contextlib.contextmanager
-def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
-    """Start *command* as a group of its own; whatever ends the block by an exception, Ctrl-C too, kills that group.
+class started:
+    """Start *command* as a group of its own; whatever ends the block by an exception, Ctrl-C too, kills that group."""
 
-    Interruptions wait while the process is being made, else nobody might know of it; it begins with them blocked.
-    """
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
-    try:
-        process = subprocess.Popen(command, start_new_session=True, **options)
-    except BaseException:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
-        raise
-    try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
-        yield process
-    except BaseException:
-        kill_group(process)
-        raise
+    def __init__(self, command: Sequence[str], **options: Any) -> None:
+        self._command, self._options = command, options
+
+    def __enter__(self) -> subprocess.Popen[Any]:
+        self._process, held = start(self._command, start_new_session=True, **self._options)
+        try:
+            held.release()
+        except BaseException:
+            kill_group(self._process)
+            raise
+        return self._process
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is not None:
+            kill_group(self._process)
 
 
 def kill_group(process: subprocess.Popen[Any]) -> None:

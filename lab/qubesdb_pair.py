@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lab.namespaces import DIE_WITH_PARENT
 from lab.paths import PROJECT
+from vminterface.channel.interruptions import Held
 from vminterface.channel.qubesdb import QubesDB
 from vminterface.errors import ConnectionLost
 
@@ -36,10 +37,11 @@ class QubesDBPair:
         """Start both and wait until they listen. Raises ConnectionLost."""
         dom0, inside = self._folders
         paths = os.pathsep.join([str(PROJECT), str(PROJECT / "_utils")])
-        self._process = subprocess.Popen(
-            [*DIE_WITH_PARENT, sys.executable, "-m", "lab.qubesdb", str(dom0), f"{self.name}={inside}"],
-            env={**os.environ, "PYTHONPATH": paths}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        )  # fmt: skip
+        with Held():
+            self._process = subprocess.Popen(
+                [*DIE_WITH_PARENT, sys.executable, "-m", "lab.qubesdb", str(dom0), f"{self.name}={inside}"],
+                env={**os.environ, "PYTHONPATH": paths}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            )  # fmt: skip
         assert self._process.stdout is not None
         with self._process.stdout as said:
             if not select.select([said], [], [], _START_SECONDS)[0] or said.readline() != b"ready\n":

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vminterface.channel.interruptions import Held
 from vminterface.errors import DeadlineExceeded, ProgramFailed, ProgramMissing
 
 _START_SECONDS = 20.0
@@ -28,7 +29,7 @@ class Screens:
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start it and wait until it can be used. Raises ProgramMissing, ProgramFailed, DeadlineExceeded."""
-        with open(self._log, "ab") as log:
+        with open(self._log, "ab") as log, Held():
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=environment, cwd="/"
             )

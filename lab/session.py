@@ -40,6 +40,8 @@ Section "ServerLayout"
   Screen "screen"
 EndSection
 """
+#: What brings a server with several monitors, on Debian.
+XORG_PACKAGES = "xserver-xorg-core and xserver-xorg-video-dummy"
 _DISPLAY = ":0"
 _SECONDS = 15.0
 
@@ -64,7 +66,7 @@ def main() -> int:
         return 1
     server = _command()
     if server is None:
-        print("missing no X server here (Debian packages xserver-xorg-core and xserver-xorg-video-dummy)", flush=True)
+        print(f"missing no X server here (Debian packages {XORG_PACKAGES})", flush=True)
         return 1
     kind, command = server
     reading, writing = os.pipe()

@@ -18,6 +18,7 @@ from lab.qrexec import install
 from lab.qrexec.install import PYTHON
 from lab.screens import Screens
 from lab.vmlist import VMSpec
+from vminterface.channel.interruptions import Held
 from vminterface.errors import DeadlineExceeded, ProgramFailed, ProgramMissing
 
 _START_SECONDS = 15.0
@@ -90,9 +91,10 @@ class VM:
             else:
                 inside = {**environment(self._xenbus), "PATH": str(vmroot.make_without_mounts(self.root))}
                 command = [*DIE_WITH_PARENT, *_AGENT, "--root", str(self.root)]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=inside, cwd="/"
-            )
+            with Held():
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=inside, cwd="/"
+                )
         if not self._isolation.vms:
             self.init = self._process.pid
             return

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,16 @@ settings.load_profile("ci" if IN_CI else "default")
 # Salt leaves an importer of the old kind on sys.meta_path, for the sake of libnacl. Python passes over what has no
 # find_spec; pytest's importlib mode does not.
 sys.meta_path[:] = [importer for importer in sys.meta_path if hasattr(importer, "find_spec")]
+
+
+def pytest_configure(config):
+    """Let each process that runs tests lock the VMs of its own hosts alone: those of others have the same names."""
+    config.lock_folder = tempfile.TemporaryDirectory(prefix="vminterface-locks-")
+    os.environ["VMINTERFACE_LOCK_DIR"] = config.lock_folder.name
+
+
+def pytest_unconfigure(config):
+    config.lock_folder.cleanup()
 
 
 def pytest_collection_modifyitems(items):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,11 +19,16 @@ from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue, VMInterfaceError, printable
 
 DONE, FAILED, USAGE, DRIFT = 0, 1, 2, 3
+#: By Ctrl-C; by SIGTERM it is 143.
+ENDED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; a fault is one line on stderr."""
     options = _parser().parse_args(argv)
+    if threading.current_thread() is threading.main_thread():
+        # What is under way comes to its end, as at Ctrl-C; commands that stay have handlers of their own.
+        signal.signal(signal.SIGTERM, _end)
     try:
         return int(options.run(options))
     except VMInterfaceError as error:
@@ -30,12 +37,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in sentence(error).splitlines():
             print(f"vminterface: {line}", file=sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interrupt:
+        _say(str(interrupt))
+        return ENDED
+    except SystemExit as interrupt:
+        _say("\n".join(getattr(interrupt, "__notes__", ())))
+        raise
     except BrokenPipeError:
         # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
         sys.stderr.close()
         return FAILED
+
+
+def _say(text: str) -> None:
+    """Say what a push that was interrupted has come to."""
+    for line in text.splitlines():
+        print(f"vminterface: {line}", file=sys.stderr)
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:

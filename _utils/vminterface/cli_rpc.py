@@ -67,13 +67,14 @@ def _monitors(options: argparse.Namespace) -> int:
 def _layout(options: argparse.Namespace) -> Any:
     from vminterface.channel.qrexec import Qrexec
     from vminterface.dom0.services import monitors
-    from vminterface.dom0.settings import FROM_DOM0, parse_pillar
+    from vminterface.dom0.settings import parse_pillar
+    from vminterface.dom0.steps.display import layout_of
 
     if options.pillar is None:
-        return monitors.of_dom0() if options.vm is None else monitors.of_vm(Qrexec(), options.vm)
+        return monitors.of_dom0() if options.vm is None else monitors.of_vm(Qrexec(), options.vm).layout
     if options.vm is None:
         raise InvalidValue("--pillar wants the name of a VM")
     (settings,) = parse_pillar(load(options.pillar), vm=options.vm, source=options.pillar)
     if settings.monitors is None:
         raise InvalidValue(f"{options.pillar}: no qubes:vms:{options.vm}:monitors there")
-    return monitors.of_dom0() if settings.monitors == FROM_DOM0 else settings.monitors
+    return layout_of(settings.monitors)

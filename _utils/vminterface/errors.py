@@ -150,6 +150,14 @@ class SettingRefused(VMInterfaceError):
     """The VM's agent read a setting and refused it; its reason is in the text."""
 
 
+class LockUnavailable(VMInterfaceError):
+    """The file by which dom0's programs keep apart cannot be used, so nothing was written."""
+
+
+class Interrupted(VMInterfaceError):
+    """The program was told to end before the VM had what it was given; what was written has been taken back."""
+
+
 class VerificationFailed(VMInterfaceError):
     """What was read back is not what was written."""
 

@@ -33,11 +33,13 @@ def demo(releases: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     signal.signal(signal.SIGTERM, _interrupted)
     signal.signal(signal.SIGHUP, _interrupted)
-    status, outcomes = 1, []
+    status, outcomes, left_out = 1, [], []
     try:
         Path(PICTURE).unlink(missing_ok=True)  # so that what is there in the end is what was seen
         for release, whole in [(release, True) for release in releases or ()] or [("R2", True), ("R4", False)]:
-            outcomes.append(_one(release, whole=whole))
+            outcome, lacking = _one(release, whole=whole)
+            outcomes.append(outcome)
+            left_out += lacking
         status = 0
     except (Broken, VMInterfaceError, OSError) as fault:
         outcomes = [str(fault)]
@@ -46,11 +48,13 @@ def demo(releases: Sequence[str] | None = None) -> int:
     word = "demo ok" if status == 0 else "demo FAILED"
     line = f"{word}: {'; '.join(outcomes)} ({time.monotonic() - began:.0f} s)"
     print(f"\n{line}", file=sys.stderr if status else sys.stdout)
+    for one in dict.fromkeys(left_out):
+        print(f"left out: {one}")
     return status
 
 
-def _one(release: str, *, whole: bool) -> str:
-    """Run it on one release and clean up, whatever happens; return what was done."""
+def _one(release: str, *, whole: bool) -> tuple[str, list[str]]:
+    """Run it on one release and clean up, whatever happens; return what was done and what was left out."""
     folder = Path(tempfile.mkdtemp(prefix="vmi-demo-"))
     lab = Lab(LabPaths.find(str(folder / "lab")))
     former = dict(os.environ)
@@ -69,8 +73,8 @@ def _one(release: str, *, whole: bool) -> str:
         calls.run(settings.own)
         reports.show(list(EXPECTED))
         refusal = ", one refusal reported and mended" if whole else ""
-        lacking = "" if calls.layout is not None else ", without monitors"
-        return f"{release}: {settings.changed} settings pushed to {len(EXPECTED)} VMs{refusal}{lacking}"
+        outcome = f"{release}: {settings.changed} settings pushed to {len(EXPECTED)} VMs{refusal}"
+        return outcome, settings.left_out + calls.left_out
     finally:
         os.environ.clear()
         os.environ.update(former)

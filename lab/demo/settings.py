@@ -10,6 +10,7 @@ from typing import Any
 
 from lab.control import Lab
 from lab.demo.checks import Broken, by_vm, heading, require, short, time_in
+from lab.namespaces import why_no_network
 from lab.saltdir import SaltDir
 from vminterface.dom0.targets import Targets
 from vminterface.errors import printable
@@ -33,6 +34,8 @@ class Settings:
         self.salt = salt
         self.status = status
         self.changed = 0
+        #: What cannot be shown here, each with the reason.
+        self.left_out: list[str] = []
         #: What the demo's admin adds to the shipped pillar.
         self.own: dict[str, dict[str, Any]] = {vm: {} for vm in EXPECTED}
 
@@ -47,12 +50,12 @@ class Settings:
     def first_run(self) -> None:
         heading("salt-call --local state.highstate")
         if not self.status["network"]:
-            print("  (without network:… of the shipped pillar, as no links can be made on this machine)")
-            for vm, (_zone, address, _on, _off) in EXPECTED.items():
-                self.own[vm] |= {"network": None} if address else {}
-        if not self.status["network"] or shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
-            print("  (without provides_network:… of the shipped pillar, which takes links and the program nft)")
-            self.own["sys-net"] |= {"provides_network": None}
+            self.leave_out("network", [vm for vm, (_, address, _, _) in EXPECTED.items() if address], self.no_network())
+        if not self.status["network"]:
+            self.leave_out("provides_network", ["sys-net"], self.no_network())
+        elif shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
+            reason = "the program nft is missing (Debian package nftables)"
+            self.leave_out("provides_network", ["sys-net"], reason)
         self.salt.add_to_pillar({"qubes": {"vms": self.own}})
         code, report = self.salt.highstate()
         lines = by_vm(report)
@@ -65,6 +68,19 @@ class Settings:
         require(set(lines) == set(EXPECTED) and all(line.changes for line in lines.values()), "each VM had changes")
         heading("What each VM has now, as it sees it itself")
         self.show_all()
+
+    def leave_out(self, field: str, vms: list[str], reason: str) -> None:
+        """Take *field* from what the shipped pillar gives *vms*."""
+        for vm in vms:
+            self.own[vm] |= {field: None}
+        self.left_out.append(f"{field} of {' and '.join(vms)}: {reason}")
+        print(f"  (without {self.left_out[-1]})")
+
+    def no_network(self) -> str:
+        """Return why no VM has a network here."""
+        return (
+            why_no_network() if self.status["namespaces"] else "VMs are only folders here, as no namespaces are allowed"
+        )
 
     def second_run(self) -> None:
         heading("The same again")

@@ -1,7 +1,8 @@
 """The qrexec agent of a lab VM, once for each call: find the program, become the user, pass the streams on.
 
 Started in the VM as root, with the caller's three streams and the caller's connection, on which it says how the call
-ended. A caller that goes away takes the streams with it, not the program, as with the real agent.
+ended. A caller that goes away takes the streams with it, not the program, as with the real agent: the program's stdin
+ends, its stdout is shut down for reading, its stderr has nobody at the other end (qrexec ``process_io.c``).
 """
 
 from __future__ import annotations
@@ -134,12 +135,12 @@ def _run(handler: Handler) -> int:
 
     def collect() -> None:
         copy(handler.stdout.fileno(), 1)
-        handler.stdout.close()
+        with suppress(OSError):
+            handler.stdout.shutdown(socket.SHUT_RD)  # it stays open: a handler that polls it sees nothing
         os.close(1)
 
     def complain() -> None:
-        copy(handler.stderr, 2)
-        os.close(handler.stderr)
+        handler.copy_messages(2)
 
     threading.Thread(target=feed, daemon=True).start()
     outputs = [threading.Thread(target=collect), threading.Thread(target=complain)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class Handler:
         self.stdin, self._theirs_in = socket.socketpair()
         self.stdout, self._theirs_out = socket.socketpair()
         self.stderr, self._theirs_err = os.pipe()
+        self._parted, self._part = os.pipe()
         self._who, self._argv, self._root = who, argv, root
         self._home = f"{root}{who.home}"
         path = _FOLDER_PATH.format(root) if root else _PATH
@@ -95,10 +97,28 @@ class Handler:
         os.execve(self._argv[0], self._argv, self._environment)
 
     def part(self) -> None:
-        """End its streams: it reads no more, and what it writes is an error."""
-        for end in (self.stdin, self.stdout):
+        """End its streams as the agent does, in the agent's order; what it writes is an error from then on."""
+        for end, how in ((self.stdin, socket.SHUT_WR), (self.stdout, socket.SHUT_RD)):
             with contextlib.suppress(OSError):  # it may have ended them itself
-                end.shutdown(socket.SHUT_RDWR)
+                end.shutdown(how)
+        os.close(self._part)
+
+    def copy_messages(self, target: int) -> None:
+        """Copy what it says on its standard error, until it has ended that or its streams are ended; close that then.
+
+        A thread that waits in read(2) would keep the pipe open for its writer.
+        """
+        waiting = select.poll()
+        waiting.register(self.stderr, select.POLLIN)
+        waiting.register(self._parted, 0)
+        with contextlib.suppress(OSError):
+            while self._parted not in (ready := dict(waiting.poll())):
+                if self.stderr not in ready or not (data := os.read(self.stderr, 65536)):
+                    break
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(target, left) :]
+        os.close(self.stderr)
 
     def wait(self) -> int:
         """Return its exit status; 128 and the signal's number for one that was killed."""

@@ -1,9 +1,13 @@
-"""Run the QubesDB daemons of VMs, each in a pair as in dom0 and in the VM, until SIGTERM or SIGINT."""
+"""Run the QubesDB daemons of VMs, each in a pair as in dom0 and in the VM, until SIGTERM or SIGINT.
+
+SIGUSR1 starts dom0's of each pair afresh.
+"""
 
 from __future__ import annotations
 
 import argparse
 import signal
+import socket
 from pathlib import Path
 from types import FrameType
 
@@ -30,6 +34,11 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     server = Server()
+    waker, woken = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())
+    signal.signal(signal.SIGUSR1, lambda number, frame: None)
+    server.restart_dom0_on(woken)
     try:
         for vm, folder in arguments.vms:
             server.add(vm, arguments.dom0, folder)

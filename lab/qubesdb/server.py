@@ -6,12 +6,13 @@ Like the real daemon, this one waits for the rest of a message that has begun an
 from __future__ import annotations
 
 import contextlib
+import itertools
 import selectors
 import socket
 from collections import deque
 from pathlib import Path
 
-from lab.qubesdb.side import Client, Side
+from lab.qubesdb.side import VCHAN_REPLIES, Client, Side
 from vminterface.errors import LocalProtocolError, RemoteProtocolError
 from vminterface.wire.qubesdb import DAEMON, NEED_DATA, BadRequest, Connection, Event, Request
 
@@ -26,7 +27,10 @@ CHUNK = 16384
 class Peer:
     """One connected client: its stream, its protocol state, and what it is to its daemon."""
 
+    _numbers = itertools.count(1)
+
     def __init__(self, stream: socket.socket, side: Side, read_only: bool) -> None:
+        self.number = next(self._numbers)
         self.stream = stream
         self.side = side
         self.client = Client(self.tell, read_only)
@@ -45,6 +49,11 @@ class Peer:
             self.waiting += len(message)
 
 
+def _age(ready: tuple[selectors.SelectorKey, int]) -> int:
+    peer = ready[0].data
+    return -peer.number if isinstance(peer, Peer) else 0
+
+
 class Server:
     """Pairs of daemons, all of them in this process."""
 
@@ -52,17 +61,37 @@ class Server:
         self.pairs: dict[str, tuple[Side, Side]] = {}
         self._selector = selectors.DefaultSelector()
         self._listeners: dict[str, list[socket.socket]] = {}
+        self._dom0_folders: dict[str, Path] = {}
         self._peers: set[Peer] = set()
 
     def add(self, vm: str, dom0_folder: Path, vm_folder: Path | None = None) -> None:
         """Start the pair of *vm*; without *vm_folder* nobody in the VM can connect."""
-        dom0, inside = Side(), Side()
-        inside.join(dom0)
-        self.pairs[vm] = (dom0, inside)
+        self.pairs[vm] = (Side(), Side())
         self._listeners[vm] = []
-        self._listen(vm, dom0, dom0_folder, f"qubesdb.{vm}")
+        self._dom0_folders[vm] = dom0_folder
+        inside = self._start_dom0(vm)
         if vm_folder is not None:
             self._listen(vm, inside, vm_folder, "qubesdb")
+
+    def _start_dom0(self, vm: str) -> Side:
+        """Start dom0's daemon of *vm*, with no keys; return the VM's, which connects to it."""
+        dom0, inside = Side(sigpipe_ends=True), self.pairs[vm][1]
+        self.pairs[vm] = (dom0, inside)
+        if not inside.ended:
+            inside.join(dom0)
+        self._listen(vm, dom0, self._dom0_folders[vm], f"qubesdb.{vm}")
+        return inside
+
+    def restart_dom0(self) -> None:
+        """Start dom0's daemons afresh, as after one of them has ended: they have no keys, the VMs' keep theirs."""
+        for vm, (dom0, _) in list(self.pairs.items()):
+            dom0.part()
+            self._bury(vm, dom0)
+            self._start_dom0(vm)
+
+    def restart_dom0_on(self, waker: socket.socket) -> None:
+        """Do so whenever something comes through *waker*."""
+        self._selector.register(waker, selectors.EVENT_READ, waker)
 
     def _listen(self, vm: str, side: Side, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,14 +110,33 @@ class Server:
 
     def serve_once(self, seconds: float | None) -> None:
         """Wait *seconds* at most for something to do, and do it."""
-        for key, what in self._selector.select(seconds):
-            if not isinstance(key.data, Peer):
+        # The real one keeps its clients in a list, the youngest first.
+        for key, what in sorted(self._selector.select(seconds), key=_age):
+            if isinstance(key.data, socket.socket):
+                key.data.recv(100)
+                self.restart_dom0()
+            elif not isinstance(key.data, Peer):
                 self._accept(key.fileobj, *key.data)
             elif key.data in self._peers and what & selectors.EVENT_READ and not key.data.ending:
                 self._serve_peer(key.data)
         for peer in list(self._peers):
-            if peer.output or peer.ending:
+            if (peer.output or peer.ending) and not peer.side.ended:
                 self._send(peer)
+        for vm, sides in self.pairs.items():
+            for side in sides:
+                side.room = VCHAN_REPLIES  # by now each has read what the other one replied
+                if side.ended:
+                    self._bury(vm, side)
+
+    def _bury(self, vm: str, side: Side) -> None:
+        """Do what the kernel does when a daemon has ended: its sockets stay behind, and nobody listens."""
+        for peer in [peer for peer in self._peers if peer.side is side]:
+            self._hang_up(peer)
+        for listener in list(self._listeners[vm]):
+            if self._selector.get_key(listener).data[0] is side:
+                self._selector.unregister(listener)
+                self._listeners[vm].remove(listener)
+                listener.close()
 
     def close(self) -> None:
         """End all connections and remove the sockets."""
@@ -142,9 +190,13 @@ class Server:
             if event is NEED_DATA:
                 return True
             if not isinstance(event, Request | BadRequest):
+                # The real daemon writes at once, so before it sees that the client is gone.
+                self._send(peer)
                 self._hang_up(peer)
                 return False
             peer.side.handle(peer.client, event)
+            if peer.side.ended:
+                return False
             if isinstance(event, BadRequest) and event.closes:
                 peer.ending = True
                 return False
@@ -161,6 +213,11 @@ class Server:
                 sent = peer.stream.send(chunk)
             except BlockingIOError:
                 sent = 0
+            except BrokenPipeError:
+                if peer.side.sigpipe_ends:
+                    peer.side.end("SIGPIPE")
+                self._hang_up(peer)
+                return
             except OSError:
                 self._hang_up(peer)
                 return

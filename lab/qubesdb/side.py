@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.qubesdb.database import Database
 from vminterface.wire.qubesdb import BadRequest, Command, Entry, ErrorReply, Event, Reply, Request, WatchEvent
+
+#: Replies that the vchan between two daemons has room for: 72 bytes each of 4096, less what tells full from empty.
+VCHAN_REPLIES = 56
 
 
 @dataclass(eq=False, slots=True)
@@ -22,10 +26,16 @@ class Client:
 class Side:
     """The daemon in dom0, or the one in the VM; :meth:`join` makes a pair of two."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sigpipe_ends: bool = False) -> None:
         self.database = Database()
         self.clients: set[Client] = set()
         self.other: Side | None = None
+        #: Whether a client that has closed and is written to ends it: dom0's is started with SIGPIPE at its default.
+        self.sigpipe_ends = sigpipe_ends
+        #: Whether it has ended, as the real program does with status 1 or by a signal; its sockets stay and refuse.
+        self.ended = False
+        #: Replies to the other one for which there is room until that one reads again.
+        self.room = VCHAN_REPLIES
 
     def join(self, dom0: Side) -> None:
         """Connect this VM's daemon to dom0's, whose keys it gets; each has its watches fire."""
@@ -89,11 +99,24 @@ class Side:
         return True
 
     def take_over(self, request: Request) -> None:
-        """Do what the other daemon did. One that removed what is not here is no partner any more."""
-        if self.change(request):
+        """Do what the other daemon did, and reply; a removal that cannot be replied to, or finds nothing, is fatal."""
+        if request.command is Command.RM and self.room == 0:
+            self.end("got QDB_CMD_RM from remote domain, but there is no space in vchan for the response; dropping")
+        elif self.change(request):
+            self.room = max(0, self.room - 1)
             self._fire(request.path)
         else:
-            self.part()
+            # The answer that there is no such key is not among those that the other one takes.
+            other = self.other
+            self.end("FATAL: vchan data processing failed")
+            if other is not None:
+                other.end("FATAL: vchan data processing failed")
+
+    def end(self, reason: str) -> None:
+        """End for *reason*; the other one of the pair, if it lives, goes on alone."""
+        print(f"qubesdb-daemon: {reason}", file=sys.stderr, flush=True)
+        self.part()
+        self.ended = True
 
     def _fire(self, path: str) -> None:
         for client in list(self.clients):

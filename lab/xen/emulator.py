@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.xen.image import Image
+from vminterface.channel.interruptions import Held
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded, ProgramFailed, ProgramMissing, printable
 
@@ -195,10 +196,11 @@ class Emulator:
             "-qmp", "unix:monitor,server=on,wait=off", *own,
         ]  # fmt: skip
         try:
-            self._process = subprocess.Popen(
-                command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                bufsize=0, start_new_session=True, preexec_fn=_end_with_parent,
-            )  # fmt: skip
+            with Held():
+                self._process = subprocess.Popen(
+                    command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT, bufsize=0, start_new_session=True, preexec_fn=_end_with_parent,
+                )  # fmt: skip
         except FileNotFoundError:
             raise ProgramMissing(_MISSING) from None
         self._reader = threading.Thread(target=self._read_console, daemon=True)

@@ -5,6 +5,7 @@ qubes:
   vms:
     work:
       timezone: America/Indiana/Indianapolis
+      # On Qubes R4 meminfo-writer is a key of the running VM alone; memory balancing is property maxmem there.
       services: {cups: on, meminfo-writer: on, clocksync: default}
       network: {ip: 10.137.0.12, netmask: 255.255.255.255, gateway: 10.137.0.5, dns: [10.139.1.1, 10.139.1.2]}
       keyboard: pl+dvorak

@@ -95,7 +95,7 @@ def test_monitors_of_a_pillar_are_drawn(vms, tmp_path):
     file.write_text(PILLAR)
     done = vminterface(vms, "monitors", "work", "--pillar", str(file))
     assert done.returncode == 0
-    assert "1: 1920x1080" in done.stdout
+    assert "1*: 1920x1080" in done.stdout
     assert "2: 1280x800" in done.stdout
     assert done.stdout.endswith("1920x1080+0+0, 1280x800+1920+0\n")
     none = vminterface(vms, "monitors", "plain", "--pillar", str(file))
@@ -115,4 +115,4 @@ def test_monitors_of_dom0_come_from_its_own_display(vms):
     program = vms.folder / "xrandr"
     program.write_text("#!/bin/sh\necho 'eDP-1 connected primary 1920x1080+0+0 (normal) 310mm x 170mm'\n")
     program.chmod(0o755)
-    assert vminterface(vms, "monitors").stdout.endswith("1920x1080+0+0\n")
+    assert vminterface(vms, "monitors").stdout.endswith("1920x1080+0+0 (325x182 mm)\n")

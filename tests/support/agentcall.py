@@ -1,4 +1,4 @@
-"""Calls as the qrexec agent makes them: standard input and output are two socket pairs, and either side may hang up."""
+"""Calls as the qrexec agent makes them: two socket pairs and a pipe for messages, and either side may hang up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import select
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,17 +31,24 @@ class Running:
         given = {"PATH": os.environ["PATH"], "HOME": "/home/user", "QREXEC_REMOTE_DOMAIN": source, **environment}
         self.stdin, its_stdin = socket.socketpair()
         self.stdout, its_stdout = socket.socketpair()
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed with the handler
+        messages, its_stderr = os.pipe()
+        self._said = bytearray()
+        self._parted, self._part = os.pipe()
         with its_stdin, its_stdout:
             self.process = subprocess.Popen(
-                [str(program), *arguments], stdin=its_stdin, stdout=its_stdout, stderr=self._stderr, env=given
+                [str(program), *arguments], stdin=its_stdin, stdout=its_stdout, stderr=its_stderr, env=given
             )
+        os.close(its_stderr)
+        self._listener = threading.Thread(target=self._listen, args=(messages,))
+        self._listener.start()
 
     def __enter__(self) -> Running:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.hang_up()
+        self.stdin.close()
+        self.stdout.close()
         # First in a way that lets it end what it has started.
         self.process.terminate()
         try:
@@ -50,7 +56,7 @@ class Running:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(30)
-        self._stderr.close()
+        os.close(self._parted)
 
     def send(self, data: bytes) -> None:
         """Send *data*, as much as the handler takes."""
@@ -63,9 +69,29 @@ class Running:
             self.stdin.shutdown(socket.SHUT_WR)
 
     def hang_up(self) -> None:
-        """Be gone, as a caller is that was killed."""
-        self.stdin.close()
-        self.stdout.close()
+        """Be gone, as a caller is that was killed.
+
+        As Qubes' agent shows it (core-qrexec ``process_io.c``): stdin ends, stdout is shut down for reading, and the
+        messages have nobody at their other end; the sockets themselves stay open for as long as the handler runs.
+        """
+        for end, how in ((self.stdin, socket.SHUT_WR), (self.stdout, socket.SHUT_RD)):
+            with contextlib.suppress(OSError):
+                end.shutdown(how)
+        if self._part >= 0:
+            os.close(self._part)
+            self._part = -1
+        self._listener.join()
+
+    def _listen(self, messages: int) -> None:
+        """Read the handler's messages until their end, or until this caller is gone."""
+        waiting = select.poll()
+        waiting.register(messages, select.POLLIN)
+        waiting.register(self._parted, 0)
+        while messages in (ready := dict(waiting.poll())) and self._parted not in ready:
+            if not (data := os.read(messages, 65536)):
+                break
+            self._said += data
+        os.close(messages)
 
     def read(self, size: int, timeout: float = 30.0) -> bytes:
         """Return *size* bytes of the answer, fewer at its end."""
@@ -77,10 +103,10 @@ class Running:
 
     def ended(self, timeout: float = 30.0) -> Answer:
         """Wait for the end and return it with the rest of the answer."""
-        rest = self.read(1 << 30, timeout) if self.stdout.fileno() >= 0 else b""
+        rest = self.read(1 << 30, timeout)
         status = self.process.wait(timeout)
-        self._stderr.seek(0)
-        return Answer(status, rest, self._stderr.read().decode())
+        self._listener.join(timeout)
+        return Answer(status, rest, self._said.decode())
 
 
 def call(

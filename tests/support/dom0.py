@@ -14,7 +14,7 @@ from vminterface.channel.xenstore import XenStore
 from vminterface.deadline import Deadline
 from vminterface.dom0.targets import Targets
 from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
-from vminterface.values.acknowledgement import Acknowledgement, digest
+from vminterface.values.acknowledgement import PENDING, Acknowledgement, digest
 from vminterface.values.announcement import Announcement
 
 SETTINGS = frozenset({"timezone", "services", "network", "provider", "keyboard", "debug", "name"})
@@ -88,11 +88,14 @@ class Dom0:
             return {path: value for path, value in store.tree("/").items() if f"/{keys.ANSWERS}/" not in path}
 
     def agent(
-        self, name: str, answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: ""
+        self,
+        name: str,
+        answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: "",
+        settings: frozenset[str] = SETTINGS,
     ) -> ScriptedAgent:
-        """Let an agent work in the VM; *answer* gives the reason for which it refuses a setting, "" to accept,
+        """Let an agent of *settings* work in the VM; *answer* gives the reason for which it refuses one, "" to accept,
         None to stay silent."""
-        guest = ScriptedAgent(self.guest_store(name), answer)
+        guest = ScriptedAgent(self.guest_store(name), answer, settings)
         self.guests.append(guest)
         return guest
 
@@ -101,12 +104,17 @@ class ScriptedAgent(threading.Thread):
     """Stands for ``vminterface agent`` where a test must choose its answers; it changes nothing in any machine.
 
     It speaks the agent's side of the protocol through a guest's own connection: announces itself as soon as dom0
-    lets it, and acknowledges each setting with the digest of its inputs.
+    lets it, and acknowledges each setting with the digest of its inputs, anew where that is pending.
     """
 
-    def __init__(self, store: XenStore, answer: Callable[[str, dict[str, str]], str | None]) -> None:
+    def __init__(
+        self,
+        store: XenStore,
+        answer: Callable[[str, dict[str, str]], str | None],
+        settings: frozenset[str] = SETTINGS,
+    ) -> None:
         super().__init__(daemon=True)
-        self.answer = answer
+        self.answer, self._settings = answer, settings
         self.announced = threading.Event()
         self._store, self._ending = store, threading.Event()
         self._acknowledged: dict[str, str] = {}
@@ -132,15 +140,19 @@ class ScriptedAgent(threading.Thread):
     def _work(self) -> None:
         try:
             if not self.announced.is_set():
-                self._store.write(keys.AGENT, Announcement("0", SETTINGS).render().encode())
+                self._store.write(keys.AGENT, Announcement("0", self._settings).render().encode())
                 self.announced.set()
         except VMInterfaceError:
             return  # dom0 has not yet made the node
+        names = sorted(self._settings)
+        said_now = self._store.read_many([keys.acknowledgement(setting) for setting in names])
+        pending = {setting for setting, said in zip(names, said_now, strict=True) if said == PENDING.encode()}
         texts = self._texts()
-        for setting in SETTINGS:
+        for setting in names:
             inputs = keys.inputs_of(setting, texts)
             mark = digest(inputs)
-            if (inputs or setting in self._acknowledged) and self._acknowledged.get(setting) != mark:
+            known = bool(inputs) or setting in self._acknowledged
+            if known and (setting in pending or self._acknowledged.get(setting) != mark):
                 reason = self.answer(setting, inputs)
                 if reason is not None:
                     said = Acknowledgement(accepted=not reason, digest=mark, note=reason).render()

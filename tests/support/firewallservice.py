@@ -28,6 +28,9 @@ class FirewallService:
         self.seen: list[str] = []
         self.handled: list[tuple[str, dict[str, bytes]]] = []
         self._store = store
+        # The real one passes over a path of more than two slashes, so over the event of a folder that was removed too.
+        on_event = store._connection._on_event
+        store._connection._on_event = lambda event: None if event.path.endswith("/") else on_event(event)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from tests.support.stores import need
 from vminterface.errors import ProgramFailed
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine import Machine, network_of
 
 #: Seconds for whatever should take a small part of one.
 SOON = 10.0
@@ -38,6 +38,12 @@ class InNamespace(Machine):
         self.late = False
         #: Whether the kernel is spoken to by pyroute2, which takes root, or by programs.
         self.by_pyroute2 = False
+
+    @property
+    def has_own_network(self) -> bool:
+        """Whether the programs that this machine runs see another network than the tests themselves."""
+        own = network_of(self.pid)
+        return own is not None and own != network_of("self")
 
     def inside(self, argv: Sequence[str]) -> list[str]:
         """*argv* as a process in this namespace."""

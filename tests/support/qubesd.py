@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.qubesd import Live, Qube, Qubesd
+from lab.qubesd import Live, Machines, Qube, Qubesd
 
 DOUBLE = Path(__file__).parent / "qubesclient"
 
@@ -30,8 +30,10 @@ def client(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def qubes_r4(folder: Path, *vms: str, live: Live | None = None) -> Iterator[Qubesd]:
-    """A qubesd that knows *vms* and sys-net, all halted, and a client that finds it."""
+def qubes_r4(folder: Path, *vms: str, live: Live | None = None, machines: Machines | None = None) -> Iterator[Qubesd]:
+    """A qubesd that knows *vms* and sys-net, which provides their network, all halted, and a client that finds it."""
     path = folder / "qubesd.sock"
-    with Qubesd(path, {name: Qube() for name in ("sys-net", *vms)}, live) as daemon, client(path):
+    sys_net = Qube(features={"qubes-firewall": "1"}, properties={"provides_network": "True", "netvm": ""})
+    qubes = {"sys-net": sys_net, **{name: Qube() for name in vms if name != "sys-net"}}
+    with Qubesd(path, qubes, live, machines) as daemon, client(path):
         yield daemon

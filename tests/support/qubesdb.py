@@ -17,13 +17,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.dom0 import ScriptedAgent
+from tests.support.dom0 import SETTINGS, ScriptedAgent
+from tests.support.lab_store import wait_until
 from vminterface.channel.qubesdb import QubesDB
 from vminterface.channel.store import Operation, Watch, Write
 from vminterface.channel.xenstore import XenStore
 from vminterface.dom0.targets import Targets
 
 PROJECT = Path(__file__).resolve().parents[2]
+
+
+def _changed(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_ctime_ns
+    except FileNotFoundError:
+        return None
 
 
 class Daemons:
@@ -64,6 +72,15 @@ class Daemons:
     def signal(self, number: int) -> None:
         assert self.process is not None
         os.kill(self.process.pid, number)
+
+    def restart_dom0(self) -> None:
+        """Start dom0's daemons afresh and wait until they listen: they have no keys, the VMs' keep theirs."""
+        marks = {vm: os.stat(self.folder / f"qubesdb.{vm}.ro.sock").st_ctime_ns for vm in self.vms}
+        self.signal(signal.SIGUSR1)
+        for vm, mark in marks.items():
+            assert wait_until(
+                lambda vm=vm, mark=mark: _changed(self.folder / f"qubesdb.{vm}.ro.sock") not in (None, mark)
+            )
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
@@ -148,7 +165,7 @@ class QubesHost:
 
     def guest_store(self, name: str) -> QubesDB:
         """A connection from inside the VM."""
-        return _GuestStore(str(self.folder / name / "qubesdb.sock"), 5.0)
+        return _GuestStore(str(self.folder / name / "qubesdb.sock"), 5.0, inside=True)
 
     def read(self, name: str, key: str) -> str | None:
         """What dom0 sees under *key* of the VM called *name*."""
@@ -165,10 +182,13 @@ class QubesHost:
         return found
 
     def agent(
-        self, name: str, answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: ""
+        self,
+        name: str,
+        answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: "",
+        settings: frozenset[str] = SETTINGS,
     ) -> ScriptedAgent:
         """Let an agent work in the VM, as :meth:`tests.support.dom0.Dom0.agent` does, and wait until it says so."""
-        guest = ScriptedAgent(self.guest_store(name), answer)
+        guest = ScriptedAgent(self.guest_store(name), answer, settings)
         self.guests.append(guest)
         assert guest.announced.wait(10)
         return guest

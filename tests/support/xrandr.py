@@ -31,7 +31,12 @@ while words:
     elif word in ("--rmmode", "--delmode"):
         words = []
     elif word == "--output":
-        output = state["outputs"][words.pop(0)]
+        called = words.pop(0)
+        output = state["outputs"][called]
+    elif word == "--primary":
+        state["primary"] = called
+    elif word == "--noprimary":
+        state["primary"] = None
     elif word == "--off":
         output["at"] = None
     elif word == "--mode":
@@ -42,13 +47,20 @@ while words:
     elif word == "--set":
         output["mm"][words[0]] = words[1]; words = words[2:]
 if anything:
+    # The real one moves the whole layout so that it begins at 0, 0.
+    shown = [one["at"] for one in state["outputs"].values() if one["at"]]
+    left, top = (min((at[i] for at in shown), default=0) for i in (0, 1))
+    for at in shown:
+        at[0] -= left
+        at[1] -= top
     json.dump(state, open(state_file, "w"))
     print(*sys.argv[1:], file=open(os.path.join(folder, "xrandr.calls"), "a"))
 else:
     print("Screen 0: minimum 64 x 64, current 1920 x 1080, maximum 32767 x 32767")
     for name, one in state["outputs"].items():
         size = one["mode"][2:] if one["at"] else ""
-        print(f"{name} connected" + (f" {size}+{one['at'][0]}+{one['at'][1]} (normal) 0mm x 0mm" if one["at"] else ""))
+        connected = f"{name} connected" + " primary" * (state.get("primary") == name)
+        print(connected + (f" {size}+{one['at'][0]}+{one['at'][1]} (normal) 0mm x 0mm" if one["at"] else ""))
         for name in ("WIDTH_MM", "HEIGHT_MM") if "--prop" in sys.argv else ():
             print(f"\t{name}: {one['mm'].get(name, 0)}")
         for mode in one["modes"]:

@@ -40,7 +40,7 @@ def calls(lab: Lab) -> Qrexec:
 
 
 def shown(calls: Qrexec, vm: str) -> str:
-    return monitors.shown(monitors.of_vm(calls, vm))
+    return monitors.shown(monitors.of_vm(calls, vm).layout)
 
 
 def test_the_status_says_which_server_a_vm_has(lab: Lab) -> None:
@@ -118,7 +118,7 @@ def test_a_vm_that_starts_again_has_a_screen_only_if_asked(lab: Lab, calls: Qrex
         monitors.of_vm(calls, "personal")
     assert lab.ask("screens", "personal") == lab.ask("screens", "personal") == "Xorg, several monitors"
     monitors.set_layout(calls, "personal", THREE)
-    assert monitors.geometry(monitors.of_vm(calls, "personal")) == monitors.geometry(THREE)
+    assert monitors.of_vm(calls, "personal").layout == THREE
 
 
 def test_a_vm_that_is_only_a_folder_has_no_display(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -29,6 +30,22 @@ from vminterface.values.volume import Volume
 
 ISOLATION = Isolation.probe()
 AS_DEFAULT = "DEFAULT:QUBESRPC {} dom0"
+#: Waits for the end of its input and tells then which of its outputs poll shows as broken, and what a write meets.
+WATCH = """
+import os, select
+outputs = select.poll()
+for number in (1, 2):
+    outputs.register(number, 0)
+os.read(0, 1)
+seen = dict(outputs.poll(5000))
+told = [number for number in (1, 2) if seen.get(number, 0) & select.POLLERR]
+try:
+    os.write(1, b"")
+except BrokenPipeError:
+    told.append("EPIPE")
+with open(os.environ["HOME"] + "/told", "w") as file:
+    file.write(repr(told))
+"""
 
 
 @pytest.fixture(scope="module", params=["namespaces", "folders"])
@@ -230,6 +247,41 @@ class TestStreams:
             assert time.monotonic() < end
             time.sleep(0.05)
         (home(lab) / "over").unlink()
+
+    def test_a_poll_of_stderr_alone_shows_that_the_caller_has_gone(self, lab: Lab) -> None:
+        """As the real agent does it: stdin ends, stdout is shut down for reading, stderr is closed."""
+        handler(lab, "work", "test.Watch", f"exec {sys.executable} -c {shlex.quote(WATCH)}")
+        words = [str(lab.paths.programs / "qrexec-client"), "-d", "work", AS_DEFAULT.format("test.Watch")]
+        caller = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        time.sleep(0.7)
+        caller.kill()
+        caller.communicate()
+        end = time.monotonic() + 10
+        while not (home(lab) / "told").exists() or not (home(lab) / "told").read_text():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert (home(lab) / "told").read_text() == "[2, 'EPIPE']"
+        (home(lab) / "told").unlink()
+
+    def test_a_backup_whose_caller_is_killed_is_not_kept(self, lab: Lab) -> None:
+        words = [str(lab.paths.programs / "qrexec-client"), "-d", "work", AS_DEFAULT.format("qubes.Backup")]
+        caller = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert caller.stdin is not None
+        folder = home(lab) / "backups"
+        folder.mkdir()
+        folder.chmod(0o777)
+        caller.stdin.write(b"backups\n" + bytes(5 << 20))
+        caller.stdin.flush()
+        end = time.monotonic() + 20
+        while not list(folder.iterdir()):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        caller.kill()
+        caller.communicate()
+        while list(folder.iterdir()):
+            assert time.monotonic() < end, list(folder.iterdir())
+            time.sleep(0.05)
+        folder.rmdir()
 
     def test_many_calls_at_once_keep_their_streams_apart(self, lab: Lab) -> None:
         handler(lab, "work", "test.Echo", "cat")

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from vminterface.channel.adminevents import EventStream
 from vminterface.deadline import Deadline
 from vminterface.errors import (
     ConnectionLost,
@@ -34,6 +35,8 @@ from vminterface.errors import (
     printable,
 )
 
+#: Where qubesd keeps all that it knows; a dom0 of R4 has it, whether qubesd runs or not.
+KEPT = "/var/lib/qubes/qubes.xml"
 #: Seconds for one call, unless told otherwise.
 TIMEOUT = 10.0
 #: Bytes of an answer at most: the list of a thousand VMs has about 60 kB.
@@ -67,15 +70,25 @@ class Property:
     default: bool
 
 
+def installed() -> bool:
+    """Whether Qubes' client is installed here, whatever becomes of qubesd."""
+    return importlib.util.find_spec("qubesadmin") is not None
+
+
 def available() -> bool:
     """Whether Qubes' client is installed here and qubesd has its socket, as in dom0 of R4."""
-    if importlib.util.find_spec("qubesadmin") is None:
+    if not installed():
         return False
     try:
         import qubesadmin.config
     except ImportError:
         return False
     return os.path.exists(qubesadmin.config.QUBESD_SOCKET)
+
+
+def expected() -> bool:
+    """Whether this host is one with a qubesd, be it stopped."""
+    return available() or os.path.exists(KEPT)
 
 
 class AdminAPI:
@@ -85,9 +98,10 @@ class AdminAPI:
     name that cannot be sent), PermissionDenied, VMNotFound, and StoreError for what qubesd refuses otherwise.
     """
 
-    def __init__(self, app: Any, timeout: float) -> None:
+    def __init__(self, app: Any, path: str, timeout: float) -> None:
         self.timeout = timeout
         self._app = app
+        self._path = path
 
     @classmethod
     def open(cls, timeout: float = TIMEOUT) -> AdminAPI:
@@ -112,7 +126,7 @@ class AdminAPI:
                 return bytes(self._parse_qubesd_response(answer))
 
         # Its calls are made with the timeout that the object has at that time.
-        api = cls(App(), timeout)
+        api = cls(App(), path, timeout)
         return api
 
     def domains(self) -> dict[str, Domain]:
@@ -137,6 +151,16 @@ class AdminAPI:
                     raise
                 return None
             return value
+
+    def feature_with_template(self, vm: str, name: str) -> str | None:
+        """Return a feature of *vm*, or of its template where the VM has none of that name; None: neither has."""
+        with self._errors(f"feature {name} of {vm}"):
+            try:
+                return bytes(self._app.qubesd_call(vm, "admin.vm.feature.CheckWithTemplate", name)).decode("ascii")
+            except KeyError as error:
+                if type(error).__name__ == "QubesVMNotFoundError":
+                    raise
+                return None
 
     def set_feature(self, vm: str, name: str, value: str | None) -> None:
         """Set a feature of *vm*; None removes it. Raises InvalidValue where qubesd does not accept it."""
@@ -165,6 +189,39 @@ class AdminAPI:
                 delattr(self._vm(vm), name)
             else:
                 setattr(self._vm(vm), name, value)
+
+    def property_default(self, vm: str, name: str) -> str:
+        """Return the text that a property of *vm* has after a reset; empty where it has no default.
+
+        Raises KeyNotFound where VMs of its class have none of this name.
+        """
+        with self._errors(f"property {name} of {vm}"):
+            answer = self._call(vm, "admin.vm.property.GetDefault", name).decode("ascii")
+            kind, _, text = answer.partition(" ")
+            if answer and not kind.startswith("type="):
+                raise ValueError(kind)
+            return text
+
+    def firewall_get(self, vm: str) -> bytes:
+        """Return the rules that qubesd keeps for *vm*, one a line, in its own normal form."""
+        with self._errors(f"admin.vm.firewall.Get of {vm}"):
+            return self._call(vm, "admin.vm.firewall.Get")
+
+    def firewall_set(self, vm: str, rules: bytes) -> None:
+        """Let qubesd keep *rules*, one a line as ``qvm-firewall --raw`` has them, in place of all former ones.
+
+        Raises PermissionDenied for rules that it does not accept, as it gives no reason for these.
+        """
+        with self._errors(f"admin.vm.firewall.Set of {vm}"):
+            self._call(vm, "admin.vm.firewall.Set", payload=rules)
+
+    def events(self, timeout: float | None = None) -> EventStream:
+        """Return a stream of all events from now on; *timeout* seconds are for the connection, default: as a call."""
+        deadline = Deadline.after(self.timeout if timeout is None else timeout)
+        return EventStream(self._path, _request("admin.Events", "", "dom0", b""), deadline)
+
+    def _call(self, vm: str, method: str, argument: str = "", payload: bytes = b"") -> bytes:
+        return bytes(self._app.qubesd_call(vm, method, argument, payload))
 
     def _vm(self, name: str) -> Any:
         # Without a look at the list: a VM that does not exist is told by the call itself.

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, BinaryIO, Protocol, cast
 
+from vminterface.channel.interruptions import start
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, OutputTooLarge, ProgramFailed, ProgramMissing
 
@@ -85,7 +86,7 @@ def run(
     Raises ProgramMissing, ProgramFailed (it could not be started), DeadlineExceeded, OutputTooLarge.
     """
     try:
-        process = subprocess.Popen(
+        process, held = start(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -100,6 +101,7 @@ def run(
         raise ProgramFailed(f"{what}: {argv[0]} cannot be started: {error.strerror}") from error
     exchange = _Exchange(process, what, stdout_limit, stdout_to, early_answer, progress)
     try:
+        held.release()
         exchange.talk(_Source(stdin), deadline)
         status = process.wait(timeout=deadline.check(what))
     except subprocess.TimeoutExpired:

@@ -6,13 +6,23 @@ existing itself, and every path starts with ``/`` (the daemon and client library
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from vminterface.channel.qubesdb_connection import Answer, QubesDBConnection, find_socket, folders
-from vminterface.channel.qubesdb_operations import check, is_within, outcome_of, raise_refusal, refusal, requests_of
+from vminterface.channel.qubesdb_operations import (
+    Plan,
+    check,
+    is_within,
+    outcome_of,
+    raise_refusal,
+    refusal,
+    whole_folders,
+)
+from vminterface.channel.qubesdb_pace import Pace, portions
 from vminterface.channel.store import TREE_LIMIT, KeyStore, List, Operation, Remove, Watch, WatchEvent
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, KeyNotFound, LocalProtocolError, StoreError, VMInterfaceError
@@ -31,8 +41,12 @@ class QubesDB(KeyStore):
     channel = "qubesdb"
     has_transactions = False
 
-    def __init__(self, path: str, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float, *, inside: bool = False) -> None:
         self.timeout = timeout
+        #: Whether this is a VM's own. Dom0's daemon has none of its keys after a restart of its own, and ends over a
+        #: removal of what it has not: a key is written once more before it is removed.
+        self._inside = inside
+        self._pace = Pace.of(path)
         self._connection = QubesDBConnection(path, self._on_event)
         self._watches: list[_QubesDBWatch] = []
         #: How many watches need each path that the daemon watches for us.
@@ -49,7 +63,7 @@ class QubesDB(KeyStore):
         if path is None:
             of = "here" if vm is None else f"of {vm}"
             raise ConnectionLost(f"no QubesDB {of}: no such socket in {' or '.join(folders(folder))}")
-        return cls(path, timeout)
+        return cls(path, timeout, inside=vm is None)
 
     @property
     def closed(self) -> bool:
@@ -70,27 +84,40 @@ class QubesDB(KeyStore):
         deadline = self._deadline(timeout)
         for operation in operations:
             check(operation)
-        existing = self._below([o.path for o in operations if isinstance(o, Remove)], deadline)
-        asked = [requests_of(operation, existing) for operation in operations]
-        answers = iter(self._ask([request for group in asked for request in group], deadline))
+        existing = self._existing([o.path for o in operations if isinstance(o, Remove)], deadline)
+        plan = Plan.of(operations, existing, again=self._inside)
+        answers = self._change(plan.requests, deadline)
         return [
-            outcome_of(operation, [next(answers) for _ in group])
-            for operation, group in zip(operations, asked, strict=True)
+            outcome_of(operation, [answers[place] for place in places])
+            for operation, places in zip(operations, plan.places, strict=True)
         ]  # fmt: skip
 
-    def _below(self, paths: Sequence[str], deadline: Deadline) -> set[str]:
-        """Return the keys at and below *paths*.
+    def _change(self, requests: Sequence[Request], deadline: Deadline) -> list[Answer]:
+        """Do as :meth:`_ask`, with changes in portions that the other daemon of the pair can take."""
+        answers: list[Answer] = []
+        for portion, cost in portions(requests):
+            if cost and (pause := self._pace.pause(cost)):
+                time.sleep(min(pause, deadline.check(self._connection.path)))
+            answers += self._ask(portion, deadline)
+            self._pace.add(cost)
+        return answers
+
+    def _existing(self, paths: Sequence[str], deadline: Deadline) -> dict[str, bytes]:
+        """Return the keys at and below *paths* and in folders that may go with them, inside a VM with their values.
 
         A removal is asked for only where there is something: daemons of a pair part for good over one that finds
         nothing on the other side.
         """
         if not paths:
-            return set()
-        found: set[str] = set()
-        answers = self._ask([Request(Command.LIST, path) for path in paths], deadline)
-        for path, (reply, entries) in zip(paths, answers, strict=True):
+            return {}
+        folders = whole_folders(paths)
+        single = [path for path in paths if not any(path.startswith(folder) for folder in folders)]
+        command = Command.MULTIREAD if self._inside else Command.LIST
+        tops = [*folders, *single]
+        found: dict[str, bytes] = {}
+        for top, (reply, entries) in zip(tops, self._ask([Request(command, t) for t in tops], deadline), strict=True):
             raise_refusal(reply)
-            found.update(entry.path for entry in entries if is_within(entry.path, path))
+            found.update((entry.path, entry.value) for entry in entries if is_within(entry.path, top.rstrip("/")))
         return found
 
     def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
@@ -139,13 +166,16 @@ class QubesDB(KeyStore):
         if command is Command.WATCH:
             changed = sorted(wanted - self._registered.keys())
             self._registered.update(wanted)
+            self._connection.expect_events(True)
             watch.registered = wanted
         else:
             self._registered.subtract(watch.registered)
             changed = sorted(path for path in watch.registered if not self._registered[path])
             self._registered = +self._registered
             watch.registered = set()
-        for reply, _ in self._ask([Request(command, path) for path in changed], self._deadline(None)):
+        answers = self._ask([Request(command, path) for path in changed], self._deadline(None))
+        self._connection.expect_events(bool(self._registered))
+        for reply, _ in answers:
             if not (isinstance(reply, ErrorReply) and reply.missing):
                 raise_refusal(reply)
 

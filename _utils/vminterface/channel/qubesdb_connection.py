@@ -2,7 +2,8 @@
 
 The daemon of qubes-core-qubesdb serves all its clients in one thread and waits for the rest of a message that has
 begun. So each write is of whole messages, few enough that the kernel takes all or none of them; and a fault in the
-middle of an exchange closes the connection for good, which also ends the daemon's wait.
+middle of an exchange ends the connection for good, which also ends the daemon's wait. As long as the daemon may still
+say something, be it a reply or a watch event, the connection is ended as ``qubesdb_readout`` describes.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import os
 import select
 import socket
 import struct
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from vminterface.channel.connection import StoreConnection
+from vminterface.channel.qubesdb_readout import hang_up
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded, StoreError
 from vminterface.values.vmname import VMName
@@ -27,8 +30,8 @@ Answer = tuple[Reply | ErrorReply | StoreError, Sequence[Entry]]
 #: Where the sockets are: the environment's folder alone if it names one, as in a lab; else these.
 FOLDER_VARIABLE = "VMINTERFACE_QUBESDB_DIR"
 FOLDERS = ("/run/qubes", "/var/run/qubes")
-#: Requests in flight.
-WINDOW = 1024
+#: Requests in flight: few, as what is in flight when this process is killed is what ends dom0's daemon.
+WINDOW = 128
 #: Bytes that are written at once: Linux puts as many into one buffer, so it takes all of them or none.
 CHUNK_OUT = 16384
 CHUNK_IN = 65536
@@ -72,6 +75,25 @@ def _is_read_only(path: str) -> bool:
     return path.endswith(".ro.sock") and os.path.exists(path.removesuffix(".ro.sock") + ".sock")
 
 
+class _Line:
+    """The stream of a connection, and whether the daemon may still say something on it."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            self.stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            raise ConnectionLost(f"{path}: {error.strerror or error}") from error
+        self.owes = False
+        self._pid = os.getpid()
+
+    def end(self) -> None:
+        """Close the stream; in a fork, only its own copy of it."""
+        if self.owes and self._pid == os.getpid():
+            hang_up(self.stream)
+        else:
+            self.stream.close()
+
+
 class QubesDBConnection(StoreConnection):
     """Requests out, answers in. *on_event* is called with each watch event, whenever it comes."""
 
@@ -82,13 +104,17 @@ class QubesDBConnection(StoreConnection):
         self._entries: list[Entry] = []
         #: Bytes in the entries that came, be they kept or not.
         self._size = 0
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._watching = False
+        self._line = _Line(path)
+        #: Ends the line once: when the connection is closed, when nobody has it any more, and when the program ends.
+        self._end = weakref.finalize(self, self._line.end)
+        self._socket = self._line.stream
         #: False while the daemon has too many clients that wait to be accepted.
         self._connected = False
         try:
             self._connect()
         except OSError as error:
-            self._socket.close()
+            self._end()
             # The cause tells a daemon that is gone from one that must not be reached.
             raise ConnectionLost(f"{path}: {error.strerror or error}") from error
         self._readable = select.poll()
@@ -104,7 +130,7 @@ class QubesDBConnection(StoreConnection):
         return self._closed_because is not None
 
     def _release(self) -> None:
-        self._socket.close()
+        self._end()
 
     def exchange(self, requests: Sequence[Request], deadline: Deadline) -> list[Answer]:
         """Send all *requests*, a window of them in flight, and return their answers in order.
@@ -118,8 +144,14 @@ class QubesDBConnection(StoreConnection):
         deadline.check(self.path)
         messages = self._wire.send_all(requests)
         answers: list[Answer] = []
+        self._line.owes = True
         self._guarded(self._exchange, messages, answers, deadline)
+        self._line.owes = self._watching
         return answers
+
+    def expect_events(self, watching: bool) -> None:
+        """Note whether the daemon watches something for us, about which it may say something at any time."""
+        self._watching = self._line.owes = watching
 
     def receive(self, deadline: Deadline) -> None:
         """Wait for bytes and handle the watch events in them; the connection stays good when nothing comes."""

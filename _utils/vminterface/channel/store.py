@@ -43,7 +43,10 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Outcome: None. The key and everything below it; :class:`KeyNotFound` if there is no such key."""
+    """Outcome: None. The key and everything below it; :class:`KeyNotFound` if there is no such key.
+
+    In a QubesDB, a path that ends with ``/``: everything below it, but not the key itself.
+    """
 
     path: str
 

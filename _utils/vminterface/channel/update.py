@@ -1,6 +1,7 @@
 """Bring some keys of a store to some values: what differs is found in one batch and written in one transaction.
 
-Where the store has no transactions, a fault on the way puts the former values back.
+Where the store has no transactions, a fault on the way puts the former values back, but for keys that somebody else
+has written meanwhile.
 """
 
 from __future__ import annotations
@@ -112,11 +113,17 @@ def update(store: KeyStore, wanted: Wanted) -> dict[str, Difference]:
             if not view.has_transactions:
                 # The first error is the one to tell.
                 with suppress(VMInterfaceError):
-                    put(view, {path: change.old for path, change in now.items()})
+                    _put_back(view, now)
             raise
         return now
 
     return store.transaction(work)
+
+
+def _put_back(store: KeyStore, changes: Mapping[str, Difference]) -> None:
+    held = store.read_many(list(changes))
+    put(store, {path: change.old for (path, change), value in zip(changes.items(), held, strict=True)
+                if value == change.new})  # fmt: skip
 
 
 def put(store: KeyStore, values: Wanted) -> None:

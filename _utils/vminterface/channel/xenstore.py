@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from vminterface.channel.store import KeyStore, List, Operation, Read, Watch, WatchEvent
 from vminterface.channel.xenstore_connection import XenStoreConnection
-from vminterface.channel.xenstore_operations import is_too_long, outcome_of, refusal, requests_of
+from vminterface.channel.xenstore_operations import is_too_long, outcome_of, refusal, requests_of, too_many_names
 from vminterface.channel.xenstore_transport import find_place
 from vminterface.deadline import Deadline
 from vminterface.errors import (
@@ -28,6 +28,7 @@ from vminterface.errors import (
 )
 from vminterface.wire import xenstore as wire
 from vminterface.wire.xenstore import ErrorReply, Op, Request
+from vminterface.wire.xenstore_messages import LISTING_MAX, NAMES_MAX
 
 T = TypeVar("T")
 
@@ -37,9 +38,8 @@ _PAUSE = (0.001, 0.1)
 _ABORT_SECONDS = 0.25
 #: Events that one watch keeps for its reader before it falls back to "something below the watched path changed".
 _EVENTS_MAX = 4096
-#: Names that the listing of one directory may have, and how often it may start again: a guest that changes its names
-#: all the time must not hold up who reads the lists of many.
-_NAMES_MAX = 1_000_000
+#: How often the listing of a directory in parts may start again: a guest that changes its names all the time must not
+#: hold up who reads the lists of many.
 _RESTARTS_MAX = 100
 
 
@@ -132,7 +132,9 @@ class XenStore(KeyStore):
             offset += sum(len(name) + 1 for name in part if name)
             if ended:
                 return names
-            if not part or len(names) > _NAMES_MAX:
+            if len(names) > NAMES_MAX or offset > LISTING_MAX:
+                return too_many_names(path)
+            if not part:
                 self._connection.close("endless listing")
                 raise RemoteProtocolError(f"{path}: the store's listing of this directory has no end")
 

@@ -13,7 +13,8 @@ from vminterface.errors import (
     TransactionConflict,
     VMInterfaceError,
 )
-from vminterface.wire.xenstore import ErrorReply, Op, Reply, Request
+from vminterface.wire.xenstore import TOO_MANY_NAMES, ErrorReply, Op, Reply, Request
+from vminterface.wire.xenstore_messages import LISTING_MAX, NAMES_MAX
 
 #: Errno names as the daemon spells them (``xen/include/public/io/xs_wire.h``), what they are here, what they mean.
 _ERRORS: dict[str, tuple[type[VMInterfaceError], str]] = {
@@ -30,8 +31,15 @@ _ERRORS: dict[str, tuple[type[VMInterfaceError], str]] = {
 
 def refusal(path: str, error: str) -> VMInterfaceError:
     """Return the error that stands for the errno name *error* (``ENOENT``) about *path*."""
+    if error == TOO_MANY_NAMES:
+        return too_many_names(path)
     kind, meaning = _ERRORS.get(error, (StoreError, "refused by the store"))
     return kind(f"{path}: {meaning} ({error})")
+
+
+def too_many_names(path: str) -> VMInterfaceError:
+    """Return the error of a directory that is too large to be read."""
+    return StoreError(f"{path}: more than {NAMES_MAX} names or {LISTING_MAX} bytes of them are below it")
 
 
 def requests_of(operation: Operation, transaction: int) -> tuple[Request, ...]:

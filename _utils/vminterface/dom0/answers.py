@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Collection, Iterable, Sequence
 
 from vminterface import keys
 from vminterface.channel.store import Read
 from vminterface.deadline import Deadline
 from vminterface.dom0 import state
+from vminterface.dom0.interrupt import NOTICED_WITHIN
 from vminterface.dom0.outcome import Work
-from vminterface.errors import DeadlineExceeded, KeyNotFound, SettingRefused, VMInterfaceError
+from vminterface.errors import DeadlineExceeded, Interrupted, KeyNotFound, SettingRefused, VMInterfaceError
 from vminterface.values.acknowledgement import digest
 
 #: Part of a VM's time in which an agent that was already waiting announces itself once dom0 has made the node for it.
@@ -22,8 +24,8 @@ NOT_AWAITED = "its agent's answer was not waited for"
 def check(work: Work) -> set[str]:
     """Return the settings that the agent still has to acknowledge; a refusal becomes the VM's error.
 
-    A setting is acknowledged when its digest is that of what the store holds now, so an answer to an earlier
-    push is never taken for one to this.
+    A setting is acknowledged when its digest is that of what the store holds now. An acknowledgement to an earlier push
+    with the same values is none to this, as each push takes those away that it asks for anew.
     """
     agent = work.state.agent
     if agent is None:
@@ -42,8 +44,32 @@ def check(work: Work) -> set[str]:
     return pending
 
 
-def wait(works: Sequence[Work]) -> None:
-    """Wait until every VM of *works* (all of one store) has acknowledged its settings, refused one, or run late."""
+def to_be_given_anew(work: Work) -> set[str]:
+    """Return the settings whose acknowledgement is to be taken away when this push writes.
+
+    Those that change; and those that do not but were refused: the cause may be gone, and only the agent knows.
+    """
+    refused = {
+        setting
+        for setting in keys.settings_of(work.settings.desired)
+        if (answer := work.state.acknowledgements.get(setting)) is not None
+        and not answer.accepted
+        and answer.digest == digest(work.state.inputs(setting))
+    }
+    return given(work, keys.settings_of(work.outcome.changes) | refused)
+
+
+def given(work: Work, settings: Collection[str]) -> set[str]:
+    """Return those of *settings* that are acknowledged, or that the VM's agent acknowledges."""
+    promised = frozenset() if work.state.agent is None else work.state.agent.settings
+    return {one for one in settings if one in promised or one in work.state.acknowledgements}
+
+
+def wait(works: Sequence[Work], stop: threading.Event) -> None:
+    """Wait until every VM of *works* (all of one store) has acknowledged its settings, refused one, or run late.
+
+    When *stop* is set, those that are still waited for fail with Interrupted.
+    """
     pending = {work.target.vm: work for work in works if unsettled(work)}
     if not pending:
         return
@@ -60,10 +86,20 @@ def wait(works: Sequence[Work]) -> None:
                     key=lambda deadline: deadline.expires,
                 )
                 try:
-                    events = watch.next(soonest)
-                    _read({by_path[e.registered].target.vm: by_path[e.registered] for e in events}.values())
+                    events = watch.next(Deadline.after(min(soonest.remaining, NOTICED_WITHIN)))
                 except DeadlineExceeded:
+                    events = []
+                if stop.is_set():
+                    for vm, work in pending.items():
+                        waiting = ", ".join(sorted(check(work))) or "its settings"
+                        work.fail(Interrupted(f"{vm}: interrupted before its agent acknowledged {waiting}"))
+                    return
+                if events:
+                    _read({by_path[e.registered].target.vm: by_path[e.registered] for e in events}.values())
+                elif soonest.passed:
                     _read(pending.values())
+                else:
+                    continue
                 for vm, work in list(pending.items()):
                     if _settled_by_now(work, deadlines[vm], graces[vm]):
                         del pending[vm]
@@ -72,25 +108,34 @@ def wait(works: Sequence[Work]) -> None:
             work.fail(error)
 
 
+def note(works: Sequence[Work]) -> None:
+    """Add to the outcomes of *works* what no agent has acknowledged of what this push has changed."""
+    for work in works:
+        if not work.outcome.changes or not work.outcome.ok:
+            continue
+        agent = work.state.agent
+        if not work.settings.confirm:
+            work.outcome.add_note(NOT_AWAITED)
+        elif agent is None:
+            work.outcome.add_note(NO_AGENT)
+        elif not_applied := keys.settings_of(work.outcome.changes) - agent.settings:
+            work.outcome.add_note(
+                f"its agent (version {agent.version}) does not apply {', '.join(sorted(not_applied))}, "
+                "so nobody there does before its next start"
+            )
+
+
 def unsettled(work: Work) -> bool:
-    """Whether an answer of the VM's agent is to be waited for; notes where there is none to come."""
+    """Whether an acknowledgement of the VM's agent is to be waited for."""
     if not work.settings.confirm:
-        if work.outcome.changes:
-            work.outcome.note = NOT_AWAITED
         return False
     if work.state.agent is None:
-        if work.introduced:
-            return True
-        if work.outcome.changes:
-            work.outcome.note = NO_AGENT
-        return False
+        return work.introduced
     return bool(check(work)) and work.outcome.ok
 
 
 def _settled_by_now(work: Work, deadline: Deadline, grace: Deadline) -> bool:
     if work.state.agent is None:
-        if grace.passed:
-            work.outcome.note = NO_AGENT
         return grace.passed
     waiting = check(work)
     if waiting and work.outcome.ok and deadline.passed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +11,9 @@ from typing import Any, Self
 from vminterface.channel import update
 from vminterface.channel.qubesdb import QubesDB
 from vminterface.channel.store import KeyStore
+from vminterface.deadline import Deadline
 from vminterface.dom0 import returns
+from vminterface.dom0.locks import VMLocks
 from vminterface.dom0.targets import STORE_TIMEOUT, Targets
 from vminterface.errors import (
     ConnectionLost,
@@ -23,6 +26,9 @@ from vminterface.errors import (
 
 #: What is the store's fault or its VM's, and no argument's.
 _STORE_FAULTS = (ConnectionLost, DeadlineExceeded, RemoteProtocolError, StoreError)
+
+#: The home of a domain in the XenStore, dom0's left out.
+_HOME = re.compile(r"(/local/domain/[1-9][0-9]*)(?:/|\Z)")
 
 # Inside BareKeys the name `list` is its method's.
 Strings = list[str]
@@ -53,7 +59,8 @@ class BareKeys:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._close()
         # A QubesDB speaks of paths alone, which are the same in every VM.
-        if self.vm is not None and self.channel == "qubesdb" and isinstance(error, _STORE_FAULTS):
+        named = str(error).startswith(f"{self.vm}: ")
+        if self.vm is not None and self.channel == "qubesdb" and isinstance(error, _STORE_FAULTS) and not named:
             raise type(error)(f"{self.vm}: {error}") from error
 
     def _open(self) -> KeyStore:
@@ -81,13 +88,35 @@ class BareKeys:
         """Return *path*, a full one, as it is told: without what all paths of the VM have in common."""
         return path if self.channel == "qubesdb" else path.removeprefix(self.base)
 
+    @contextmanager
+    def locked(self, paths: Iterable[str]) -> Iterator[None]:
+        """Keep other programs of this host from writing to the VMs whose keys are at *paths*, full ones.
+
+        Raises DeadlineExceeded, which says who writes to one of them, and LockUnavailable.
+        """
+        vms = {self.vm} if self.vm is not None else self._vms_of(paths)
+        if not vms:
+            yield
+            return
+        with VMLocks() as locks:
+            locks.take_all(vms, Deadline.after(STORE_TIMEOUT))
+            yield
+
+    def _vms_of(self, paths: Iterable[str]) -> set[str]:
+        """Return the VMs that have *paths* in their homes in the XenStore; a QubesDB without a VM is nobody else's."""
+        homes = {match[1] for match in map(_HOME.match, paths) if match} if self.channel == "xenstore" else set()
+        names = self.store.read_many([f"{home}/name" for home in sorted(homes)]) if homes else []
+        return {name.decode("latin-1") for name in names if name}
+
     def read(self, path: Any) -> str | None:
         """Return the value of a key, as printable ASCII."""
         return returns.shown(self.store.read(self.path(path)))
 
     def write(self, path: Any, value: Any) -> None:
         """Set a key to *value*, text or a whole number."""
-        self.store.write(self.path(path), update.value_bytes(value))
+        full, data = self.path(path), update.value_bytes(value)
+        with self.locked([full]):
+            self.store.write(full, data)
 
     def list(self, path: Any) -> Strings:
         """Return the names directly below a key, sorted."""
@@ -104,7 +133,9 @@ class BareKeys:
 
     def remove(self, path: Any) -> bool:
         """Remove a key and all keys below it; say whether there was one."""
-        return bool(update.update(self.store, {self.path(path): None}))
+        full = self.path(path)
+        with self.locked([full]):
+            return bool(update.update(self.store, {full: None}))
 
     def permissions(self, path: Any) -> Strings:
         """Return the permissions of a key in XenStore's own notation, the owner first: ``["n0", "r3"]``."""
@@ -115,7 +146,9 @@ class BareKeys:
         wanted = permissions.split(",") if isinstance(permissions, str) else permissions
         if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
             raise InvalidValue("expected a list such as [n0, r3]", "perms")
-        self.store.set_permissions(self.path(path), wanted)
+        full = self.path(path)
+        with self.locked([full]):
+            self.store.set_permissions(full, wanted)
 
     def wait(self, path: Any, value: Any = None, *, absent: bool = False, timeout: Any = 10) -> str | None:
         """Wait until a key has *value* (None: any), or with *absent* is gone, and return its value."""
@@ -133,7 +166,8 @@ class BareKeys:
         if not isinstance(values, Mapping):
             raise InvalidValue("expected a mapping of paths to values", "keys")
         wanted = {self.path(p): None if value is None else update.value_bytes(value) for p, value in values.items()}
-        return returns.key_changes(update.update(self.store, wanted))
+        with self.locked(wanted):
+            return returns.key_changes(update.update(self.store, wanted))
 
 
 @contextmanager

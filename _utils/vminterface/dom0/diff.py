@@ -22,13 +22,17 @@ class Change:
     new: str | None
 
 
-def compare(desired: Desired, found: Mapping[str, str]) -> dict[str, Change]:
-    """Return the fields of *desired* that differ from the texts *found*, by field."""
-    return {
+def compare(desired: Desired, found: Mapping[str, str], *, channel: str) -> dict[str, Change]:
+    """Return the fields of *desired* that differ from the texts *found* on *channel*, by field."""
+    changes = {
         field: Change(found.get(field), text)
         for field, text in desired.items()
         if found.get(field) != text and not _same(field, found.get(field), text)
     }
+    if channel == "qubesdb" and "keyboard" in found and "keyboard" not in changes:
+        # From R4.1 on VMs read the layout alone, and dom0's gui-daemon writes a keymap of its own when it connects.
+        changes.pop("keymap", None)
+    return changes
 
 
 def _same(field: str, found: str | None, text: str | None) -> bool:

@@ -8,6 +8,7 @@ what it counts then it has begun after the first, when the rules were there.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from typing import Self
 from vminterface.channel.store import KeyStore
 from vminterface.deadline import Deadline
 from vminterface.dom0.firewallrules import Client
-from vminterface.errors import DeadlineExceeded, KeyNotFound, VMInterfaceError
+from vminterface.dom0.interrupt import NOTICED_WITHIN
+from vminterface.errors import DeadlineExceeded, Interrupted, KeyNotFound, VMInterfaceError
 
 FOLDER = "qubes-firewall-handled"
 
@@ -39,10 +41,10 @@ class Told:
     def about_to_be(cls, client: Client) -> Self:
         """Return how it is before the provider is told of the rules, which are there. Raises as the store does."""
         try:
-            said = client.provider.store.tree(client.provider.path(FOLDER))
+            said = client.store.tree(client.path(FOLDER))
         except KeyNotFound:
             said = {}
-        paths = [client.provider.path(f"{FOLDER}/{rules.address}") for rules in client.rules]
+        paths = [client.path(f"{FOLDER}/{rules.address}") for rules in client.rules]
         return cls(client, {path: said.get(path) for path in paths}, bool(said))
 
     def deadline(self, started: Deadline) -> Deadline:
@@ -64,26 +66,31 @@ class Told:
                 self.client.tell(path.rpartition("/")[2])
 
 
-def wait(told: Sequence[Told]) -> None:
-    """Wait until the one provider of *told* has handled the rules of each, or its time is over."""
+def wait(told: Sequence[Told], stop: threading.Event) -> None:
+    """Wait until the one provider of *told* has handled the rules of each, or its time is over, or *stop* is set."""
     pending = list(told)
     if not pending:
         return
     try:
-        _wait(told[0].client.provider.store, pending)
+        _wait(told[0].client.store, pending, stop)
     except VMInterfaceError as error:
         for one in pending:
             one.error = error
 
 
-def _wait(store: KeyStore, pending: list[Told]) -> None:
+def _wait(store: KeyStore, pending: list[Told], stop: threading.Event) -> None:
     """Take from *pending* those of which it is known how they ended."""
     started = Deadline.after(0.0)
     with store.watch([path for one in pending for path in one.counts]) as watch:
         while pending:
             soonest = min((one.deadline(started) for one in pending), key=lambda deadline: deadline.expires)
             with suppress(DeadlineExceeded):
-                watch.next(soonest)
+                watch.next(Deadline.after(min(soonest.remaining, NOTICED_WITHIN)))
+            if stop.is_set():
+                for one in pending:
+                    vm, netvm = one.client.settings.vm, one.client.netvm
+                    one.error = Interrupted(f"{vm}: interrupted before {netvm} had handled its firewall")
+                return
             paths = [path for one in pending for path in one.counts]
             now = dict(zip(paths, store.read_many(paths), strict=True))
             for one in list(pending):

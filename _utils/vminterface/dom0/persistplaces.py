@@ -13,6 +13,7 @@ from vminterface.channel.adminapi import AdminAPI
 from vminterface.dom0.settings import NETVM
 from vminterface.errors import InvalidValue
 from vminterface.values import feature
+from vminterface.values.address import parse_ipv6, parse_mac
 from vminterface.values.keyboard import KeyboardLayout
 
 
@@ -43,6 +44,10 @@ class Place(Protocol):
 
     def write(self, api: AdminAPI, vm: str, text: str | None) -> None:
         """Let qubesd keep *text*. Raises the errors of AdminAPI; qubesd may have stored it nevertheless."""
+
+
+#: qubesd makes property ``maxmem`` of this service's feature and deletes the feature, so it is never sent there.
+MEMINFO_WRITER = "services:meminfo-writer"
 
 
 def _same(text: str) -> str:
@@ -79,12 +84,14 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A field that is a property of the VM; *check* raises InvalidValue for a text that its setter refuses."""
+    """A field that is a property of the VM; *accept* raises InvalidValue for a text that its setter refuses."""
 
     name: str
     render: Callable[[str], str] = _same
     parse: Callable[[str], str] = _same
     accept: Callable[[str], None] = _anything
+    #: Whether qubesd writes the field's key at each start of the VM.
+    written_at_start: bool = False
 
     @property
     def words(self) -> str:
@@ -101,21 +108,49 @@ class Property:
     def write(self, api: AdminAPI, vm: str, text: str | None) -> None:
         api.set_property(vm, self.name, None if text is None else self.render(text))
 
+    def text_at_start(self, api: AdminAPI, vm: str, *, kept: bool) -> str | None:
+        """Return what the key holds after a start if nothing is set; without *kept*, with what is set now."""
+        value = api.property_default(vm, self.name) if kept else api.property(vm, self.name).value
+        return self.parse(value) if value else None
+
+
+def _normal(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """Return what gives a text that *parse* reads the form that keys have; another text stays as it is."""
+
+    def normal(text: str) -> str:
+        try:
+            return str(parse(text))
+        except InvalidValue:
+            return text
+
+    return normal
+
 
 def _normal_layout(text: str) -> str:
-    try:
-        return KeyboardLayout.parse(text).render()
-    except InvalidValue:
-        return text
+    return _normal(lambda text: KeyboardLayout.parse(text).render())(text)
+
+
+def _one_layout(text: str) -> None:
+    if "," in (layout := KeyboardLayout.parse(text).layout):
+        raise InvalidValue(
+            f"qubesd keeps one layout, not '{layout}' (expected letters, then +VARIANT+OPTIONS; with persist: false"
+            " several are pushed, for the running VM alone)"
+        )
 
 
 _PLACES: dict[str, Place] = {
     "timezone": Feature("vm-config.vminterface-timezone"),
-    "keyboard": Property("keyboard_layout", parse=_normal_layout),
+    "keyboard": Property("keyboard_layout", parse=_normal_layout, accept=_one_layout, written_at_start=True),
     "debug": Property(
-        "debug", lambda text: "True" if text == "1" else "False", lambda text: "1" if text == "True" else "0"
+        "debug",
+        lambda text: "True" if text == "1" else "False",
+        lambda text: "1" if text == "True" else "0",
+        written_at_start=True,
     ),
+    "default_user": Property("default_user", written_at_start=True),
     "network:ip": Property("ip"),
+    "network:ip6": Property("ip6", parse=_normal(parse_ipv6), written_at_start=True),
+    "network:mac": Property("mac", parse=_normal(parse_mac), written_at_start=True),
     "network:all_dns": Feature("vm-config.vminterface-dns"),
     NETVM: Property(NETVM),
 }
@@ -124,6 +159,8 @@ _PLACES: dict[str, Place] = {
 def place_of(field: str) -> Place | None:
     """Return where qubesd keeps *field*; None where it keeps none of it."""
     group, _, member = field.partition(":")
+    if field == MEMINFO_WRITER:
+        return None
     if group == "services":
         return Feature(f"service.{member}", lambda text: "1" if text == "1" else "", lambda text: "1" if text else "0")
     if group == "vm_config":

@@ -33,6 +33,11 @@ class Qubesd:
         """Whether this host has a qubesd to ask."""
         return adminapi.available()
 
+    @functools.cached_property
+    def expected(self) -> bool:
+        """Whether this host has a qubesd, be it stopped."""
+        return self.available or adminapi.expected()
+
     def call(self, vm: str, field: str, thing: str, ask: Callable[[AdminAPI], T]) -> T:
         """Return what *ask* finds; its errors begin with *vm*, *field* and *thing*, which is qubesd's name for it.
 

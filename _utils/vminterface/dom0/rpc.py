@@ -48,7 +48,7 @@ def set_monitor_layout(qrexec: Qrexec, vm: str, raw: object, **more: Any) -> str
 
 def get_monitor_layout(qrexec: Qrexec, vm: str | None = None) -> list[dict[str, int]]:
     """Return the monitors of *vm*, or of dom0, as the pillar has them."""
-    layout = monitors.of_dom0() if vm is None else monitors.of_vm(qrexec, vm)
+    layout = monitors.of_dom0() if vm is None else monitors.of_vm(qrexec, vm).layout
     return monitors.as_mappings(layout)
 
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
-from vminterface.dom0.fields import DEFAULT, FIELDS, Collector, suggest, yaml_text
+from vminterface.dom0.fields import DEFAULT, FIELDS, REATTACH, Collector, suggest, yaml_text
 from vminterface.dom0.firewallsettings import ClientFirewall
 from vminterface.dom0.pillarroot import sections
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.keys import for_field
-from vminterface.values.monitor import MonitorLayout
+from vminterface.values import monitorsetting
+from vminterface.values.monitorsetting import MonitorSetting
 from vminterface.values.vmname import VMName, refuse_dom0
 from vminterface.values.vmtype import VMType
 
@@ -26,8 +27,6 @@ ACKNOWLEDGE_WITHIN = 5.0
 CHANNELS = ("auto", "xenstore", "qubesdb")
 NETVM = "netvm"
 FIREWALL = "firewall"
-#: The word for "the monitors that dom0 has".
-FROM_DOM0: Literal["from_dom0"] = "from_dom0"
 
 Desired = Mapping[str, str | None]
 
@@ -43,13 +42,15 @@ class VMSettings:
     #: Seconds.
     timeout: float = ACKNOWLEDGE_WITHIN
     #: No key but a service call tells them; None: not managed.
-    monitors: MonitorLayout | Literal["from_dom0"] | None = None
+    monitors: MonitorSetting | None = None
     #: Whether qubesd shall keep the settings for the VM's later starts; None: where there is a qubesd.
     persist: bool | None = None
     #: Whether a push waits for the agent's acknowledgement.
     confirm: bool = True
     #: The property ``netvm``: a VM's name, empty text for none, ``default``; None: not managed.
     netvm: str | None = None
+    #: Whether qubesd attaches the network of a running VM anew for another address, instead of at its next start.
+    reattach: bool = False
     #: Kept in the store of its provider; None: not managed.
     firewall: ClientFirewall | None = None
     #: Fields of ``desired`` that the VM has of ``qubes:defaults``, and not by a word about itself.
@@ -95,6 +96,8 @@ class VMSettings:
             raise InvalidValues(faults)
         if options.get("netvm") is not None and options.get("persist") is False:
             raise InvalidValue("is kept by qubesd alone, and persist is false", f"{where}:netvm")
+        if options.get(REATTACH) and options.get("persist") is False:
+            raise InvalidValue("is done by qubesd alone, and persist is false", f"{where}:network:{REATTACH}")
         from_defaults = frozenset(kept) - own.desired.keys()
         return cls(vm, MappingProxyType(merged), **options, from_defaults=from_defaults, where=where)
 
@@ -244,12 +247,13 @@ def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
                 faults += [InvalidValue(str(f), f"{path}:{f.where}" if f.where else path) for f in error.faults]
         elif name in FIELDS:
             if value is None or name not in ("services", "vm_config"):
-                collected.taken_back.add(name)
+                collected.taken_back |= {name, REATTACH} if name == "network" else {name}
             if value is not None:
                 collector = Collector(path)
                 FIELDS[name](name, value, collector)
                 # A layout also gives a keymap's text; a keymap that the pillar gives itself goes before it.
                 collected.desired.update({f: t for f, t in collector.desired.items() if f == name or f not in raw})
+                collected.options.update(collector.options)
                 faults += collector.faults
         else:
             faults.append(InvalidValue(f"unknown field{suggest(name, [*FIELDS, *_OPTIONS])}", path))
@@ -274,14 +278,6 @@ def _seconds(value: Any) -> float:
     raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{printable_value(value)}'")
 
 
-def _monitors(value: Any) -> MonitorLayout | Literal["from_dom0"]:
-    if isinstance(value, str):
-        if value == FROM_DOM0:
-            return FROM_DOM0
-        raise InvalidValue(f"expected a list of monitors or {FROM_DOM0}, found '{printable_value(value)}'")
-    return MonitorLayout.from_mappings(value)
-
-
 def _netvm(value: Any) -> str:
     if value == DEFAULT:
         return DEFAULT
@@ -292,7 +288,7 @@ def _netvm(value: Any) -> str:
 
 
 _OPTIONS: Mapping[str, Callable[[Any], Any]] = {
-    "monitors": _monitors,
+    "monitors": monitorsetting.parse,
     "channel": _channel,
     "require_running": _yes_no,
     "timeout": _seconds,

@@ -29,6 +29,13 @@ class VMState:
     can_answer: bool = False
     agent: Announcement | None = None
     acknowledgements: dict[str, Acknowledgement] = field(default_factory=dict)
+    #: Why its keys could not be read, with its name; the rest is then as far as it came.
+    error: VMInterfaceError | None = None
+
+    def fail(self, error: VMInterfaceError) -> None:
+        """Note the first *error*."""
+        if self.error is None:
+            self.error = type(error)(f"{self.target.vm}: {error}")
 
     def inputs(self, setting: str) -> dict[str, str]:
         """Return the texts that *setting* is made of."""
@@ -52,8 +59,8 @@ def read(targets: Sequence[Target], fields: Mapping[str, Collection[str]] | None
     """Return the state of each of *targets* (all of one store) by VM name.
 
     *fields* are those that matter of each VM; the others of the same settings are read too, because an
-    acknowledgement speaks of them all. Without it, every key of the table that exists is read. Raises the store's
-    errors, that of a QubesDB with its VM's name.
+    acknowledgement speaks of them all. Without it, every key of the table that exists is read. What the store refuses
+    of one VM is that VM's error, as are the faults of its own QubesDB; raises the XenStore's faults.
     """
     store = targets[0].store
     wanted = None if fields is None else {vm: _whole_settings(names) for vm, names in fields.items()}
@@ -63,10 +70,10 @@ def read(targets: Sequence[Target], fields: Mapping[str, Collection[str]] | None
             try:
                 _take_all(state, None if wanted is None else wanted[vm])
             except VMInterfaceError as error:
-                raise type(error)(f"{vm}: {error}") from error
+                state.fail(error)
         return states
     reads: list[tuple[VMState, str, str]] = []
-    for state, names in zip(states.values(), _names(store, targets), strict=True):
+    for state, names in zip(states.values(), _names(store, states.values()), strict=True):
         vm = state.target.vm
         state.can_answer = keys.ANSWERS in names
         for name in names:
@@ -82,7 +89,7 @@ def read(targets: Sequence[Target], fields: Mapping[str, Collection[str]] | None
     ):
         if isinstance(value, VMInterfaceError):
             if not isinstance(value, KeyNotFound):
-                raise value
+                state.fail(value)
         elif field_:
             _take(state, name, field_, value)
         else:
@@ -95,20 +102,18 @@ def read_all(
 ) -> tuple[dict[str, VMState], dict[str, VMInterfaceError]]:
     """Return the state of each of *targets*, whatever their stores, and why some have none, both by VM name.
 
-    *fields* as for :func:`read`; all stores are asked at once. A QubesDB, in which the VM writes as it likes, costs
-    nobody else an answer: its fault, which names the VM, takes the place of its state. Raises the XenStore's errors.
+    *fields* as for :func:`read`; all stores are asked at once. A VM writes as it likes, and costs nobody else an answer
+    by it: its error takes the place of its state. Raises the XenStore's faults.
     """
     states: dict[str, VMState] = {}
     faults: dict[str, VMInterfaceError] = {}
 
     def look(group: Sequence[Target]) -> None:
-        own = None if fields is None else {target.vm: fields[target.vm] for target in group}
-        try:
-            states.update(read(group, own))
-        except VMInterfaceError as error:
-            if group[0].store.channel == "xenstore":
-                raise
-            faults.update({target.vm: error for target in group})
+        for vm, one in read(group, None if fields is None else {t.vm: fields[t.vm] for t in group}).items():
+            if one.error is None:
+                states[vm] = one
+            else:
+                faults[vm] = one.error
 
     groups.run(by_store(targets), look, lambda left: None)
     return states, dict(sorted(faults.items()))
@@ -163,18 +168,17 @@ def _whole_settings(fields: Collection[str]) -> set[str]:
     return {*fields, *(row.field for row in keys.TABLE if row.setting in settings)}
 
 
-def _names(store: KeyStore, targets: Sequence[Target]) -> list[list[str]]:
+def _names(store: KeyStore, states: Collection[VMState]) -> list[list[str]]:
     """The names that exist below each target, those of families (``qubes-service/cups``) with their folder."""
     folders = ["", *_FOLDERS]
-    listings = store.batch([List(t.path(f).rstrip("/") or "/") for t in targets for f in folders])
+    listings = store.batch([List(one.target.path(f).rstrip("/") or "/") for one in states for f in folders])
     names: list[list[str]] = []
-    for i in range(0, len(listings), len(folders)):
+    for at, state in enumerate(states):
         own: list[str] = []
-        for folder, listing in zip(folders, listings[i : i + len(folders)], strict=True):
-            if isinstance(listing, VMInterfaceError):
-                if not isinstance(listing, KeyNotFound):
-                    raise listing
-                listing = []
-            own += [f"{folder}/{name}" if folder else name for name in listing]
+        for folder, listing in zip(folders, listings[at * len(folders) : (at + 1) * len(folders)], strict=True):
+            if not isinstance(listing, VMInterfaceError):
+                own += [f"{folder}/{name}" if folder else name for name in listing]
+            elif not isinstance(listing, KeyNotFound):
+                state.fail(listing)
         names.append(own)
     return names

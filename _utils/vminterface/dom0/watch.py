@@ -19,6 +19,7 @@ from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.push import push
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Targets
+from vminterface.dom0.watch_events import Heard, Listener
 from vminterface.errors import DeadlineExceeded, InvalidValue, VMInterfaceError, printable
 
 #: Seconds from the first sight of a VM to the push: the toolstack may still be writing its keys.
@@ -86,20 +87,27 @@ class Watcher:
         #: The last fault that was told of the stores.
         self._fault = ""
         self._pushes = ThreadPoolExecutor(AT_ONCE)
+        #: What qubesd, where there is one, has written meanwhile.
+        self._heard = Heard()
+        self._listener = Listener(lambda: pillar.settings, self._heard, log)
 
     def run(self, stop: threading.Event) -> None:
         """Work until *stop* is set. Raises nothing that the hosts' stores, VMs or the pillar are to blame for."""
         self._log(f"{self._pillar.path}: {_counted(len(self._pillar.settings))}")
+        listening = self._listener.start(stop)
         try:
             while not stop.is_set():
                 self._reload()
                 self._look()
+                self._heed()
                 self._push()
                 self._wait(stop)
         finally:
             # A push that has begun ends by its own deadlines, so that no VM is left with half of it.
             self._pushes.shutdown(cancel_futures=True)
             self._hang_up()
+            if listening is not None:
+                listening.join(1)
 
     def _reload(self) -> None:
         try:
@@ -126,6 +134,14 @@ class Watcher:
         self._starts = {vm: start for vm, start in self._starts.items() if running.get(vm) == start.mark}
         for vm in running.keys() - self._starts.keys():
             self._starts[vm] = _Start(running[vm], time.monotonic() + SETTLE)
+
+    def _heed(self) -> None:
+        """Let running VMs whose keys qubesd may have written be pushed to again."""
+        for vm in self._heard.take(self._busy()) & self._starts.keys():
+            self._starts[vm].due, self._starts[vm].attempts = 0.0, 0
+
+    def _busy(self) -> set[str]:
+        return {vm for vm, one in self._starts.items() if one.busy}
 
     def _push(self) -> None:
         """Begin a push to the VMs whose time has come, beside those that still wait for others."""
@@ -163,6 +179,8 @@ class Watcher:
                 self._try_again(starts[vm], failed)
 
     def _try_again(self, start: _Start, failed: list[Outcome]) -> None:
+        for outcome in failed:
+            self._heard.forget(outcome.vm)
         start.attempts += 1
         more = "given up until its next start or another pillar"
         if start.attempts < ATTEMPTS:
@@ -179,9 +197,9 @@ class Watcher:
         look = now + (LOOK_SOON if now < self._soon_until else LOOK)
         until = min([look, *(one.due for one in self._starts.values() if one.due is not None and not one.busy)])
         self._connect()
-        while not stop.is_set() and (left := until - time.monotonic()) > 0:
+        while not stop.is_set() and (left := self._left(until)) > 0:
             if self._watching is None:
-                stop.wait(min(left, LOOK))
+                stop.wait(min(left, LOOK / 4))
                 continue
             try:
                 # A part at a time, as nothing but an event ends this wait early.
@@ -198,6 +216,11 @@ class Watcher:
             # Events that come close together are one.
             stop.wait(LOOK_SOON)
             return
+
+    def _left(self, until: float) -> float:
+        """Return the seconds to *until*, or to what qubesd's events ask for if that is earlier."""
+        heard = self._heard.due(self._busy())
+        return (until if heard is None else min(until, heard)) - time.monotonic()
 
     def _connect(self) -> None:
         if self._watching is not None or time.monotonic() < self._reconnect_at:

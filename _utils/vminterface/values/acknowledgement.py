@@ -1,7 +1,9 @@
 """What a VM's agent answers to a setting: the text of ``vminterface/ack/SETTING``, and the digest that it names.
 
 Forms: ``ok DIGEST``, ``ok DIGEST NOTE``, ``refused DIGEST REASON``; printable ASCII, 512 bytes at most. The digest
-tells dom0 that the answer is to what stands in the store now, and not to something older.
+tells dom0 that the acknowledgement is of what the store holds now. That it is to this push, and not to an earlier one
+with the same values, dom0 sees to: before it writes, it replaces the acknowledgement by ``pending``. An agent applies a
+setting that is pending and acknowledges it, also where no value has changed.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
 
+#: What dom0 puts in place of an acknowledgement. It is not removed, as a key that the VM has removed at the same time
+#: would end both daemons of a QubesDB.
+PENDING = "pending"
 _LIMIT = 512
 _NOTE_LIMIT = 200
 _FORM = re.compile(r"(ok|refused) ([0-9a-f]{16})(?: ([!-~](?:[ -~]*[!-~])?))?")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.values.transliterate import to_ascii
 
 #: Bytes of a line with its end; what is beyond is taken for a line of its own.
 LINE_LIMIT = 1024
@@ -21,8 +22,11 @@ LINE_COUNT = 100_000
 ANSWER_LIMIT = LINE_LIMIT * LINE_COUNT
 #: Warnings that are kept; more are only counted.
 WARNING_LIMIT = 20
+_SHOWN = 60
 
 _TEXT = re.compile(r"[A-Za-z0-9/.,:&()_+ -]*\Z", re.ASCII)
+#: Keys whose values people read.
+TEXTS = frozenset(("Name", "GenericName", "Comment"))
 _ALLOWED: Mapping[str, re.Pattern[str]] = {
     "Name": _TEXT,
     "GenericName": _TEXT,
@@ -114,22 +118,50 @@ class MenuEntries:
         return cls(entries, tuple(found.warnings), found.dropped)
 
 
-def render(entries: Iterable[MenuEntry]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The answer of ``qubes.GetAppmenus``, and the applications that it leaves out, with the reason."""
+
+    answer: bytes
+    left_out: tuple[str, ...] = ()
+
+
+def render(entries: Iterable[MenuEntry]) -> Rendered:
     """Return the answer of ``qubes.GetAppmenus`` with *entries*, an empty line after each.
 
-    Left out is what dom0 would not take: values with other characters or too long, unknown keys, entries whose id
-    has other characters, and all that goes beyond the number of lines.
+    Texts that people read are put into the characters that dom0 takes. Left out are other values with characters that
+    it does not take, values that are too long, unknown keys, and whole entries that would have no name, whose id has
+    other characters, or that go beyond the number of lines.
     """
     lines: list[str] = []
+    left_out: list[str] = []
     for entry in entries:
+        named = printable(f"{entry.id}{_SUFFIX}", _SHOWN)
         if not _ID.match(entry.id):
+            left_out.append(f"{named}: the name of the file has characters that dom0 does not take")
             continue
-        shown = [f"{entry.id}{_SUFFIX}:{key}={value}" for key, value in entry.values.items() if _taken(key, value)]
+        values = {key: _text(value) if key in TEXTS else value for key, value in entry.values.items()}
+        if entry.values.get("Name") and not values["Name"]:
+            left_out.append(f"{named}: no character of its name is one that dom0 takes")
+            continue
+        shown = [
+            f"{entry.id}{_SUFFIX}:{key}={value}"
+            for key, value in values.items()
+            if _taken(key, value) and (value or not entry.values[key])
+        ]
         shown = [line for line in shown if len(line) < LINE_LIMIT]
         if len(lines) + len(shown) + 1 >= LINE_COUNT:
             break
         lines += [*shown, ""]
-    return "".join(f"{line}\n" for line in lines).encode("ascii")
+    return Rendered("".join(f"{line}\n" for line in lines).encode("ascii"), tuple(left_out))
+
+
+def _text(value: str) -> str:
+    """Return a text that people read in the characters that dom0 takes; empty if that is none, or has controls."""
+    if not value.isprintable():
+        return ""
+    plain = (character if _TEXT.match(character) else "" for character in to_ascii(value, ""))
+    return " ".join("".join(plain).split())
 
 
 @dataclass(slots=True)
@@ -151,7 +183,8 @@ class _Found:
             self.dropped += 1
             if len(self.warnings) < WARNING_LIMIT:
                 self.warnings.append(
-                    f"{printable(id_, 60)}: {key} has other characters than allowed: '{printable(untrusted_value, 60)}'"
+                    f"{printable(id_, _SHOWN)}: {key} has other characters than allowed: "
+                    f"'{printable(untrusted_value, _SHOWN)}'"
                 )
             return
         value = _known_categories(untrusted_value) if key == "Categories" else untrusted_value

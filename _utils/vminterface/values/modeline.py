@@ -59,6 +59,15 @@ class Modeline:
         return [f"{self.clock / 1000:.2f}", *numbers, "-hsync", "+vsync"]
 
 
+def widths_of_cvt(width: int, height: int) -> frozenset[int]:
+    """Return the widths in pixels that ``cvt`` may make of *width*: a VM whose handler asks it shows one of them.
+
+    It takes the next multiple of 8, and 1366 for 1360 by 768 (libxcvt 0.1, ``libxcvt.c``).
+    """
+    wide = -(-width // _CELL) * _CELL
+    return frozenset({width, wide, 1366} if (wide, height) == (1360, 768) else {width, wide})
+
+
 def _sync_lines(width: int, height: int) -> int:
     """Return the length of the vertical pulse, by which a display tells aspect ratios apart."""
     for lines, step, across, down in ((4, 3, 4, 3), (5, 9, 16, 9), (6, 10, 16, 10), (7, 4, 5, 4), (7, 9, 15, 9)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from vminterface.errors import InvalidValue, InvalidValues, printable, printable_value
 
@@ -21,27 +21,20 @@ GUIVM = "/run/qubes-service/guivm-gui-agent"
 #: Outputs that the dummy video driver of a VM has.
 LIMIT = 16
 
-#: Sizes: the GUI protocol's limits of a window. Positions: the X protocol's coordinates. Millimetres: the range
-#: of the dummy driver's property.
+#: The last coordinate of the X protocol. A server may have less; it says so when it is given a layout.
+_EDGE = 32767
+#: Pixels: the X protocol's coordinates. Millimetres: the range of the dummy driver's property.
 _RANGES: Mapping[str, tuple[int, int]] = {
-    "width": (1, 16384),
-    "height": (1, 6144),
-    "x": (0, 32767),
-    "y": (0, 32767),
+    "width": (1, _EDGE),
+    "height": (1, _EDGE),
+    "x": (0, _EDGE),
+    "y": (0, _EDGE),
     "width_mm": (0, 65535),
     "height_mm": (0, 65535),
 }
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z", re.ASCII)
-_XRANDR_OUTPUT = re.compile(
-    r"(\S+) (?:connected|disconnected|unknown connection)(?: primary)?"
-    r" ([0-9]{1,5})x([0-9]{1,5})\+([0-9]{1,5})\+([0-9]{1,5})"
-    r"(?: .*?([0-9]{1,6})mm x [0-9]{1,6}mm)?",
-    re.ASCII,
-)
-#: A VM learns only to which of these classes a monitor's resolution belongs: the true size would help to
-#: recognise the machine.
-_DPI_CLASSES = (300, 200, 150)
-_DPI_OTHERWISE = 96
+#: Pixels an inch that a pillar may ask for in place of millimetres.
+_DPI_RANGE = (20, 1000)
 #: A terminal's character is about twice as high as it is wide.
 _CELL = 2
 
@@ -62,8 +55,23 @@ class Monitor:
         if (self.width_mm is None) != (self.height_mm is None):
             missing = "width_mm" if self.width_mm is None else "height_mm"
             faults.append(InvalidValue("missing (millimetres are given for both sides or for none)", missing))
+        if not faults:
+            faults = [
+                InvalidValue(f"{at} and {size} pixels more end beyond {_EDGE}, the last that X can address", name)
+                for name, at, size in (("x", self.x, self.width), ("y", self.y, self.height))
+                if at + size > _EDGE
+            ]
         if faults:
             raise InvalidValues(faults)
+
+    @property
+    def rectangle(self) -> tuple[int, int, int, int]:
+        """Position and size in pixels: x, y, width, height."""
+        return self.x, self.y, self.width, self.height
+
+    def at(self, dpi: int) -> Monitor:
+        """Return this monitor with the size in millimetres that makes *dpi* pixels an inch."""
+        return replace(self, width_mm=_millimetres(self.width, dpi), height_mm=_millimetres(self.height, dpi))
 
     def render(self) -> str:
         """Return the monitor's line, without its end."""
@@ -71,10 +79,19 @@ class Monitor:
         return line if self.width_mm is None else f"{line} {self.width_mm} {self.height_mm}"
 
 
+def dpi_fault(value: object) -> InvalidValue | None:
+    """Return what is wrong with *value* as the pillar's ``dpi``, None if nothing."""
+    return _number_fault("dpi", value, _DPI_RANGE)
+
+
 def _fault(name: str, value: object) -> InvalidValue | None:
-    low, high = _RANGES[name]
     if value is None and name in ("width_mm", "height_mm"):
         return None
+    return _number_fault(name, value, _RANGES[name])
+
+
+def _number_fault(name: str, value: object, limits: tuple[int, int]) -> InvalidValue | None:
+    low, high = limits
     # bool is an int to Python, but `width: yes` is a slip.
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return None
@@ -83,7 +100,7 @@ def _fault(name: str, value: object) -> InvalidValue | None:
 
 @dataclass(frozen=True, slots=True)
 class MonitorLayout:
-    """1 to 16 monitors, in the order of the VM's outputs."""
+    """1 to 16 monitors, in the order of the VM's outputs; the first one is the primary one."""
 
     monitors: tuple[Monitor, ...]
 
@@ -143,32 +160,25 @@ class MonitorLayout:
             raise InvalidValues(faults)
         return cls(tuple(found))
 
-    @classmethod
-    def from_xrandr(cls, untrusted_text: str, machine: str = "dom0") -> MonitorLayout:
-        """Read the layout that ``xrandr -q`` shows: its outputs that have a geometry, in its order.
-
-        Physical sizes are replaced by those of the resolution's class. Raises InvalidValue, one sentence that names
-        *machine*, the program and the output, if there is none, too many, or one that no VM could be told of.
-        """
-        whose = f"xrandr in {machine}"
-        monitors = []
-        for line in untrusted_text[: 1 << 20].splitlines():
-            if shown := _XRANDR_OUTPUT.match(line):
-                width, height, x, y, width_mm = (int(number) if number else 0 for number in shown.groups()[1:])
-                try:
-                    monitors.append(Monitor(width, height, x, y, *_blurred(width, height, width_mm)))
-                except InvalidValue as error:
-                    faults = "; ".join(f"{fault.where}: {fault}" for fault in error.faults)
-                    raise InvalidValue(f"{whose} shows a monitor on {printable(shown[1], 40)}: {faults}") from None
-        if not monitors:
-            raise InvalidValue(f"{whose} shows no output with a geometry")
-        if len(monitors) > LIMIT:
-            raise InvalidValue(f"{whose} shows {len(monitors)} monitors (expected 1 to {LIMIT})")
-        return cls(tuple(monitors))
-
     def render(self) -> str:
         """Return the input of ``qubes.SetMonitorLayout``."""
         return "".join(f"{monitor.render()}\n" for monitor in self.monitors)
+
+    def at(self, dpi: int) -> MonitorLayout:
+        """Return this layout with the sizes in millimetres that make *dpi* pixels an inch."""
+        return MonitorLayout(tuple(monitor.at(dpi) for monitor in self.monitors))
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each thing that X takes, and that an admin may not have meant."""
+        found = []
+        left, top, _, _ = self.bounding_box
+        if left or top:
+            found.append(f"the layout begins at {left}, {top}, and X moves it to 0, 0")
+        for number, monitor in enumerate(self.monitors, 1):
+            for other, before in enumerate(self.monitors[: number - 1], 1):
+                if monitor.rectangle == before.rectangle:
+                    found.append(f"monitors {other} and {number} show the same")
+        return found
 
     @property
     def bounding_box(self) -> tuple[int, int, int, int]:
@@ -182,7 +192,8 @@ class MonitorLayout:
     def sketch(self, columns: int = 60) -> str:
         """Return a picture in plain characters, *columns* wide: each monitor to scale, with its number and size.
 
-        Of monitors that lie over each other the later one is on top. Raises InvalidValue for less than 8 columns.
+        The primary one's number has a star. Of monitors that lie over each other the later one is on top. Raises
+        InvalidValue for less than 8 columns.
         """
         if columns < 8:
             raise InvalidValue(f"{columns} columns are too few for a picture (at least 8)")
@@ -206,7 +217,8 @@ class MonitorLayout:
                     # A corner stays a corner under the side of a neighbour.
                     if drawn == " " or canvas[y][x] != "+":
                         canvas[y][x] = drawn
-            label = f"{number}: {monitor.width}x{monitor.height}"
+            # The first one is the primary one.
+            label = f"{number}{'*' * (number == 1)}: {monitor.width}x{monitor.height}"
             room = x1 - x0 - 1
             if y1 - y0 >= 2 and room > 0:
                 shown = label if len(label) <= room else str(number)[:room]
@@ -219,14 +231,20 @@ def _from_mapping(mapping: object) -> Monitor:
     if not isinstance(mapping, Mapping):
         raise InvalidValue(f"{printable_value(mapping, quoted=True)} is not a mapping with width, height, x and y")
     faults = [
-        InvalidValue(f"unknown field (expected {', '.join(_RANGES)})", printable_value(name))
+        InvalidValue(f"unknown field (expected {', '.join(_RANGES)}, dpi)", printable_value(name))
         for name in mapping
-        if name not in _RANGES
+        if name not in _RANGES and name != "dpi"
     ]
+    dpi = mapping.get("dpi")
+    if dpi is not None and (fault := dpi_fault(dpi)):
+        faults.append(fault)
+    if dpi is not None and not {"width_mm", "height_mm"}.isdisjoint(mapping):
+        faults.append(InvalidValue("is given beside millimetres (give one of both)", "dpi"))
     known = {name: mapping[name] for name in _RANGES if name in mapping}
     faults += [InvalidValue("missing", name) for name in ("width", "height", "x", "y") if name not in known]
     if not faults:
-        return Monitor(**known)
+        monitor = Monitor(**known)
+        return monitor if dpi is None else monitor.at(dpi)
     faults += [fault for name, value in known.items() if (fault := _fault(name, value))]
     raise InvalidValues(faults)
 
@@ -236,13 +254,8 @@ def _at(index: int, error: InvalidValue) -> list[InvalidValue]:
     return [InvalidValue(str(f), f"{index}:{f.where}" if f.where else str(index)) for f in error.faults]
 
 
-def _blurred(width: int, height: int, width_mm: int) -> tuple[int | None, int | None]:
-    """Return the millimetres to tell for a monitor that is *width_mm* wide; 0: not known."""
-    if not width_mm:
-        return None, None
-    true_dpi = width * 254 // width_mm // 10
-    dpi = next((limit for limit in _DPI_CLASSES if true_dpi > limit), _DPI_OTHERWISE)
-    return width * 254 // dpi // 10, height * 254 // dpi // 10
+def _millimetres(pixels: int, dpi: int) -> int:
+    return max(1, round(pixels * 25.4 / dpi))
 
 
 def _character(on_side: bool, on_edge: bool) -> str:

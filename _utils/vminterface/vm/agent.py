@@ -33,7 +33,7 @@ from vminterface.errors import (
     VMInterfaceError,
     printable,
 )
-from vminterface.values.acknowledgement import Acknowledgement, digest
+from vminterface.values.acknowledgement import PENDING, Acknowledgement, digest
 from vminterface.values.announcement import Announcement
 from vminterface.values.vmname import parse_default_user
 from vminterface.values.vmtype import VMType
@@ -41,6 +41,7 @@ from vminterface.vm import backends
 from vminterface.vm.agent_keys import WATCHED, path_in, read
 from vminterface.vm.apply import debug, keyboard, name, network, provider, services, timezone
 from vminterface.vm.controldomain import in_a_vm, require_vm
+from vminterface.vm.ending import until_stopped
 from vminterface.vm.machine import Machine
 from vminterface.vm.report.threads import start as start_reports
 from vminterface.vm.stop import Stop
@@ -142,6 +143,8 @@ class Agent:
             by_type = setting == "services" and "type" in texts
             new = progress.inputs != inputs or (progress.answer is None and (known or (by_type and first)))
             due = progress.again_at is not None and time.monotonic() >= progress.again_at
+            # dom0 asks again; what was refused may be possible by now.
+            due |= _is_pending(answers, setting) and progress.answer is not None and not progress.answer.accepted
             depends = bool(inputs) and (setting in again or (setting == "network" and services_changed))
             if new or due or depends:
                 answer = self._apply(setting, inputs, texts, progress)
@@ -211,6 +214,10 @@ class Agent:
             self._may_answer = True
 
 
+def _is_pending(answers: Mapping[str, bytes], setting: str) -> bool:
+    return answers.get(keys.acknowledgement(setting)) == PENDING.encode("ascii")
+
+
 def serve(
     open_store: Callable[[], KeyStore],
     machine: Machine,
@@ -248,7 +255,7 @@ def run(
     live_services: bool = False,
     open_store: Callable[[], KeyStore] | None = None,
 ) -> int:
-    """Be the agent of the machine below *root* until SIGTERM or SIGINT; return the exit status.
+    """Be the agent of the machine below *root* until SIGTERM or SIGINT, and seconds longer; return the exit status.
 
     Its settings come from *open_store*, by default :func:`open_own_store`; its memory is always told in the XenStore.
     Raises ControlDomain in dom0.
@@ -262,7 +269,8 @@ def run(
     reports = start_reports(machine, stop, open_store=open_store, open_xenstore=XenStore.open, log=_to_stderr)
     for module in ON_DEMAND:
         import_module(module)
-    serve(open_store, machine, stop, live_services=live_services, log=_to_stderr)
+    if not until_stopped(partial(serve, open_store, machine, stop, live_services=live_services, log=_to_stderr), stop):
+        _to_stderr("ended in the middle of a step that did not end")
     for report in reports:
         report.join(2.0)
     return 0

@@ -11,6 +11,7 @@ import os
 import stat
 
 from vminterface.errors import ProgramFailed, ProgramMissing, VMInterfaceError, printable
+from vminterface.vm.regularfile import open_regular, read_at_most
 
 TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost every short-lived program time
 if TYPE_CHECKING:
@@ -31,6 +32,19 @@ PROTECTED_LISTS = ("/etc/qubes/protected-files.d", "/rw/config/protected-files.d
 CLOCK_OFFSET = "/run/vminterface/clock-offset"
 
 
+def network_of(process: int | str) -> tuple[int, int] | None:
+    """Return what identifies the network that *process*, a process id or "self", sees; None where that is hidden.
+
+    Two processes that see one network have the same answer. The kernel keeps these files once for each network
+    namespace and, other than the link ``ns/net``, shows them to everybody who sees the process.
+    """
+    try:
+        found = os.stat(f"/proc/{process}/net/dev")
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class Machine:
     """This machine, or the one whose files are below *root*. Paths are absolute, as the machine itself sees them."""
 
@@ -46,11 +60,13 @@ class Machine:
 
     @property
     def has_own_network(self) -> bool:
-        """Whether the interfaces that this program sees are this machine's: not those of the host of a folder."""
-        try:
-            return self.is_whole or os.readlink("/proc/self/ns/net") != os.readlink("/proc/1/ns/net")
-        except OSError:
-            return True  # who may not even look at the host may not change its network either
+        """Whether the interfaces that this program sees are this machine's: not those of the host of a folder.
+
+        A folder has an own network only where that can be seen to be another than process 1's. Where it cannot be
+        seen, the network is the host's.
+        """
+        host = network_of(1)
+        return self.is_whole or (host is not None and network_of("self") not in (None, host))
 
     def path(self, path: str) -> str:
         """Return where *path* is for the system's calls. Raises VMInterfaceError where a link leads out of the root.
@@ -65,17 +81,30 @@ class Machine:
         return os.path.join(self._inside(self.root + folder, path), name)
 
     def read_bytes(self, path: str, *, limit: int = LIMIT) -> bytes | None:
-        """Return what is in the file *path*, None if there is none. More than *limit* bytes: VMInterfaceError."""
+        """Return what is in the file *path*, None if there is none.
+
+        Raises VMInterfaceError for more than *limit* bytes, and for anything but a regular file; it never waits.
+        """
         with _named(path):
-            place = self._inside(self.path(path), path)
             try:
-                with open(place, "rb") as file:
-                    data = file.read(limit + 1)
+                descriptor = self.open_file(path)
             except (FileNotFoundError, NotADirectoryError):
                 return None
+            try:
+                data = read_at_most(descriptor, limit + 1)
+            finally:
+                os.close(descriptor)
         if len(data) > limit:
             raise VMInterfaceError(f"{printable(path)}: longer than {limit} bytes")
         return data
+
+    def open_file(self, path: str, *, follow: bool = True) -> int:
+        """Return a descriptor that reads the regular file *path*, which may be a link to one if *follow*.
+
+        For files of any size; :meth:`read_bytes` has a bound. Raises OSError, VMInterfaceError for other kinds.
+        """
+        place = self.path(path)
+        return open_regular(self._inside(place, path) if follow else place, path, follow=follow)
 
     def read_text(self, path: str, *, limit: int = LIMIT) -> str | None:
         """Return the text of *path*, None if there is no such file; bytes that are no UTF-8 survive a way back."""
@@ -141,7 +170,7 @@ class Machine:
                     # A file that is a mount of its own (bind-dirs, containers) cannot be replaced, only rewritten.
                     if error.errno != errno.EBUSY:
                         raise
-                    with open(place, "r+b") as file:
+                    with open(os.open(place, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "wb") as file:
                         file.write(content)
                         file.truncate()
                     os.unlink(temporary)
@@ -153,7 +182,8 @@ class Machine:
     def write_attribute(self, path: str, text: str) -> None:
         """Write *text* into the kernel's file *path* (sysfs, procfs), which must be there, in one system call."""
         with _named(path):
-            descriptor = os.open(self._inside(self.path(path), path), os.O_WRONLY)
+            # A pipe that nobody reads is an error then, and makes nobody wait.
+            descriptor = os.open(self._inside(self.path(path), path), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
             try:
                 os.write(descriptor, text.encode("ascii"))
             finally:
@@ -203,6 +233,8 @@ class Machine:
                     # It takes no room on a disk that may be full.
                     os.link(source, temporary, follow_symlinks=False)
                 except OSError:
+                    if not stat.S_ISLNK(os.lstat(source).st_mode):
+                        os.close(open_regular(source, path, follow=False))  # a copy of a device would have no end
                     shutil.copy2(source, temporary, follow_symlinks=False)
                     found = os.lstat(source)
                     os.chown(temporary, found.st_uid, found.st_gid, follow_symlinks=False)

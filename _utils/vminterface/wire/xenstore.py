@@ -1,7 +1,7 @@
 """The XenStore protocol without I/O: bytes in, events out, bytes to send; client and server in one core.
 
 The format is that of ``xen/include/public/io/xs_wire.h``: a header of four little-endian words (type, request
-id, transaction id, length), then at most 4096 bytes. Use::
+id, transaction id, length), then at most 4096 bytes; but oxenstored answers DIRECTORY with as many as it takes. Use::
 
     connection = Connection(CLIENT)
     socket.sendall(connection.send(Request(Op.READ, "domid")))
@@ -11,7 +11,8 @@ id, transaction id, length), then at most 4096 bytes. Use::
 A client gets :class:`Reply`, :class:`ErrorReply`, :class:`WatchEvent` and :class:`ConnectionClosed`; a server
 gets :class:`Request`, :class:`BadRequest` and :class:`ConnectionClosed`. A peer that breaks the protocol makes
 ``next_event`` raise RemoteProtocolError, then and ever after. What is kept between two calls is never more than
-one message, if the caller takes all events before it feeds more.
+one message, if the caller takes all events before it feeds more. A directory with more names than are taken is passed
+over, and an :class:`ErrorReply` with ``TOO_MANY_NAMES``.
 """
 
 from __future__ import annotations
@@ -35,9 +36,13 @@ from vminterface.wire.xenstore_events import (
 from vminterface.wire.xenstore_messages import (
     ACKNOWLEDGED,
     DEVICE_PAYLOAD_MAX,
+    LISTING_MAX,
+    NAMES_MAX,
+    PASSED_OVER_MAX,
     PAYLOAD_MAX,
     RAW,
     SHAPES,
+    TOO_MANY_NAMES,
     Malformed,
     Op,
     check_path,
@@ -49,8 +54,8 @@ from vminterface.wire.xenstore_messages import (
 )
 
 __all__ = [
-    "CLIENT", "DEVICE_PAYLOAD_MAX", "NEED_DATA", "PAYLOAD_MAX", "SERVER", "BadRequest", "Connection",
-    "ConnectionClosed", "ErrorReply", "Event", "Op", "Reply", "Request", "Role", "Sentinel", "WatchEvent",
+    "CLIENT", "DEVICE_PAYLOAD_MAX", "NEED_DATA", "PAYLOAD_MAX", "SERVER", "TOO_MANY_NAMES", "BadRequest",
+    "Connection", "ConnectionClosed", "ErrorReply", "Event", "Op", "Reply", "Request", "Role", "Sentinel", "WatchEvent",
 ]  # fmt: skip
 
 HEADER = Struct("<IIII")
@@ -83,6 +88,8 @@ class Connection:
         self._at = 0
         self._eof = False
         self._fault: str | None = None
+        #: Bytes of an answer that are still to be passed over.
+        self._skip = 0
         self._next_id = first_request_id % _IDS
         self._in_flight: dict[int, Op] = {}
         #: The id that the last request sent was given.
@@ -108,6 +115,8 @@ class Connection:
         """Return the next event, or NEED_DATA. Raises RemoteProtocolError."""
         if self._fault is not None:
             raise RemoteProtocolError(self._fault)
+        if self._skip:
+            self._pass_over()
         at, available = self._at, len(self._buffer) - self._at
         if available < 16:
             if not self._eof:
@@ -117,7 +126,11 @@ class Connection:
             return _CLOSED
         kind, request_id, transaction, length = HEADER.unpack_from(self._buffer, at)
         if length > PAYLOAD_MAX:
-            raise self._broken(f"message of {length} bytes, expected at most {PAYLOAD_MAX}")
+            listing = self._client and kind == Op.DIRECTORY
+            if length > (PASSED_OVER_MAX if listing else PAYLOAD_MAX):
+                raise self._broken(f"message of {length} bytes, expected at most {PAYLOAD_MAX}")
+            if length > LISTING_MAX:
+                return self._too_many_names(request_id, transaction, length)
         if available < 16 + length:
             if self._eof:
                 raise self._broken(f"stream ended after {available - 16} of the {length} bytes of a message")
@@ -131,6 +144,20 @@ class Connection:
             return self._answer(kind, request_id, transaction, payload)
         except Malformed as fault:
             raise self._broken(str(fault)) from None
+
+    def _too_many_names(self, request_id: int, transaction: int, length: int) -> Event:
+        """Refuse the answer that begins here and pass over its *length* bytes."""
+        if self._in_flight.pop(request_id, None) is not Op.DIRECTORY:
+            raise self._broken(f"answer of type {Op.DIRECTORY.value} to request {request_id}, which asked for none")
+        self._at += 16
+        self._skip = length
+        self._pass_over()
+        return ErrorReply(request_id, TOO_MANY_NAMES, transaction)
+
+    def _pass_over(self) -> None:
+        here = min(self._skip, len(self._buffer) - self._at)
+        self._at += here
+        self._skip -= here
 
     def events(self) -> list[Event]:
         """Return all that ``next_event`` gives until it gives NEED_DATA, or the end of the stream as the last one."""
@@ -147,6 +174,8 @@ class Connection:
 
     def _take_values(self, found: list[Event]) -> None:
         """Take the good answers to READ that come next: the same as ``next_event`` does, in one tight loop."""
+        if self._skip:
+            return
         buffer, at, size, in_flight = self._buffer, self._at, len(self._buffer), self._in_flight
         read, unpack = Op.READ, HEADER.unpack_from
         while size - at >= 16:
@@ -165,8 +194,10 @@ class Connection:
         op = self._in_flight.get(request_id)
         if op is None:
             raise Malformed(f"answer to request {request_id}, which is not in flight")
-        if kind == op:
-            event: Event = Reply(request_id, op, *decode_reply(op, payload), transaction)
+        if op is Op.DIRECTORY and kind == op and payload.count(0) > NAMES_MAX:
+            event: Event = ErrorReply(request_id, TOO_MANY_NAMES, transaction)
+        elif kind == op:
+            event = Reply(request_id, op, *decode_reply(op, payload), transaction)
         elif kind == Op.ERROR:
             event = ErrorReply(request_id, decode_error(payload), transaction)
         else:

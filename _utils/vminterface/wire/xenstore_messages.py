@@ -17,6 +17,13 @@ from vminterface.errors import printable
 PAYLOAD_MAX = 4096
 #: The same through Linux's ``/dev/xen/xenbus``, which takes header and payload in 4096 bytes together.
 DEVICE_PAYLOAD_MAX = 4080
+#: Bytes and names of a directory that are taken in one message: oxenstored sends them all, however many there are.
+LISTING_MAX = 1 << 20
+NAMES_MAX = 100_000
+#: Bytes of a longer one that are passed over, so that it costs its own request alone.
+PASSED_OVER_MAX = 64 << 20
+#: The errno name that stands for a directory with more than that; no daemon says it.
+TOO_MANY_NAMES = "EMSGSIZE"
 #: Bytes of an absolute and of a relative path, without its terminator.
 ABSOLUTE_PATH_MAX = 3072
 RELATIVE_PATH_MAX = 2048

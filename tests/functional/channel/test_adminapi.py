@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.qubesd import Qubesd, Refused
+from lab.qubesd import Qube, Qubesd, Refused
 from tests.support.qubesd import qubes_r4
 from vminterface.channel import adminapi
 from vminterface.channel.adminapi import AdminAPI, Domain, Property
@@ -42,12 +42,12 @@ def api(qubesd: Qubesd) -> AdminAPI:
 
 
 def test_every_vm_but_dom0_is_listed_with_its_class_and_state(qubesd, api):
-    qubesd.start_vm("work")
+    qubesd.start_vm("sys-net")
     assert api.domains() == {
-        "work": Domain("work", "AppVM", "Running"),
-        "sys-net": Domain("sys-net", "AppVM", "Halted"),
+        "sys-net": Domain("sys-net", "AppVM", "Running"),
+        "work": Domain("work", "AppVM", "Halted"),
     }
-    assert [one.running for one in api.domains().values()] == [False, True]
+    assert [one.running for one in api.domains().values()] == [True, False]
 
 
 def test_a_feature_is_on_off_or_not_set(qubesd, api):
@@ -56,6 +56,17 @@ def test_a_feature_is_on_off_or_not_set(qubesd, api):
         api.set_feature("work", "service.cups", value)
         assert api.feature("work", "service.cups") == value
     assert qubesd.qubes["work"].features == {}
+
+
+def test_a_feature_of_the_template_counts_where_the_vm_has_none(qubesd, api):
+    assert api.feature_with_template("work", "anon-timezone") is None
+    qubesd.qubes["whonix"] = Qube("TemplateVM", features={"anon-timezone": "1"})
+    qubesd.qubes["work"].properties["template"] = "whonix"
+    assert api.feature_with_template("work", "anon-timezone") == "1"
+    qubesd.qubes["work"].features["anon-timezone"] = ""
+    assert api.feature_with_template("work", "anon-timezone") == ""
+    with pytest.raises(VMNotFound, match="feature anon-timezone of nosuch"):
+        api.feature_with_template("nosuch", "anon-timezone")
 
 
 def test_a_feature_that_is_not_there_may_be_removed(api):
@@ -77,6 +88,33 @@ def test_a_property_is_set_and_goes_back_to_its_default(api):
     assert api.property("work", "debug") == Property("True", False)
 
 
+def test_the_default_of_a_property_is_what_a_reset_gives_whatever_is_set(qubesd, api):
+    api.set_property("work", "keyboard_layout", "pl++")
+    assert api.property_default("work", "keyboard_layout") == "us++"
+    assert api.property_default("work", "netvm") == "sys-net"
+    # No default at all.
+    assert api.property_default("work", "label") == ""
+    for answer in (b"0\0colour", b"0\0\xff"):
+        qubesd.instead = answer
+        with pytest.raises(RemoteProtocolError):
+            api.property_default("work", "ip")
+
+
+def test_the_firewall_that_qubesd_keeps_is_read_and_replaced_by_one_call_each(qubesd, api):
+    assert api.firewall_get("work") == b"action=accept\n"
+    api.firewall_set("work", b"action=accept dst4=10.0.0.1\naction=accept proto=tcp dstports=80")
+    assert api.firewall_get("work") == b"action=accept dst4=10.0.0.1/32\naction=accept proto=tcp dstports=80-80\n"
+    api.firewall_set("work", b"")
+    assert api.firewall_get("work") == b""
+    assert [method for method, _, vm in qubesd.calls if vm == "work"] == [
+        f"admin.vm.firewall.{verb}" for verb in ("Get", "Set", "Get", "Set", "Get")
+    ]
+    with pytest.raises(PermissionDenied, match="firewall of work"):
+        api.firewall_set("work", b"policy=drop")
+    with pytest.raises(VMNotFound):
+        api.firewall_get("nosuch")
+
+
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
@@ -84,8 +122,9 @@ def test_a_property_is_set_and_goes_back_to_its_default(api):
         (lambda api: api.set_feature("nosuch", "x", "1"), VMNotFound, "nosuch"),
         (lambda api: api.set_feature("nosuch", "x", None), VMNotFound, "nosuch"),
         (lambda api: api.property("nosuch", "ip"), VMNotFound, "nosuch"),
-        (lambda api: api.set_property("work", "netvm", "nosuch"), VMNotFound, "netvm of work"),
+        (lambda api: api.set_property("work", "netvm", "nosuch"), InvalidValue, "netvm of work"),
         (lambda api: api.property("work", "colour"), KeyNotFound, "colour"),
+        (lambda api: api.property_default("work", "colour"), KeyNotFound, "colour"),
         (lambda api: api.set_property("work", "keyboard_layout", "fr"), InvalidValue, "keyboard_layout of work"),
         (lambda api: api.feature("work", "a b"), LocalProtocolError, "a b"),
         (lambda api: api.feature("work dom0", "a"), LocalProtocolError, "work dom0"),

@@ -127,7 +127,7 @@ def test_a_transaction_runs_its_work_once_on_the_store_itself(store):
 
 
 @pytest.mark.parametrize(
-    "path", ["", "a", "/a b", "/ä", "/a\0", "/a/", "/" + 63 * "a", "/a+b", "-a", "/a\n", "\udc80", "/\udc80"]
+    "path", ["", "a", "/a b", "/ä", "/a\0", "/a b/", "/" + 63 * "a", "/a+b", "-a", "/a\n", "\udc80", "/\udc80"]
 )
 @pytest.mark.parametrize("make", [Read, lambda p: Write(p, b""), Remove, List])
 def test_a_path_that_cannot_be_is_refused_and_nothing_of_its_batch_is_sent(store, make, path):
@@ -136,8 +136,10 @@ def test_a_path_that_cannot_be_is_refused_and_nothing_of_its_batch_is_sent(store
     assert not store.exists("/sent")
 
 
-@pytest.mark.parametrize("operation", [Read("/"), Write("/", b""), Remove("/")])
-def test_the_root_is_no_key(store, operation):
+@pytest.mark.parametrize(
+    "operation", [Read("/a/"), Write("/a/", b""), List("/a/"), Read("/"), Write("/", b""), Remove("/")]
+)
+def test_a_folder_and_the_root_are_no_keys(store, operation):
     with pytest.raises(LocalProtocolError):
         store.batch([operation])
 

@@ -191,7 +191,7 @@ def test_a_daemon_stopped_in_the_middle_of_a_batch_costs_the_deadline_and_no_mor
     with daemons.dom0("work") as store:
         threading.Timer(0.05, daemons.signal, [signal.SIGSTOP]).start()
         started = time.monotonic()
-        with pytest.raises(DeadlineExceeded, match=r"of 50000 came"):
+        with pytest.raises(DeadlineExceeded, match=r"no answer within 1.5 s \(\d+ of \d+ came\)"):
             store.batch([Write("/a", b"x")] * 50_000, timeout=1.5)
         assert time.monotonic() - started < 1.5 + SLACK
         daemons.signal(signal.SIGCONT)

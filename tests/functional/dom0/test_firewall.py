@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -95,8 +96,7 @@ def test_old_rules_go_then_policy_and_rules_come_and_the_provider_is_told_last(q
     counted = [("WRITE", COUNTER, b"1"), ("WRITE", TOP, b""), ("WRITE", COUNTER, b"2")]
     assert changes[-3:] == counted
     assert changes[:-3] == [
-        ("RM", f"{TOP}/0007", b""),
-        ("RM", f"{TOP}/policy", b""),
+        ("RM", f"{TOP}/", b""),
         ("WRITE", f"{TOP}/policy", b"drop"),
         ("WRITE", f"{TOP}/0000", RULES[0].encode()),
         ("WRITE", f"{TOP}/0001", RULES[1].encode()),
@@ -160,8 +160,9 @@ def test_both_families_of_addresses_are_kept_each_with_its_rules(qubes):
         **HELD,
         top6: b"",
         f"{top6}/policy": b"drop",
-        f"{top6}/0000": RULES[1].encode(),
-        f"{top6}/0001": six.encode(),
+        # Numbered as qubesd does it, by the place among the rules of both families.
+        f"{top6}/0001": RULES[1].encode(),
+        f"{top6}/0002": six.encode(),
     }
 
 
@@ -175,7 +176,8 @@ def test_other_clients_are_left_alone(qubes):
         TOP: b"",
         f"{TOP}/policy": b"drop",
         f"{TOP}3": b"",
-        f"{TOP}3/policy": b"accept",
+        f"{TOP}3/policy": b"drop",
+        f"{TOP}3/0000": b"action=accept",
     }
 
 
@@ -197,11 +199,23 @@ def test_a_provider_that_is_not_running_is_an_error_only_where_the_client_runs(q
     assert pushed(qubes, settings())[0].ok
 
 
+@pytest.mark.parametrize(("timeout", "ok"), [(12.0, True), (0.5, False)])
+def test_the_timeout_of_a_vm_is_that_of_its_providers_store_too(qubes, timeout, ok):
+    """The provider's daemon does nothing for longer than a VM's store has by default."""
+    with qubes.daemons["sys-net"].stopped():
+        wake = threading.Timer(6.0, qubes.daemons["sys-net"].signal, [signal.SIGCONT])
+        wake.start()
+        (outcome,) = pushed(qubes, settings(timeout=timeout, confirm=False))
+        assert wake.is_alive() == (not ok)
+        wake.cancel()
+    assert outcome.ok == ok, outcome.comment()
+    assert (held(qubes) == HELD) == ok
+
+
 def test_a_provider_that_hangs_costs_one_deadline_however_many_clients_it_has(qubes):
     qubes.start_vm("personal")
     both = [settings(timeout=0.5), settings("personal", ip="10.137.0.6", timeout=0.5)]
     with qubes.daemons["sys-net"].stopped():
-        # sys-net itself is asked with the time that its own settings give.
         outcomes = pushed(qubes, *both, VMSettings.parse("sys-net", {"timeout": 0.5}))
     assert all(isinstance(o.error, DeadlineExceeded) for o in outcomes[:2])
     assert [o.changes for o in outcomes] == [{}, {}, {}]

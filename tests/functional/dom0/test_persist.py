@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from lab.qubesd import Qubesd, Refused
+from lab.qubesd.stores import StoreWriter
 from tests.support.qubesd import qubes_r4
 from tests.support.qubesdb import QubesHost
 from vminterface.channel import adminapi
@@ -22,7 +22,6 @@ from vminterface.errors import (
     DeadlineExceeded,
     InvalidValue,
     InvalidValues,
-    KeyNotFound,
     ProgramMissing,
     SettingRefused,
     StoreError,
@@ -49,15 +48,7 @@ def host(tmp_path: Path) -> Iterator[QubesHost]:
 
 @pytest.fixture
 def qubesd(host: QubesHost, tmp_path: Path) -> Iterator[Qubesd]:
-    def live(vm: str, key: str, value: str | None) -> None:
-        with host.store(vm) as store:
-            if value is not None:
-                store.write(f"/{key}", value.encode())
-            else:
-                with suppress(KeyNotFound):
-                    store.remove(f"/{key}")
-
-    with qubes_r4(tmp_path, "work", "personal", live=live) as daemon:
+    with qubes_r4(tmp_path, "work", "personal", live=StoreWriter(host.store)) as daemon:
         yield daemon
 
 
@@ -84,15 +75,7 @@ def changing(qubesd: Qubesd) -> list[tuple[str, str]]:
 
 def after_storing(qubesd: Qubesd, method: str, argument: str, fail: Callable[[], None]) -> None:
     """Let *fail* come after that call has done its work, as the real qubesd stores first and acts on it then."""
-    real = qubesd._call
-
-    def call(called: str, name: str, vm: str, value: bytes) -> bytes:
-        answer = real(called, name, vm, value)
-        if (called, name) == (f"admin.vm.{method}", argument):
-            fail()
-        return answer
-
-    qubesd._call = call
+    qubesd.faults.afterwards.setdefault((f"admin.vm.{method}", argument), []).append(fail)
 
 
 def refusing() -> None:
@@ -165,7 +148,8 @@ def test_a_diff_says_exactly_what_a_push_then_changes_and_changes_nothing(host, 
         host.agent("work")
     (foretold,) = differing(host, settings(WORK))
     assert changing(qubesd) == []
-    assert host.read("work", "qubes-timezone") is None if running else True
+    if running:
+        assert host.read("work", "qubes-timezone") == "Etc/UTC"
     (outcome,) = pushed(host, settings(WORK))
     assert outcome.changes == foretold.changes != {}
     assert differing(host, settings(WORK))[0].changes == {}
@@ -229,7 +213,7 @@ def test_what_qubesd_refuses_is_told_and_nothing_of_that_vm_is_done(host, qubesd
     assert isinstance(failed.error, StoreError)
     assert "not now" in failed.comment()
     assert qubesd.qubes["work"].features == {}
-    assert host.read("work", "qubes-timezone") is None
+    assert host.read("work", "qubes-timezone") == "Etc/UTC"
     # It refuses the other's too, each for itself.
     assert isinstance(fine.error, StoreError)
 
@@ -254,6 +238,29 @@ def test_taking_back_counts_as_done_where_that_call_too_fails_after_it_was_store
     assert qubesd.qubes["work"].features == {}
     assert outcome.restored
     assert isinstance(outcome.error, StoreError)
+
+
+def test_what_qubesd_keeps_for_a_vm_whose_qubesdb_is_dead_is_taken_back(host, qubesd):
+    started(host, qubesd, "work")
+    qubesd.faults.dead_qubesdb.add("work")
+    (outcome,) = pushed(host, settings({"services": {"cups": True}}))
+    assert qubesd.qubes["work"].features == {}
+    assert outcome.comment() == (
+        "work: services:cups (feature service.cups): qubesd refuses it without a reason (its journal may have one);"
+        " former values restored"
+    )
+
+
+def test_a_netvm_whose_attaching_takes_longer_than_a_call_may_is_taken_back(host, qubesd, monkeypatch):
+    monkeypatch.setattr(adminapi.AdminAPI.open.__func__, "__defaults__", (0.5,))
+    qubesd.qubes["work"].properties["netvm"] = ""
+    started(host, qubesd, "sys-net")
+    started(host, qubesd, "work")
+    qubesd.faults.attach_seconds["work"] = 0.8
+    (outcome,) = pushed(host, settings({"netvm": "sys-net"}))
+    assert isinstance(outcome.error, DeadlineExceeded)
+    assert outcome.restored
+    assert qubesd.qubes["work"].properties["netvm"] == ""
 
 
 def test_what_cannot_be_taken_back_is_named_with_what_it_is_and_was(host, qubesd):
@@ -339,7 +346,7 @@ def test_a_qubesd_that_hangs_costs_its_deadline_once_and_nothing_is_written(host
     outcomes = pushed(host, settings(WORK), settings(WORK, "personal"))
     assert [type(one.error) for one in outcomes] == [DeadlineExceeded] * 2
     assert [str(one.error).partition(":")[0] for one in outcomes] == ["work", "personal"]
-    assert host.read("work", "qubes-timezone") is None
+    assert host.read("work", "qubes-timezone") == "Etc/UTC"
 
 
 def test_persist_false_leaves_qubesd_alone_and_the_pushed_zone_is_the_one_that_counts(host, qubesd):

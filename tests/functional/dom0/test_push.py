@@ -13,7 +13,7 @@ import pytest
 
 from lab import fakexen
 from tests.support.dom0 import Dom0
-from vminterface.dom0 import push as push_module
+from vminterface.dom0 import onestore
 from vminterface.dom0.push import Outcome, diff, push
 from vminterface.dom0.settings import VMSettings
 from vminterface.errors import ConnectionLost, DeadlineExceeded, SettingRefused, StoreError, VMNotRunning
@@ -70,14 +70,13 @@ def test_an_agent_that_is_slow_to_announce_itself_is_given_part_of_the_vms_time(
 def test_a_vm_that_stops_before_it_is_written_to_is_told_and_nothing_is_left_of_it(dom0, monkeypatch):
     dom0.start_vm("work")
     before = dom0.dump()
-    plan = push_module._plan
+    compare = onestore.Push.compare
 
-    def stopping(*known):
-        works = plan(*known)
+    def stopping(one):
+        compare(one)
         dom0.stop_vm("work")
-        return works
 
-    monkeypatch.setattr(push_module, "_plan", stopping)
+    monkeypatch.setattr(onestore.Push, "compare", stopping)
     (outcome,) = pushed(dom0, settings(WORK))
     assert isinstance(outcome.error, VMNotRunning)
     assert str(outcome.error) == "work has stopped while it was given its settings"
@@ -88,10 +87,10 @@ def test_a_vm_that_stops_before_it_is_written_to_is_told_and_nothing_is_left_of_
 def test_what_the_store_refuses_is_told_with_the_vms_name(dom0, monkeypatch):
     dom0.start_vm("work")
 
-    def refused(work):
+    def refused(work, asked):
         raise StoreError("transaction: no memory left for it (ENOMEM)")
 
-    monkeypatch.setattr(push_module, "_write", refused)
+    monkeypatch.setattr(onestore, "_write", refused)
     (outcome,) = pushed(dom0, settings(WORK))
     assert str(outcome.error) == "work: transaction: no memory left for it (ENOMEM)"
 

@@ -172,15 +172,15 @@ def test_each_vm_has_its_own_keys(daemons, dom0):
     other.stream.close()
 
 
-def test_a_client_that_does_not_read_keeps_nobody_waiting(daemons, dom0):
-    deaf = Raw(daemons.folder / "qubesdb.work.sock")
+def test_a_client_that_does_not_read_keeps_nobody_waiting(daemons, guest):
+    deaf = Raw(daemons.folder / "work/qubesdb.sock")
     for n in range(200):
-        dom0.ask(1, b"/k%d" % n, b"x" * 3000)
+        guest.ask(1, b"/k%d" % n, b"x" * 3000)
     for _ in range(3):
         deaf.say(2, b"/k")
-    assert dom0.ask(0, b"/k7")[0] == VALUE
+    assert guest.ask(0, b"/k7")[0] == VALUE
     deaf.stream.close()
-    assert dom0.ask(0, b"/k7")[0] == VALUE
+    assert guest.ask(0, b"/k7")[0] == VALUE
 
 
 def test_a_vms_daemon_that_starts_again_gets_all_keys_and_dom0s_starts_empty():
@@ -212,8 +212,67 @@ def test_a_removal_that_finds_nothing_on_the_other_side_ends_the_pair():
     vm.join(dom0)
     dom0.database.values["/only-here"] = b""
     dom0.handle(Client(lambda event: None), Request(Command.RM, "/only-here"))
-    assert dom0.other is None
-    assert vm.other is None
+    assert dom0.ended
+    assert vm.ended
+
+
+def is_heard(path: Path) -> bool:
+    """Whether a daemon answers at *path*. The socket of one that has ended otherwise than it should is still there."""
+    try:
+        client = Raw(path)
+    except ConnectionRefusedError:
+        return False
+    try:
+        return client.ask(0, b"/none") == (NOENT, b"/none", b"")
+    finally:
+        client.stream.close()
+
+
+@pytest.mark.parametrize(("count", "survives"), [(56, True), (57, False)])
+def test_more_removals_at_once_than_there_is_room_to_reply_to_end_the_daemon_that_gets_them(
+    daemons, dom0, guest, count, survives
+):
+    for n in range(count):
+        dom0.ask(1, b"/f/%d" % n)
+    dom0.stream.sendall(b"".join(HEADER.pack(4, b"/f/%d" % n, 0) for n in range(count)))
+    assert [dom0.hear()[0] for _ in range(count)] == [OK] * count
+    assert is_heard(daemons.folder / "work/qubesdb.sock") is survives
+    assert dom0.ask(1, b"/a", b"v")[0] == OK, "dom0's own goes on, and tells nobody"
+
+
+def test_a_folder_goes_with_one_reply(dom0, guest):
+    for n in range(400):
+        dom0.ask(1, b"/f/%d" % n)
+    assert dom0.ask(4, b"/f/")[0] == OK
+    assert guest.series(3, b"") == []
+
+
+def test_a_removal_in_the_vm_of_what_dom0s_daemon_lacks_after_its_restart_ends_both():
+    pair = Side(), Side()
+    pair[1].join(pair[0])
+    pair[1].database.values["/a"] = b"v"
+    pair[1].handle(Client(lambda event: None), Request(Command.RM, "/a"))
+    assert pair[0].ended
+    assert pair[1].ended
+
+
+@pytest.mark.parametrize("writer", ["reply", "event"])
+def test_dom0s_daemon_dies_when_it_writes_to_a_client_that_has_closed_and_the_vms_does_not(
+    daemons, dom0, guest, writer
+):
+    for inside, path in ((True, "work/qubesdb.sock"), (False, "qubesdb.work.sock")):
+        client, other = Raw(daemons.folder / path), Raw(daemons.folder / path)
+        client.ask(5, b"/a")
+        other.ask(0, b"/none")
+        with daemons.stopped():
+            if writer == "reply":
+                client.say(0, b"/a")
+            else:
+                other.say(1, b"/a", b"v")
+            client.stream.close()
+        assert is_heard(daemons.folder / path) is inside
+    assert guest.ask(0, b"/none")[0] == NOENT
+    assert not is_heard(daemons.folder / path)
 
 
 def test_it_ends_with_its_sockets_when_it_is_told_to(tmp_path):

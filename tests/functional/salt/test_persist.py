@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 
 import pytest
 import salt.loader
 import yaml
 
 from lab.qubesd import Refused
+from lab.qubesd.stores import StoreWriter
 from tests.functional.salt.conftest import REPOSITORY
 from tests.functional.salt.test_formula import Salt
 from tests.support.qubesd import qubes_r4
-from vminterface.errors import KeyNotFound
 
 WORK = {"timezone": "Europe/Warsaw", "services": {"cups": True}}
 
@@ -22,12 +21,10 @@ WORK = {"timezone": "Europe/Warsaw", "services": {"cups": True}}
 def qubesd(host, tmp_path):
     """A qubesd beside the host's store, which it writes as it does."""
 
-    def live(vm, key, value):
-        with host.store() as store, suppress(KeyNotFound):
-            path = f"/local/domain/{host.domids[vm]}/{key}"
-            store.remove(path) if value is None else store.write(path, value.encode())
-
+    live = StoreWriter(lambda vm: host.store(), lambda vm: f"/local/domain/{host.domids[vm]}/")
     with qubes_r4(tmp_path, "work", "idle", live=live) as daemon:
+        # Without a network: sys-net does not run here.
+        daemon.qubes["work"].properties["netvm"] = ""
         daemon.start_vm("work")
         yield daemon
 
@@ -40,7 +37,7 @@ def test_a_state_makes_it_last_says_so_and_has_nothing_left_to_do(qubesd, host, 
     assert done.result is True, done.comment
     assert done.changes == would.changes
     assert done.changes["persistent:services:cups"] == {"old": "default", "new": "on"}
-    assert done.changes["timezone"] == {"old": "default", "new": "Europe/Warsaw"}
+    assert done.changes["timezone"] == {"old": "Etc/UTC", "new": "Europe/Warsaw"}
     assert qubesd.qubes["work"].features == {"service.cups": "1", "vm-config.vminterface-timezone": "Europe/Warsaw"}
     for test in (False, True):
         again = states.qubes_vm.configured("work", settings=WORK, test=test)
@@ -69,8 +66,56 @@ def test_what_qubesd_refuses_is_a_failure_in_one_sentence(qubesd, host, states):
     failed = states.qubes_vm.configured("work", settings=WORK)
     assert (failed.result, failed.changes) == (False, {})
     assert failed.comment == "work: services:cups (feature service.cups): not now; former values restored"
-    assert host.read("work", "qubes-timezone") is None
+    assert host.read("work", "qubes-timezone") == "Etc/UTC"
     assert "vm-config.vminterface-timezone" not in qubesd.qubes["work"].features
+
+
+def test_an_anonymous_vm_is_left_without_the_zone_of_the_defaults_by_every_function(qubesd, host, pillar, states):
+    qubesd.qubes["work"].features["anon-timezone"] = "1"
+    qubesd.start_vm("work")
+    wanted = {"qubes": {"defaults": {"timezone": "Europe/Warsaw"}, "vms": {"work": {}}}}
+    remark = "the defaults' timezone is left out, as the VM has the feature anon-timezone"
+    pillar(wanted)
+    for test in (True, False):
+        done = states.qubes_vm.configured("work", test=test)
+        assert (done.result, done.changes) == (True, {})
+        assert remark in done.comment
+    own = states.qubes_vm.timezone("work", timezone="Asia/Tokyo")
+    assert own.result is True
+    assert host.read("work", "qubes-timezone") == "Asia/Tokyo"
+    assert states.qubes_vm.timezone("work", timezone="default").result is True
+    modules = pillar(wanted, reload=True)
+    for found in (modules.qubes_vm.diff("work"), modules.qubes_vm.push("work")):
+        assert (found["ok"], found["changes"]) == (True, {})
+        assert remark in found["comment"]
+    assert modules.qubes_vm.drift() == {}
+    assert host.read("work", "qubes-timezone") is None
+
+
+def test_a_state_of_meminfo_writer_leaves_maxmem_alone_and_has_nothing_left_to_do(qubesd, host, states):
+    qubesd.qubes["work"].properties["maxmem"] = "1234"
+    done = states.qubes_vm.service_disabled("work", services="meminfo-writer")
+    assert done.result is True
+    assert set(done.changes) == {"services:meminfo-writer"}
+    assert "holds until the VM's next start" in done.comment
+    for test in (True, False):
+        again = states.qubes_vm.service_disabled("work", services="meminfo-writer", test=test)
+        assert (again.result, again.changes) == (True, {})
+    back = states.qubes_vm.service_default("work", services="meminfo-writer")
+    assert back.changes == {"services:meminfo-writer": {"old": "off", "new": "on"}}
+    assert qubesd.qubes["work"].features == {}
+    assert qubesd.qubes["work"].properties["maxmem"] == "1234"
+
+
+def test_several_layouts_fail_the_vm_that_has_them_at_their_path(qubesd, host, pillar, states):
+    pillar({"qubes": {"vms": {"work": {"keyboard": "us,ru"}, "idle": {"keyboard": "us"}}}})
+    for test in (True, False):
+        failed = states.qubes_vm.configured("work", test=test)
+        assert (failed.result, failed.changes) == (False, {})
+        assert failed.comment.startswith("qubes:vms:work:keyboard: qubesd keeps one layout, not 'us,ru'")
+    assert states.qubes_vm.configured("idle").result is True
+    assert states.qubes_vm.configured("work", persist=False).result is True
+    assert host.read("work", "keyboard-layout") == "us,ru++"
 
 
 def test_confirm_false_does_not_wait(host, states):

@@ -75,7 +75,7 @@ def test_without_a_list_of_vms_the_watcher_is_left_as_it_is(salt, pillar):
     (salt.pillar / "data.sls").write_text(pillar)
     ((tag, line),) = salt.call("state.apply", "vminterface.watch").items()
     assert salt.status != 0
-    assert tag.split("_|-")[1] == "vminterface-watch-pillar"
+    assert tag.split("_|-")[1] == "vminterface-watch"
     assert (line["result"], line["changes"]) == (False, {})
     assert line["comment"] == (
         "qubes:vms: is not in the pillar of minion dom0 (expected a mapping of VMs to their settings, {} for no VMs)"

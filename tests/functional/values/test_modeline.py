@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from tests.support.stores import need
-from vminterface.values.modeline import Modeline
+from vminterface.values.modeline import Modeline, widths_of_cvt
 
 COMMON = [(640, 480), (800, 600), (1024, 768), (1280, 1024), (1280, 768), (1920, 1080), (2560, 1440), (3840, 2160)]
 
@@ -39,6 +39,16 @@ def test_every_width_that_the_program_knows_has_its_timings() -> None:
     for _ in range(300):
         width, height = 8 * numbers.randint(1, 1000), numbers.randint(1, 4000)
         assert Modeline.for_size(width, height).words() == cvt(width, height), f"{width}x{height}"
+
+
+def test_the_widths_that_the_program_may_make_of_another_one_are_known() -> None:
+    numbers = random.Random(6)
+    sizes = [(1366, 768), (1360, 768), (1358, 768), (1050, 1680), (900, 1600), (1707, 1067), (1920, 1080)]
+    sizes += [(numbers.randint(64, 4000), numbers.randint(64, 4000)) for _ in range(100)]
+    for width, height in sizes:
+        made = int(cvt(width, height)[1])
+        assert made in widths_of_cvt(width, height), f"{width}x{height} becomes {made}"
+        assert width in widths_of_cvt(width, height)
 
 
 def test_another_width_has_the_timings_of_the_next_one_and_is_as_wide_as_asked() -> None:

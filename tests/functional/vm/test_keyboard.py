@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.stores import need
-from vminterface.errors import InvalidValue, ProgramFailed
+from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError
 from vminterface.values.keyboard import KeyboardLayout
 from vminterface.vm.apply import keyboard
 from vminterface.vm.machine import Machine
@@ -36,7 +38,12 @@ class XServer:
 
     def end(self) -> None:
         self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)
         self._process.wait(10)
+
+    def stop(self) -> None:
+        """Let it take connections, as the kernel does for it, and answer none."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def query(self) -> dict[str, str]:
         """What setxkbmap says of the server: layout, variant, options."""
@@ -109,20 +116,70 @@ def test_a_layout_that_x_does_not_know_is_refused_and_the_old_one_stays(
     assert [(server.query(), server.symbols()) for server in servers] == before
 
 
-def test_a_server_that_is_gone_puts_the_others_back(servers: list[XServer], machine: Machine) -> None:
+class Refusing(Machine):
+    """A machine on which the X server *display* takes no layout any more, though it answers."""
+
+    display = ""
+
+    def run(self, argv, **options):  # type: ignore[no-untyped-def]
+        if argv[:3] == ["setxkbmap", "-display", self.display] and "-layout" in argv:
+            raise ProgramFailed("setxkbmap ended with status 1", 1)
+        return super().run(argv, **options)
+
+
+def leave_sockets(machine: Machine, *numbers: int) -> None:
+    for number in numbers:
+        (Path(machine.root) / f"tmp/.X11-unix/X{number}").touch()
+
+
+def test_a_server_that_refuses_puts_the_others_back(servers: list[XServer], machine: Machine) -> None:
     keyboard.apply({"keyboard": "pl++"}, machine)
     before = servers[0].query(), servers[0].symbols()
-    (Path(machine.root) / "tmp/.X11-unix/X32001").touch()
+    refusing = Refusing(machine.root)
+    refusing.display = servers[1].display
     with pytest.raises(ProgramFailed):
-        keyboard.apply({"keyboard": "fr++"}, machine)
+        keyboard.apply({"keyboard": "fr++"}, refusing)
     assert (servers[0].query(), servers[0].symbols()) == before
+
+
+def test_a_display_that_cannot_be_reached_is_skipped_and_named(servers: list[XServer], machine: Machine) -> None:
+    leave_sockets(machine, 32001)
+    note = keyboard.apply({"keyboard": "fr++"}, machine)
+    assert note == f"layout fr++: on {', '.join(s.display for s in servers)}; not reached: :32001"
+    assert [server.query()["layout"] for server in servers] == ["fr,us", "fr,us"]
+    assert machine.read_text("/run/vminterface/keyboard") == "fr++"
+
+
+def test_a_server_that_is_stopped_costs_the_others_little(servers: list[XServer], machine: Machine) -> None:
+    servers[1].stop()
+    began = time.monotonic()
+    note = keyboard.apply({"keyboard": "fr++"}, machine)
+    assert time.monotonic() - began < 2 * keyboard.REACH + 5
+    assert note.endswith(f"not reached: {servers[1].display}")
+    assert servers[0].query()["layout"] == "fr,us"
+
+
+def test_of_many_dead_sockets_a_few_are_named(servers: list[XServer], machine: Machine) -> None:
+    leave_sockets(machine, *range(32001, 32033))
+    note = keyboard.apply({"keyboard": "fr++"}, machine)
+    assert re.search(r"; not reached: (:\d+, ){3}29 more$", note)
+    assert servers[0].query()["layout"] == "fr,us"
+
+
+def test_where_no_display_can_be_reached_that_is_a_fault(servers: list[XServer], machine: Machine) -> None:
+    for server in servers:
+        server.end()
+    with pytest.raises(VMInterfaceError, match=r"no X display could be reached \(:\d+, :\d+\): xkbcomp"):
+        keyboard.apply({"keyboard": "fr++"}, machine)
+    assert machine.read_text("/run/vminterface/keyboard") is None
 
 
 def test_a_keymap_of_the_users_own_is_put_back_whole(servers: list[XServer], machine: Machine) -> None:
     keyboard.apply({"keymap": KeyboardLayout.parse("fr+oss").keymap().render()}, machine)
-    (Path(machine.root) / "tmp/.X11-unix/X32001").touch()
+    refusing = Refusing(machine.root)
+    refusing.display = servers[1].display
     with pytest.raises(ProgramFailed):
-        keyboard.apply({"keyboard": "de++"}, machine)
+        keyboard.apply({"keyboard": "de++"}, refusing)
     assert re.split(r"\W|_", servers[0].symbols()) == re.split(r"\W|_", "pc+fr(oss)+inet(evdev)")
 
 

@@ -8,6 +8,7 @@ from vminterface.dom0.fields import FIELDS
 from vminterface.dom0.settings import VMSettings, mentions, parse_pillar
 from vminterface.errors import InvalidValues
 from vminterface.values.monitor import MonitorLayout
+from vminterface.values.monitorsetting import FromDom0
 
 NETWORK = {"ip": "10.137.0.12", "gateway": "10.137.0.5"}
 NETWORKS = {"network": NETWORK, "provides_network": {"gateway": "10.137.0.5"}}
@@ -120,6 +121,20 @@ def test_a_vm_overrides_the_defaults_and_its_services_are_added_to_them():
         services={"cups": False, "crond": True},
     )
     assert merged == {"timezone": "Asia/Tokyo", "debug": "0", "services:cups": "1", "services:crond": "1"}
+
+
+def test_settings_know_what_they_have_of_the_defaults_alone_and_where_each_field_is():
+    defaults = {"timezone": "Europe/Warsaw", "debug": False, "services": {"cups": False, "crond": True}}
+    network = {**NETWORK, "dns": ["10.139.1.1", "10.139.1.2", "10.139.1.3"]}
+    own = {"timezone": "Europe/Warsaw", "services": {"cups": True}, "network": network}
+    (settings,) = parse_pillar({"qubes": {"defaults": defaults, "vms": {"work": own}}})
+    assert settings.from_defaults == {"debug", "services:crond"}
+    assert settings.only(["debug"]).from_defaults >= {"debug"}
+    assert settings.path("timezone") == "qubes:vms:work:timezone"
+    assert settings.path("debug") == "qubes:defaults:debug"
+    assert settings.path("services:crond") == "qubes:defaults:services:crond"
+    assert settings.path("network:all_dns") == "qubes:vms:work:network:dns"
+    assert VMSettings.parse("work", {"debug": True}).path("debug") == "work:debug"
 
 
 def test_null_takes_a_default_back():
@@ -306,14 +321,15 @@ def test_one_address_behind_two_providers_has_two_firewalls():
 
 def test_monitors_are_a_layout_or_those_of_dom0_and_no_key():
     assert monitors_of({"monitors": [MONITOR]}) == MonitorLayout.from_mappings([MONITOR])
-    assert monitors_of({"monitors": "from_dom0"}) == "from_dom0"
+    assert monitors_of({"monitors": "from_dom0"}) == FromDom0()
+    assert monitors_of({"monitors": {"from_dom0": True, "dpi": 144}}) == FromDom0(144)
     assert monitors_of({"timezone": "UTC"}) is None
     (settings,) = parse_pillar({"qubes": {"vms": {"work": {"monitors": [MONITOR]}}}})
     assert settings.desired == {}
 
 
 def test_monitors_of_the_defaults_are_replaced_or_taken_back():
-    assert monitors_of({}, monitors="from_dom0") == "from_dom0"
+    assert monitors_of({}, monitors="from_dom0") == FromDom0()
     assert monitors_of({"monitors": [MONITOR]}, monitors="from_dom0") == MonitorLayout.from_mappings([MONITOR])
     assert monitors_of({"monitors": None}, monitors="from_dom0") is None
 
@@ -328,6 +344,9 @@ def test_monitors_of_the_defaults_are_replaced_or_taken_back():
         ("from_dom1", ["monitors"]),
         (True, ["monitors"]),
         ({"width": 1}, ["monitors"]),
+        ({"dpi": 96}, ["monitors:from_dom0"]),
+        ({"from_dom0": True, "dpi": "96", "scale": 2}, ["monitors:dpi", "monitors:scale"]),
+        ([{**MONITOR, "dpi": 0}], ["monitors:0:dpi"]),
     ],
 )
 def test_each_fault_of_a_monitor_has_its_place(raw, places):

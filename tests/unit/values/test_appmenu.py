@@ -1,5 +1,7 @@
 """Menu entries: what dom0 takes of a VM's answer, and a handler that says nothing else."""
 
+# ruff: noqa: RUF001  signs that look like others are what this is about
+
 from __future__ import annotations
 
 import string
@@ -138,27 +140,50 @@ class TestParser:
 class TestRenderer:
     def test_the_answer_has_an_empty_line_after_each_entry(self):
         entries = [MenuEntry("a", {"Name": "A", "Icon": "a"}), MenuEntry("b", {"Name": "B"})]
-        assert appmenu.render(entries) == b"a.desktop:Name=A\na.desktop:Icon=a\n\nb.desktop:Name=B\n\n"
+        assert appmenu.render(entries).answer == b"a.desktop:Name=A\na.desktop:Icon=a\n\nb.desktop:Name=B\n\n"
 
     def test_what_dom0_would_refuse_is_left_out(self):
         entries = [
-            MenuEntry("a b", {"Name": "A"}),
+            MenuEntry("a b\x1b", {"Name": "A"}),
             MenuEntry("", {"Name": "A"}),
             MenuEntry("a\n", {"Name": "A"}),
-            MenuEntry(
-                "c", {"Name": "zażółć", "Comment": "a;b", "Icon": "c\n", "Type": "Application", "Exec": "x" * 1024}
-            ),
+            MenuEntry("c", {"Name": "C", "Comment": "\ttab", "Icon": "c\n", "Type": "Application", "Exec": "x" * 1024}),
             MenuEntry("d", {"Name": "D"}),
         ]
-        assert appmenu.render(entries) == b"\nd.desktop:Name=D\n\n"
+        assert appmenu.render(entries).answer == b"c.desktop:Name=C\n\nd.desktop:Name=D\n\n"
+
+    @pytest.mark.parametrize(
+        ("name", "shown"),
+        [
+            ("Getting Things GNOME!", "Getting Things GNOME"),
+            ("Bob's", "Bobs"),
+            ("Café", "Cafe"),
+            ("Zażółć gęślą jaźń", "Zazolc gesla jazn"),
+            ("Straße – ½ & more", "Strasse - 1/2 & more"),
+            ("KDE 漢字 Viewer", "KDE Viewer"),
+        ],
+    )
+    def test_a_name_is_put_into_the_characters_that_dom0_takes(self, name, shown):
+        rendered = appmenu.render([MenuEntry("a", {"Name": name, "Comment": name})])
+        assert read(rendered.answer) == {"a": {"Name": shown, "Comment": shown}}
+        assert rendered.left_out == ()
+
+    def test_entries_that_dom0_cannot_have_are_left_out_whole_and_named(self):
+        entries = [MenuEntry("a b", {"Name": "A"}), MenuEntry("b", {"Name": "漢字", "Icon": "b"}), MenuEntry("c", {})]
+        rendered = appmenu.render([*entries, MenuEntry("d", {"Name": "D"})])
+        assert read(rendered.answer) == {"d": {"Name": "D"}}
+        assert rendered.left_out == (
+            "a b.desktop: the name of the file has characters that dom0 does not take",
+            "b.desktop: no character of its name is one that dom0 takes",
+        )
 
     def test_a_line_of_1024_bytes_with_its_end_is_the_longest(self):
         longest = "x" * (1023 - len("a.desktop:Name="))
-        assert read(appmenu.render([MenuEntry("a", {"Name": longest})])) == {"a": {"Name": longest}}
-        assert read(appmenu.render([MenuEntry("a", {"Name": longest + "x"})])) == {}
+        assert read(appmenu.render([MenuEntry("a", {"Name": longest})]).answer) == {"a": {"Name": longest}}
+        assert read(appmenu.render([MenuEntry("a", {"Name": longest + "x"})]).answer) == {}
 
     def test_the_answer_stays_below_the_number_of_lines(self):
-        answer = appmenu.render(MenuEntry(f"e{n}", {"Name": "x"}) for n in range(70_000))
+        answer = appmenu.render(MenuEntry(f"e{n}", {"Name": "x"}) for n in range(70_000)).answer
         assert answer.count(b"\n") < 100_000
         assert len(MenuEntries.parse(answer)) > 49_000
 
@@ -172,10 +197,10 @@ class TestRenderer:
 
     @given(stored)
     def test_what_was_written_is_read_again(self, stored):
-        assert read(appmenu.render(MenuEntry(id_, values) for id_, values in stored.items())) == stored
+        assert read(appmenu.render(MenuEntry(id_, values) for id_, values in stored.items()).answer) == stored
 
     @given(st.text(max_size=50), st.dictionaries(st.text(max_size=20) | st.just("Name"), st.text(max_size=1200)))
     def test_nothing_that_is_written_is_dropped(self, id_, values):
-        found = MenuEntries.parse(appmenu.render([MenuEntry(id_, values)]))
+        found = MenuEntries.parse(appmenu.render([MenuEntry(id_, values)]).answer)
         assert found.dropped == 0
         assert {entry.id for entry in found} <= {id_}

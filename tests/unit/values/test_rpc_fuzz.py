@@ -15,6 +15,7 @@ from vminterface.values.guimode import GuiMode
 from vminterface.values.image import Image
 from vminterface.values.monitor import MonitorLayout
 from vminterface.values.volume import Volume
+from vminterface.values.xrandr import layout_of_dom0
 from vminterface.wire.openinvm import Header
 
 RUNS = 100_000
@@ -30,7 +31,7 @@ def text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
 
 TARGETS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "layout": (text(MonitorLayout.parse), b"1920 1080 0 0 508 285\n1280 800 1920 0\n"),
-    "xrandr": (text(MonitorLayout.from_xrandr), XRANDR),
+    "xrandr": (text(layout_of_dom0), XRANDR),
     "clock": (text(clock.parse), b"2026-07-31T16:10:43+00:00\n"),
     "clock answer": (clock.parse_answer, b"2026-07-31T16:10:43,123456789+00:00\n"),
     "image": (Image.parse, b"2 1\n\xff\x00\x00\xff\x00\xff\x00\x80"),

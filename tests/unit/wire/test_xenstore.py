@@ -12,7 +12,9 @@ from vminterface.wire.xenstore import (
     DEVICE_PAYLOAD_MAX,
     HEADER,
     NEED_DATA,
+    PAYLOAD_MAX,
     SERVER,
+    TOO_MANY_NAMES,
     BadRequest,
     Connection,
     ConnectionClosed,
@@ -22,6 +24,7 @@ from vminterface.wire.xenstore import (
     Request,
     WatchEvent,
 )
+from vminterface.wire.xenstore_messages import LISTING_MAX, NAMES_MAX, PASSED_OVER_MAX
 
 REQUESTS = [
     Request(Op.CONTROL, arguments=("help",)),
@@ -102,6 +105,60 @@ BREACHES = [
     ("end of stream after a header", message(Op.READ, b"v")[:16]),
     ("end of stream in a payload", message(Op.READ, b"value")[:18]),
 ]
+
+
+def listing(size: int, request_id: int = 1) -> bytes:
+    return message(Op.DIRECTORY, b"n" * (size - 1) + b"\0", request_id)
+
+
+def test_a_directory_may_be_longer_than_a_message_up_to_a_bound() -> None:
+    client = asked(Request(Op.DIRECTORY, "/a"))
+    client.receive_data(listing(LISTING_MAX))
+    assert client.next_event() == Reply(1, Op.DIRECTORY, strings=("n" * (LISTING_MAX - 1),))
+
+
+@pytest.mark.parametrize("part", [1000, 1 << 20])
+def test_a_longer_one_costs_its_own_request_alone_and_is_not_kept(part: int) -> None:
+    client = asked(Request(Op.DIRECTORY, "/a"))
+    client.send(Request(Op.READ, "/b"))
+    came = []
+    data = listing(LISTING_MAX + 3000) + message(Op.READ, b"v", 2)
+    for at in range(0, len(data), part):
+        client.receive_data(data[at : at + part])
+        came += client.events()
+        assert len(client._buffer) <= part
+    assert came == [ErrorReply(1, TOO_MANY_NAMES), Reply(2, Op.READ, b"v")]
+    assert client.in_flight == 0
+
+
+def test_as_many_names_as_a_bound_and_no_more_are_taken() -> None:
+    for count, taken in ((NAMES_MAX, True), (NAMES_MAX + 1, False)):
+        client = asked(Request(Op.DIRECTORY, "/a"))
+        client.receive_data(message(Op.DIRECTORY, b"n\0" * count))
+        assert isinstance(client.next_event(), Reply) is taken
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEADER.pack(Op.DIRECTORY, 1, 0, PASSED_OVER_MAX + 1),
+        HEADER.pack(Op.DIRECTORY, 2, 0, LISTING_MAX + 1),
+        HEADER.pack(Op.READ, 1, 0, PAYLOAD_MAX + 1),
+        HEADER.pack(Op.ERROR, 1, 0, PAYLOAD_MAX + 1),
+    ],
+)
+def test_no_other_message_is_longer(data: bytes) -> None:
+    client = asked(Request(Op.DIRECTORY, "/a"))
+    client.receive_data(data)
+    with pytest.raises(RemoteProtocolError):
+        client.next_event()
+
+
+def test_a_stream_that_ends_in_what_is_passed_over_has_ended() -> None:
+    client = asked(Request(Op.DIRECTORY, "/a"))
+    client.receive_data(listing(LISTING_MAX + 1)[:100])
+    client.receive_data(b"")
+    assert [type(event) for event in client.events()] == [ErrorReply, ConnectionClosed]
 
 
 def test_a_write_and_its_reply_are_these_bytes() -> None:

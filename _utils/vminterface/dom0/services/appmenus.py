@@ -5,6 +5,8 @@ Sources: Qubes core-agent-linux ``qubes.GetAppmenus``, desktop-linux-common ``qu
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.services.answer import accepted
 from vminterface.values.appmenu import ANSWER_LIMIT, MenuEntries
@@ -13,6 +15,11 @@ SERVICE = "qubes.GetAppmenus"
 
 
 def get(qrexec: Qrexec, vm: str, *, timeout: float = 60.0) -> MenuEntries:
-    """Return the menu entries of *vm*, every value checked. Raises as :meth:`Qrexec.call`, RemoteProtocolError."""
+    """Return the menu entries of *vm*, every value checked; what its handler notes is one of their warnings.
+
+    Raises as :meth:`Qrexec.call`, RemoteProtocolError.
+    """
     answer = qrexec.call(vm, SERVICE, stdout_limit=ANSWER_LIMIT, timeout=timeout)
-    return accepted(vm, SERVICE, MenuEntries.parse, answer)
+    found = accepted(vm, SERVICE, MenuEntries.parse, answer)
+    note = answer.stderr.strip().partition("\n")[0]
+    return replace(found, warnings=(*found.warnings, note)) if note else found

@@ -1,10 +1,12 @@
 """``qubes.SetMonitorLayout``: tell a VM which monitors there are; and what monitors dom0 and a VM have.
 
 Source of the service: Qubes gui-agent-linux ``qubes-set-monitor-layout``. What a VM has is read from its own
-``xrandr -q``: there alone it shows whether the layout was taken, and what a user has changed since.
+``xrandr``: there alone it shows whether the layout was taken, and what a user has changed since.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 from vminterface.channel import process
 from vminterface.channel.qrexec import Qrexec
@@ -12,19 +14,84 @@ from vminterface.deadline import Deadline
 from vminterface.dom0.services import commands
 from vminterface.dom0.services.answer import NOISE
 from vminterface.errors import InvalidValue, ProgramFailed, printable
-from vminterface.values.monitor import DISPLAY, GUIVM, GUIVM_DISPLAY, MonitorLayout
+from vminterface.values.modeline import widths_of_cvt
+from vminterface.values.monitor import DISPLAY, GUIVM, GUIVM_DISPLAY, Monitor, MonitorLayout
+from vminterface.values.xrandr import Output, layout_of_dom0, outputs
 
 SERVICE = "qubes.SetMonitorLayout"
 
 _XRANDR_LIMIT = 1 << 20
-#: The display that the service sets is the one to ask: its handler chooses alike.
-_QUERY = (
-    f'if [ -e {GUIVM} ]; then DISPLAY={GUIVM_DISPLAY}; else DISPLAY="${{DISPLAY:-{DISPLAY}}}"; fi; '
-    "export DISPLAY; exec xrandr -q"
-)
+#: Between what xrandr prints and the layout that the handler has kept.
+_KEPT = "-- kept"
+#: The display that the service sets is the one to ask: its handler chooses alike. What the handler was given last is in
+#: the newer one of two files, as it may not write to the first always.
+_QUERY = f"""if [ -e {GUIVM} ]; then DISPLAY={GUIVM_DISPLAY}; else DISPLAY="${{DISPLAY:-{DISPLAY}}}"; fi
+export DISPLAY; xrandr --prop || exit
+note=/run/vminterface/monitors own=$XDG_RUNTIME_DIR/vminterface/monitors
+[ -e "$note" ] && ! [ "$own" -nt "$note" ] || note=$own
+[ ! -e "$note" ] || {{ echo "{_KEPT}"; cat "$note"; }}"""
 
-#: Position and size of each monitor, in the order of the outputs: x, y, width, height.
-Geometry = tuple[tuple[int, int, int, int], ...]
+
+@dataclass(frozen=True, slots=True)
+class VMMonitors:
+    """What a VM's X server shows, in the order of its outputs, and the layout that its handler has kept, if any."""
+
+    outputs: tuple[Output, ...]
+    kept: MonitorLayout | None = None
+
+    @property
+    def layout(self) -> MonitorLayout | None:
+        """The monitors as the pillar has them; None if there are none, or some that no pillar could give."""
+        sizes = [output.millimetres for output in self.outputs]
+        try:
+            return MonitorLayout(
+                tuple(
+                    o.monitor(size if size and any(size) else None) for o, size in zip(self.outputs, sizes, strict=True)
+                )
+            )
+        except InvalidValue:
+            return None
+
+    def shows(self, asked: MonitorLayout) -> bool:
+        """Whether that is what comes of *asked*.
+
+        Positions count from the left and upper ends, as ``xrandr`` moves a layout so that it begins at 0, 0. A width
+        that Qubes' own handler makes of the one that was asked for is as good. Millimetres count where the server shows
+        some, else those that the handler has kept; which output is the primary one counts where the handler is one
+        that sets it.
+        """
+        if len(self.outputs) != len(asked):
+            return False
+        left, top = min(o.x for o in self.outputs), min(o.y for o in self.outputs)
+        asked_left, asked_top, _, _ = asked.bounding_box
+        kept = self.kept.monitors if self.kept is not None and len(self.kept) == len(asked) else (None,) * len(asked)
+        if self.kept is not None and any(o.primary for o in self.outputs) and not self.outputs[0].primary:
+            return False
+        return all(
+            (o.x - left, o.y - top) == (m.x - asked_left, m.y - asked_top)
+            and o.height == m.height
+            and o.width in widths_of_cvt(m.width, m.height)
+            and _millimetres(o, m, note)
+            for o, m, note in zip(self.outputs, asked, kept, strict=True)
+        )
+
+    def to_send(self, asked: MonitorLayout) -> MonitorLayout:
+        """Return *asked* as it is to be sent: with sizes of 0 where a size that the server shows is to go."""
+        if not any(map(_has_size, self.outputs)):
+            return asked
+        return MonitorLayout(tuple(m if m.width_mm is not None else replace(m, width_mm=0, height_mm=0) for m in asked))
+
+
+def _has_size(output: Output) -> bool:
+    return any(output.millimetres or ())
+
+
+def _millimetres(output: Output, asked: Monitor, kept: Monitor | None) -> bool:
+    """Whether *output* has the size in millimetres that is *asked* for."""
+    size = asked.width_mm or 0, asked.height_mm or 0
+    if output.millimetres is not None:
+        return output.millimetres == size
+    return kept is None or (kept.width_mm or 0, kept.height_mm or 0) == size
 
 
 def set_layout(qrexec: Qrexec, vm: str, layout: MonitorLayout, *, timeout: float = 60.0) -> None:
@@ -41,39 +108,34 @@ def of_dom0(*, program: str = "xrandr", timeout: float = 10.0) -> MonitorLayout:
     if ended.status:
         said = printable(ended.untrusted_stderr.strip())
         raise ProgramFailed(f"dom0's monitors: {program} -q: exit status {ended.status}{said and ': '}{said}")
-    return MonitorLayout.from_xrandr(ended.untrusted_stdout.decode("utf-8", "replace"))
+    return layout_of_dom0(ended.untrusted_stdout.decode("utf-8", "replace"))
 
 
-def of_vm(qrexec: Qrexec, vm: str, *, timeout: float = 20.0) -> MonitorLayout | None:
-    """Return the monitors that the VM's X server has now, None if it shows none, or what could be none of dom0's.
+def of_vm(qrexec: Qrexec, vm: str, *, timeout: float = 20.0) -> VMMonitors:
+    """Return the monitors that the VM's X server has now.
 
     Raises ServiceFailed where there is no X server, else as :meth:`Qrexec.call`.
     """
     argv = ["sh", "-c", _QUERY]
     output = commands.execute(qrexec, vm, argv, stdout_limit=_XRANDR_LIMIT, timeout=timeout, name="xrandr").checked()
+    untrusted_shown, _, untrusted_kept = output.untrusted_stdout.decode("utf-8", "replace").partition(f"\n{_KEPT}\n")
     try:
-        return MonitorLayout.from_xrandr(output.untrusted_stdout.decode("utf-8", "replace"))
+        kept = MonitorLayout.parse(untrusted_kept)
     except InvalidValue:
-        return None
-
-
-def geometry(layout: MonitorLayout | None) -> Geometry:
-    """Return what of *layout* can be compared with a VM's own word, measured from its left and upper ends.
-
-    Left out are the sizes in millimetres, a property of the VM's dummy outputs that not every video driver shows in
-    ``xrandr -q``; and ``xrandr`` itself moves a layout so that it begins at 0, 0.
-    """
-    if layout is None:
-        return ()
-    left, top, _, _ = layout.bounding_box
-    return tuple((m.x - left, m.y - top, m.width, m.height) for m in layout)
+        kept = None
+    return VMMonitors(outputs(untrusted_shown), kept)
 
 
 def shown(layout: MonitorLayout | None) -> str:
-    """Return *layout* in one line for people: ``1920x1080+0+0, 1280x800+1920+0``, or ``none``."""
+    """Return *layout* in one line for people: ``1920x1080+0+0 (508x285 mm), 1280x800+1920+0``, or ``none``."""
     if layout is None:
         return "none"
-    return ", ".join(f"{m.width}x{m.height}+{m.x}+{m.y}" for m in layout)
+    return ", ".join(_shown(monitor) for monitor in layout)
+
+
+def _shown(monitor: Monitor) -> str:
+    size = "" if not monitor.width_mm else f" ({monitor.width_mm}x{monitor.height_mm} mm)"
+    return f"{monitor.width}x{monitor.height}+{monitor.x}+{monitor.y}{size}"
 
 
 def as_mappings(layout: MonitorLayout | None) -> list[dict[str, int]]:

@@ -50,8 +50,13 @@ def _brought(
                 raise
             return returns.state(name, {}, f"{vm} is not running: {name} was left alone", test=test)
         with opened:
-            run = update.differences if test else update.update
-            found = run(opened.store, wanted(opened.store, opened.path(name)))
+            path = opened.path(name)
+            if test:
+                found = update.differences(opened.store, wanted(opened.store, path))
+            else:
+                # What a tree is to be made of is found in the store too.
+                with opened.locked([path]):
+                    found = update.update(opened.store, wanted(opened.store, path))
             changes = {opened.shown(path): change for path, change in returns.key_changes(found).items()}
     except VMInterfaceError as error:
         return returns.failure(name, error)

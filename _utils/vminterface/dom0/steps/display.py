@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
 
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.diff import Change
 from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.services import commands, gui, monitors
-from vminterface.dom0.settings import FROM_DOM0, VMSettings
+from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.steps.step import Step, not_so, there
-from vminterface.errors import InvalidValue, ServiceNotFound, VMInterfaceError, VMNotRunning
+from vminterface.errors import InvalidValue, ServiceNotFound, VerificationFailed, VMInterfaceError, VMNotRunning
+from vminterface.values import monitorsetting
 from vminterface.values.guimode import GuiMode
 from vminterface.values.monitor import MonitorLayout
+from vminterface.values.monitorsetting import FromDom0, MonitorSetting
 
 _MODE_LIMIT = 64
 #: Where the handler keeps the mode that it was told last: the newer one, as it may not write to the first always.
@@ -25,28 +26,39 @@ exec cat "$note\""""
 
 
 def wanted(raw: object) -> MonitorLayout:
-    """Return the layout that *raw* says: a list as in the pillar, or ``from_dom0``. Raises InvalidValue."""
-    return monitors.of_dom0() if raw == FROM_DOM0 else MonitorLayout.from_mappings(raw)
+    """Return the layout that *raw*, in the pillar's form, asks for. Raises InvalidValue, and as :func:`of_dom0`."""
+    return layout_of(monitorsetting.parse(raw))
 
 
-def in_words(layout: MonitorLayout | Literal["from_dom0"]) -> str:
+def layout_of(setting: MonitorSetting) -> MonitorLayout:
+    """Return the layout that *setting* asks for. Raises as :func:`monitors.of_dom0` where dom0's is."""
+    return setting.layout(monitors.of_dom0()) if isinstance(setting, FromDom0) else setting
+
+
+def in_words(setting: MonitorSetting) -> str:
     """Return in one line what the pillar says of monitors."""
-    return monitors.shown(layout) if isinstance(layout, MonitorLayout) else layout
+    return monitors.shown(setting) if isinstance(setting, MonitorLayout) else str(setting)
 
 
 def monitor_layout(qrexec: Qrexec, vm: str, layout: MonitorLayout) -> Step:
-    """Give *vm* the monitors of *layout*. Compared is what its X server shows: sizes in pixels and places."""
+    """Give *vm* the monitors of *layout*. Compared is what its X server shows (:meth:`VMMonitors.shows`)."""
     found = monitors.of_vm(qrexec, vm)
     what = "the monitors"
-    if monitors.geometry(found) == monitors.geometry(layout):
-        return Step(vm, what, already="are already as asked for")
+    notes = "".join(f"; {note}" for note in layout.notes())
+    if found.shows(layout):
+        return Step(vm, what, already=f"are already as asked for{notes}")
 
-    def tell() -> None:
-        monitors.set_layout(qrexec, vm, layout)
-        if monitors.geometry(monitors.of_vm(qrexec, vm)) != monitors.geometry(layout):
-            raise not_so(vm, "the monitor layout")
+    def send() -> None:
+        monitors.set_layout(qrexec, vm, found.to_send(layout))
+        now = monitors.of_vm(qrexec, vm)
+        if not now.shows(layout):
+            raise VerificationFailed(
+                f"{vm}: the VM reported success, but its X server shows {monitors.shown(now.layout)} "
+                f"instead of {monitors.shown(layout)}"
+            )
 
-    return Step(vm, what, {"monitors": {"old": monitors.shown(found), "new": monitors.shown(layout)}}, tell)
+    changes = {"monitors": {"old": monitors.shown(found.layout), "new": monitors.shown(layout)}}
+    return Step(vm, what, changes, send, done=f"set{notes}")
 
 
 def all_monitors(qrexec: Qrexec, settings: Sequence[VMSettings], *, test: bool) -> list[Outcome]:
@@ -56,12 +68,15 @@ def all_monitors(qrexec: Qrexec, settings: Sequence[VMSettings], *, test: bool) 
     dom0's own monitors are asked for and cannot be read.
     """
     asked = [s for s in settings if s.monitors is not None]
-    own = monitors.of_dom0() if any(s.monitors == FROM_DOM0 for s in asked) else None
+    own = monitors.of_dom0() if any(isinstance(s.monitors, FromDom0) for s in asked) else None
 
     def one(setting: VMSettings) -> Outcome:
         outcome = Outcome(setting.vm)
-        layout = own if setting.monitors == FROM_DOM0 else setting.monitors
-        assert isinstance(layout, MonitorLayout)
+        layout = setting.monitors
+        if isinstance(layout, FromDom0):
+            assert own is not None
+            layout = layout.layout(own)
+        assert layout is not None
         try:
             changes, _ = monitor_layout(qrexec, setting.vm, layout).run(test=test)
         except VMNotRunning as error:
@@ -71,6 +86,8 @@ def all_monitors(qrexec: Qrexec, settings: Sequence[VMSettings], *, test: bool) 
             outcome.error = error
         else:
             outcome.changes = {f: Change(c["old"], c["new"]) for f, c in changes.items()}  # type: ignore[index]
+            for note in layout.notes():
+                outcome.add_note(note)
         return outcome
 
     with ThreadPoolExecutor(qrexec.parallel, thread_name_prefix="monitors") as pool:

@@ -18,6 +18,8 @@ from vminterface.wire.qfile_names import check_name
 BLOCK = 1 << 18
 #: Bytes that a header may add to itself (a long name, times): more than the longest name that a transfer can carry.
 EXTENSION_LIMIT = 1 << 16
+#: Empty blocks of 512 bytes in a row: many times what any tar leaves between archives, and not a disk full of them.
+EMPTY_LIMIT = 1 << 14
 
 _EXTENSIONS = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK})
 _NS = 1_000_000_000
@@ -29,6 +31,8 @@ class _Member(tarfile.TarInfo):
 
     #: Whether this header has been checked here.
     strict = False
+    #: Empty blocks since the last header. There is one archive a process.
+    empty = 0
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -45,8 +49,12 @@ class _Member(tarfile.TarInfo):
             member = read(buf, *args, **how)
         except tarfile.HeaderError as error:
             if not buf.strip(b"\0"):  # the end of the archive, or of one of several
+                _Member.empty += 1
+                if _Member.empty > EMPTY_LIMIT:
+                    raise InvalidValue(f"the archive has over {EMPTY_LIMIT * 512} empty bytes in a row") from None
                 raise
             raise InvalidValue(f"the archive is damaged: {error}") from None
+        _Member.empty = 0
         if member.type in _EXTENSIONS and member.size > EXTENSION_LIMIT:
             raise InvalidValue(f"the archive has a header of {member.size} bytes (expected at most {EXTENSION_LIMIT})")
         if member.type == tarfile.XGLTYPE:
@@ -87,6 +95,7 @@ class Conversion:
         Raises InvalidValue for a damaged archive and for a wanted member that is no file or folder, ``Refused`` for a
         name that no receiver would take.
         """
+        _Member.empty = 0
         try:
             # Archives that were appended to one another are read as one, as dom0 reads them.
             with tarfile.open(

@@ -5,21 +5,33 @@ The location is a folder (the file in it is then called ``qubes-backup-YYYY-MM-D
 path of a file that is not there yet, or a shell command that reads the archive, where commands are switched on.
 The exit status is that of the command. After Qubes core-agent-linux's ``qubes.Backup``, which takes no file and always
 takes a command; here the file has its name only when it is whole and on the disk, so that it never looks like more.
+
+Nothing in the input says where an archive ends: it is whole if the input ends while its caller is still there, who has
+closed it then. A caller that has gone has broken off; a caller whose own source broke off, and who closes the input all
+the same, cannot be told from one that is done.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
+import select
 from datetime import datetime
 
 from vminterface.errors import InvalidValue, ServiceFailed, VMInterfaceError, printable
 from vminterface.vm.handlers import location, stream
 from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.caller import Caller
+from vminterface.vm.handlers.naming import name_file
 from vminterface.vm.handlers.programs import STDERR, Program
+from vminterface.vm.regularfile import open_regular
 
 #: Seconds without a byte after which the backup is given up; dom0 may have to ask its user meanwhile.
 IDLE_TIMEOUT = 3600.0
+_PART = ".part"
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}\.part", re.DOTALL)
 
 
 def handle(call: Call) -> None:
@@ -27,38 +39,61 @@ def handle(call: Call) -> None:
     call.refuse_argument()
     line = location.read(call)
     wanted = location.path(line)
-    source = call.stdin.fileno()
+    source, caller = call.stdin.fileno(), Caller(call.stdout.fileno())
     if call.machine.is_folder(wanted):
         wanted = os.path.join(wanted, f"qubes-backup-{datetime.now():%Y-%m-%dT%H%M%S}")
     elif (command := location.shell_command(call.machine, line)) is not None:
-        _pipe(source, command)
+        _pipe(source, command, caller)
         return
     elif not line.startswith("/") or line.endswith("/") or not call.machine.is_folder(os.path.dirname(line)):
         raise InvalidValue(
             f"'{printable(line, 120)}' is no folder here and no absolute path of a file in one"
             f"{location.hint(call.machine)}"
         )
-    _write(source, call.machine.path(wanted))
+    _write(source, call.machine.path(wanted), caller)
 
 
-def _pipe(source: int, command: list[str]) -> None:
-    with Program(command, stdin=source, stderr=STDERR) as writer:
-        status = writer.wait()
+def _pipe(source: int, command: list[str], caller: Caller) -> None:
+    """Send all that comes to a command; one whose input breaks off is ended before it can take that for the end."""
+    its_input, output = os.pipe()
+    try:
+        with Program(command, stdin=its_input, stderr=STDERR) as writer:
+            os.close(its_input)
+            its_input = -1
+            # A command that reads no more says what it thinks of that by its status.
+            with contextlib.suppress(BrokenPipeError):
+                os.set_blocking(output, False)
+                for block in stream.blocks(source, idle_timeout=IDLE_TIMEOUT):
+                    rest = memoryview(block)
+                    while rest:
+                        caller.wait(output, events=select.POLLOUT)
+                        rest = rest[os.write(output, rest) :]
+                caller.check_the_end()
+            os.close(output)
+            output = -1
+            status = writer.wait()
+    finally:
+        for descriptor in (its_input, output):
+            if descriptor >= 0:
+                os.close(descriptor)
     if status:
         raise ServiceFailed(f"the command ended with status {status}", status)
 
 
-def _write(source: int, place: str) -> None:
+def _write(source: int, place: str, caller: Caller) -> None:
     """Write all that comes to a new file *place*. Raises VMInterfaceError; then there is no such file."""
     folder, name = os.path.split(place)
-    temporary = os.path.join(folder, f".{name[:200]}.{os.urandom(6).hex()}.part")
+    _remove_abandoned(folder)
+    temporary = os.path.join(folder, f".{name[:200]}.{os.urandom(6).hex()}{_PART}")
     try:
         if os.path.lexists(place):
             raise FileExistsError(0, "there is something of that name already")
         target = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
+            fcntl.flock(target, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _fill(target, source)
-            _name(temporary, place)
+            caller.check_the_end()
+            name_file(temporary, place)
         finally:
             os.close(target)
             with contextlib.suppress(FileNotFoundError):
@@ -80,14 +115,21 @@ def _fill(target: int, source: int) -> None:
     os.fsync(target)
 
 
-def _name(temporary: str, place: str) -> None:
-    """Rename *temporary* to *place*, never over another file, on file systems without links (FAT) too."""
-    os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    try:
-        os.rename(temporary, place)
-    except BaseException:
-        os.unlink(place)
-        raise
+def _remove_abandoned(folder: str) -> None:
+    """Remove the unfinished files of ours in *folder* whose handler was killed: nobody holds their locks any more."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if not _UNFINISHED.fullmatch(name):
+                continue
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError, VMInterfaceError):
+                descriptor = open_regular(path, path, follow=False)
+                try:
+                    if os.fstat(descriptor).st_uid == os.geteuid():
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        os.unlink(path)
+                finally:
+                    os.close(descriptor)
 
 
 def _sync_folder(folder: str) -> None:

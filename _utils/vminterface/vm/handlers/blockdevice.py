@@ -7,6 +7,7 @@ import re
 
 from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError, printable
 from vminterface.vm.machine import Machine
+from vminterface.vm.regularfile import open_regular
 
 #: Seconds for a file system to grow, and for all that comes before: large ones write much. dom0 waits 600.
 TIMEOUT = 540.0
@@ -16,6 +17,8 @@ _SECTORS = "/sys/class/block/{}/size"
 _PARTITION = 3
 #: e2fsck(8): there were errors, and all of them are corrected.
 _CORRECTED = 1
+#: blkid(8): nothing that it knows was found, or several things at once.
+_NOTHING_FOUND = 2
 _LINEAR = re.compile(r"0 [0-9]+ linear ([0-9]+:[0-9]+) ([0-9]+)\n?\Z", re.ASCII)
 
 
@@ -24,8 +27,11 @@ def notice_size(machine: Machine, device: str) -> None:
     if not device.startswith("/") or not machine.exists(device):
         raise VMInterfaceError(f"this VM has no device {printable(device)}")
     try:
-        with open(_real(machine, device), "rb", buffering=0) as disk:
-            disk.read(512)
+        descriptor = open_regular(_real(machine, device), device, or_disk=True)
+        try:
+            os.read(descriptor, 512)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise VMInterfaceError(f"{device} cannot be read: {error.strerror}") from None
 
@@ -64,7 +70,7 @@ def grow_file_system(machine: Machine, device: str) -> None:
     An ext file system may be mounted or not; XFS and Btrfs grow only where they are mounted.
     """
     place = _real(machine, device)
-    kind = machine.run(["blkid", "-p", "-o", "value", "-s", "TYPE", place]).decode("latin-1").strip()
+    kind = _kind(machine, device, place)
     mounted = _mount_point(machine, place)
     if kind in ("ext2", "ext3", "ext4"):
         if mounted is None:
@@ -79,6 +85,16 @@ def grow_file_system(machine: Machine, device: str) -> None:
         machine.run(["xfs_growfs", mounted], timeout=TIMEOUT)
     else:
         machine.run(["btrfs", "filesystem", "resize", "max", mounted], timeout=TIMEOUT)
+
+
+def _kind(machine: Machine, device: str, place: str) -> str:
+    """Return the name of the file system at *place*. Raises InvalidValue where there is none, VMInterfaceError."""
+    try:
+        return machine.run(["blkid", "-p", "-o", "value", "-s", "TYPE", place]).decode("latin-1").strip()
+    except ProgramFailed as error:
+        if error.status != _NOTHING_FOUND:
+            raise
+        raise InvalidValue(f"{device} holds no known file system (damaged?)") from None
 
 
 def _check(machine: Machine, place: str) -> None:

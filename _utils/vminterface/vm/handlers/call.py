@@ -6,6 +6,7 @@ The environment is that of Qubes core-qrexec (``libqrexec/exec.c``): ``QREXEC_RE
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 
@@ -23,6 +24,8 @@ TIMEOUT = 60.0
 #: Bytes of a service and its argument (Qubes core-qrexec's MAX_SERVICE_NAME_LEN).
 ARGUMENT_LIMIT = 65000
 _CHUNK = 65536
+#: Characters of a note.
+_NOTE_LIMIT = 1000
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _NAME_CHARACTERS = _LETTERS | frozenset("0123456789_.-")
 _ARGUMENT_CHARACTERS = _NAME_CHARACTERS | {"+"}
@@ -128,6 +131,11 @@ class Call:
         left = memoryview(data)
         while left:
             left = left[self.stdout.write(left) :]
+
+    def note(self, text: str) -> None:
+        """Tell the caller *text* beside the answer: one printable line on standard error."""
+        with contextlib.suppress(OSError):
+            os.write(2, f"{self.service}: {printable(text, _NOTE_LIMIT)}\n".encode("ascii"))
 
     def _read(self, size: int, deadline: Deadline) -> bytes:
         try:

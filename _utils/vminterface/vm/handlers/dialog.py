@@ -8,6 +8,7 @@ import os
 from vminterface.errors import ProgramMissing, VMInterfaceError
 from vminterface.values import selectedpath
 from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.caller import Caller
 from vminterface.vm.handlers.home import home
 from vminterface.vm.handlers.programs import Program
 
@@ -39,7 +40,7 @@ def choose(call: Call, *, folder: bool) -> int:
         with Program(_dialog(call, folder), stdout=its_output.fileno(), stderr=its_messages.fileno()) as dialog:
             its_output.close()
             its_messages.close()
-            status, untrusted_answer = dialog.answer(output.fileno(), call.stdout.fileno(), limit=LIMIT)
+            status, untrusted_answer = dialog.answer(output.fileno(), Caller(call.stdout.fileno()), limit=LIMIT)
         untrusted_messages = messages.read(_MESSAGES_LIMIT) or b""
     if status == CANCELLED and _NO_DISPLAY in untrusted_messages:
         raise VMInterfaceError(f"the dialog {dialog.name} found no display to ask the user on")

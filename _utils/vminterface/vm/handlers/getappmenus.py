@@ -10,17 +10,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+from vminterface.errors import VMInterfaceError
 from vminterface.values.appmenu import LINE_COUNT, MenuEntry, render
 from vminterface.values.persistence import Persistence
 from vminterface.vm.handlers.call import Call
 from vminterface.vm.handlers.session import account, default_user
 from vminterface.vm.machine import Machine
+from vminterface.vm.regularfile import open_regular, read_at_most
 
 #: The VM's start leaves one of these: which volumes survive its shutdown. Applications on the others are not told.
 PERSISTENCE = "/run/qubes/persistent-{}"
 #: Bytes of a desktop file that are looked at.
 _FILE_LIMIT = 65536
 _DEPTH_LIMIT = 16
+#: Applications that are left out and named; more are only counted.
+_NAMED = 5
 _SUFFIX = ".desktop"
 _GROUP = b"[Desktop Entry]"
 _KEYS = frozenset((b"Name", b"GenericName", b"Comment", b"StartupWMClass", b"Categories", b"Exec", b"Icon"))
@@ -31,7 +35,16 @@ def handle(call: Call) -> None:
     """Answer with all applications. Raises InvalidValue (an argument)."""
     call.refuse_argument()
     folders = _folders(call.machine, os.environ)
-    call.write(render(_entries(folders)))
+    rendered = render(_entries(folders))
+    call.write(rendered.answer)
+    if rendered.left_out:
+        call.note(_left_out(rendered.left_out))
+
+
+def _left_out(applications: tuple[str, ...]) -> str:
+    """Return one line that names some of the applications that dom0 is not given, and how many there are."""
+    more = len(applications) - _NAMED
+    return f"left out: {'; '.join(applications[:_NAMED])}{f'; and {more} more' if more > 0 else ''}"
 
 
 def _folders(machine: Machine, environment: Mapping[str, str]) -> list[str]:
@@ -91,13 +104,12 @@ def _files(folder: str, prefix: str, depth: int = 0) -> Iterator[tuple[str, str]
 def _read(path: str, id_: str) -> dict[str, str] | None:
     """Return the values of a desktop file by their keys; None for one that is not to be shown, or cannot be read."""
     try:
-        # Non-blocking: what is called like a desktop file may be a pipe that nobody writes to.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_regular(path, path)
         try:
-            data = os.read(descriptor, _FILE_LIMIT)
+            data = read_at_most(descriptor, _FILE_LIMIT)
         finally:
             os.close(descriptor)
-    except OSError:
+    except (OSError, VMInterfaceError):
         return None
     values: dict[str, str] = {}
     inside = False
@@ -114,7 +126,7 @@ def _read(path: str, id_: str) -> dict[str, str] | None:
         if not equals:
             continue
         if key in _KEYS:
-            values[key.decode("ascii")] = value.strip().decode("latin-1")
+            values[key.decode("ascii")] = value.strip().decode("utf-8", "replace")
         elif key in (b"NoDisplay", b"Hidden") and value.strip() == b"true":
             return None
     if values.get("Categories") == _SAVERS:

@@ -8,7 +8,6 @@ Qubes core-agent-linux's ``qubes.GetImageRGBA``, which sends the first line befo
 from __future__ import annotations
 
 import os
-import stat
 
 from vminterface.errors import InvalidValue, VMInterfaceError, printable
 from vminterface.values.image import ICON, PICTURE
@@ -48,17 +47,7 @@ def handle(call: Call) -> None:
 
 
 def _file(call: Call, path: str) -> bytes:
-    # A pipe or a device could make the call wait without end.
-    if not stat.S_ISREG(_mode(call, path)):
-        raise InvalidValue(f"{printable(path)} is no file")
     data = call.machine.read_bytes(path, limit=pictures.FILE_LIMIT)
     if data is None:
-        raise VMInterfaceError(f"{printable(path)} is gone")
+        raise VMInterfaceError(f"{printable(path)}: there is no such file")
     return data
-
-
-def _mode(call: Call, path: str) -> int:
-    try:
-        return os.stat(call.machine.path(path)).st_mode
-    except OSError as error:
-        raise VMInterfaceError(f"{printable(path)} cannot be read: {error.strerror}") from None

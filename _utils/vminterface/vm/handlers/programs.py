@@ -11,13 +11,15 @@ import select
 import signal
 
 from vminterface.deadline import Deadline
-from vminterface.errors import ConnectionLost, OutputTooLarge, ProgramMissing, ServiceFailed, ServiceNotFound, printable
+from vminterface.errors import OutputTooLarge, ProgramMissing, ServiceFailed, ServiceNotFound, printable
 
 TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
+
+    from vminterface.vm.handlers.caller import Caller
 
 #: POSIX shells' status for a program that is there and cannot be started.
 NOT_EXECUTABLE = 126
@@ -65,6 +67,8 @@ def _environment() -> dict[bytes, bytes]:
 class Program:
     """A program in a session of its own. Leaving the ``with`` block before its end ends it and all that it started.
 
+    Enter the block at once: until then, signals that would end this program wait.
+
     *stdin*, *stdout* and *stderr* are descriptors, None: nothing to read, nowhere to write. That its messages go where
     this program's go is to be asked for: a child left behind that holds them would keep the call from its end.
     """
@@ -80,10 +84,13 @@ class Program:
     ) -> None:
         import subprocess
 
+        from vminterface.channel.interruptions import start
+
         self.name = printable(argv[0], 120)
         nothing = subprocess.DEVNULL
+        self._process: subprocess.Popen[bytes]
         try:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            self._process, self._held = start(
                 argv,
                 stdin=nothing if stdin is None else stdin,
                 stdout=nothing if stdout is None else stdout,
@@ -96,6 +103,11 @@ class Program:
         self._ended = os.pidfd_open(self._process.pid)
 
     def __enter__(self) -> Program:
+        try:
+            self._held.release()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,34 +121,28 @@ class Program:
             self._process.poll()
         os.close(self._ended)
 
-    def wait(self, *, timeout: float | None = None) -> int:
-        """Return the exit status, 128+n after signal n. None: however long it takes. Raises DeadlineExceeded."""
-        deadline = None if timeout is None else Deadline.after(timeout)
+    def wait(self, *, timeout: float | None = None, deadline: Deadline | None = None) -> int:
+        """Return the exit status, 128+n after signal n. Neither: however long it takes. Raises DeadlineExceeded."""
+        deadline = deadline if timeout is None else Deadline.after(timeout)
         if not self._wait(deadline):
             assert deadline is not None
             deadline.check(self.name)
         return self._status()
 
-    def answer(self, output: int, caller: int, *, limit: int) -> tuple[int, bytes]:
+    def answer(self, output: int, caller: Caller, *, limit: int) -> tuple[int, bytes]:
         """Return the exit status and all that comes from *output*, a pipe's end, for as long as *caller* is there.
 
-        Raises ConnectionLost when the descriptor *caller* has nobody at its other end any more, OutputTooLarge.
+        Raises ConnectionLost when the caller has gone, OutputTooLarge.
         """
-        waiting = select.poll()
-        waiting.register(output, select.POLLIN)
-        waiting.register(caller, 0)
         said = b""
         while True:
-            ready = dict(waiting.poll())
-            if output in ready:
-                piece = os.read(output, _CHUNK)
-                said += piece
-                if len(said) > limit:
-                    raise OutputTooLarge(f"{self.name}: it said more than {limit} bytes")
-                if not piece:
-                    return self.wait(timeout=GRACE), said
-            elif caller in ready:
-                raise ConnectionLost("the caller has gone")
+            caller.wait(output)
+            piece = os.read(output, _CHUNK)
+            said += piece
+            if len(said) > limit:
+                raise OutputTooLarge(f"{self.name}: it said more than {limit} bytes")
+            if not piece:
+                return self.wait(timeout=GRACE), said
 
     def _status(self) -> int:
         status = self._process.wait()

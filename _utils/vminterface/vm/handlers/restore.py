@@ -9,6 +9,7 @@ After Qubes core-agent-linux's ``qubes.Restore`` and ``tar2qfile.c``.
 from __future__ import annotations
 
 import errno
+import io
 import os
 
 from vminterface.channel import filecopy
@@ -16,8 +17,13 @@ from vminterface.errors import ServiceFailed, VMInterfaceError, printable
 from vminterface.vm.handlers import location
 from vminterface.vm.handlers.archive import Conversion
 from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.caller import Caller
 from vminterface.vm.handlers.programs import STDERR, Program
 from vminterface.wire.qfile_result import Refused
+
+TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Bytes of the line with the members' names.
 MEMBERS_LIMIT = 1 << 20
@@ -38,7 +44,7 @@ def restore(call: Call, line: str) -> None:
     path = location.path(line)
     if call.machine.is_file(path):
         try:
-            source = os.open(call.machine.path(path), os.O_RDONLY | os.O_CLOEXEC)
+            source = call.machine.open_file(path)
         except OSError as error:
             raise ServiceFailed(f"{printable(path)}: {error.strerror}", NO_LOCATION) from None
         _send(call, source, wanted, seekable=True)
@@ -64,9 +70,30 @@ def _from_command(call: Call, command: list[str], wanted: list[bytes]) -> None:
         raise VMInterfaceError(f"the command ended with status {status}")
 
 
+class _FromProgram(io.RawIOBase):
+    """What a program writes to the pipe *source*, for as long as *caller* is there: the program may take any time."""
+
+    def __init__(self, source: int, caller: Caller) -> None:
+        super().__init__()
+        self._source, self._caller = source, caller
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._caller.wait(self._source)
+        return os.readv(self._source, [buffer])
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._source)
+        super().close()
+
+
 def _send(call: Call, source: int, wanted: list[bytes], *, seekable: bool) -> bool:
     """Send what is *wanted* of the archive *source*, which is closed here; return whether it was read to its end."""
-    with open(source, "rb") as file:
+    caller = Caller(call.stdout.fileno())
+    with open(source, "rb") if seekable else io.BufferedReader(_FromProgram(source, caller)) as file:
         conversion = Conversion(file, wanted, seekable=seekable)
         try:
             filecopy.send(conversion.chunks(), conversion.packer, call.stdout.fileno(), call.stdin.fileno())

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 
 from vminterface.deadline import Deadline
-from vminterface.errors import InvalidValue, VMInterfaceError
+from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError
 from vminterface.values.monitor import DISPLAY, GUIVM, GUIVM_DISPLAY, MonitorLayout
 from vminterface.vm.handlers.call import Call
 from vminterface.vm.handlers.remember import remember
@@ -27,6 +27,7 @@ TIMEOUT = 50.0
 #: The folder of the X servers' sockets: every user may read it, so that it can be locked without another file.
 SOCKETS = "/tmp/.X11-unix"
 _LIMIT = 1024
+_BYTES_A_PIXEL = 4
 _PAUSE = 0.05
 
 
@@ -65,7 +66,18 @@ def _show(layout: MonitorLayout, server: XServer) -> None:
     if size[0] > before.limits[0] or size[1] > before.limits[1]:
         shown, largest = ("{}x{}".format(*pair) for pair in (size, before.limits))
         raise InvalidValue(f"a layout of {shown} pixels is too large: the X server can have {largest}")
-    server.show(layout.monitors, before)
+    try:
+        server.show(layout.monitors, before)
+    except ProgramFailed as error:
+        # The only X requests that fail for the sake of a size; the server does not say what its memory would hold.
+        if "RRSetScreenSize" not in str(error):
+            raise
+        largest = "{}x{}".format(*before.limits)
+        needed = -(-size[0] * size[1] * _BYTES_A_PIXEL // 1024)
+        raise InvalidValue(
+            f"a layout of {size[0]}x{size[1]} pixels does not fit into the X server's video memory: it needs {needed} "
+            f"KiB (RandR's own maximum is {largest}); raise the VM's feature gui-videoram-min and restart the VM"
+        ) from None
 
 
 @contextlib.contextmanager

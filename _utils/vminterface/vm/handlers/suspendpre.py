@@ -13,6 +13,10 @@ from vminterface.vm.handlers.call import Call
 from vminterface.vm.handlers.steps import Steps
 from vminterface.vm.machine import Machine
 
+TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 #: Seconds for all steps: dom0 waits 60.
 TIMEOUT = 50.0
 MODULE_LISTS = ("/etc/qubes-suspend-module-blacklist", "/rw/config/suspend-module-blacklist")
@@ -81,20 +85,42 @@ def _unbind(steps: Steps) -> None:
 
 
 def _unload(steps: Steps) -> None:
+    """Unload the modules of the lists, in their order; one that is in use, again once the others are gone."""
     machine, unloaded = steps.machine, remembered.modules(steps.machine)
-    loaded = {line.partition(" ")[0] for line in (machine.read_text("/proc/modules") or "").splitlines()}
+    left = [name for name in dict.fromkeys(_listed(steps)) if _is_loaded(machine, name)]
+    failures: dict[str, str] = {}
+    while left:
+        failures = {}
+        for name in left:
+            failure = steps.attempt(["modprobe", "-r", name])
+            # It may have gone with another one that needed it.
+            if failure and _is_loaded(machine, name):
+                failures[name] = failure
+            else:
+                unloaded.add(name)
+        if len(failures) == len(left):
+            break
+        left = list(failures)
+    for name, failure in failures.items():
+        steps.fault(f"the kernel module {name} is still loaded: {failure}")
+
+
+def _listed(steps: Steps) -> Iterator[str]:
+    """Yield the modules of the admin's lists; what is no name of one is a fault."""
     for path in MODULE_LISTS:
-        for line in (machine.read_text(path) or "").splitlines():
+        for line in (steps.machine.read_text(path) or "").splitlines():
             if "#" in line:
                 continue
             names = line.split()
             if wrong := [one for one in names if not _MODULE_CHARACTERS.issuperset(one) or one.startswith("-")]:
                 steps.fault(f"{path}: '{wrong[0]}' is no name of a kernel module")
                 continue
-            for name in names:
-                if name.replace("-", "_") in loaded and steps.run(["modprobe", "-r", name]):
-                    loaded.discard(name.replace("-", "_"))
-                    unloaded.add(name)
+            yield from names
+
+
+def _is_loaded(machine: Machine, name: str) -> bool:
+    lines = (machine.read_text("/proc/modules") or "").splitlines()
+    return name.replace("-", "_") in {line.partition(" ")[0] for line in lines}
 
 
 def _is_up(machine: Machine, name: str) -> bool:

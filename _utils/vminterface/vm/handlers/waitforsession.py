@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, InvalidValue, ProgramFailed, ServiceFailed, printable
 from vminterface.vm.handlers import config
 from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.caller import Caller
 from vminterface.vm.handlers.session import account, default_user, told
 from vminterface.vm.machine import Machine
 
@@ -27,16 +27,20 @@ SOCKET = "/run/qubes/qrexec-server.{}.sock"
 
 
 def handle(call: Call) -> None:
-    """Wait for the session. Raises InvalidValue (an argument), DeadlineExceeded, ServiceFailed (degraded)."""
+    """Wait for the session.
+
+    Raises InvalidValue (an argument), DeadlineExceeded, ConnectionLost (the caller has gone), ServiceFailed (degraded).
+    """
     call.refuse_argument()
     text = config.option(call.machine, config.SESSION_TIMEOUT, str(TIMEOUT))
     if not (text.isascii() and text.isdigit() and 0 < len(text) < 6 and 0 < int(text) <= _TIMEOUT_LIMIT):
         shown = f"{config.PATH}: '{printable(text, 40)}' is no {config.SESSION_TIMEOUT}"
         raise InvalidValue(f"{shown} (expected seconds, 1 to {_TIMEOUT_LIMIT})")
-    wait(call.machine, float(text))
+    # The agent starts it too, before services that wait for the session, and may not listen to it.
+    wait(call.machine, float(text), Caller(call.stdout.fileno(), known_at_start=True))
 
 
-def wait(machine: Machine, timeout: float) -> None:
+def wait(machine: Machine, timeout: float, caller: Caller) -> None:
     """Wait *timeout* seconds at most for the session of the VM's default user. Raises as :func:`handle` does."""
     deadline = Deadline.after(timeout)
     user = default_user(machine)
@@ -44,10 +48,10 @@ def wait(machine: Machine, timeout: float) -> None:
     if session:
         path = SOCKET.format(user)
         while not _is_socket(machine, path):
-            _pause(deadline, f"the session of {user} (there is no {path})")
+            _pause(deadline, caller, f"the session of {user} (there is no {path})")
     if machine.exists("/run/systemd/system"):
         while not _systemd_is_done(machine, user, deadline, session):
-            _pause(deadline, f"the services of {user}'s session")
+            _pause(deadline, caller, f"the services of {user}'s session")
 
 
 def _has_session(machine: Machine) -> bool:
@@ -105,7 +109,7 @@ def _account_of_other(machine: Machine, user: str) -> int | None:
     return found[0] if os.geteuid() == 0 and user != "root" and found is not None else None
 
 
-def _pause(deadline: Deadline, what: str) -> None:
+def _pause(deadline: Deadline, caller: Caller, what: str) -> None:
     if deadline.remaining <= _PAUSE:
         raise DeadlineExceeded(f"{what} was not up within {deadline.seconds:g} s")
-    time.sleep(_PAUSE)
+    caller.wait(seconds=_PAUSE)

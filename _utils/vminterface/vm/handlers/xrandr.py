@@ -21,7 +21,7 @@ _PAUSE = 0.1  # seconds between two questions to a server that is not up yet
 # What xrandr prints: the screen's line; an output's; below it, indented, its properties and modes; at the end, modes
 # of no output.
 _SCREEN = re.compile(r"Screen \d+: .* maximum (\d+) x (\d+)")
-_OUTPUT = re.compile(r"(\S+) (?:connected|disconnected|unknown connection)(?: primary)?(?: (\d+)x(\d+)\+(\d+)\+(\d+))?")
+_OUTPUT = re.compile(r"(\S+) (?:connected|disconnected|unknown connection)( primary)?(?: (\d+)x(\d+)\+(\d+)\+(\d+))?")
 _PROPERTY = re.compile(r"\t(\S[^:]*): ?(.*)")
 _MODE = re.compile(r"   (\S+) +(.*)")
 _LOOSE_MODE = re.compile(r"  (\S+) \(0x[0-9a-f]+\)")
@@ -34,6 +34,7 @@ class Output:
 
     name: str
     geometry: tuple[int, int, int, int] | None
+    primary: bool = False
     mode: str | None = None
     modes: set[str] = field(default_factory=set)
     properties: dict[str, str] = field(default_factory=dict)
@@ -53,8 +54,8 @@ class Screen:
         screen = cls([], set(), (0, 0))
         for line in text.splitlines():
             if shown := _OUTPUT.match(line):
-                geometry = tuple(map(int, shown.groups()[1:])) if shown[2] else None
-                screen.outputs.append(Output(shown[1], geometry))  # type: ignore[arg-type]
+                geometry = tuple(map(int, shown.groups()[2:])) if shown[3] else None
+                screen.outputs.append(Output(shown[1], geometry, bool(shown[2])))  # type: ignore[arg-type]
             elif shown := _SCREEN.match(line):
                 screen.limits = int(shown[1]), int(shown[2])
             elif screen.outputs and (shown := _PROPERTY.match(line)):
@@ -138,18 +139,22 @@ class XServer:
                 self.run("--addmode", output.name, mode)
                 undo.insert(0, ["--delmode", output.name, mode])
             words += ["--output", output.name, "--mode", mode, "--pos", f"{monitor.x}x{monitor.y}"]
-            if monitor.width_mm is not None:
-                for name, size in zip(_SIZES, (monitor.width_mm, monitor.height_mm), strict=True):
-                    words += ["--set", name, str(size)] if name in output.properties else []
+            if output is outputs[0]:
+                words.append("--primary")
+            # No size is that of a fresh server: what an earlier layout set goes.
+            for name, size in zip(_SIZES, (monitor.width_mm or 0, monitor.height_mm or 0), strict=True):
+                words += ["--set", name, str(size)] if output.properties.get(name, str(size)) != str(size) else []
         for output in outputs[len(monitors) :]:
             words += ["--output", output.name, "--off"]
         return words
 
 
 def _as_it_was(before: Screen) -> list[str]:
-    words: list[str] = []
+    words = [] if any(output.primary for output in before.monitors) else ["--noprimary"]
     for output in before.monitors:
         words += ["--output", output.name]
+        if output.primary:
+            words.append("--primary")
         if output.geometry is None or output.mode is None:
             words.append("--off")
         else:

@@ -131,10 +131,12 @@ class MemoryReport:
 def _text_of(place: str) -> str:
     """Return what a file of the kernel says, "" if there is none. Without Machine's checks: read ten times a second."""
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return ""
     try:
         return os.read(descriptor, TEXT_LIMIT).decode("ascii", "replace")
+    except OSError:
+        return ""
     finally:
         os.close(descriptor)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agentcall import Running, call, within
+from tests.support.agentcall import Running, call, is_there, within
 from tests.support.handlers import VM
 from vminterface.errors import InvalidValue
 from vminterface.vm.handlers import backup
@@ -141,6 +141,73 @@ def test_a_handler_that_is_ended_leaves_nothing(vm: VM) -> None:
         running.process.send_signal(signal.SIGTERM)
         assert running.ended().status == 143
     assert files(vm) == []
+
+
+@pytest.mark.parametrize("location", ["/media/usb disk", "/media/usb disk/weekly"])
+def test_a_backup_whose_caller_goes_is_not_kept(vm: VM, location: str) -> None:
+    with Running(vm, SERVICE) as running:
+        running.send(f"{location}\n".encode() + ARCHIVE)
+        running.hang_up()
+        answer = running.ended()
+    assert (answer.status, answer.stdout) == (1, b"")
+    assert files(vm) == []
+
+
+def unfinished(vm: VM) -> str:
+    """Wait for the file that a handler is writing."""
+    limit = time.monotonic() + 20
+    while not (there := files(vm)):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    return there[0]
+
+
+def test_what_a_killed_handler_leaves_goes_with_the_next_backup_and_never_has_the_name(vm: VM) -> None:
+    with Running(vm, SERVICE) as killed, Running(vm, SERVICE) as at_work:
+        killed.send(b"/media/usb disk/weekly\n" + ARCHIVE)
+        left = unfinished(vm)
+        killed.process.kill()
+        killed.process.wait(30)
+        at_work.send(b"/media/usb disk/daily\n" + ARCHIVE)
+        limit = time.monotonic() + 20
+        while not (here := [name for name in files(vm) if "daily" in name]):
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        vm.write("/media/usb disk/.mine.part")
+        assert call(vm, SERVICE, b"/media/usb disk/weekly\n" + ARCHIVE).status == 0
+        assert left not in files(vm)
+        assert files(vm) == sorted([*here, "media/usb disk/.mine.part", "media/usb disk/weekly"])
+        at_work.end_input()
+        assert at_work.ended().status == 0
+    assert (vm.root / "media/usb disk/daily").read_bytes() == ARCHIVE
+
+
+def test_a_command_whose_input_breaks_off_is_ended_before_it_takes_that_for_the_end(vm: VM) -> None:
+    vm.write("/etc/vminterface/backup-commands-allowed")
+    copy = vm.root.parent / "copy"
+    with Running(vm, SERVICE) as running:
+        running.send(f"cat > '{copy}.part' && mv '{copy}.part' '{copy}'\n".encode() + ARCHIVE)
+        limit = time.monotonic() + 20
+        while not Path(f"{copy}.part").exists():
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        running.hang_up()
+        assert running.ended().status == 1
+    assert not copy.exists()
+
+
+def test_a_command_that_hangs_is_ended_when_the_caller_goes(vm: VM) -> None:
+    vm.write("/etc/vminterface/backup-commands-allowed")
+    notes = vm.root.parent / "notes"
+    with Running(vm, SERVICE) as running:
+        running.send(f"echo $$ > '{notes}'; exec sleep 60\n".encode() + ARCHIVE[:150_000])
+        limit = time.monotonic() + 20
+        while not notes.exists() or not notes.read_text().endswith("\n"):
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        running.hang_up()
+        assert running.ended().status == 1
+    assert not is_there(int(notes.read_text()))
 
 
 def test_an_unwritable_folder_is_a_fault(vm: VM) -> None:

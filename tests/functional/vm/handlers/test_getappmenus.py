@@ -128,10 +128,24 @@ def test_where_there_is_no_private_volume_it_holds_no_applications(vm: VM) -> No
 
 def test_what_dom0_would_refuse_is_left_out(vm: VM) -> None:
     vm.write(f"{SHARE}/a.desktop", desktop("A;B", Comment="zażółć", Icon="a b", GenericName="x" * 1100, Exec="a"))
+    vm.write(f"{SHARE}/c.desktop", desktop("Fine", Comment="tab\there\x1b[0m"))
+    assert entries(vm) == {
+        "a": {"Name": "AB", "Comment": "zazolc", "Exec": "qubes-desktop-run a.desktop"},
+        "c": {"Name": "Fine"},
+    }
+
+
+def test_applications_that_are_left_out_are_named_beside_the_answer(vm: VM) -> None:
     vm.write(f"{SHARE}/a b.desktop", desktop("X"))
     vm.write(f"{SHARE}/ż.desktop", desktop("X"))
-    vm.write(f"{SHARE}/c.desktop", desktop("Fine", Comment="tab\there\x1b[0m"))
-    assert entries(vm) == {"a": {"Exec": "qubes-desktop-run a.desktop"}, "c": {"Name": "Fine"}}
+    vm.write(f"{SHARE}/fine.desktop", desktop("Fine"))
+    answer = vm.call(SERVICE)
+    assert (answer.status, answer.stdout) == (0, b"fine.desktop:Name=Fine\n\n")
+    reason = "the name of the file has characters that dom0 does not take"
+    assert answer.stderr == (f"qubes.GetAppmenus: left out: a b.desktop: {reason}; \\u017c.desktop: {reason}\n")
+    for number in range(10):
+        vm.write(f"{SHARE}/{number} x.desktop", desktop("X"))
+    assert vm.call(SERVICE).stderr.endswith("; and 7 more\n")
 
 
 def test_what_is_no_desktop_file_is_passed_over(vm: VM) -> None:

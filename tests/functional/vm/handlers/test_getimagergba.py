@@ -229,7 +229,7 @@ def test_nothing_is_left_in_the_folder_of_temporary_files(vm: VM, tmp_path: Path
 
 def test_a_pipe_does_not_hold_the_call(vm: VM) -> None:
     os.mkfifo(vm.root / "pipe")
-    assert vm.call(SERVICE, b"/pipe\n").refused(SERVICE) == "/pipe is no file"
+    assert vm.call(SERVICE, b"/pipe\n").refused(SERVICE) == "/pipe: is a named pipe (expected a regular file)"
 
 
 def test_a_file_of_another_kind_is_refused_without_a_word_of_its_content(vm: VM) -> None:

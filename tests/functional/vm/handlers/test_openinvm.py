@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_the_changed_content_goes_back_raw(vm: VM, opener) -> None:
 
 
 def test_an_unchanged_file_is_not_sent(vm: VM, opener) -> None:
-    opener('cat "$1" >/dev/null')
+    opener(f'cat "$1" >/dev/null; sleep {openinvm.MOMENTS}')
     answer = call(vm, SERVICE, MESSAGE)
     assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
     assert leftovers(vm) == []
@@ -102,13 +103,13 @@ def test_a_file_to_be_viewed_only_cannot_be_written_and_never_goes_back(vm: VM, 
 
 
 def test_unusual_characters_of_the_name_are_replaced(vm: VM, opener) -> None:
-    notes = opener('echo "${1##*/}" >"$NOTES"')
+    notes = opener('echo "${1##*/}" >"$NOTES"; echo >>"$1"')
     assert call(vm, SERVICE, header("ż $x;.pdf".encode()) + b"x").status == 0
     assert notes.read_text() == "____x_.pdf\n"
 
 
 def test_the_words_of_the_configured_opener_are_kept(vm: VM, opener) -> None:
-    notes = opener('printf "%s|" "$1" "$2" >"$NOTES"', "'two words'", "--flag")
+    notes = opener('printf "%s|" "$1" "$2" >"$NOTES"; echo >>"$3"', "'two words'", "--flag")
     assert call(vm, SERVICE, MESSAGE).status == 0
     assert notes.read_text() == "two words|--flag|"
 
@@ -155,11 +156,197 @@ def test_a_program_that_has_the_file_open_is_waited_for(vm: VM, opener) -> None:
 
 
 def test_after_the_configured_time_the_opener_is_ended_and_nothing_goes_back(vm: VM, opener) -> None:
-    notes = opener('echo more >>"$1"; echo $$ >"$NOTES"; exec sleep 60')
+    notes = opener('echo $$ >"$NOTES"; exec sleep 60')
     vm.write("/etc/vminterface/handlers.conf", "open-timeout = 1\n")
-    assert "no answer within 1 s" in call(vm, SERVICE, MESSAGE).refused(SERVICE)
+    assert call(vm, SERVICE, MESSAGE).refused(SERVICE).endswith("no answer within 1 s")
     assert not is_there(int(notes.read_text()))
     assert leftovers(vm) == []
+
+
+def kept(vm: VM, reason: str) -> Path:
+    """Return the file that a refusal names as kept; it is alone in its folder, and that in ``/tmp``."""
+    path = Path(reason.partition("; the file is kept as ")[2])
+    assert [path.name] == os.listdir(path.parent)
+    assert leftovers(vm) == [path.parent.name]
+    return path
+
+
+def test_a_file_that_was_changed_by_then_is_kept(vm: VM, opener) -> None:
+    opener('echo more >>"$1"; exec sleep 60')
+    vm.write("/etc/vminterface/handlers.conf", "open-timeout = 1\n")
+    reason = call(vm, SERVICE, MESSAGE).refused(SERVICE)
+    assert "no answer within 1 s; " in reason
+    assert kept(vm, reason).read_text() == "hi\nmore\n"
+
+
+class Editor:
+    """A program that runs already: it is told of a file by the opener, which ends at once, and works with it later."""
+
+    def __init__(self, vm: VM, opener, work) -> None:  # type: ignore[no-untyped-def]
+        notes = opener('echo "$1" >"$NOTES"')
+        self.failed: list[BaseException] = []
+
+        def edit() -> None:
+            try:
+                work(Path(wait_for(notes).removesuffix("\n")))
+            except BaseException as error:
+                self.failed.append(error)
+
+        self._thread = threading.Thread(target=edit)
+        self._thread.start()
+
+    def done(self) -> None:
+        self._thread.join(30)
+        assert self.failed == []
+
+
+def append(path: Path) -> None:
+    with path.open("a") as file:
+        file.write("late\n")
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("a.txt~new")
+    other.write_text(path.read_text() + "late\n")
+    other.rename(path)
+
+
+def rename_first(path: Path) -> None:
+    text = path.read_text()
+    path.rename(path.with_name("a.txt~"))
+    path.write_text(text + "late\n")
+
+
+@pytest.mark.parametrize("save", [append, replace, rename_first])
+def test_a_running_program_that_was_handed_the_file_saves_it_seconds_later(vm: VM, opener, save) -> None:
+    def work(path: Path) -> None:
+        path.read_text()  # it shows the file at once, which is not the end of the work
+        time.sleep(3.5)
+        save(path)
+
+    editor = Editor(vm, opener, work)
+    answer = call(vm, SERVICE, MESSAGE)
+    editor.done()
+    assert (answer.status, answer.stdout, answer.stderr) == (0, b"hi\nlate\n", "")
+    assert leftovers(vm) == []
+
+
+def test_an_opener_that_reads_the_file_itself_may_have_handed_it_on(vm: VM, opener) -> None:
+    """As those do that look for its type first."""
+    notes = opener('cat "$1" >/dev/null; echo "$1" >"$NOTES"')
+
+    def save() -> None:
+        time.sleep(1)
+        append(Path(wait_for(notes).removesuffix("\n")))
+
+    editor = threading.Thread(target=save)
+    editor.start()
+    assert call(vm, SERVICE, MESSAGE).stdout == b"hi\nlate\n"
+    editor.join()
+
+
+def test_what_a_running_program_has_not_saved_in_time_is_kept_for_it(vm: VM, opener) -> None:
+    vm.write("/etc/vminterface/handlers.conf", "open-timeout = 1\n")
+    opener('cat "$1" >/dev/null')
+    reason = call(vm, SERVICE, MESSAGE).refused(SERVICE)
+    assert reason.startswith("the program that was handed the file: no answer within 1 s; the file is kept as ")
+    path = kept(vm, reason)
+    append(path)
+    # It is nobody's leftover.
+    opener('echo >>"$1"')
+    assert call(vm, SERVICE, MESSAGE).status == 0
+    assert path.read_text() == "hi\nlate\n"
+
+
+def test_what_a_running_program_has_is_kept_when_the_caller_goes(vm: VM, opener) -> None:
+    notes = opener('echo "$1" >"$NOTES"')
+    with Running(vm, SERVICE) as running:
+        running.send(MESSAGE)
+        running.end_input()
+        path = Path(wait_for(notes).removesuffix("\n"))
+        time.sleep(1)
+        running.hang_up()
+        assert running.ended().status == 1
+    assert path.read_text() == "hi\n"
+
+
+def test_a_file_to_be_viewed_only_is_done_when_a_running_program_has_read_it(vm: VM, opener) -> None:
+    editor = Editor(vm, opener, Path.read_text)
+    answer = call(vm, SERVICE, header(b"view-only-a.txt") + b"hi\n")
+    editor.done()
+    assert (answer.status, answer.stdout) == (0, b"")
+    assert leftovers(vm) == []
+
+
+def test_a_file_whose_caller_goes_before_it_is_whole_is_not_opened(vm: VM, opener) -> None:
+    notes = opener('echo >"$NOTES"')
+    with Running(vm, SERVICE) as running:
+        running.send(MESSAGE)
+        running.hang_up()
+        assert running.ended().status == 1
+    assert not notes.exists()
+    assert leftovers(vm) == []
+
+
+@pytest.mark.parametrize("when", ["receiving", "opened"])
+def test_what_a_killed_handler_leaves_goes_with_the_next_call(vm: VM, opener, when: str) -> None:
+    notes = opener('exec 3<"$1"; echo "$1" >"$NOTES"; exec sleep 60 >/dev/null 2>&1')
+    with Running(vm, SERVICE) as running:
+        running.send(MESSAGE)
+        if when == "opened":
+            running.end_input()
+            wait_for(notes)
+        else:
+            limit = time.monotonic() + 20
+            while not any(place.is_file() and place.name == "a.txt" for place in (vm.root / "tmp").rglob("*")):
+                assert time.monotonic() < limit
+                time.sleep(0.02)
+        children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
+        running.process.kill()
+        running.process.wait(30)
+    assert len(leftovers(vm)) == 1
+    opener('echo >>"$1"')
+    if when == "opened":
+        # Not while the user looks at it.
+        assert call(vm, SERVICE, MESSAGE).status == 0
+        assert len(leftovers(vm)) == 1
+        os.kill(int(children[0]), signal.SIGKILL)
+        limit = time.monotonic() + 20
+        while is_there(int(children[0])):
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+    assert call(vm, SERVICE, MESSAGE).status == 0
+    assert leftovers(vm) == []
+
+
+def test_what_the_user_has_changed_in_it_since_stays(vm: VM, opener) -> None:
+    notes = opener('echo "$1" >"$NOTES"; exec sleep 1')
+    with Running(vm, SERVICE) as running:
+        running.send(MESSAGE)
+        running.end_input()
+        path = Path(wait_for(notes).removesuffix("\n"))
+        running.process.kill()
+        running.process.wait(30)
+    append(path)
+    opener('echo >>"$1"')
+    assert call(vm, SERVICE, MESSAGE).status == 0
+    assert path.read_text() == "hi\nlate\n"
+
+
+def test_folders_of_others_and_of_calls_at_work_are_left_alone(vm: VM, opener) -> None:
+    (vm.root / "tmp/some-abcdefgh").mkdir()
+    notes = opener('echo "$1" >"$NOTES"; while [ ! -e "$NOTES.go" ]; do sleep 0.1; done; echo more >>"$1"')
+    with Running(vm, SERVICE) as running:
+        running.send(MESSAGE)
+        running.end_input()
+        wait_for(notes)
+        first = notes.read_text()
+        opener('echo >>"$1"')
+        assert call(vm, SERVICE, MESSAGE).status == 0
+        assert Path(first.removesuffix("\n")).exists()
+        Path(f"{notes}.go").touch()
+        assert running.ended().stdout == b"hi\nmore\n"
+    assert leftovers(vm) == ["some-abcdefgh"]
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "soon", "9" * 30, "\u0661"])
@@ -236,7 +423,9 @@ def test_the_users_program_is_left_alone_when_the_caller_goes(vm: VM, opener) ->
         answer = running.ended()
     assert (answer.status, answer.stderr) == (1, "")
     assert Path(f"{notes}.done").exists()
-    assert leftovers(vm) == []
+    # What the user has made of it has nowhere to go, and is not thrown away.
+    (folder,) = leftovers(vm)
+    assert (vm.root / "tmp" / folder / "a.txt").read_text() == "hi\nmore\n"
 
 
 def test_a_handler_that_is_ended_ends_the_opener_and_leaves_nothing(vm: VM, opener) -> None:

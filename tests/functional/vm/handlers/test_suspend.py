@@ -273,6 +273,41 @@ def test_a_line_may_name_several_modules(net: Kernel) -> None:
     assert remembered(net)["modules"] == "iwlmvm\niwlwifi\n"
 
 
+#: Unloads as modprobe does: a module that another one uses stays, and one takes those with it that it used alone.
+MODPROBE = """
+modules='{root}/proc/modules'
+[ "$1" = -r ] || exit 0
+case $2 in
+    iwlwifi) if grep -q "^iwlmvm" "$modules"; then echo "FATAL: Module iwlwifi is in use." >&2; exit 1; fi ;;
+    {held}) echo "FATAL: Module $2 is in use." >&2; exit 1 ;;
+esac
+{taken}
+kept=$(grep -v "^$2" "$modules")
+echo "$kept" >"$modules"
+"""
+
+
+@pytest.mark.parametrize("taken", ["", """[ "$2" != iwlmvm ] || set -- -r iwl"""])
+def test_a_module_in_use_is_tried_again_once_the_others_are_gone(net: Kernel, taken: str) -> None:
+    (net._bin / "grep").symlink_to(str(shutil.which("grep")))
+    net.stand_in("modprobe", MODPROBE.format(root=net.vm.root, held="none", taken=taken))
+    net.vm.write("/etc/qubes-suspend-module-blacklist", "iwlwifi\niwlmvm\n")
+    answer = net.call("qubes.SuspendPre")
+    assert (answer.status, answer.stderr) == (0, "")
+    assert net.vm.read("/proc/modules").strip() == "ext4 1 0 - Live 0x0"
+    assert sorted(remembered(net)["modules"].split()) == ["iwlmvm", "iwlwifi"]
+
+
+def test_a_module_that_stays_loaded_is_named(net: Kernel) -> None:
+    (net._bin / "grep").symlink_to(str(shutil.which("grep")))
+    net.stand_in("modprobe", MODPROBE.format(root=net.vm.root, held="iwlmvm", taken=""))
+    net.vm.write("/etc/qubes-suspend-module-blacklist", "iwlwifi\niwlmvm\n")
+    reason = net.call("qubes.SuspendPre").refused("qubes.SuspendPre")
+    assert "the kernel module iwlwifi is still loaded: modprobe ended with status 1: FATAL: Module iwlwifi" in reason
+    assert "the kernel module iwlmvm is still loaded" in reason
+    assert "modules" not in remembered(net)
+
+
 @pytest.mark.parametrize("line", ["-r ext4", "ext4 --all", "--all", "../x", "a;reboot", "\x1b[0m"])
 def test_a_line_that_is_no_module_is_told_and_not_used(net: Kernel, line: str) -> None:
     net.vm.write("/etc/qubes-suspend-module-blacklist", f"{line}\niwlmvm\n")

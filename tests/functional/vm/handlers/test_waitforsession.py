@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.agentcall import Running
 from tests.support.handlers import VM, Answer
 
 SERVICE = "qubes.WaitForSession"
@@ -172,3 +174,28 @@ def test_a_degraded_session_is_told_with_what_failed(vm: VM) -> None:
 def test_a_time_that_is_none_is_refused(vm: VM, text: str) -> None:
     vm.write(CONFIGURATION, f"session-timeout = {text}\n")
     assert f"'{text}' is no session-timeout" in call(vm).refused(SERVICE)
+
+
+def test_the_wait_ends_when_the_caller_goes(vm: VM) -> None:
+    vm.write(CONFIGURATION, "session-timeout = 300\n")
+    with Running(vm, SERVICE) as running:
+        running.end_input()
+        time.sleep(0.5)
+        assert running.process.poll() is None
+        running.hang_up()
+        assert running.ended().status == 1
+
+
+def test_the_agents_own_wait_goes_on_though_nobody_reads_what_is_said(vm: VM) -> None:
+    """It starts this service before others; nothing tells that its streams are kept open."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    program_of_it = VM.start(vm, SERVICE)  # makes the program's file
+    program_of_it.communicate(b"user\n", 30)
+    environment = {"PATH": os.environ["PATH"], "HOME": "/home/user", "QREXEC_REMOTE_DOMAIN": "dom0"}
+    words = [str(vm.root.parent / "programs" / SERVICE)]
+    began = time.monotonic()
+    waiting = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing, env=environment)
+    os.close(writing)
+    waiting.wait(30)
+    assert time.monotonic() - began >= 2.0

@@ -17,7 +17,11 @@ class QubesFeatureNotFoundError(QubesException, KeyError):
     pass
 
 
-class QubesPropertyValueError(QubesException, ValueError):
+class QubesValueError(QubesException, ValueError):
+    pass
+
+
+class QubesPropertyValueError(QubesValueError):
     pass
 
 

@@ -1,0 +1,69 @@
+"""Ctrl-C and SIGTERM in the middle of work that must not be left half done: it is told, and comes to its end by itself.
+
+Python raises KeyboardInterrupt (and what Salt's and the command's handlers raise, SystemExit) in the main thread at any
+line. So the work goes on in another thread, where no such exception cuts a write or a reading of the store's replies.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Seconds within which a wait has to notice that it shall end.
+NOTICED_WITHIN = 0.2
+
+
+def run(work: Callable[[threading.Event], T], told: Callable[[T], str]) -> T:
+    """Return what *work* returns, called with an event that is set when this program is told to end.
+
+    *work* then restores what it has to and returns soon; after that KeyboardInterrupt or SystemExit goes on, with what
+    *told* makes of the result as its text, or as a note where it has an exit status. A second signal meanwhile ends the
+    program at once. Outside the main thread, which alone gets signals, *work* is called as it is.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        return work(stop)
+    result: Future[T] = Future()
+
+    def go() -> None:
+        try:
+            result.set_result(work(stop))
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=go, name="vminterface push", daemon=True).start()
+    try:
+        return result.result()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_ended(result, stop, told)) from None
+    except SystemExit as interrupt:
+        text = _ended(result, stop, told)
+        if isinstance(interrupt.code, int) and interrupt.code:
+            interrupt.add_note(text)
+            raise
+        # Text is printed by Python, at status 1; Salt has a line of its own at Ctrl-C, and a status of 0 at SIGTERM.
+        raise SystemExit("\n".join([*([interrupt.code] if interrupt.code else []), text])) from None
+
+
+def _ended(result: Future[T], stop: threading.Event, told: Callable[[T], str]) -> str:
+    """Let the work come to its end; return what there is to say of it."""
+    stop.set()
+    with _second_signal_ends():
+        return told(result.result())
+
+
+@contextmanager
+def _second_signal_ends() -> Iterator[None]:
+    """Let SIGINT and SIGTERM do meanwhile what they do without a handler."""
+    former = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

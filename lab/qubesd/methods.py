@@ -1,0 +1,142 @@
+"""The calls by name: which takes an argument, a value, a VM or the host, and what does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lab.qubesd import features, lifecycle, propertycalls
+from lab.qubesd.errors import Unanswered
+from lab.qubesd.firewall import parse_rules
+from lab.qubesd.network import firewall_changed
+from lab.qubesd.qube import Machines
+from lab.qubesd.setters import label_named
+from lab.qubesd.system import LABELS, System
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, with all that it may look at."""
+
+    system: System
+    machines: Machines
+    source: str
+    vm: str
+    argument: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What does a call, and what a client has to send; None of *argument*: with or without."""
+
+    work: Callable[[Call], str | None]
+    argument: bool | None = True
+    payload: bool = False
+    #: Of the host alone, of VMs alone, of both.
+    of: str = "both"
+
+
+def call(method: str, one: Call) -> bytes:
+    """Make a call; return what is sent after ``0`` and a NUL. Raises Refused, Unanswered."""
+    found = METHODS.get(method)
+    if found is None:
+        raise Unanswered(f"no such method: {method}")
+    if one.payload and not found.payload:
+        raise Unanswered("unexpected payload")
+    if found.argument is False and one.argument:
+        raise Unanswered("unexpected argument")
+    if found.of == "host" and one.vm != "dom0":
+        raise Unanswered("expected dom0")
+    return (found.work(one) or "").encode()
+
+
+def _list_vms(one: Call) -> str:
+    if one.source != "dom0":
+        raise Unanswered("no policy allows it")
+    names = sorted(one.system.qubes, key=lambda name: (name != "dom0", name)) if one.vm == "dom0" else [one.vm]
+    system = one.system
+    return "".join(
+        f"{name} class={system.qubes[name].klass} state={system.qubes[name].state} uuid={system.uuid(name)}\n"
+        for name in names
+    )
+
+
+def _firewall_get(one: Call) -> str:
+    _check_has_firewall(one)
+    return "".join(f"{rule.render()}\n" for rule in one.system.qubes[one.vm].firewall if not rule.expired)
+
+
+def _firewall_set(one: Call) -> None:
+    try:
+        rules = parse_rules(one.payload)
+    except ValueError as error:
+        raise Unanswered(str(error)) from error
+    _check_has_firewall(one)
+    one.system.qubes[one.vm].firewall = rules
+    firewall_changed(one.system, one.vm)
+
+
+def _firewall_reload(one: Call) -> None:
+    if one.vm == "dom0":
+        one.system.events.fire("dom0", "firewall-changed")
+    else:
+        firewall_changed(one.system, one.vm)
+
+
+def _check_has_firewall(one: Call) -> None:
+    if one.vm == "dom0":
+        raise Unanswered("dom0 has no firewall")
+
+
+def _shutdown(one: Call) -> None:
+    words = one.argument.split("+") if one.argument else []
+    if not {"force", "wait"}.issuperset(words):
+        raise Unanswered(f"no such option: {one.argument}")
+    lifecycle.shutdown(one.system, one.machines, one.vm, words)
+
+
+def _check(*ways: str) -> Callable[[Call], str]:
+    return lambda one: features.get_feature(one.system, one.vm, one.argument, *ways)
+
+
+METHODS: dict[str, Method] = {
+    "admin.label.Get": Method(lambda c: LABELS[label_named(c.argument)], of="host"),
+    "admin.label.Index": Method(lambda c: str(list(LABELS).index(label_named(c.argument)) + 1), of="host"),
+    "admin.label.List": Method(lambda c: "".join(f"{name}\n" for name in LABELS), argument=False, of="host"),
+    "admin.property.Get": Method(lambda c: propertycalls.get_host(c.system, c.argument), of="host"),
+    "admin.property.GetAll": Method(lambda c: propertycalls.get_all_host(c.system), argument=False, of="host"),
+    "admin.property.GetDefault": Method(lambda c: propertycalls.get_host_default(c.system, c.argument), of="host"),
+    "admin.property.List": Method(lambda c: propertycalls.list_host(c.system), argument=False, of="host"),
+    "admin.property.Reset": Method(lambda c: propertycalls.reset_host(c.system, c.argument), of="host"),
+    "admin.property.Set": Method(
+        lambda c: propertycalls.set_host(c.system, c.argument, c.payload), payload=True, of="host"
+    ),
+    "admin.vm.CurrentState": Method(lambda c: lifecycle.current_state(c.system, c.vm), argument=False),
+    "admin.vm.Kill": Method(lambda c: lifecycle.kill(c.system, c.machines, c.vm), argument=False),
+    "admin.vm.List": Method(_list_vms, argument=False),
+    "admin.vm.Shutdown": Method(_shutdown, argument=None),
+    "admin.vm.Start": Method(lambda c: lifecycle.start(c.system, c.machines, c.vm), argument=False),
+    "admin.vm.feature.Get": Method(_check()),
+    "admin.vm.feature.List": Method(lambda c: features.list_features(c.system, c.vm), argument=False),
+    "admin.vm.feature.Remove": Method(lambda c: features.remove_feature(c.system, c.vm, c.argument)),
+    "admin.vm.feature.Set": Method(
+        lambda c: features.set_feature(c.system, c.vm, c.argument, c.payload), argument=None, payload=True
+    ),
+    "admin.vm.firewall.Get": Method(_firewall_get, argument=False),
+    "admin.vm.firewall.Reload": Method(_firewall_reload, argument=False),
+    "admin.vm.firewall.Set": Method(_firewall_set, argument=False, payload=True),
+    "admin.vm.property.Get": Method(lambda c: propertycalls.get_property(c.system, c.vm, c.argument)),
+    "admin.vm.property.GetAll": Method(lambda c: propertycalls.get_all_properties(c.system, c.vm), argument=False),
+    "admin.vm.property.GetDefault": Method(lambda c: propertycalls.get_default(c.system, c.vm, c.argument)),
+    "admin.vm.property.Help": Method(lambda c: propertycalls.help_of(c.system, c.vm, c.argument)),
+    "admin.vm.property.List": Method(lambda c: propertycalls.list_properties(c.system, c.vm), argument=False),
+    "admin.vm.property.Reset": Method(lambda c: propertycalls.reset(c.system, c.vm, c.argument)),
+    "admin.vm.property.Set": Method(
+        lambda c: propertycalls.set_from(c.system, c.vm, c.argument, c.payload), payload=True
+    ),
+    "admin.vmclass.List": Method(
+        lambda c: "AdminVM\nAppVM\nDispVM\nStandaloneVM\nTemplateVM\n", argument=False, of="host"
+    ),
+    **{f"admin.vm.feature.{name}": Method(_check(*ways)) for name, ways in features.CHECKS.items()},
+}

@@ -1,0 +1,104 @@
+"""The socket of qubesd: one connection is one call, of which all has arrived when the client stops sending.
+
+A request is ``METHOD+ARGUMENT SOURCE name DESTINATION``, a NUL and the value. The answer starts with ``0`` and a NUL;
+with ``2`` and a NUL where it is an exception; a stream of events has ``1`` and a NUL before each. What the caller may
+not do, what breaks the protocol and what fails in qubesd gets no answer at all.
+"""
+
+from __future__ import annotations
+
+import queue
+import select
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.qubesd.errors import Unanswered
+from lab.qubesd.events import Listener
+
+#: Bytes of a request at most; a connection that sends more is cut off.
+REQUEST_LIMIT = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client has sent."""
+
+    method: str
+    argument: str
+    source: str
+    vm: str
+    payload: bytes
+
+    @classmethod
+    def parse(cls, data: bytes) -> Request:
+        """Read a request. Raises Unanswered."""
+        header, nul, payload = data.partition(b"\0")
+        words = header.split(b" ", 3)
+        if not nul or len(words) != 4 or len(data) > REQUEST_LIMIT:
+            raise Unanswered("framing error")
+        call, source, kind, vm = words
+        if (kind, vm) == (b"keyword", b"adminvm"):
+            kind, vm = b"name", b"dom0"
+        if kind != b"name":
+            raise Unanswered("only names of VMs are taken")
+        method, _, argument = call.partition(b"+")
+        try:
+            return cls(
+                method.decode("ascii"), argument.decode("ascii"), source.decode("ascii"), vm.decode("ascii"), payload
+            )
+        except UnicodeDecodeError:
+            raise Unanswered("not ASCII") from None
+
+
+class Server:
+    """Listens at *path*; *answer* makes a call and returns what to send, or the listener of a stream."""
+
+    def __init__(
+        self, path: Path, answer: Callable[[bytes], bytes | Listener], leave: Callable[[Listener], None]
+    ) -> None:
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                with suppress(OSError, Unanswered):
+                    found = answer(self.rfile.read(REQUEST_LIMIT + 1))
+                    if isinstance(found, bytes):
+                        self.wfile.write(found)
+                    else:
+                        try:
+                            _stream(self.request, found)
+                        finally:
+                            leave(found)
+
+        path.unlink(missing_ok=True)
+        self._server = socketserver.ThreadingUnixStreamServer(str(path), Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self._path = path
+
+    def start(self) -> None:
+        """Answer from now on."""
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer no more; the socket goes."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._path.unlink(missing_ok=True)
+
+
+def _stream(connection: socket.socket, listener: Listener) -> None:
+    """Send events until the client has closed its end of the connection, or they end here."""
+    gone = select.poll()
+    gone.register(connection, select.POLLHUP)
+    while not any(event & (select.POLLHUP | select.POLLERR) for _, event in gone.poll(0)):
+        try:
+            data = listener.waiting.get(timeout=0.05)
+        except queue.Empty:
+            continue
+        if data is None:
+            return
+        connection.sendall(data)

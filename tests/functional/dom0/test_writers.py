@@ -1,0 +1,197 @@
+"""Two programs of dom0 write to one VM at once: it ends with what one of them wants, and both tell the truth."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.fakexen import missing
+from tests.support.dom0 import Dom0
+from tests.support.qubesdb import QubesHost
+from tests.support.stores import need
+from tests.support.writers import Writer
+from vminterface.dom0 import barekeys
+from vminterface.dom0.locks import VMLocks
+from vminterface.dom0.outcome import Outcome
+from vminterface.dom0.push import push
+from vminterface.dom0.settings import VMSettings
+from vminterface.errors import DeadlineExceeded
+
+ROUNDS = 25
+Host = Dom0 | QubesHost
+
+SERVICES = ("cups", "crond", "clocksync", "modem-manager")
+#: Two pillars that differ in every field.
+ONE = {"timezone": "Europe/Warsaw", "debug": False, "services": dict.fromkeys(SERVICES, True)}
+OTHER = {"timezone": "Asia/Tokyo", "debug": True, "services": dict.fromkeys(SERVICES, False)}
+
+
+@pytest.fixture(params=["xenstore", "qubesdb"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Host]:
+    if request.param == "xenstore":
+        need(missing())
+    with (Dom0 if request.param == "xenstore" else QubesHost)(tmp_path / "h") as made:
+        yield made
+
+
+@pytest.fixture
+def writers(host: Host) -> Iterator[list[Writer]]:
+    """Two programs of this host."""
+    if isinstance(host, Dom0):
+        environment = {"XENSTORED_PATH": host.path}
+    else:
+        environment = {"XENSTORED_PATH": "/nonexistent", "VMINTERFACE_QUBESDB_DIR": str(host.folder)}
+    started = [Writer(environment), Writer(environment)]
+    yield started
+    for writer in started:
+        writer.end()
+
+
+def held(host: Host) -> dict[str, object]:
+    """What the VM has by now, in the form of a pillar."""
+    return {
+        "timezone": host.read("work", "qubes-timezone"),
+        "debug": host.read("work", "qubes-debug-mode") == "1",
+        "services": {name: host.read("work", f"qubes-service/{name}") == "1" for name in SERVICES},
+    }
+
+
+def pushed(host: Host, *wanted: VMSettings) -> list[Outcome]:
+    with host.targets() as targets:
+        return push(wanted, targets)
+
+
+def test_two_pushes_end_with_one_of_the_two_pillars(host, writers):
+    """The agent refuses the one pillar in some rounds and is silent in others, so that it is taken back then."""
+    host.start_vm("work")
+    agent = host.agent("work")
+    # So that neither finds itself there already when a round begins.
+    between = {"timezone": "UTC", "debug": "default", "services": dict.fromkeys(SERVICES, "default")}
+    chance = random.Random(13)
+    taken_back = 0
+    for _ in range(ROUNDS):
+        assert pushed(host, VMSettings.parse("work", between))[0].ok
+        how = chance.choice(["", "", "no such zone", None])
+        agent.answer = lambda setting, inputs, how=how: how if inputs.get("timezone") == ONE["timezone"] else ""
+        if chance.random() < 0.5:
+            writers.reverse()
+        writers[0].begin("push", "work", {**ONE, "timeout": 0.4 if how is None else 20})
+        time.sleep(chance.choice([0, 0.005, 0.02]))
+        writers[1].begin("push", "work", {**OTHER, "timeout": 20})
+        one, other = writers[0].result(), writers[1].result()
+        assert other["ok"], other
+        assert one["ok"] == (how == "") or "another program writes to it" in one["comment"], one
+        assert held(host) in ([ONE, OTHER] if one["ok"] else [OTHER])
+        taken_back += not one["ok"]
+    assert taken_back
+
+
+def test_two_changes_of_bare_keys_end_with_one_of_the_two(host, writers):
+    host.start_vm("work")
+    channel = "qubesdb" if isinstance(host, QubesHost) else "xenstore"
+    for number in range(ROUNDS):
+        wanted = [{f"t/{key}": f"{who} {number}" for key in range(6)} for who in ("one", "other")]
+        for writer, values in zip(writers, wanted, strict=True):
+            writer.begin("update", "work", {**values, "channel": channel})
+        assert all(writer.result()["ok"] for writer in writers)
+        assert {path: host.read("work", path) for path in wanted[0]} in wanted
+
+
+def test_a_push_that_waited_compares_with_what_the_other_has_left(host):
+    host.start_vm("work")
+    host.agent("work")
+    first = VMSettings.parse("work", {"timezone": "Europe/Paris"})
+    assert pushed(host, first)[0].ok
+    with VMLocks() as locks, host.targets() as targets:
+        assert locks.take("work")
+
+        def other() -> None:
+            write(host, "work", "qubes-timezone", b"Asia/Tokyo")
+            locks.release("work")
+
+        later = threading.Timer(0.3, other)
+        later.start()
+        (outcome,) = push([first], targets)
+        later.join()
+    assert {name: (change.old, change.new) for name, change in outcome.changes.items()} == {
+        "timezone": ("Asia/Tokyo", "Europe/Paris")
+    }
+
+
+def write(host: Host, vm: str, name: str, value: bytes) -> None:
+    """What another program of dom0 writes."""
+    qubesdb = isinstance(host, QubesHost)
+    with host.store(vm) if qubesdb else host.store() as store:
+        store.write(f"/{name}" if qubesdb else f"/local/domain/{host.domids[vm]}/{name}", value)
+
+
+def test_a_program_that_hangs_costs_its_vm_its_own_time_and_nobody_elses(host, writers):
+    for vm in ("work", "personal", "vault"):
+        host.start_vm(vm)
+        host.agent(vm)
+    writers[0].begin("lock", "work", {})
+    assert writers[0].result()["ok"]
+    started = time.monotonic()
+    wanted = [VMSettings.parse(vm, {**ONE, "timeout": 1}) for vm in ("personal", "work", "vault")]
+    personal, work, vault = pushed(host, *wanted)
+    assert 0.9 < time.monotonic() - started < 3
+    assert personal.ok
+    assert vault.ok
+    assert isinstance(work.error, DeadlineExceeded)
+    pid = writers[0].process.pid
+    assert work.comment().startswith(
+        f"work: another program writes to it and did not end within 1 s: process {pid} (writers.py), since 20"
+    )
+    assert host.read("work", "qubes-timezone") is None
+    writers[0].process.kill()
+    writers[0].process.wait()
+    assert pushed(host, wanted[1])[0].ok
+
+
+def test_vms_that_come_free_one_after_the_other_are_all_pushed_to(host):
+    vms = [f"vm{n}" for n in range(12)]
+    for vm in vms:
+        host.start_vm(vm)
+    with VMLocks() as locks:
+        for vm in vms:
+            assert locks.take(vm)
+
+        def other() -> None:
+            for vm in vms:
+                time.sleep(0.02)
+                locks.release(vm)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        outcomes = pushed(host, *(VMSettings.parse(vm, {**ONE, "timeout": 20, "confirm": False}) for vm in vms))
+        thread.join()
+    assert [(outcome.vm, outcome.ok) for outcome in outcomes] == [(vm, True) for vm in vms]
+    assert {host.read(vm, "qubes-timezone") for vm in vms} == {"Europe/Warsaw"}
+
+
+@pytest.mark.parametrize("path", ["t", "/local/domain/1/t"])
+def test_bare_keys_wait_for_a_push_and_say_who_it_is(host, path, monkeypatch):
+    host.start_vm("work")
+    xenstore = isinstance(host, Dom0)
+    if xenstore:
+        monkeypatch.setenv("XENSTORED_PATH", host.path)
+    else:
+        monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(host.folder))
+    monkeypatch.setattr(barekeys, "STORE_TIMEOUT", 0.3)
+    vm = None if xenstore and path.startswith("/") else "work"
+    with VMLocks() as locks, barekeys.BareKeys("xenstore" if xenstore else "qubesdb", vm) as keys:
+        assert locks.take("work")
+        for change in (
+            lambda: keys.write(path, "x"), lambda: keys.update({path: "x"}), lambda: keys.remove(path),
+        ):  # fmt: skip
+            with pytest.raises(DeadlineExceeded, match=r"^work: another program writes to it and did not end within"):
+                change()
+        assert not keys.exists(path)
+        locks.release("work")
+        keys.write(path, "x")
+        assert keys.read(path) == "x"
