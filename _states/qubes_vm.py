@@ -218,6 +218,7 @@ def network(
     mac=None,
     ip6=None,
     gateway6=None,
+    reattach=None,
     none=False,
     require_running=None,
     timeout=None,
@@ -236,6 +237,10 @@ def network(
         Hardware address.
     ip6, gateway6
         IPv6 addresses.
+    reattach
+        Whether qubesd attaches the network of a running VM anew where ``ip``, ``ip6`` or ``mac`` change, which
+        interrupts its connections. Without it these take effect at the VM's next start. Of no effect without a qubesd,
+        where they take effect at once.
     none
         The VM shall have no network: all these keys are removed.
     require_running
@@ -252,6 +257,7 @@ def network(
             - dns: [10.139.1.1, 10.139.1.2]
     """
     given = {"ip": ip, "netmask": netmask, "gateway": gateway, "dns": dns, "mac": mac, "ip6": ip6, "gateway6": gateway6}
+    given["reattach"] = reattach
     return _vm.addresses(name, "network", given, none, **_options(require_running, timeout))
 
 

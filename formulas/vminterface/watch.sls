@@ -3,7 +3,10 @@
     The VMs' part of the pillar becomes a file that root alone can read; the watcher reads it again when it changes, and
     need not be started anew for that.
 -#}
-{%- from "vminterface/map.jinja" import agent, watch with context %}
+{%- from "vminterface/map.jinja" import agent, faults, refuse_pillar, watch with context %}
+{%- if faults %}
+{{ refuse_pillar("vminterface-watch", faults) }}
+{%- else %}
 
 include:
   - vminterface.library
@@ -38,3 +41,4 @@ vminterface-watch:
       - file: vminterface-library
       - file: vminterface-command
       - file: vminterface-watch
+{%- endif %}

@@ -45,13 +45,13 @@ class Found:
 class Survey:
     """What a transfer would carry: *total_bytes* of content, and the paths that are *skipped*.
 
-    *needs_all_names*: a name or link target has characters that are taken only by a receiver that was called with
-    the argument ``allow-all-names``. *may_need_all_names*: it has some beyond ASCII, of which a receiver's table of
-    plain ones may have fewer than the one here.
+    *needs_all_names* is the first path of which the name or link target has characters that are taken only by a
+    receiver that was called with the argument ``allow-all-names``, None: no path. *may_need_all_names*: one has some
+    beyond ASCII, of which a receiver of another version may take fewer.
     """
 
     total_bytes: int
-    needs_all_names: bool
+    needs_all_names: bytes | None
     skipped: tuple[bytes, ...]
     may_need_all_names: bool = False
 
@@ -88,7 +88,8 @@ class Sender:
         Raises :class:`InvalidValues` with every symbolic link and name that a receiver would refuse, and
         :class:`SourceFault`.
         """
-        total, needs_all, may_need_all, faults = 0, False, False, []
+        total, may_need_all, faults = 0, False, []
+        needs_all: bytes | None = None
         skipped: list[bytes] = []
         for found in self._walk(skipped.append):
             try:
@@ -100,7 +101,8 @@ class Sender:
                     target = _link_target(found)
                     check_link(found.name, target, allow_all_names=True)
                     texts.append(target)
-                needs_all = needs_all or not all(map(is_plain, texts))
+                if needs_all is None and not all(map(is_plain, texts)):
+                    needs_all = found.source
                 may_need_all = may_need_all or not all(map(bytes.isascii, texts))
             except Refused as fault:
                 faults.append(InvalidValue(f"{shown(found.source)}: {fault}"))
@@ -110,7 +112,7 @@ class Sender:
                 total += found.stat.st_size
         if faults:
             raise InvalidValues(faults)
-        return Survey(total, needs_all, tuple(skipped), needs_all or may_need_all)
+        return Survey(total, needs_all, tuple(skipped), may_need_all)
 
     def chunks(self, progress: Progress | None = None, total_bytes: int = 0) -> Iterator[bytes]:
         """Yield the stream. *progress* is told the bytes of content sent so far and *total_bytes*, after each chunk.

@@ -15,6 +15,7 @@ from vminterface.dom0 import answers, keychanges, state
 from vminterface.dom0.diff import compare
 from vminterface.dom0.introduce import introduce
 from vminterface.dom0.outcome import Outcome, Work
+from vminterface.dom0.routed import Routed
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Target, Targets
 from vminterface.errors import (
@@ -44,17 +45,19 @@ class Push:
         wanted: Mapping[str, VMSettings],
         outcomes: Mapping[str, Outcome],
         targets: Targets,
+        routed: Mapping[str, Routed],
         stop: threading.Event,
     ) -> None:
         self._group, self._wanted, self._outcomes = group, wanted, outcomes
-        self._targets, self._stop = targets, stop
+        self._targets, self._routed, self._stop = targets, routed, stop
         self.works: list[Work] = []
 
     def observe(self) -> None:
         """Read what the store holds of the VMs. Raises what befalls a XenStore as a whole."""
         if not self._group:
             return
-        states = state.read(self._group, {t.vm: self._wanted[t.vm].desired for t in self._group})
+        fields = {t.vm: {*self._wanted[t.vm].desired, *self._routed[t.vm].pins} for t in self._group}
+        states = state.read(self._group, fields)
         for target in self._group:
             work = Work(self._wanted[target.vm], target, states[target.vm], self._outcomes[target.vm])
             if work.state.error is not None:
@@ -65,8 +68,11 @@ class Push:
     def compare(self) -> None:
         """Find the fields that differ."""
         for work in self.works:
+            routed = self._routed[work.target.vm]
             changes = compare(work.settings.desired, work.state.texts, channel=work.target.store.channel)
+            work.settings, work.outcome.waiting = routed.put_off(work.settings, work.state.texts, changes)
             try:
+                routed.check(work.settings, changes)
                 _check_names(work.target, changes)
             except InvalidValue as error:
                 work.fail(error)

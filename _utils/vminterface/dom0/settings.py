@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from vminterface.dom0.fields import DEFAULT, FIELDS, Collector, suggest, yaml_text
+from vminterface.dom0.fields import DEFAULT, FIELDS, REATTACH, Collector, suggest, yaml_text
 from vminterface.dom0.firewallsettings import ClientFirewall
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.keys import for_field
@@ -48,6 +48,8 @@ class VMSettings:
     confirm: bool = True
     #: The property ``netvm``: a VM's name, empty text for none, ``default``; None: not managed.
     netvm: str | None = None
+    #: Whether qubesd attaches the network of a running VM anew for another address, instead of at its next start.
+    reattach: bool = False
     #: Kept in the store of its provider; None: not managed.
     firewall: ClientFirewall | None = None
     #: Fields of ``desired`` that the VM has of ``qubes:defaults``, and not by a word about itself.
@@ -93,6 +95,8 @@ class VMSettings:
             raise InvalidValues(faults)
         if options.get("netvm") is not None and options.get("persist") is False:
             raise InvalidValue("is kept by qubesd alone, and persist is false", f"{where}:netvm")
+        if options.get(REATTACH) and options.get("persist") is False:
+            raise InvalidValue("is done by qubesd alone, and persist is false", f"{where}:network:{REATTACH}")
         from_defaults = frozenset(kept) - own.desired.keys()
         return cls(vm, MappingProxyType(merged), **options, from_defaults=from_defaults, where=where)
 
@@ -234,12 +238,13 @@ def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
                 faults += [InvalidValue(str(f), f"{path}:{f.where}" if f.where else path) for f in error.faults]
         elif name in FIELDS:
             if value is None or name not in ("services", "vm_config"):
-                collected.taken_back.add(name)
+                collected.taken_back |= {name, REATTACH} if name == "network" else {name}
             if value is not None:
                 collector = Collector(path)
                 FIELDS[name](name, value, collector)
                 # A layout also gives a keymap's text; a keymap that the pillar gives itself goes before it.
                 collected.desired.update({f: t for f, t in collector.desired.items() if f == name or f not in raw})
+                collected.options.update(collector.options)
                 faults += collector.faults
         else:
             faults.append(InvalidValue(f"unknown field{suggest(name, [*FIELDS, *_OPTIONS])}", path))

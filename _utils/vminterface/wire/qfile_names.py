@@ -1,37 +1,21 @@
 """Which names and symbolic links a qfile transfer may carry, so that nothing lands or points outside its folder.
 
-The structure rules and their error codes are those of ``unicode.c`` in Qubes' ``libqubes-rpc-filecopy``. Which
-characters beyond ASCII are plain is decided here by a rule that is as careful as its table, not by its table:
-
-- allowed: letters, marks, digits, punctuation, currency, mathematical and modifier signs, and ``°¦©®``;
-- refused: controls, private and unassigned code points, every space but U+0020 (U+00A0 too), everything
-  invisible or that changes direction or joining (U+202E, U+FEFF, variation selectors, fillers), all scripts
-  written from right to left, and pictures and emoji.
+The rules and their error codes are those of ``unicode.c`` in Qubes' ``libqubes-rpc-filecopy``, and its rule it is too
+which characters are plain (``qfile_characters.py``): what one side sends, the other one takes.
 """
 
 from __future__ import annotations
 
 import errno
 import re
-import unicodedata
-from functools import lru_cache
 
+from vminterface.wire.qfile_characters import is_plain_character
 from vminterface.wire.qfile_result import Refused
 
 #: Longest symbolic link target, bytes: the most that Linux takes.
 LINK_TARGET_MAX_BYTES = 4095
 
 _PLAIN_ASCII = re.compile(rb"[ -~]*")
-_PLAIN_CATEGORIES = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd", "Nl", "No"}) | frozenset(
-    {"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk"}
-)
-_RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
-# Letters and marks that show nothing although their category says otherwise.
-_INVISIBLE = frozenset(
-    {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10)}
-)
-_PICTURES = range(0x1F000, 0x20000)
-_VARIATION_SELECTORS = range(0xE0000, 0xE1000)
 
 
 def is_plain(name: bytes) -> bool:
@@ -39,23 +23,9 @@ def is_plain(name: bytes) -> bool:
     if _PLAIN_ASCII.fullmatch(name):
         return True
     try:
-        return all(map(_is_plain_character, name.decode("utf-8")))
+        return all(map(is_plain_character, map(ord, name.decode("utf-8"))))
     except UnicodeDecodeError:
         return False
-
-
-@lru_cache(maxsize=4096)
-def _is_plain_character(character: str) -> bool:
-    if character in " °¦©®":
-        return True
-    code = ord(character)
-    return (
-        unicodedata.category(character) in _PLAIN_CATEGORIES
-        and unicodedata.bidirectional(character) not in _RIGHT_TO_LEFT
-        and code not in _INVISIBLE
-        and code not in _PICTURES
-        and code not in _VARIATION_SELECTORS
-    )
 
 
 def check_name(untrusted_name: bytes, *, allow_all_names: bool = False) -> bytes:

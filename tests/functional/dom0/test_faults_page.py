@@ -55,6 +55,8 @@ def faults(vms, work, qrexec, tmp_path, monkeypatch):
     hosts.write_text("one")
     files.send(qrexec, "work", [hosts])
     hosts.write_text("another")
+    odd = tmp_path / "\N{THAI CHARACTER KO KAI}.txt"
+    odd.write_text("x")
     (work / "etc/vminterface").mkdir()
     (work / "etc/vminterface/handlers.conf").write_text("session-timeout = 1\n")
     (work / "run/qubes/qrexec-server.user.sock").unlink()
@@ -76,6 +78,7 @@ def faults(vms, work, qrexec, tmp_path, monkeypatch):
         "hangs": lambda: clock.get_clock(qrexec, "slow", timeout=1),
         "floods": lambda: clock.get_clock(qrexec, "loud"),
         "handler": lambda: disk.resize(qrexec, "work", Volume.PRIVATE),
+        "odd name": lambda: files.send(qrexec, "work", [odd]),
         "another file": lambda: file_sent(qrexec, "work", str(hosts)),
         "file there": lambda: files.send(qrexec, "work", [hosts]),
         "no server": XServer(Machine(str(work)), ":0", Deadline.after(1)).wait,

@@ -78,8 +78,11 @@ def look(
 ) -> Survey:
     """Return what :func:`send` would send. Raises as it does for *paths*, before any call."""
     survey = Sender(paths, skip_links=skip_links).survey()
-    if survey.needs_all_names and not allow_all_names:
-        raise InvalidValue("a name has characters that a VM takes only if it is asked to (allow_all_names)")
+    if survey.needs_all_names is not None and not allow_all_names:
+        shown = printable(survey.needs_all_names)
+        raise InvalidValue(
+            f"{shown}: the name or link target has characters that a VM takes only if asked to (allow_all_names)"
+        )
     return survey
 
 

@@ -33,6 +33,7 @@ from vminterface.dom0.services import (
     suspend,
     timesync,
 )
+from vminterface.dom0.steps.files import file_sent
 from vminterface.dom0.unpack import Limits
 from vminterface.dom0.wholefile import FileFault
 from vminterface.errors import (
@@ -132,10 +133,25 @@ def test_a_file_that_is_there_is_not_overwritten(work, qrexec, tmp_path):
 def test_unusual_names_are_sent_only_if_asked(work, qrexec, tmp_path):
     name = "odd\N{RIGHT-TO-LEFT OVERRIDE}"
     (tmp_path / name).write_text("x")
-    with pytest.raises(InvalidValue, match="allow_all_names"):
+    with pytest.raises(InvalidValue, match=r"odd\\xe2\\x80\\xae: .*allow_all_names"):
         files.send(qrexec, "work", [tmp_path / name])
+    assert not (work / "home/user/QubesIncoming").exists()
     files.send(qrexec, "work", [tmp_path / name], allow_all_names=True)
     assert (work / "home/user/QubesIncoming/dom0" / name).read_text() == "x"
+
+
+@pytest.mark.parametrize("call", ["send", "file_sent"])
+def test_an_unusual_name_deep_in_a_folder_is_named_before_anything_is_sent(vms, work, qrexec, tmp_path, call):
+    """Thai and a Latin letter with a mark of its own: what the stock receiver refuses."""
+    folder = tmp_path / "tree/deeper"
+    folder.mkdir(parents=True)
+    (tmp_path / "tree/a plain one").write_text("x")
+    (folder / "\N{THAI CHARACTER KO KAI}").write_text("x")
+    for name in vms.folder.glob("vms/work/qubes.*"):
+        name.unlink()  # nothing is to be called
+    tree = str(tmp_path / "tree")
+    with pytest.raises(InvalidValue, match=r"/tree/deeper/\\xe0\\xb8\\x81: the name or link target has characters"):
+        files.send(qrexec, "work", [tree]) if call == "send" else file_sent(qrexec, "work", tree)
 
 
 def test_a_receiver_that_knows_fewer_characters_takes_a_whole_tree_if_asked(vms, work, qrexec, tmp_path):
