@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from vminterface import keys
 from vminterface.channel.store import KeyStore
 from vminterface.dom0 import answers, keychanges, state
-from vminterface.dom0.diff import compare
+from vminterface.dom0.diff import Change, compare
 from vminterface.dom0.introduce import introduce
 from vminterface.dom0.outcome import Outcome, Work
 from vminterface.dom0.routed import Routed
@@ -188,9 +188,20 @@ def _restore(work: Work, targets: Targets) -> None:
 
 def _put_back(store: KeyStore, target: Target, work: Work) -> tuple[list[str], list[str]]:
     """Put the former values of the changes back. Return of which fields, and which somebody else has set meanwhile."""
-    changes = work.outcome.changes
+    changes = dict(work.outcome.changes)
+    flags = keychanges.gone_meanwhile(store, changes)
+    # One that does not change may have been left out when the writing broke off.
+    changes.update(
+        {flag: Change(text, text) for flag in flags - changes.keys() if (text := work.state.texts.get(flag))}
+    )
     values = store.read_many([target.path(keys.for_field(name).name) for name in changes])
     now = {name: state.decode(value) for name, value in zip(changes, values, strict=True) if value is not None}
-    ours = {name: change.old for name, change in changes.items() if now.get(name) == change.new}
+    ours: dict[str, str | None] = {}
+    others: list[str] = []
+    for name, change in changes.items():
+        if now.get(name) == change.new or (name in flags and name not in now and change.old is not None):
+            ours[name] = change.old
+        elif now.get(name) != change.old:
+            others.append(name)
     keychanges.put(store, target, ours, {**work.state.texts, **now}, answers.given(work, keys.settings_of(changes)))
-    return list(ours), [name for name, change in changes.items() if now.get(name) not in (change.new, change.old)]
+    return list(ours), others
