@@ -24,6 +24,7 @@ from vminterface.errors import (
     VerificationFailed,
     VMInterfaceError,
     VMNotRunning,
+    VMStarting,
 )
 
 
@@ -66,7 +67,12 @@ class Firewalls:
             try:
                 if netvm in self._lost:
                     raise self._lost[netvm]
-                target = self._targets.find([netvm], in_time).get(netvm)
+                errors: dict[str, VMInterfaceError] = {}
+                target = self._targets.find([netvm], in_time, errors).get(netvm)
+                if isinstance(errors.get(netvm), VMStarting):
+                    target = self._targets.wait_for(in_time[netvm], self._stop)
+                elif netvm in errors:
+                    raise errors[netvm]
                 if target is not None:
                     client = Client(one, target)
                     if client.compare():

@@ -34,9 +34,7 @@ def read(
             names = [name for name in api.features(vm) if name.startswith(_FEATURES)]
             found[vm] = {**_unknown(), "class": domain.klass, "features": {n: api.feature(vm, n) or "" for n in names}}
     domids = targets.running()
-    states, faults = state.read_all(
-        targets.find(domids, {vm: VMSettings(vm, timeout=timeout) for vm in domids}).values()
-    )
+    states, faults = state.observe(targets, domids, {vm: VMSettings(vm, timeout=timeout) for vm in domids})
     for vm, held in states.items():
         one = found.setdefault(vm, _unknown())
         one.update(running=True, domid=domids[vm], keys=returns.fields(held.texts))

@@ -17,7 +17,7 @@ from vminterface.dom0.onestore import Push
 from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Target, Targets
-from vminterface.errors import VMInterfaceError, VMNotRunning
+from vminterface.errors import VMInterfaceError, VMNotRunning, VMStarting
 
 
 def diff(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
@@ -105,16 +105,28 @@ def _outcomes(
 ) -> list[Outcome]:
     """Let *speak* and then *wait* have each part of the VMs, compared, all at once as :func:`groups.run` does it."""
     wanted = {one.vm: one for one in settings}
-    found = targets.find(wanted, wanted)
-    outcomes = {vm: Outcome(vm, running=vm in found, kept=bool(one.persist)) for vm, one in wanted.items()}
+    errors: dict[str, VMInterfaceError] = {}
+    found = targets.find(wanted, wanted, errors)
+    starting = [vm for vm, error in errors.items() if isinstance(error, VMStarting)]
+    outcomes = {
+        vm: Outcome(vm, running=vm in found or vm in errors, kept=bool(one.persist)) for vm, one in wanted.items()
+    }
     for vm, one in wanted.items():
-        if vm not in found and one.require_running:
+        if vm in errors and vm not in starting:
+            outcomes[vm].error = errors[vm]
+        elif not outcomes[vm].running and one.require_running:
             outcomes[vm].error = VMNotRunning(f"{vm} is not running, and its settings ask for it (require_running)")
     parts = [[target.vm for target in group] for group in state.by_store(found.values())]
-    absent = [vm for vm, one in wanted.items() if vm not in found and one.firewall is not None]
+    absent = [vm for vm, one in wanted.items() if not outcomes[vm].running and one.firewall is not None]
     lost: dict[str, VMInterfaceError] = {}
 
     def begin(vms: Sequence[str]) -> _Part | None:
+        for vm in vms:
+            if vm in starting:
+                try:
+                    found[vm] = targets.wait_for(wanted[vm], stop)
+                except VMInterfaceError as error:
+                    outcomes[vm].error = error
         firewalls = Firewalls(vms, wanted, outcomes, targets, lost, stop)
         try:
             part = _Part(Push(_of(vms, found, outcomes), wanted, outcomes, targets, stop), firewalls)
@@ -125,6 +137,7 @@ def _outcomes(
             firewalls.close()
             raise
 
+    parts += [[vm] for vm in starting]
     groups.run([*parts, absent] if absent else parts, begin, wait)
     return list(outcomes.values())
 
