@@ -212,7 +212,7 @@ def _report(options: argparse.Namespace, outcomes: Sequence[Any], *, test: bool)
 def _chosen(options: argparse.Namespace) -> list[Any]:
     from vminterface.dom0.settings import parse_pillar
 
-    settings = parse_pillar(load(options.pillar))
+    settings = parse_pillar(load(options.pillar), source=options.pillar)
     if unknown := set(options.vms) - {s.vm for s in settings}:
         raise InvalidValue(f"{options.pillar}: no qubes:vms:{sorted(unknown)[0]} there")
     return [s for s in settings if not options.vms or s.vm in options.vms]

@@ -127,10 +127,11 @@ def test_confirm_false_does_not_wait(host, states):
     assert done.changes
 
 
-def test_drift_names_what_a_vm_or_somebody_else_has_changed(host, pillar):
+def test_drift_names_what_a_vm_or_somebody_else_has_changed(host, pillar, loaders):
     modules = pillar({"qubes": {"vms": {"work": WORK, "idle": WORK}}}, reload=True)
     modules.qubes_vm.push()
     assert modules.qubes_vm.drift() == {}
+    assert loaders.context.get("retcode", 0) == 0
     home = f"/local/domain/{host.domids['work']}"
     with host.store() as store:
         store.set_permissions(f"{home}/qubes-timezone", [f"n{host.domids['work']}"])
@@ -143,6 +144,7 @@ def test_drift_names_what_a_vm_or_somebody_else_has_changed(host, pillar):
             "timezone": {"store": "Mars/\\x1b[2JOlympus", "pillar": "Europe/Warsaw"},
         }
     }
+    assert loaders.context["retcode"] == 3
     assert set(modules.qubes_vm.drift("work", only=["services"])["work"]) == {"services:cups"}
 
 

@@ -70,6 +70,18 @@ def test_the_pillar_becomes_a_file_for_root_alone_that_the_watcher_works_with(ho
         assert watcher.wait(10) == 0
 
 
+@pytest.mark.parametrize("pillar", ["{}", "qubes: {type: admin}", "qubes: {vms: null}", "qubes: []"])
+def test_without_a_list_of_vms_the_watcher_is_left_as_it_is(salt, pillar):
+    (salt.pillar / "data.sls").write_text(pillar)
+    ((tag, line),) = salt.call("state.apply", "vminterface.watch").items()
+    assert salt.status != 0
+    assert tag.split("_|-")[1] == "vminterface-watch"
+    assert (line["result"], line["changes"]) == (False, {})
+    assert line["comment"] == (
+        "qubes:vms: is not in the pillar of minion dom0 (expected a mapping of VMs to their settings, {} for no VMs)"
+    )
+
+
 def test_the_service_runs_the_command_with_that_file(salt, tmp_path):
     shown = salt.call("state.show_sls", "vminterface.watch")
     service = {key: value for part in shown["vminterface-watch"]["service"] if isinstance(part, dict)
