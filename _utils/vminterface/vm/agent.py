@@ -271,8 +271,9 @@ def run(
         import_module(module)
     if not until_stopped(partial(serve, open_store, machine, stop, live_services=live_services, log=_to_stderr), stop):
         _to_stderr("ended in the middle of a step that did not end")
+    deadline = Deadline.after(1.0)
     for report in reports:
-        report.join(2.0)
+        report.join(deadline.remaining)
     return 0
 
 
