@@ -27,13 +27,14 @@ def read(
     """Return what is known of each VM, and why some are left out, both by VM name. *timeout*: seconds for each store.
     *only* names a VM: what is known of it alone.
 
-    What is known: ``running``, ``domid``, ``keys`` by field in the pillar's words, ``invalid``, ``class``, ``features``.
+    What is known: ``running``, ``domid``, ``keys`` by field in the pillar's words, ``invalid``, ``class`` and
+    ``features``.
 
     ``domid`` is None for a VM that does not run, or that its QubesDB alone knows; ``keys`` are those of a running VM
     whose values are valid: the VM may have written some itself. The fields of the others are in ``invalid``, of a
-    member with a name that is not valid its family (``services:*``). ``class`` is empty and ``features`` has nothing where
-    no qubesd can be asked. Left out is a VM whose own QubesDB cannot be read. Raises the errors of qubesd and of the
-    XenStore.
+    member with a name that is not valid its family (``services:*``). ``class`` is empty and ``features`` has nothing
+    where no qubesd can be asked. Left out is a VM whose own QubesDB cannot be read. Raises the errors of qubesd and of
+    the XenStore.
     """
     found: dict[str, dict[str, Any]] = {}
     if adminapi.available():
