@@ -40,6 +40,10 @@ def _options(require_running, timeout):
     return {"require_running": require_running, "timeout": timeout, "test": __opts__["test"]}
 
 
+def _source():
+    return f"the pillar of minion {__opts__['id']}"
+
+
 def _state_id(name):
     return __low__.get("__id__", name)
 
@@ -50,7 +54,8 @@ def all_configured(name, only=None, channel=None, persist=None, confirm=None):
 
     Each VM is a line of its own in the run's report, with its changes; the state itself says in one sentence what came
     of them all, and its ``changes`` name the VMs that had any. If anything in the pillar is wrong, every fault is
-    listed with its path and nothing is written anywhere.
+    listed with its path and nothing is written anywhere; so it is where the minion's pillar has no ``qubes:vms``. For
+    no VMs that is ``{}``.
 
     name
         Any text; requisites refer to it.
@@ -70,7 +75,8 @@ def all_configured(name, only=None, channel=None, persist=None, confirm=None):
             - only: [timezone]
     """
     options = {"channel": channel, "persist": persist, "confirm": confirm}
-    return _vm.all_configured(name, __pillar__, only, options, state_id=_state_id(name), test=__opts__["test"])
+    how = {"source": _source(), "test": __opts__["test"]}
+    return _vm.all_configured(name, __pillar__, only, options, state_id=_state_id(name), **how)
 
 
 def all_reporting(name, vms=None):
@@ -118,7 +124,8 @@ def configured(name, settings=None, only=None, channel=None, persist=None, confi
                 require_running: True
     """
     options = {"channel": channel, "persist": persist, "confirm": confirm}
-    return _vm.configured(name, __pillar__, settings, only, options, test=__opts__["test"])
+    how = {"source": _source(), "test": __opts__["test"]}
+    return _vm.configured(name, __pillar__, settings, only, options, **how)
 
 
 def timezone(name, timezone, require_running=None, timeout=None):
@@ -218,6 +225,7 @@ def network(
     mac=None,
     ip6=None,
     gateway6=None,
+    reattach=None,
     none=False,
     require_running=None,
     timeout=None,
@@ -236,6 +244,10 @@ def network(
         Hardware address.
     ip6, gateway6
         IPv6 addresses.
+    reattach
+        Whether qubesd attaches the network of a running VM anew where ``ip``, ``ip6`` or ``mac`` change, which
+        interrupts its connections. Without it these take effect at the VM's next start. Of no effect without a qubesd,
+        where they take effect at once.
     none
         The VM shall have no network: all these keys are removed.
     require_running
@@ -252,6 +264,7 @@ def network(
             - dns: [10.139.1.1, 10.139.1.2]
     """
     given = {"ip": ip, "netmask": netmask, "gateway": gateway, "dns": dns, "mac": mac, "ip6": ip6, "gateway6": gateway6}
+    given["reattach"] = reattach
     return _vm.addresses(name, "network", given, none, **_options(require_running, timeout))
 
 

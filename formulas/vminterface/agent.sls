@@ -3,10 +3,12 @@
     The ID of the running agent is vminterface-agent.
 -#}
 {%- from "vminterface/dom0.jinja" import in_dom0, refuse with context %}
-{%- from "vminterface/map.jinja" import agent with context %}
+{%- from "vminterface/map.jinja" import agent, faults, refuse_pillar with context %}
 {%- set systemd = grains["init"] == "systemd" %}
 {%- if in_dom0 %}
 {{ refuse("vminterface-agent", "vminterface.agent") }}
+{%- elif faults %}
+{{ refuse_pillar("vminterface-agent", faults) }}
 {%- else %}
 
 include:

@@ -4,10 +4,12 @@
     The ID is vminterface-handlers.
 -#}
 {%- from "vminterface/dom0.jinja" import in_dom0, refuse with context %}
-{%- from "vminterface/map.jinja" import agent, handlers with context %}
+{%- from "vminterface/map.jinja" import agent, faults, handlers, refuse_pillar with context %}
 {%- set command = agent.command ~ " handlers %s --json" ~ (" --replace" if handlers.replace else "") %}
 {%- if in_dom0 %}
 {{ refuse("vminterface-handlers", "vminterface.handlers") }}
+{%- elif faults %}
+{{ refuse_pillar("vminterface-handlers", faults) }}
 {%- else %}
 
 include:

@@ -1,5 +1,8 @@
 {#- In a VM: the library and the command, which the agent and the service handlers are made of. -#}
-{%- from "vminterface/map.jinja" import agent with context %}
+{%- from "vminterface/map.jinja" import agent, faults, refuse_pillar with context %}
+{%- if faults %}
+{{ refuse_pillar("vminterface-library", faults) }}
+{%- else %}
 
 vminterface-library:
   file.recurse:
@@ -28,3 +31,4 @@ vminterface-command:
     - user: root
     - group: root
     - mode: '0755'
+{%- endif %}

@@ -204,7 +204,7 @@ class AdminAPI:
 
     def firewall_get(self, vm: str) -> bytes:
         """Return the rules that qubesd keeps for *vm*, one a line, in its own normal form."""
-        with self._errors(f"firewall of {vm}"):
+        with self._errors(f"admin.vm.firewall.Get of {vm}"):
             return self._call(vm, "admin.vm.firewall.Get")
 
     def firewall_set(self, vm: str, rules: bytes) -> None:
@@ -212,7 +212,7 @@ class AdminAPI:
 
         Raises PermissionDenied for rules that it does not accept, as it gives no reason for these.
         """
-        with self._errors(f"firewall of {vm}"):
+        with self._errors(f"admin.vm.firewall.Set of {vm}"):
             self._call(vm, "admin.vm.firewall.Set", payload=rules)
 
     def events(self, timeout: float | None = None) -> EventStream:

@@ -22,6 +22,8 @@ from vminterface.values.vmtype import VMType
 
 #: The word that means: the key shall not exist, the VM uses its own default.
 DEFAULT = "default"
+#: Of a network: whether a running VM is attached anew for another address.
+REATTACH = "reattach"
 
 
 def suggest(name: Any, known: Iterable[str]) -> str:
@@ -46,6 +48,8 @@ class Collector:
     def __init__(self, where: str) -> None:
         self.where = where
         self.desired: dict[str, str | None] = {}
+        #: What it says of how its keys are pushed.
+        self.options: dict[str, bool] = {}
         self.faults: list[InvalidValue] = []
 
     def fault(self, message: str, *below: str) -> None:
@@ -184,6 +188,7 @@ def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Read
     def read(name: str, value: Any, into: Collector) -> None:
         known = [row.field.partition(":")[2] for row in keys.TABLE if row.field.startswith(f"{name}:")]
         pillar_names = ["dns", *(k for k in known if not k.endswith("_dns"))]
+        pillar_names += [REATTACH] if name == "network" else []
         if value is False or value in ("none", DEFAULT):
             FIELDS.remove_group(name, into.desired)
             return
@@ -200,6 +205,11 @@ def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Read
                 texts.update(_connected(raw, into))
             elif key not in pillar_names:
                 into.fault(f"unknown field{suggest(key, pillar_names)}", printable_value(key))
+            elif key == REATTACH and raw is not None:
+                try:
+                    into.options[key] = flags.from_word(raw)
+                except InvalidValue as error:
+                    into.fault(str(error), key)
             elif raw == DEFAULT:
                 into.desired[f"{name}:{key}"] = None
             elif raw is not None:

@@ -1,5 +1,7 @@
 """Firewalls of many clients, each in the store of the VM that provides its network: part of the push of the client.
 
+Where qubesd keeps them they go to it first; it is last in a push, so that nothing which fails before has reached it.
+
 All or nothing for each client, as far as a store without transactions can: what could not be written whole is put back
 before the provider is told of anything, and what its firewall service does not handle is put back too.
 """
@@ -14,6 +16,8 @@ from vminterface.dom0 import firewallanswers, groups
 from vminterface.dom0.firewallanswers import Told
 from vminterface.dom0.firewallrules import Client
 from vminterface.dom0.outcome import Outcome
+from vminterface.dom0.persistfirewall import StoredFirewall
+from vminterface.dom0.routed import Routed
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Targets
 from vminterface.errors import (
@@ -24,6 +28,7 @@ from vminterface.errors import (
     VerificationFailed,
     VMInterfaceError,
     VMNotRunning,
+    VMStarting,
 )
 
 
@@ -33,8 +38,8 @@ class Firewalls:
     The providers are met over connections of their own, as another thread may be speaking to them as VMs meanwhile.
     *lost* holds what came of those that hang or are gone, and is shared by all parts of a push: each of them costs one
     deadline, the longest of its clients', however many these are. A VM that is not running gets its firewall all the
-    same, if its provider runs: it is to be there before the VM is. Once *stop* is set nothing is written but what was
-    there before.
+    same, if its provider runs: it is to be there before the VM is. *routed* has what qubesd holds of them. Once *stop*
+    is set nothing is written but what was there before.
     """
 
     def __init__(
@@ -44,11 +49,12 @@ class Firewalls:
         outcomes: Mapping[str, Outcome],
         targets: Targets,
         lost: dict[str, VMInterfaceError],
+        routed: Mapping[str, Routed],
         stop: threading.Event,
     ) -> None:
         #: Those that differ.
         self.clients: list[Client] = []
-        self._wanted, self._outcomes, self._lost = wanted, outcomes, lost
+        self._wanted, self._outcomes, self._lost, self._routed = wanted, outcomes, lost, routed
         self._targets = targets.another()
         self._stop = stop
         providers: dict[str, list[VMSettings]] = {}
@@ -66,13 +72,17 @@ class Firewalls:
             try:
                 if netvm in self._lost:
                     raise self._lost[netvm]
-                target = self._targets.find([netvm], in_time).get(netvm)
-                if target is not None:
-                    client = Client(one, target)
-                    if client.compare():
-                        self.clients.append(client)
-                elif outcome.running:
+                errors: dict[str, VMInterfaceError] = {}
+                target = self._targets.find([netvm], in_time, errors).get(netvm)
+                if isinstance(errors.get(netvm), VMStarting):
+                    target = self._targets.wait_for(in_time[netvm], self._stop)
+                elif netvm in errors:
+                    raise errors[netvm]
+                if target is None and outcome.running:
                     raise VMNotRunning(f"{one.vm}: {netvm}, which is to keep its firewall, is not running")
+                client = Client(one, target, self._routed[one.vm].stored)
+                if client.compare():
+                    self.clients.append(client)
             except VMInterfaceError as error:
                 self._fail(one.vm, netvm, error)
 
@@ -88,7 +98,7 @@ class Firewalls:
         providers: dict[str, list[Client]] = {}
         for client in self.clients:
             if self._outcomes[client.settings.vm].ok:
-                providers.setdefault(client.provider.vm, []).append(client)
+                providers.setdefault(client.netvm, []).append(client)
         groups.run(list(providers.values()), self._tell_all, self._wait)
 
     def close(self) -> None:
@@ -99,9 +109,9 @@ class Firewalls:
         """Write the rules of the clients of one provider and tell it of them."""
         told = []
         for client in clients:
-            vm, netvm = client.settings.vm, client.provider.vm
+            vm, netvm = client.settings.vm, client.netvm
             try:
-                if netvm in self._lost:
+                if client.provider is not None and netvm in self._lost:
                     raise self._lost[netvm]
                 if self._stop.is_set():
                     raise Interrupted(f"{vm}: interrupted before its firewall in {netvm} was written")
@@ -113,23 +123,37 @@ class Firewalls:
         return told
 
     def _tell(self, client: Client) -> Told | None:
-        is_told = False
+        """Let qubesd keep the rules, write them and tell the provider; None where there is nobody to wait for."""
+        is_told, told = False, None
+        if client.stored is not None and not self._keep(client, client.stored):
+            return None
         try:
-            client.write()
-            told = Told.about_to_be(client)
-            is_told = True
-            client.tell(*(rules.address for rules in client.rules))
+            if client.rules:
+                client.write()
+                told = Told.about_to_be(client)
+                is_told = True
+                client.tell(*(rules.address for rules in client.rules))
         except VMInterfaceError as error:
-            self._fail(client.settings.vm, client.provider.vm, error, self._put_back(client, error, told=is_told))
+            self._fail(client.settings.vm, client.netvm, error, self._put_back(client, error, told=is_told))
             return None
         self._outcomes[client.settings.vm].changes.update(client.changes())
         return told
+
+    def _keep(self, client: Client, stored: StoredFirewall) -> bool:
+        """Let qubesd keep the rules; return whether it does."""
+        try:
+            stored.set()
+        except VMInterfaceError as error:
+            more = self._put_back(client, error, told=False)
+            self._outcomes[client.settings.vm].error = type(error)(f"{error}{more}")
+            return False
+        return True
 
     def _wait(self, told: Sequence[Told]) -> None:
         """Wait until the provider has handled the rules; put back those that it has not."""
         firewallanswers.wait([one for one in told if one.client.settings.confirm], self._stop)
         for one in told:
-            settings, netvm = one.client.settings, one.client.provider.vm
+            settings, netvm = one.client.settings, one.client.netvm
             outcome = self._outcomes[settings.vm]
             if one.error is not None:
                 self._fail(settings.vm, netvm, one.error, self._put_back(one.client, one.error, told=True))
@@ -166,9 +190,10 @@ class Firewalls:
 
     def _fail(self, vm: str, netvm: str, error: VMInterfaceError, more: str = "") -> None:
         """Note what befell the provider's store, with *more* after it."""
-        if isinstance(error, ConnectionLost | DeadlineExceeded):
+        starting = isinstance(error, VMStarting)
+        if starting or isinstance(error, ConnectionLost | DeadlineExceeded):
             self._lost.setdefault(netvm, error)
         # Ours name both already.
-        ours = isinstance(error, Interrupted | InvalidValue | VMNotRunning | VerificationFailed)
+        ours = isinstance(error, Interrupted | InvalidValue | VMNotRunning | VerificationFailed) and not starting
         whose = "" if ours else f"{vm}: its firewall in {netvm}: "
         self._outcomes[vm].error = type(error)(f"{whose}{error}{more}") if whose or more else error

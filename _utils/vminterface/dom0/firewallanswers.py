@@ -41,10 +41,10 @@ class Told:
     def about_to_be(cls, client: Client) -> Self:
         """Return how it is before the provider is told of the rules, which are there. Raises as the store does."""
         try:
-            said = client.provider.store.tree(client.provider.path(FOLDER))
+            said = client.store.tree(client.path(FOLDER))
         except KeyNotFound:
             said = {}
-        paths = [client.provider.path(f"{FOLDER}/{rules.address}") for rules in client.rules]
+        paths = [client.path(f"{FOLDER}/{rules.address}") for rules in client.rules]
         return cls(client, {path: said.get(path) for path in paths}, bool(said))
 
     def deadline(self, started: Deadline) -> Deadline:
@@ -72,7 +72,7 @@ def wait(told: Sequence[Told], stop: threading.Event) -> None:
     if not pending:
         return
     try:
-        _wait(told[0].client.provider.store, pending, stop)
+        _wait(told[0].client.store, pending, stop)
     except VMInterfaceError as error:
         for one in pending:
             one.error = error
@@ -88,7 +88,7 @@ def _wait(store: KeyStore, pending: list[Told], stop: threading.Event) -> None:
                 watch.next(Deadline.after(min(soonest.remaining, NOTICED_WITHIN)))
             if stop.is_set():
                 for one in pending:
-                    vm, netvm = one.client.settings.vm, one.client.provider.vm
+                    vm, netvm = one.client.settings.vm, one.client.netvm
                     one.error = Interrupted(f"{vm}: interrupted before {netvm} had handled its firewall")
                 return
             paths = [path for one in pending for path in one.counts]

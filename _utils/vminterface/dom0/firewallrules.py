@@ -2,7 +2,8 @@
 
 The form is Qubes R4's: below ``/qubes-firewall/ADDRESS/`` a policy and numbered rules; ``/qubes-firewall/ADDRESS``
 itself, written last, tells the provider to look at them. qubesd writes the same keys, at any time: what it has written
-meanwhile is written over, as it would do, but never put back to something older.
+meanwhile is written over, as it would do, but never put back to something older. Where it keeps the firewall too, that
+comes first, as it then writes the keys itself.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vminterface.channel.store import KeyStore, Operation, Remove, Write
-from vminterface.dom0.diff import Change
-from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.diff import PERSISTENT, Change
+from vminterface.dom0.persistfirewall import StoredFirewall
+from vminterface.dom0.settings import FIREWALL, VMSettings
 from vminterface.dom0.state import decode
 from vminterface.dom0.targets import Target
 from vminterface.errors import InvalidValue, KeyNotFound, VerificationFailed, VMInterfaceError
@@ -37,7 +39,8 @@ class _Rules:
     @property
     def right(self) -> bool:
         """Whether the provider has been told of the wanted rules already."""
-        return self.top in self.held and _parsed(self.held, self.top) == self.wanted
+        held = _parsed(self.held, self.top)
+        return self.top in self.held and held is not None and held.meaning == self.wanted.meaning
 
     @property
     def new(self) -> Held:
@@ -52,16 +55,39 @@ class _Rules:
 
 @dataclass(slots=True)
 class Client:
-    """A VM and its *provider*; *rules* are those that differ, of one or two addresses."""
+    """A VM and its *provider*, None where that does not run; *rules* are those that differ, of one or two addresses.
+
+    *stored* is what qubesd holds where it keeps the firewall, and something else than it shall.
+    """
 
     settings: VMSettings
-    provider: Target
+    provider: Target | None
+    stored: StoredFirewall | None = None
     rules: list[_Rules] = field(default_factory=list)
+
+    @property
+    def netvm(self) -> str:
+        """The name of the provider."""
+        assert self.settings.firewall is not None
+        return self.settings.firewall.netvm
+
+    @property
+    def store(self) -> KeyStore:
+        """The store of the provider, which has to run."""
+        assert self.provider is not None
+        return self.provider.store
+
+    def path(self, name: str) -> str:
+        """Return the path of a key of the provider."""
+        assert self.provider is not None
+        return self.provider.path(name)
 
     def compare(self) -> bool:
         """Look for the rules that differ now; return whether there are some. Raises InvalidValue, else as the store."""
         assert self.settings.firewall is not None
-        store = self.provider.store
+        if self.provider is None:
+            return self.stored is not None
+        store = self.store
         if store.channel != "qubesdb":
             raise InvalidValue(
                 f"{self.settings.vm}: a firewall's rules are keys of QubesDB, and {self.provider.vm} has none "
@@ -69,13 +95,15 @@ class Client:
             )
         found = []
         for address, wanted in self.settings.firewall.keys().items():
-            top = self.provider.path(f"{FOLDER}/{address}")
+            top = self.path(f"{FOLDER}/{address}")
             found.append(_Rules(address, top, wanted, _read(store, top)))
         self.rules = [rules for rules in found if not rules.right]
-        return bool(self.rules)
+        return bool(self.rules) or self.stored is not None
 
     def changes(self) -> Iterator[tuple[str, Change]]:
         """Yield the fields that differ."""
+        if self.stored is not None:
+            yield f"{PERSISTENT}{FIREWALL}", self.stored.change
         for rules in self.rules:
             yield f"firewall:{rules.address}", Change(_shown(rules.held, rules.top), str(rules.wanted))
 
@@ -85,37 +113,45 @@ class Client:
             self._write(rules)
 
     def _write(self, rules: _Rules) -> None:
-        store, new = self.provider.store, rules.new
-        there = rules.old
+        store, new = self.store, rules.new
+        # qubesd may have written them by now.
+        there = rules.old if self.stored is None else _below(store, rules.top)
         for _ in range(ATTEMPTS):
-            _replace(store, rules.top, there, new)
-            there = _below(store, rules.top)
             if there == new:
                 return
-        raise VerificationFailed(
-            f"{self.settings.vm}: its firewall in {self.provider.vm} does not hold what was written, {ATTEMPTS} times"
-        )
+            _replace(store, rules.top, there, new)
+            there = _below(store, rules.top)
+        if there != new:
+            raise VerificationFailed(
+                f"{self.settings.vm}: its firewall in {self.netvm} does not hold what was written, {ATTEMPTS} times"
+            )
 
     def tell(self, *addresses: str) -> None:
         """Tell the provider to look at the rules of *addresses*. Raises as the store does."""
-        _put(self.provider.store, [Write(rules.top, b"") for rules in self.rules if rules.address in addresses])
+        _put(self.store, [Write(rules.top, b"") for rules in self.rules if rules.address in addresses])
 
     def put_back(self, *, told: bool) -> bool:
-        """Put the former rules back, and tell the provider if it was *told* of others. Raises as the store does.
+        """Put the former rules back, in qubesd first, and tell the provider if it was *told* of others.
 
-        Returns False where somebody else's rules are there by now, which stay.
+        Returns False where somebody else's rules are there by now, which stay. Raises as the store and qubesd do.
         """
-        done = True
-        for rules in self.rules:
-            store, top, old = self.provider.store, rules.top, rules.old
+        try:
+            ours = [rules for rules in self.rules if self._is_ours(rules)]
+        finally:
+            if self.stored is not None:
+                self.stored.put_back()
+        # qubesd has written what it holds, and the keys may have been others.
+        for rules in ours:
+            store, top, old = self.store, rules.top, rules.old
             there = _below(store, top)
-            if not there.items() <= (old.items() | rules.new.items()):
-                done = False
-                continue
             _replace(store, top, there, old)
-            if told:
+            if told or self.stored is not None:
                 _put(store, [Write(top, b"") if top in rules.held else Remove(top)])
-        return done
+        return len(ours) == len(self.rules)
+
+    def _is_ours(self, rules: _Rules) -> bool:
+        """Whether nobody else has written *rules* since they were looked at."""
+        return _below(self.store, rules.top).items() <= (rules.old.items() | rules.new.items())
 
 
 def _replace(store: KeyStore, top: str, there: Held, new: Held) -> None:

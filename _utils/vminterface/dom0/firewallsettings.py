@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -26,6 +27,8 @@ class ClientFirewall:
     netvm: str = ""
     ip: IPv4Address | None = None
     ip6: IPv6Address | None = None
+    #: Whether the addresses are those of the VM's ``network``.
+    of_network: bool = False
 
     @classmethod
     def parse(cls, raw: Any) -> ClientFirewall | None:
@@ -65,14 +68,22 @@ class ClientFirewall:
         netvm = self.netvm or netvm
         if not netvm or netvm == DEFAULT:
             raise InvalidValue("needs the VM that keeps it (expected netvm here, or the VM's own netvm)", "netvm")
-        ip, ip6 = self.ip, self.ip6
-        if ip is None and ip6 is None:
+        ip, ip6, of_network = self.ip, self.ip6, self.ip is None and self.ip6 is None
+        if of_network:
             texts = [desired.get(f"network:{field}") for field in ("ip", "ip6")]
             if texts == [None, None]:
                 raise InvalidValue("needs the VM's address (expected ip or ip6 here, or a network)", "ip")
             ip = None if texts[0] is None else parse_ipv4(texts[0])
             ip6 = None if texts[1] is None else parse_ipv6(texts[1])
-        return replace(self, netvm=netvm, ip=ip, ip6=ip6)
+        return replace(self, netvm=netvm, ip=ip, ip6=ip6, of_network=of_network)
+
+    def at(self, *, ip: str | None = None, ip6: str | None = None) -> ClientFirewall:
+        """Return the same for other addresses; None, and text that is none: as it is."""
+        found: dict[str, IPv4Address | IPv6Address] = {}
+        for name, text, parse in (("ip", ip, parse_ipv4), ("ip6", ip6, parse_ipv6)):
+            with suppress(InvalidValue):
+                found.update({} if text is None else {name: parse(text)})
+        return replace(self, **found)  # type: ignore[arg-type]
 
     def keys(self) -> dict[str, Firewall]:
         """Return what is to be under each address of the client."""

@@ -47,6 +47,12 @@ def put(
             raise VerificationFailed(f"{target.vm}: {field} does not hold what was written")
 
 
+def gone_meanwhile(store: KeyStore, fields: Collection[str]) -> set[str]:
+    """Return the fields whose keys are not there while *fields* change: flags, where there are no transactions."""
+    groups = set() if store.has_transactions else {field.partition(":")[0] for field in fields}
+    return {flag for group, flag in _FLAGS.items() if group in groups}
+
+
 def check_there(store: KeyStore, target: Target) -> None:
     """Raise VMNotRunning if the VM has stopped: nobody would remove what is written for it in the XenStore then."""
     if store.channel == "xenstore" and not store.exists(target.path("name")):
@@ -57,11 +63,9 @@ def _operations(store: KeyStore, target: Target, texts: Texts, held: Mapping[str
     """Return what brings *texts* about. Without transactions a group's flag is gone while the group changes."""
     texts = dict(texts)
     operations: list[Operation] = []
-    if not store.has_transactions:
-        for group, flag in _FLAGS.items():
-            if flag in held and any(field.partition(":")[0] == group for field in texts):
-                operations.append(Remove(target.path(keys.for_field(flag).name)))
-                texts.setdefault(flag, held[flag])
+    for flag in gone_meanwhile(store, texts) & held.keys():
+        operations.append(Remove(target.path(keys.for_field(flag).name)))
+        texts.setdefault(flag, held[flag])
     for field, text in sorted(texts.items(), key=_turn):
         for path in map(target.path, _names(field, text)):
             operations.append(Remove(path) if text is None else Write(path, text.encode("utf-8", "surrogateescape")))

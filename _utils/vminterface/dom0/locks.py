@@ -58,6 +58,7 @@ class VMLocks:
         self.path = os.path.join(folder or os.environ.get(FOLDER_VARIABLE) or FOLDER, NAME)
         self._file = _opened(self.path)
         self._lines: dict[str, int] = {}
+        self._taken: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +69,9 @@ class VMLocks:
     def close(self) -> None:
         """Release all locks; may be called twice."""
         if self._file >= 0:
+            # By name, as a process that was forked meanwhile has the open file too.
+            for vm in sorted(self._taken):
+                self.release(vm)
             os.close(self._file)
             self._file = -1
 
@@ -76,6 +80,7 @@ class VMLocks:
         line = self._line(vm)
         if not self._lock(line):
             return False
+        self._taken.add(vm)
         self._write(line, f"{_in_table(vm)} {os.getpid()} {time.strftime('%Y-%m-%dT%H:%M:%S')} {_program()}")
         return True
 
@@ -84,6 +89,7 @@ class VMLocks:
         line = self._line(vm)
         self._write(line, _in_table(vm))
         self._set(line, fcntl.F_UNLCK)
+        self._taken.discard(vm)
 
     def take_all(self, vms: Iterable[str], deadline: Deadline) -> None:
         """Take the locks of *vms*, waiting for those that others have. Raises DeadlineExceeded, with who has it."""

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from vminterface import keys
 from vminterface.channel.store import KeyStore
 from vminterface.dom0 import answers, keychanges, state
-from vminterface.dom0.diff import compare
+from vminterface.dom0.diff import Change, compare
 from vminterface.dom0.introduce import introduce
 from vminterface.dom0.outcome import Outcome, Work
+from vminterface.dom0.routed import Routed
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Target, Targets
 from vminterface.errors import (
@@ -44,17 +45,19 @@ class Push:
         wanted: Mapping[str, VMSettings],
         outcomes: Mapping[str, Outcome],
         targets: Targets,
+        routed: Mapping[str, Routed],
         stop: threading.Event,
     ) -> None:
         self._group, self._wanted, self._outcomes = group, wanted, outcomes
-        self._targets, self._stop = targets, stop
+        self._targets, self._routed, self._stop = targets, routed, stop
         self.works: list[Work] = []
 
     def observe(self) -> None:
         """Read what the store holds of the VMs. Raises what befalls a XenStore as a whole."""
         if not self._group:
             return
-        states = state.read(self._group, {t.vm: self._wanted[t.vm].desired for t in self._group})
+        fields = {t.vm: {*self._wanted[t.vm].desired, *self._routed[t.vm].pins} for t in self._group}
+        states = state.read(self._group, fields)
         for target in self._group:
             work = Work(self._wanted[target.vm], target, states[target.vm], self._outcomes[target.vm])
             if work.state.error is not None:
@@ -65,12 +68,16 @@ class Push:
     def compare(self) -> None:
         """Find the fields that differ."""
         for work in self.works:
+            routed = self._routed[work.target.vm]
             changes = compare(work.settings.desired, work.state.texts, channel=work.target.store.channel)
+            work.settings, work.outcome.waiting = routed.put_off(work.settings, work.state.texts, changes)
             try:
+                routed.check(work.settings, changes)
                 _check_names(work.target, changes)
             except InvalidValue as error:
                 work.fail(error)
             else:
+                work.unread = not work.settings.confirm and answers.is_unread(work)
                 work.outcome.changes = changes
 
     def write(self) -> None:
@@ -135,7 +142,7 @@ def _write(work: Work, asked: set[str]) -> None:
         keychanges.put(store, work.target, changes, work.state.texts, asked)
 
     work.target.store.transaction(write)
-    work.introduced = not work.state.can_answer
+    work.introduced = not work.state.can_answer or work.state.afresh
     work.state.can_answer = True
     for setting in asked:
         work.state.acknowledgements.pop(setting, None)
@@ -182,9 +189,20 @@ def _restore(work: Work, targets: Targets) -> None:
 
 def _put_back(store: KeyStore, target: Target, work: Work) -> tuple[list[str], list[str]]:
     """Put the former values of the changes back. Return of which fields, and which somebody else has set meanwhile."""
-    changes = work.outcome.changes
+    changes = dict(work.outcome.changes)
+    flags = keychanges.gone_meanwhile(store, changes)
+    # One that does not change may have been left out when the writing broke off.
+    changes.update(
+        {flag: Change(text, text) for flag in flags - changes.keys() if (text := work.state.texts.get(flag))}
+    )
     values = store.read_many([target.path(keys.for_field(name).name) for name in changes])
     now = {name: state.decode(value) for name, value in zip(changes, values, strict=True) if value is not None}
-    ours = {name: change.old for name, change in changes.items() if now.get(name) == change.new}
+    ours: dict[str, str | None] = {}
+    others: list[str] = []
+    for name, change in changes.items():
+        if now.get(name) == change.new or (name in flags and name not in now and change.old is not None):
+            ours[name] = change.old
+        elif now.get(name) != change.old:
+            others.append(name)
     keychanges.put(store, target, ours, {**work.state.texts, **now}, answers.given(work, keys.settings_of(changes)))
-    return list(ours), [name for name, change in changes.items() if now.get(name) not in (change.new, change.old)]
+    return list(ours), others

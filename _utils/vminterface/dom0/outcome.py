@@ -9,7 +9,7 @@ from vminterface.dom0.diff import Change
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.state import VMState
 from vminterface.dom0.targets import Target
-from vminterface.errors import VMInterfaceError
+from vminterface.errors import VMInterfaceError, printable
 
 
 @dataclass(slots=True)
@@ -26,8 +26,12 @@ class Outcome:
     note: str = ""
     #: What is left out or will not last, and why: said in every comment but an error's.
     remarks: tuple[str, ...] = ()
+    #: Whether there was no agent in the VM that could have acknowledged the settings.
+    unheard: bool = False
     #: Whether what it had before was put back after the error; None: nothing had to be.
     restored: bool | None = None
+    #: What the VM has, by field, of what takes effect at its next start; it is no difference.
+    waiting: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -42,7 +46,7 @@ class Outcome:
         """Return one sentence for the admin."""
         if self.error is not None:
             return f"{self.error}{'; former values restored' if self.restored else ''}"
-        return "; ".join((self._success(test=test), *self.remarks))
+        return "; ".join((self._success(test=test), *map(self._wait, sorted(self.waiting)), *self.remarks))
 
     def _success(self, *, test: bool) -> str:
         note = self.note and f"; {self.note}"
@@ -57,6 +61,9 @@ class Outcome:
         if test:
             return f"{self.vm}: {count(self.changes)} would be set"
         return f"{self.vm}: {count(self.changes)} set{note}"
+
+    def _wait(self, name: str) -> str:
+        return f"{name} takes effect at the VM's next start, until then it has {printable(self.waiting[name], 60)}"
 
 
 def count(changes: Mapping[str, Change]) -> str:
@@ -74,6 +81,8 @@ class Work:
     outcome: Outcome
     #: Whether this push gave the VM its node for answers, so that an agent may yet announce itself.
     introduced: bool = False
+    #: Whether its agent had not acknowledged the push before this one, which did not wait for it either.
+    unread: bool = False
     #: Whether its former values have been put back, or were tried to.
     restored: bool = False
 

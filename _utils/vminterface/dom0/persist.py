@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from vminterface.dom0 import persistchanges
+from vminterface.dom0 import attach, persistchanges, routed
 from vminterface.dom0.diff import PERSISTENT, Change
 from vminterface.dom0.fields import DEFAULT
 from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.persistlive import adapt
 from vminterface.dom0.persistzone import PERSISTENT_TIMEZONE
 from vminterface.dom0.qubesd import Qubesd
+from vminterface.dom0.routed import Routed
 from vminterface.dom0.settings import NETVM, VMSettings
+from vminterface.dom0.targets import Targets
 from vminterface.errors import InvalidValue, VMInterfaceError
 
 _NOT_KEPT = "nothing of it is kept for the VM's next start, as qubesd does not run"
 
-Run = Callable[[Sequence[VMSettings]], list[Outcome]]
+Run = Callable[[Sequence[VMSettings], Mapping[str, Routed]], list[Outcome]]
 
 
 @dataclass(slots=True)
@@ -32,15 +34,33 @@ class _Plan:
     live: VMSettings
     #: What qubesd has to change, by field.
     changes: dict[str, Change] = field(default_factory=dict)
+    #: What qubesd says of its network and firewall.
+    routed: Routed = field(default_factory=Routed)
     error: VMInterfaceError | None = None
     #: What is left out or will not last, and why.
     remarks: tuple[str, ...] = ()
+
+    #: Whether the running VM is attached with other addresses.
+    moves: bool = False
+    #: Whether qubesd writes all keys of the running VM anew, as it does when it attaches its network.
+    rewritten: bool = False
+
+    @property
+    def sets_netvm(self) -> bool:
+        """Whether qubesd is given another netvm, and then attaches a VM that runs."""
+        return NETVM in self.changes
+
+    def foresee(self, outcome: Outcome) -> None:
+        """Take what *outcome* says of the VM as it is before anything is changed."""
+        attached = outcome.running and self.routed.attached_anew
+        self.moves = attached and self.routed.changed(outcome.changes)
+        self.rewritten = attached and (self.moves or self.sets_netvm)
 
 
 def diff(settings: Sequence[VMSettings], look: Run) -> list[Outcome]:
     """Return what *look* finds for *settings*, and what qubesd would have to change."""
     plans = _plans(settings, Qubesd())
-    outcomes = look([plan.live for plan in plans.values()])
+    outcomes = look([plan.live for plan in plans.values()], _routed(plans))
     for outcome in outcomes:
         plan = plans[outcome.vm]
         outcome.error = outcome.error or plan.error
@@ -49,34 +69,74 @@ def diff(settings: Sequence[VMSettings], look: Run) -> list[Outcome]:
     return outcomes
 
 
-def push(settings: Sequence[VMSettings], look: Run, write: Run) -> list[Outcome]:
+def push(settings: Sequence[VMSettings], look: Run, write: Run, targets: Targets) -> list[Outcome]:
     """Let qubesd keep what shall last, then let *write* push the keys. Outcomes are in the order of *settings*."""
     qubesd = Qubesd()
     plans = _plans(settings, qubesd)
     outcomes = {vm: Outcome(vm, error=plan.error) for vm, plan in plans.items() if plan.error}
     # qubesd writes keys of running VMs too, so what a push changes is known beforehand alone.
-    foreseen = {o.vm: o for o in look([plan.live for plan in plans.values() if plan.changes])}
+    first = [plan.live for plan in plans.values() if plan.changes or plan.routed.attached_anew]
+    foreseen = {o.vm: o for o in look(first, _routed(plans))}
     for vm, outcome in foreseen.items():
+        plan = plans[vm]
         if outcome.error is not None:
             outcomes[vm] = Outcome(vm, error=outcome.error, running=outcome.running)
             continue
-        try:
-            persistchanges.make(qubesd, vm, plans[vm].changes)
-        except persistchanges.NotKept as failed:
-            taken = failed.taken
+        plan.foresee(outcome)
+        if (taken := _keep(qubesd, plan, targets)) is not None:
             outcomes[vm] = Outcome(vm, error=taken.error, running=outcome.running, restored=taken.restored)
-    for outcome in write([plan.live for vm, plan in plans.items() if vm not in outcomes]):
+    for outcome in write([plan.live for vm, plan in plans.items() if vm not in outcomes], _routed(plans)):
         vm, plan = outcome.vm, plans[outcome.vm]
-        if plan.changes and outcome.error is not None:
-            taken = persistchanges.take_back(qubesd, vm, plan.changes, outcome.error)
+        if (plan.changes or plan.moves) and outcome.error is not None:
+            taken = _take_back(qubesd, plan, outcome.error)
             outcome.error = taken.error
             if taken.restored is not None and outcome.restored is not False:
                 outcome.restored = taken.restored
+        elif plan.rewritten:
+            # What qubesd has written over is as it was before.
+            outcome.changes = _all_changes(plan, foreseen[vm].changes)
         elif plan.changes:
             outcome.changes = _all_changes(plan, {**foreseen[vm].changes, **outcome.changes})
         outcome.remarks = plan.remarks
         outcomes[vm] = outcome
     return [outcomes[one.vm] for one in settings]
+
+
+def _keep(qubesd: Qubesd, plan: _Plan, targets: Targets) -> persistchanges.Taken | None:
+    """Let qubesd keep what is planned, and attach the network anew if need be; return what came of taking it back."""
+    try:
+        persistchanges.make(qubesd, plan.live.vm, plan.changes)
+    except persistchanges.NotKept as failed:
+        return _attached_again(qubesd, plan, failed.taken) if plan.sets_netvm else failed.taken
+    try:
+        if plan.moves and not plan.sets_netvm:
+            attach.anew(qubesd, plan.live.vm)
+        if plan.moves:
+            attach.check(qubesd, targets, plan.live, plan.routed.hidden_ip)
+    except VMInterfaceError as error:
+        return _take_back(qubesd, plan, error)
+    return None
+
+
+def _take_back(qubesd: Qubesd, plan: _Plan, first: VMInterfaceError) -> persistchanges.Taken:
+    """Put back what qubesd had, because *first* has happened."""
+    return _attached_again(qubesd, plan, persistchanges.take_back(qubesd, plan.live.vm, plan.changes, first))
+
+
+def _attached_again(qubesd: Qubesd, plan: _Plan, taken: persistchanges.Taken) -> persistchanges.Taken:
+    """Attach the network with the former addresses, where it may have been attached with others."""
+    if not plan.moves:
+        return taken
+    try:
+        attach.anew(qubesd, plan.live.vm)
+    except VMInterfaceError as error:
+        more = f"{taken.error}; and the network could not be attached as it was: {error}"
+        return persistchanges.Taken(type(taken.error)(more), False)
+    return taken
+
+
+def _routed(plans: Mapping[str, _Plan]) -> dict[str, Routed]:
+    return {vm: plan.routed for vm, plan in plans.items()}
 
 
 def _plans(settings: Sequence[VMSettings], qubesd: Qubesd) -> dict[str, _Plan]:
@@ -88,8 +148,13 @@ def _plans(settings: Sequence[VMSettings], qubesd: Qubesd) -> dict[str, _Plan]:
             adapted = adapt(one, qubesd)
             lost = (_NOT_KEPT,) if undecided and qubesd.expected and not one.persist else ()
             one, plan.live, plan.remarks = adapted.kept, adapted.live, (*lost, *adapted.remarks)
+            if qubesd.expected or one.persist:
+                plan.live, plan.routed, remarks = routed.read(qubesd, plan.live)
+                plan.remarks += remarks
             if one.persist:
-                plan.changes = persistchanges.compare(qubesd, one.vm, _texts(one), one.path)
+                kept = {name: text for name, text in _texts(one).items() if not plan.routed.is_fake(name)}
+                plan.changes = persistchanges.compare(qubesd, one.vm, kept, one.path)
+                plan.routed.attached_anew = attach.planned(qubesd, one, plan.changes)
             elif one.netvm is not None:
                 raise InvalidValue(f"{one.vm}: netvm is kept by qubesd alone, which this host has not (no qubesadmin)")
         except VMInterfaceError as error:

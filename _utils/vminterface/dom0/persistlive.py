@@ -16,7 +16,7 @@ from vminterface.dom0.qubesd import Qubesd
 from vminterface.dom0.settings import VMSettings
 
 #: Fields whose keys qubesd writes at each start from what is no field of the pillar.
-_WRITTEN = ("type", "updateable", "persistence", "base_template", "default_user")
+_WRITTEN = ("type", "updateable", "persistence", "base_template")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,9 @@ def _at_start(settings: VMSettings, name: str) -> tuple[str, Callable[[AdminAPI]
     vm = settings.vm
     if name == MEMINFO_WRITER:
         return "property maxmem", lambda api: "0" if api.property(vm, "maxmem").value == "0" else "1"
+    if name.startswith("network:") and settings.desired.get("network:ip") is None:
+        # The VM is to have no network at all.
+        return None
     place = place_of(name)
     if not isinstance(place, Property) or not place.written_at_start:
         return None

@@ -13,6 +13,7 @@ from vminterface.channel.adminapi import AdminAPI
 from vminterface.dom0.settings import NETVM
 from vminterface.errors import InvalidValue
 from vminterface.values import feature
+from vminterface.values.address import parse_ipv6, parse_mac
 from vminterface.values.keyboard import KeyboardLayout
 
 
@@ -113,11 +114,20 @@ class Property:
         return self.parse(value) if value else None
 
 
+def _normal(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """Return what gives a text that *parse* reads the form that keys have; another text stays as it is."""
+
+    def normal(text: str) -> str:
+        try:
+            return str(parse(text))
+        except InvalidValue:
+            return text
+
+    return normal
+
+
 def _normal_layout(text: str) -> str:
-    try:
-        return KeyboardLayout.parse(text).render()
-    except InvalidValue:
-        return text
+    return _normal(lambda text: KeyboardLayout.parse(text).render())(text)
 
 
 def _one_layout(text: str) -> None:
@@ -137,7 +147,10 @@ _PLACES: dict[str, Place] = {
         lambda text: "1" if text == "True" else "0",
         written_at_start=True,
     ),
+    "default_user": Property("default_user", written_at_start=True),
     "network:ip": Property("ip"),
+    "network:ip6": Property("ip6", parse=_normal(parse_ipv6), written_at_start=True),
+    "network:mac": Property("mac", parse=_normal(parse_mac), written_at_start=True),
     "network:all_dns": Feature("vm-config.vminterface-dns"),
     NETVM: Property(NETVM),
 }

@@ -15,14 +15,15 @@ from vminterface.dom0 import answers, groups, interrupt, persist, state, turns
 from vminterface.dom0.firewall import Firewalls
 from vminterface.dom0.onestore import Push
 from vminterface.dom0.outcome import Outcome
+from vminterface.dom0.routed import Routed
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Target, Targets
-from vminterface.errors import VMInterfaceError, VMNotRunning
+from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, VMStarting
 
 
 def diff(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
     """Return for each VM what a push would change. Writes nothing."""
-    return persist.diff(list(settings), lambda some: _diff(some, targets))
+    return persist.diff(list(settings), lambda some, routed: _diff(some, targets, routed))
 
 
 def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
@@ -40,7 +41,7 @@ def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
     return interrupt.run(run, lambda outcomes: "\n".join(outcome.comment() for outcome in outcomes))
 
 
-def _diff(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
+def _diff(settings: Sequence[VMSettings], targets: Targets, routed: Mapping[str, Routed]) -> list[Outcome]:
     def check(part: _Part) -> None:
         try:
             for work in part.push.works:
@@ -50,17 +51,22 @@ def _diff(settings: Sequence[VMSettings], targets: Targets) -> list[Outcome]:
         finally:
             part.firewalls.close()
 
-    return _outcomes(settings, targets, threading.Event(), check, lambda left: None)
+    return _outcomes(settings, targets, routed, threading.Event(), check, lambda left: None)
 
 
 def _push(settings: Sequence[VMSettings], targets: Targets, stop: threading.Event) -> list[Outcome]:
     """Do it for VMs whose locks are held."""
     return persist.push(
-        list(settings), lambda some: _diff(some, targets), lambda some: _push_keys(some, targets, stop)
-    )  # fmt: skip
+        list(settings),
+        lambda some, routed: _diff(some, targets, routed),
+        lambda some, routed: _push_keys(some, targets, routed, stop),
+        targets,
+    )
 
 
-def _push_keys(settings: Sequence[VMSettings], targets: Targets, stop: threading.Event) -> list[Outcome]:
+def _push_keys(
+    settings: Sequence[VMSettings], targets: Targets, routed: Mapping[str, Routed], stop: threading.Event
+) -> list[Outcome]:
     def speak(part: _Part) -> _Part | None:
         part.push.write()
         if not part.push.settled or part.firewalls.clients:
@@ -80,7 +86,7 @@ def _push_keys(settings: Sequence[VMSettings], targets: Targets, stop: threading
         finally:
             part.firewalls.close()
 
-    outcomes = _outcomes(settings, targets, stop, speak, wait)
+    outcomes = _outcomes(settings, targets, routed, stop, speak, wait)
     for outcome in outcomes:
         # What was taken back has not changed.
         if outcome.error is not None:
@@ -99,32 +105,53 @@ class _Part:
 def _outcomes(
     settings: Sequence[VMSettings],
     targets: Targets,
+    routed: Mapping[str, Routed],
     stop: threading.Event,
     speak: Callable[[_Part], _Part | None],
     wait: Callable[[_Part], None],
 ) -> list[Outcome]:
     """Let *speak* and then *wait* have each part of the VMs, compared, all at once as :func:`groups.run` does it."""
     wanted = {one.vm: one for one in settings}
-    found = targets.find(wanted, wanted)
-    outcomes = {vm: Outcome(vm, running=vm in found, kept=bool(one.persist)) for vm, one in wanted.items()}
+    errors: dict[str, VMInterfaceError] = {}
+    found = targets.find(wanted, wanted, errors)
+    starting = [vm for vm, error in errors.items() if isinstance(error, VMStarting)]
+    outcomes = {
+        vm: Outcome(vm, running=vm in found or vm in errors, kept=bool(one.persist)) for vm, one in wanted.items()
+    }
     for vm, one in wanted.items():
-        if vm not in found and one.require_running:
+        if vm in errors and vm not in starting:
+            outcomes[vm].error = errors[vm]
+        elif not outcomes[vm].running and one.require_running:
             outcomes[vm].error = VMNotRunning(f"{vm} is not running, and its settings ask for it (require_running)")
+        elif not outcomes[vm].running:
+            try:
+                routed[vm].check_halted(one)
+            except InvalidValue as error:
+                outcomes[vm].error = error
     parts = [[target.vm for target in group] for group in state.by_store(found.values())]
-    absent = [vm for vm, one in wanted.items() if vm not in found and one.firewall is not None]
+    absent = [vm for vm, one in wanted.items() if not outcomes[vm].running and one.firewall is not None]
     lost: dict[str, VMInterfaceError] = {}
 
     def begin(vms: Sequence[str]) -> _Part | None:
-        firewalls = Firewalls(vms, wanted, outcomes, targets, lost, stop)
+        for vm in vms:
+            if vm in starting:
+                try:
+                    found[vm] = targets.wait_for(wanted[vm], stop)
+                except VMInterfaceError as error:
+                    outcomes[vm].error = error
+        push = Push(_of(vms, found, outcomes), wanted, outcomes, targets, routed, stop)
+        push.observe()
+        push.compare()
+        # A VM whose firewall cannot be has nothing else begun.
+        here = {vm: wanted[vm] for vm in vms} | {work.target.vm: work.settings for work in push.works}
+        firewalls = Firewalls(vms, here, outcomes, targets, lost, routed, stop)
         try:
-            part = _Part(Push(_of(vms, found, outcomes), wanted, outcomes, targets, stop), firewalls)
-            part.push.observe()
-            part.push.compare()
-            return speak(part)
+            return speak(_Part(push, firewalls))
         except BaseException:
             firewalls.close()
             raise
 
+    parts += [[vm] for vm in starting]
     groups.run([*parts, absent] if absent else parts, begin, wait)
     return list(outcomes.values())
 

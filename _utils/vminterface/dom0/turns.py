@@ -17,7 +17,7 @@ from vminterface.dom0.targets import Targets
 from vminterface.errors import Interrupted, VMInterfaceError
 
 #: Pushes of VMs whose locks came free, at the same time.
-AT_ONCE = 8
+AT_ONCE = 16
 
 Run = Callable[[Sequence[VMSettings], Targets], list[Outcome]]
 
@@ -45,8 +45,9 @@ def run(settings: Sequence[VMSettings], targets: Targets, stop: threading.Event,
                 turn(some, own)
 
         wanted = {one.vm: one for one in settings}
-        ready = [one for vm, one in wanted.items() if locks.take(vm)]
-        waiting = {vm: (one, Deadline.after(one.timeout)) for vm, one in wanted.items() if one not in ready}
+        free = {vm: one for vm, one in wanted.items() if locks.take(vm)}
+        ready = list(free.values())
+        waiting = {vm: (one, Deadline.after(one.timeout)) for vm, one in wanted.items() if vm not in free}
         if not waiting:
             turn(ready, targets)
         else:

@@ -11,7 +11,7 @@ import enum
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
@@ -119,12 +119,22 @@ class Rule:
         return " ".join(words)
 
 
+#: The two rules that take every packet.
+_FOR_ALL = (Rule(Action.ACCEPT), Rule(Action.DROP))
+
+
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """The rules of a client, first match first, and what becomes of a packet that none matches."""
+    """The rules of a client, first match first, and what becomes of a packet that none matches.
+
+    Written is always the policy ``drop``, as qubesd does: that all else is accepted is a last rule ``action=accept``.
+    Compare what :attr:`meaning` gives, as the same can be written in both ways.
+    """
 
     policy: Action
     rules: tuple[Rule, ...] = ()
+    #: IP version of the client's address that this is for; None: of any. Rules for the other one are passed over.
+    version: int | None = None
 
     @classmethod
     def parse(cls, keys: Mapping[str, str]) -> Firewall:
@@ -139,19 +149,41 @@ class Firewall:
         return cls(Action.parse(keys[POLICY]), tuple(rules))
 
     def __post_init__(self) -> None:
-        if len(self.rules) > RULES_MAX:
-            raise InvalidValue(f"{len(self.rules)} rules (expected at most {RULES_MAX})", "rules")
+        if len(self.lines) > RULES_MAX:
+            raise InvalidValue(f"{len(self.lines)} rules (expected at most {RULES_MAX})", "rules")
+
+    @property
+    def lines(self) -> tuple[Rule, ...]:
+        """The rules in the form in which the policy is always ``drop``, those of both families."""
+        takes_all = bool(self.rules) and self.rules[-1] in _FOR_ALL
+        return self.rules if self.policy is Action.DROP or takes_all else (*self.rules, Rule(Action.ACCEPT))
+
+    @property
+    def meaning(self) -> Firewall:
+        """The firewall of the fewest rules that does the same: a last rule that takes every packet is the policy."""
+        policy, rules = self.policy, [rule for rule in self.rules if self._concerns(rule)]
+        while rules and rules[-1] in _FOR_ALL:
+            policy = rules.pop().action
+        return Firewall(policy, tuple(rules))
 
     def of_family(self, version: int) -> Firewall:
         """Return what of this concerns the client's address of IP version 4 or 6."""
-        return Firewall(self.policy, tuple(r for r in self.rules if r.network is None or r.network.version == version))
+        return replace(self, version=version)
 
     def render(self) -> dict[str, str]:
-        """Return the exact text of each key below the client's address, in the order in which they are written."""
-        return {POLICY: self.policy.value, **{f"{i:04}": rule.render() for i, rule in enumerate(self.rules)}}
+        """Return the exact text of each key below the client's address, in the order in which they are written.
+
+        A rule's number is its place among those of both families, so that numbers may be left out.
+        """
+        numbered = {f"{i:04}": rule.render() for i, rule in enumerate(self.lines) if self._concerns(rule)}
+        return {POLICY: Action.DROP.value, **numbered}
+
+    def _concerns(self, rule: Rule) -> bool:
+        return rule.network is None or self.version in (None, rule.network.version)
 
     def __str__(self) -> str:
-        return "; ".join([*(rule.render() for rule in self.rules), f"policy={self.policy.value}"])
+        rules = [rule.render() for rule in self.rules if self._concerns(rule)]
+        return "; ".join([*rules, f"policy={self.policy.value}"])
 
 
 def _network4(text: str) -> tuple[str, IPv4Interface]:

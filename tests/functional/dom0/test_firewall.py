@@ -160,8 +160,9 @@ def test_both_families_of_addresses_are_kept_each_with_its_rules(qubes):
         **HELD,
         top6: b"",
         f"{top6}/policy": b"drop",
-        f"{top6}/0000": RULES[1].encode(),
-        f"{top6}/0001": six.encode(),
+        # Numbered as qubesd does it, by the place among the rules of both families.
+        f"{top6}/0001": RULES[1].encode(),
+        f"{top6}/0002": six.encode(),
     }
 
 
@@ -175,7 +176,8 @@ def test_other_clients_are_left_alone(qubes):
         TOP: b"",
         f"{TOP}/policy": b"drop",
         f"{TOP}3": b"",
-        f"{TOP}3/policy": b"accept",
+        f"{TOP}3/policy": b"drop",
+        f"{TOP}3/0000": b"action=accept",
     }
 
 

@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -150,6 +151,48 @@ def test_a_file_that_cannot_be_used_is_one_sentence_and_nothing_is_written(folde
     assert str(raised.value).startswith(f"{file}: ")
     assert "\n" not in str(raised.value)
     assert not (folder / "elsewhere").exists()
+
+
+def test_a_user_who_may_not_lock_is_told_who_may():
+    """In a folder that any user can reach, where the file is root's."""
+    reader, writer = os.pipe()
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        with VMLocks(place) as locks:
+            path = locks.path
+        child = os.fork()
+        if not child:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            try:
+                VMLocks(place)
+            except LockUnavailable as error:
+                os.write(writer, str(error).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+    os.close(writer)
+    with open(reader) as said:
+        assert said.read() == (
+            f"{path}: Permission denied: without it two programs may write to a VM at the same time (expected root, "
+            "or group qubes after root's first push; VMINTERFACE_LOCK_DIR names another folder)"
+        )
+
+
+def test_a_fork_of_who_has_a_lock_does_not_keep_it(folder):
+    with VMLocks() as locks:
+        assert locks.take("work")
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        os.close(reader)
+    with VMLocks() as other:
+        assert other.take("work")
+    os.close(writer)
+    os.waitpid(child, 0)
 
 
 def test_looking_needs_no_lock(folder, tmp_path, monkeypatch):

@@ -22,9 +22,12 @@ from tests.support.qubesdb import QubesHost
 from tests.support.rpcstandin import until
 from tests.support.stores import need
 from tests.support.writers import Writer
+from vminterface.channel.xenstore import XenStore
 from vminterface.dom0 import push as push_module
+from vminterface.dom0.locks import VMLocks
 from vminterface.dom0.push import push
 from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.targets import Targets
 
 Host = Dom0 | QubesHost
 LIBRARY = Path(push_module.__file__).parents[2]
@@ -75,6 +78,29 @@ def test_kill_9_never_leaves_a_network_whose_parts_do_not_fit(kind, tmp_path):
         cuts += 1
     writer.end()
     assert held == after
+    assert cuts > 5
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_daemon_that_hangs_up_anywhere_gets_the_former_network_on_a_new_connection(kind, tmp_path):
+    before, pillar, _, after = NETWORKS[kind]
+    place = tmp_path / "qubesdb.work.sock"
+    wanted = VMSettings.parse("work", {**pillar, "confirm": False})
+    cuts, failed = 0, True
+    while failed:
+        daemon = FaultyDaemon(str(place), lambda stream, answer: None, after=cuts)
+        values = daemon.side.database.values
+        values.update({key: text.encode() for key, text in before.items()})
+        with Targets(lambda: XenStore.open(str(tmp_path / "none")), qubesdb_folder=str(tmp_path)) as targets:
+            (outcome,) = push([wanted], targets)
+        daemon.stop()
+        place.unlink()
+        failed = daemon.played
+        assert outcome.ok != failed
+        held = {key: values[key].decode() for key in before if key in values}
+        assert held == (before if failed else after), f"hung up at request {cuts}: {outcome.comment()}"
+        assert "another program" not in outcome.comment()
+        cuts += 1
     assert cuts > 5
 
 
@@ -144,6 +170,40 @@ def test_a_signal_takes_back_what_nobody_has_acknowledged_and_says_what_came_of_
     assert host.read("work", "qubes-timezone") == "UTC"
     assert host.read("work", "vminterface/ack/timezone") == "pending"
     assert host.read("personal", "qubes-timezone") == "Europe/Berlin"
+
+
+def test_a_signal_ends_the_wait_for_another_program(host, tmp_path):
+    with VMLocks() as locks:
+        assert locks.take("work")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vminterface", "set", "work", "timezone=Europe/Paris", "--timeout", "60"],
+            env=environment(host), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == ("", "vminterface: work: interrupted before anything was written\n")
+    assert host.read("work", "qubes-timezone") == "UTC"
+
+
+def test_a_signal_takes_back_a_firewall_that_its_provider_has_not_handled(tmp_path):
+    with QubesHost(tmp_path / "h") as host:
+        for vm in ("work", "sys-net"):
+            host.start_vm(vm)
+        firewall = "{netvm: sys-net, ip: 10.137.0.12, policy: drop}"
+        pillar = tmp_path / "pillar.yaml"
+        pillar.write_text(f"qubes: {{vms: {{work: {{timezone: UTC, timeout: 60, firewall: {firewall}}}}}}}")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vminterface", "push", "--pillar", str(pillar)],
+            env=environment(host), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        until(lambda: host.read("sys-net", "qubes-firewall/10.137.0.12") is not None)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == (
+            "", "vminterface: work: interrupted before sys-net had handled its firewall; former values restored\n"
+        )  # fmt: skip
+        assert host.read("sys-net", "qubes-firewall/10.137.0.12/policy") is None
+        assert host.read("work", "qubes-timezone") is None
 
 
 def test_a_second_signal_ends_it_at_once(host, waiting):

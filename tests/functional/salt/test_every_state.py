@@ -28,6 +28,7 @@ GOOD = {
     "qubes_vm.network": [
         {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": ["10.139.1.1"], "require_running": True},
         {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "ip6": "fd09::1", "gateway6": "fd09::2"},
+        {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "reattach": True},
     ],
     "qubes_vm.network_provider": [
         {"name": "work", "gateway": "10.137.0.5", "dns": ["10.139.1.1"], "gateway6": "fd09::5"},
@@ -73,6 +74,7 @@ BAD = {
         {"name": "work", "ip": "10.137.0.256"},
         {"name": "work", "ip": "10.137.0.12", "none": True},
         {"name": "work", "dns": ["10.139.1.1"] * 3},
+        {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "reattach": "perhaps"},
     ],
     "qubes_vm.network_provider": [
         {"name": "work"},

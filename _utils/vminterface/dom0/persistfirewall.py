@@ -1,0 +1,125 @@
+"""One client's firewall in the store from which qubesd writes the keys anew: compare, set, read back, put back.
+
+qubesd does that when the client starts or its network changes, at a reload, and when rules are set; keys that others
+have written are gone then. Setting comes last in a push, with the keys themselves, so that what fails before it leaves
+nothing to put back. A call that fails may have stored the rules first: to rules that it refuses, and to those that it
+saves but cannot pass on to the provider, qubesd gives no reply.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Self
+
+from vminterface.dom0.diff import Change
+from vminterface.dom0.qubesd import Qubesd
+from vminterface.dom0.settings import FIREWALL
+from vminterface.errors import PermissionDenied, VerificationFailed, VMInterfaceError, printable
+from vminterface.values import firewallstore
+from vminterface.values.firewall import Firewall
+
+#: Without it qubesd also makes one text for iptables of all rules, which may become too long for a key.
+FEATURE = "qubes-firewall"
+#: Characters of the rules in an error.
+_SHOWN = 1000
+
+
+@dataclass(slots=True)
+class StoredFirewall:
+    """What qubesd holds as the firewall of *vm*, whose provider is *netvm*, and what it shall hold."""
+
+    vm: str
+    netvm: str
+    wanted: Firewall
+    qubesd: Qubesd
+    #: The text of ``admin.vm.firewall.Get``.
+    held: str = ""
+
+    @classmethod
+    def read(cls, qubesd: Qubesd, vm: str, netvm: str, wanted: Firewall) -> Self:
+        """Ask qubesd what it holds. Raises as AdminAPI does."""
+        stored = cls(vm, netvm, wanted, qubesd)
+        stored.held = stored._get()
+        return stored
+
+    @property
+    def right(self) -> bool:
+        """Whether qubesd holds what is wanted: what is of no effect, such as a comment, does not count."""
+        return self._means_it(self.held)
+
+    @property
+    def change(self) -> Change:
+        """What differs, in the pillar's words."""
+        held = firewallstore.parse(self.held, time.time())
+        return Change(str(held) if held is not None else _line(self.held), str(self.wanted))
+
+    def set(self) -> None:
+        """Let qubesd keep the rules, and read them back. What fails may have been saved: see :meth:`put_back`."""
+        # It may have been changed since it was compared.
+        self.held = self._get()
+        if self.right:
+            return
+        text = firewallstore.render(self.wanted)
+        try:
+            self._set(text)
+            if not self._means_it(self._get()):
+                raise VerificationFailed(f"{self.vm}: firewall: qubesd does not hold what was set")
+        except VMInterfaceError as error:
+            raise type(error)(f"{self._reason(error)}; what was sent: {_line(text)}") from error
+
+    def put_back(self) -> None:
+        """Put the former rules back. Raises VerificationFailed where qubesd has others afterwards, else as AdminAPI."""
+        self.qubesd.wait_longer()
+        if self._is_as_before():
+            return
+        failed: VMInterfaceError | None = None
+        try:
+            self._set(self.held)
+        except PermissionDenied as error:
+            # It may have them all the same.
+            failed = error
+        if not self._is_as_before():
+            raise failed or VerificationFailed(f"{self.vm}: firewall: qubesd does not hold the former rules")
+
+    def _get(self) -> str:
+        rules = self.qubesd.call(self.vm, FIREWALL, "admin.vm.firewall.Get", lambda api: api.firewall_get(self.vm))
+        return rules.decode("utf-8", "surrogateescape")
+
+    def _set(self, text: str) -> None:
+        rules = text.encode("utf-8", "surrogateescape")
+        self.qubesd.call(self.vm, FIREWALL, "admin.vm.firewall.Set", lambda api: api.firewall_set(self.vm, rules))
+
+    def _means_it(self, text: str) -> bool:
+        held = firewallstore.parse(text, time.time())
+        return held is not None and held.meaning == self.wanted.meaning
+
+    def _is_as_before(self) -> bool:
+        now = time.time()
+        return firewallstore.in_effect(self._get(), now) == firewallstore.in_effect(self.held, now)
+
+    def _reason(self, error: VMInterfaceError) -> str:
+        """Return why qubesd gave no reply, where that can be found out, else what *error* says."""
+        if isinstance(error, PermissionDenied):
+            try:
+                if not self._is_as_before() and self._provider_lacks():
+                    return (
+                        f"{self.vm}: firewall: qubesd saved the rules but could not pass them on to {self.netvm}, "
+                        f"which does not have the feature {FEATURE} (expected a provider that has it, or fewer rules)"
+                    )
+            except VMInterfaceError:
+                pass
+        return str(error)
+
+    def _provider_lacks(self) -> bool:
+        feature = self.qubesd.call(
+            self.vm,
+            FIREWALL,
+            f"feature {FEATURE} of {self.netvm}",
+            lambda api: api.feature_with_template(self.netvm, FEATURE),
+        )
+        return not feature
+
+
+def _line(text: str) -> str:
+    return printable("; ".join([*firewallstore.lines(text), "policy=drop"]), _SHOWN)

@@ -1,0 +1,85 @@
+"""A VM's firewall as qubesd keeps it: the text of ``admin.vm.firewall.Set`` and ``.Get``, one rule a line.
+
+The words are those of a provider's key, in which ``qvm-firewall --raw`` shows them too, and two more: ``expire=``, the
+second since 1970 from which on the rule is none any more, and ``comment=``, which is last and may hold blanks. There is
+no policy: what no rule takes is dropped. Source: Qubes core-admin ``qubes/firewall.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vminterface.errors import InvalidValue
+from vminterface.values.firewall import Action, Firewall, Rule
+
+_EXPIRE = re.compile(r"expire=([0-9]{1,12})")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRule:
+    """One line of qubesd's. ``rule`` is None for one that only other programs write, such as with a host ``-bad-``."""
+
+    rule: Rule | None
+    expire: int | None = None
+    comment: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> StoredRule:
+        """Read one line, whatever is in it."""
+        options, _, comment = f" {text}".partition(" comment=")
+        words: list[str] = []
+        expire = None
+        for word in options.split():
+            if expire is None and (form := _EXPIRE.fullmatch(word)):
+                expire = int(form[1])
+            else:
+                words.append(word)
+        try:
+            return cls(Rule.parse(" ".join(words)), expire, comment)
+        except InvalidValue:
+            return cls(None, expire, comment)
+
+    def ended(self, now: float) -> bool:
+        """Whether the rule is none any more at *now*, in seconds since 1970."""
+        return self.expire is not None and self.expire <= now
+
+
+def parse(text: str, now: float) -> Firewall | None:
+    """Return the firewall that qubesd's *text* is for good, None where the pillar cannot say the same.
+
+    Rules that have ended before *now* (seconds since 1970) are passed over, comments too, as they do nothing. One that
+    will end is not the rule without an end that the pillar means.
+    """
+    rules: list[Rule] = []
+    for line in lines(text):
+        stored = StoredRule.parse(line)
+        if stored.ended(now):
+            continue
+        if stored.rule is None or stored.expire is not None:
+            return None
+        rules.append(stored.rule)
+    try:
+        return Firewall(Action.DROP, tuple(rules))
+    except InvalidValue:
+        return None
+
+
+def in_effect(text: str, now: float) -> str:
+    """Return qubesd's *text* without the lines that have ended: what ``.Set`` makes of it, as it drops these."""
+    return _text(line for line in lines(text) if not StoredRule.parse(line).ended(now))
+
+
+def render(firewall: Firewall) -> str:
+    """Return *firewall* as ``.Set`` takes it: the rules of both families; empty text where all is dropped."""
+    return _text(rule.render() for rule in firewall.lines)
+
+
+def lines(text: str) -> list[str]:
+    """Return the lines of qubesd's *text*, one a rule."""
+    return [line for line in text.split("\n") if line]
+
+
+def _text(rules: Iterable[str]) -> str:
+    return "".join(f"{rule}\n" for rule in rules)

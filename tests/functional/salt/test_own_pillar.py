@@ -1,0 +1,117 @@
+"""The pillar's ``vminterface:``, by the real ``salt-call``: flags are words, and what is none changes nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.functional.salt.conftest import REPOSITORY
+
+SLS = ("agent", "handlers", "library", "watch")
+
+
+@pytest.fixture
+def salt_call(tmp_path):
+    """Call a function with *own* as the pillar's ``vminterface:``; the paths of the agent's are below *tmp_path*."""
+
+    def call(own, *words):
+        config = {
+            "id": "work",
+            "file_client": "local",
+            "root_dir": str(tmp_path / "run"),
+            "file_roots": {"base": [str(tmp_path / "srv"), str(REPOSITORY / "formulas")]},
+            "pillar_roots": {"base": [str(tmp_path / "pillar")]},
+            "enable_fqdns_grains": False,
+        }
+        (tmp_path / "pillar").mkdir(exist_ok=True)
+        (tmp_path / "pillar/top.sls").write_text("base: {'*': [own]}")
+        (tmp_path / "pillar/own.sls").write_text(yaml.safe_dump({"vminterface": own}))
+        (tmp_path / "srv").mkdir(exist_ok=True)
+        (tmp_path / "minion").write_text(yaml.safe_dump(config))
+        command = [str(Path(sys.executable).with_name("salt-call")), "-c", str(tmp_path), "--local", "--out=json"]
+        done = subprocess.run(
+            [*command, "--retcode-passthrough", *words],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        )
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.returncode, json.loads(done.stdout)["local"]
+
+    return call
+
+
+def test_every_fault_is_told_with_its_path_and_nothing_is_changed(salt_call, tmp_path):
+    own = {
+        "agent": {
+            "library": f"{tmp_path}/vm/lib",
+            "command": "bin/vminterface",
+            "python": "/usr/bin/python3 -c x",
+            "live_services": "of",
+            "live_service": True,
+        },
+        "handlers": {"replace": "maybe"},
+        "watch": ["pillar"],
+        "handler": {},
+    }
+    status, lines = salt_call(own, "state.apply", ",".join(f"vminterface.{sls}" for sls in SLS))
+    assert status != 0
+    assert {tag.split("_|-")[1] for tag in lines} == {f"vminterface-{sls}" for sls in SLS}
+    for line in lines.values():
+        assert (line["result"], line["changes"]) == (False, {})
+        assert line["comment"].split("\n") == [
+            "vminterface:handler: unknown field (expected one of agent, handlers, watch)",
+            "vminterface:agent:command: 'bin/vminterface' is not a path "
+            "(expected an absolute one of A-Z a-z 0-9 / _ . + @ -)",
+            "vminterface:agent:live_service: unknown field (expected one of command, library, live_services, python)",
+            "vminterface:agent:live_services: 'of' is neither 'on' nor 'off' (nor true, false, 1, 0)",
+            "vminterface:agent:python: '/usr/bin/python3 -c x' is not a path "
+            "(expected an absolute one of A-Z a-z 0-9 / _ . + @ -)",
+            "vminterface:handlers:replace: 'maybe' is neither 'on' nor 'off' (nor true, false, 1, 0)",
+            "vminterface:watch: expected a mapping of pillar",
+        ]
+    assert not (tmp_path / "vm").exists()
+
+
+@pytest.mark.parametrize("flags", [("yes", 2), (1.0, ""), ([True], {"a": 1})])
+def test_other_words_are_no_flags(salt_call, flags):
+    own = {"handlers": {"replace": flags[0]}, "agent": {"live_services": flags[1]}}
+    status, lines = salt_call(own, "state.apply", "vminterface.handlers", "test=True")
+    assert status != 0
+    ((line),) = lines.values()
+    assert line["result"] is False
+    assert [sentence.partition(": ")[0] for sentence in line["name"].split("\n")] == [
+        "vminterface:agent:live_services",
+        "vminterface:handlers:replace",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "on"),
+    [
+        ({"handlers": {"replace": "false"}, "agent": {"live_services": "off"}}, False),
+        ({"handlers": {"replace": "On"}, "agent": {"live_services": 1}}, True),
+        ({"handlers": {"replace": None}, "agent": None}, False),
+        (None, False),
+    ],
+)
+def test_a_flag_is_what_its_word_says_and_an_empty_section_means_the_defaults(salt_call, own, on):
+    status, states = salt_call(own, "state.show_sls", "vminterface.handlers,vminterface.agent")
+    assert status == 0
+    (command,) = (word["name"] for word in states["vminterface-handlers"]["cmd"] if "name" in word)
+    assert command == f"/usr/bin/vminterface handlers install --json{' --replace' if on else ''}"
+    (context,) = (word["context"] for word in states["vminterface-agent"]["file"] if "context" in word)
+    assert context["agent"]["live_services"] is on
+
+
+def test_a_pillar_that_is_no_mapping_is_a_fault(salt_call):
+    _, lines = salt_call("on", "state.apply", "vminterface.handlers", "test=True")
+    ((line),) = lines.values()
+    assert line["result"] is False
+    assert line["name"] == "vminterface: expected a mapping of agent, handlers, watch"
