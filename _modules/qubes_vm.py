@@ -1,14 +1,16 @@
 """
 What dom0 tells its VMs: the settings that the pillar gives each VM, what the store holds of them, and the push.
 
-The pillar is ``qubes:defaults`` and ``qubes:vms:<name>``; ``qubes_vm`` states say the same as states.
+The pillar is ``qubes:defaults`` and ``qubes:vms:<name>``; ``qubes_vm`` states say the same as states. Each function
+that uses it compiles it afresh, as states do, and fails where it has errors, or no ``qubes:vms``.
 
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
 import logging
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
+import salt.pillar as _salt_pillar
+from salt.exceptions import CommandExecutionError, SaltClientError, SaltInvocationError
 
 try:
     from vminterface.channel import qrexec as _qrexec
@@ -29,6 +31,9 @@ except ImportError as error:
 log = logging.getLogger(__name__)
 
 __virtualname__ = "qubes_vm"
+
+#: The exit status where a VM is not as the pillar says.
+DRIFT = 3
 __func_alias__ = {"set_": "set"}
 
 
@@ -44,7 +49,29 @@ def _errors():
 
 def _wanted(vm, only):
     vm = None if vm is None else _arguments.text(vm, "vm")
-    return _settings.parse_pillar(__pillar__, vm=vm, only=only)
+    return _settings.parse_pillar(_pillar(), vm=vm, only=only, source=_source())
+
+
+def _source():
+    return f"the pillar of minion {__opts__['id']}"
+
+
+def _pillar():
+    """
+    The pillar as it is now. A minion that serves a master keeps in memory what it was when somebody refreshed it last,
+    so it is compiled afresh, as ``state.*`` does; ``salt-call`` and a run of states have just done so.
+    """
+    if __opts__.get("__cli") == "salt-call" or "fileclient" in __context__:
+        return __pillar__.value()
+    compiler = _salt_pillar.get_pillar(
+        __opts__, __opts__["grains"], __opts__["id"], __opts__["saltenv"], pillarenv=__opts__.get("pillarenv")
+    )
+    try:
+        return compiler.compile_pillar()
+    except SaltClientError as error:
+        raise CommandExecutionError(f"{_source()}: the master did not compile it: {error}") from error
+    finally:
+        getattr(compiler, "destroy", lambda: None)()
 
 
 def _outcomes(run, vm, only, test):
@@ -167,7 +194,7 @@ def drift(vm=None, only=None):
     holds in place of the pillar's value, whoever wrote it, the VM itself included.
 
     By VM and field: ``store`` and ``pillar``. A VM that cannot be compared has ``fault`` alone, with one sentence; the
-    exit status is then 1.
+    exit status is then 1. Where there is drift it is 3, as that of the command's ``diff``.
 
     vm
         Name of a VM that has ``qubes:vms:<name>`` in the pillar; without it, all of them.
@@ -182,8 +209,11 @@ def drift(vm=None, only=None):
     """
     with _errors(), _targets.Targets() as targets:
         outcomes = _push.diff(_wanted(vm, only), targets)
+    drifted = _returns.drift_of(outcomes)
+    if drifted:
+        __context__["retcode"] = DRIFT
     _data(outcomes, True)
-    return _returns.drift_of(outcomes)
+    return drifted
 
 
 def push(vm=None, only=None):
@@ -252,8 +282,7 @@ def vms():
     """
     with _errors(), _targets.Targets() as targets:
         domids = targets.running()
-        found = targets.find(domids)
-        states, faults = _state.read_all(found.values())
+        states, faults = _state.observe(targets, domids)
     for error in faults.values():
         log.warning("qubes_vm.vms: %s; left out", error)
         __context__["retcode"] = 1

@@ -48,7 +48,9 @@ def all_monitors(name):
         vminterface-monitors:
           qubes_rpc.all_monitors: []
     """
-    return _rpc.all_monitors(name, __pillar__, state_id=__low__.get("__id__", name), test=__opts__["test"])
+    source = f"the pillar of minion {__opts__['id']}"
+    state_id = __low__.get("__id__", name)
+    return _rpc.all_monitors(name, __pillar__, source=source, state_id=state_id, test=__opts__["test"])
 
 
 def monitor_layout(name, monitors="from_dom0"):

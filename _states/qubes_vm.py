@@ -40,6 +40,10 @@ def _options(require_running, timeout):
     return {"require_running": require_running, "timeout": timeout, "test": __opts__["test"]}
 
 
+def _source():
+    return f"the pillar of minion {__opts__['id']}"
+
+
 def _state_id(name):
     return __low__.get("__id__", name)
 
@@ -50,7 +54,8 @@ def all_configured(name, only=None, channel=None, persist=None, confirm=None):
 
     Each VM is a line of its own in the run's report, with its changes; the state itself says in one sentence what came
     of them all, and its ``changes`` name the VMs that had any. If anything in the pillar is wrong, every fault is
-    listed with its path and nothing is written anywhere.
+    listed with its path and nothing is written anywhere; so it is where the minion's pillar has no ``qubes:vms``. For
+    no VMs that is ``{}``.
 
     name
         Any text; requisites refer to it.
@@ -70,7 +75,8 @@ def all_configured(name, only=None, channel=None, persist=None, confirm=None):
             - only: [timezone]
     """
     options = {"channel": channel, "persist": persist, "confirm": confirm}
-    return _vm.all_configured(name, __pillar__, only, options, state_id=_state_id(name), test=__opts__["test"])
+    how = {"source": _source(), "test": __opts__["test"]}
+    return _vm.all_configured(name, __pillar__, only, options, state_id=_state_id(name), **how)
 
 
 def all_reporting(name, vms=None):
@@ -118,7 +124,8 @@ def configured(name, settings=None, only=None, channel=None, persist=None, confi
                 require_running: True
     """
     options = {"channel": channel, "persist": persist, "confirm": confirm}
-    return _vm.configured(name, __pillar__, settings, only, options, test=__opts__["test"])
+    how = {"source": _source(), "test": __opts__["test"]}
+    return _vm.configured(name, __pillar__, settings, only, options, **how)
 
 
 def timezone(name, timezone, require_running=None, timeout=None):

@@ -119,8 +119,10 @@ def _get(options: argparse.Namespace) -> int:
     from vminterface.errors import KeyNotFound
 
     with Targets() as targets:
-        found = targets.find(targets.running()) if options.vm is None else {options.vm: targets.one(options.vm)}
-        states, faults = state.read_all(found.values())
+        if options.vm is None:
+            states, faults = state.observe(targets, targets.running())
+        else:
+            states, faults = state.read_all([targets.one(options.vm)])
     if options.vm in faults:
         raise faults[options.vm]
     held = {vm: one.texts for vm, one in sorted(states.items())}
@@ -210,7 +212,7 @@ def _report(options: argparse.Namespace, outcomes: Sequence[Any], *, test: bool)
 def _chosen(options: argparse.Namespace) -> list[Any]:
     from vminterface.dom0.settings import parse_pillar
 
-    settings = parse_pillar(load(options.pillar))
+    settings = parse_pillar(load(options.pillar), source=options.pillar)
     if unknown := set(options.vms) - {s.vm for s in settings}:
         raise InvalidValue(f"{options.pillar}: no qubes:vms:{sorted(unknown)[0]} there")
     return [s for s in settings if not options.vms or s.vm in options.vms]

@@ -32,7 +32,7 @@ def load(path: str) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         raise InvalidValue(f"{path}: expected a mapping with qubes:vms")
     data = data["local"] if list(data) == ["local"] else data
-    if not isinstance(data, Mapping) or "qubes" not in data:
+    if not isinstance(data, Mapping):
         raise InvalidValue(f"{path}: expected a mapping with qubes:vms")
     return data
 

@@ -74,7 +74,7 @@ def _layout(options: argparse.Namespace) -> Any:
         return monitors.of_dom0() if options.vm is None else monitors.of_vm(Qrexec(), options.vm).layout
     if options.vm is None:
         raise InvalidValue("--pillar wants the name of a VM")
-    (settings,) = parse_pillar(load(options.pillar), vm=options.vm)
+    (settings,) = parse_pillar(load(options.pillar), vm=options.vm, source=options.pillar)
     if settings.monitors is None:
         raise InvalidValue(f"{options.pillar}: no qubes:vms:{options.vm}:monitors there")
     return layout_of(settings.monitors)

@@ -32,7 +32,7 @@ def _watch(options: argparse.Namespace) -> int:
 
     if options.pillar == "-":
         raise InvalidValue("--pillar: expected a file, which is read again when it changes")
-    pillar = PillarFile(options.pillar, lambda: parse_pillar(load(options.pillar)))
+    pillar = PillarFile(options.pillar, lambda: parse_pillar(load(options.pillar), source=options.pillar))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

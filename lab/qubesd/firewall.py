@@ -24,7 +24,7 @@ class Rule:
 
     @classmethod
     def parse(cls, line: str) -> Rule:
-        """Read ``action=accept dsthost=…``. Raises ValueError, for which qubesd gives no answer."""
+        """Read ``action=accept dsthost=…``. Raises ValueError, for which qubesd gives no reply."""
         words, _, comment = line.partition("comment=")
         found: dict[str, str] = {}
         for word in words.strip().split(" "):
@@ -32,7 +32,7 @@ class Rule:
             name = "host" if key in _HOSTS else key
             if not equals or name in found or name not in _ORDER or name == "comment":
                 raise ValueError(f"{word!r}: no option, or one that was given before")
-            if not _VALUE_CHARACTERS.issuperset(value):
+            if name != "dstports" and not _VALUE_CHARACTERS.issuperset(value):
                 raise ValueError(f"{word!r}: strange characters")
             found[name] = _printed(name, value)
         if comment:

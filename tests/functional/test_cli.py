@@ -123,6 +123,25 @@ def test_get_shows_the_others_where_one_vms_qubesdb_cannot_be_read(dom0, tmp_pat
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["push", "diff", "watch"])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("qubes: {type: admin}", "qubes:vms: is not in {file} (expected a mapping of VMs to their settings, "),
+        ("{}", "qubes:vms: is not in {file} (expected a mapping of VMs to their settings, "),
+        ("qubes: {vm: {work: {timezone: UTC}}}", "qubes:vm: unknown field (did you mean 'vms'?)"),
+        ("qubes: {work: {timezone: UTC}}", "qubes:work: a VM's settings, in the wrong place"),
+    ],
+)
+def test_a_pillar_that_is_missing_or_misspelt_is_one_line(dom0, tmp_path, command, text, sentence):
+    file = tmp_path / "other.yaml"
+    file.write_text(text)
+    done = vminterface(dom0, command, "--pillar", str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"vminterface: {sentence.format(file=file)}")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_diff_has_status_3_while_there_is_drift_and_0_after_the_push(dom0, pillar):
     drift = vminterface(dom0, "diff", "--pillar", pillar)
     assert drift.returncode == 3

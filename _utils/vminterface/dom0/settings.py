@@ -14,6 +14,7 @@ from typing import Any
 
 from vminterface.dom0.fields import DEFAULT, FIELDS, REATTACH, Collector, suggest, yaml_text
 from vminterface.dom0.firewallsettings import ClientFirewall
+from vminterface.dom0.pillarroot import sections
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.keys import for_field
 from vminterface.values import monitorsetting
@@ -136,23 +137,29 @@ class VMSettings:
 
 
 def parse_pillar(
-    pillar: Any, *, root: str = "qubes", vm: str | None = None, only: Collection[str] | None = None
+    pillar: Any,
+    *,
+    root: str = "qubes",
+    vm: str | None = None,
+    only: Collection[str] | None = None,
+    source: str = "the pillar",
 ) -> list[VMSettings]:
     """Parse ``<root>:defaults`` and ``<root>:vms`` of *pillar*: one VMSettings a VM, in the pillar's order.
 
     With *vm* that one alone, whatever the others' faults; with *only* those topics alone (see VMSettings.only).
+    *source* says in errors where the pillar comes from.
 
     Raises InvalidValues with one fault for each thing that is wrong, its path (``qubes:vms:work:network:ip``) as its
-    ``where``. Other keys below *root* are not ours and are left alone.
+    ``where``: also for a pillar that lists no VMs at all, which must not read like one that asks for nothing. Other
+    keys below *root* are not ours and are left alone, unless they are misspelt ones of ours.
     """
     faults: list[InvalidValue] = []
-    top = _mapping(pillar.get(root) if isinstance(pillar, Mapping) else pillar, root, faults)
-    defaults = _mapping(top.get("defaults"), f"{root}:defaults", faults)
+    defaults, vms = sections(pillar, root, _OF_A_VM, source, faults)
+    incomplete = bool(faults)
     _collect(defaults, f"{root}:defaults", faults)
-    vms = _mapping(top.get("vms"), f"{root}:vms", faults)
     if vm is not None:
         refuse_dom0(vm)
-        if vm not in vms:
+        if vm not in vms and not incomplete:
             faults.append(InvalidValue("the pillar has no such VM", f"{root}:vms:{printable_value(vm)}"))
         vms = {vm: vms[vm]} if vm in vms else {}
     parsed: list[VMSettings] = []
@@ -188,14 +195,16 @@ def _shared_firewalls(parsed: Iterable[VMSettings], where: str) -> list[InvalidV
     return faults
 
 
-def mentions(pillar: Any, field: str, *, root: str = "qubes") -> bool:
-    """Return whether *pillar* gives *field* to a VM or by default. The rest is not parsed; malformed it has none."""
-    top = pillar.get(root) if isinstance(pillar, Mapping) else None
-    if not isinstance(top, Mapping):
-        return False
-    vms = top.get("vms")
-    raws = [top.get("defaults"), *(vms.values() if isinstance(vms, Mapping) else ())]
-    return any(field in raw for raw in raws if isinstance(raw, Mapping))
+def mentions(pillar: Any, field: str, *, root: str = "qubes", source: str = "the pillar") -> bool:
+    """Return whether *pillar* gives *field* to a VM or by default. What else it gives them is not parsed.
+
+    Raises InvalidValues where it lists no VMs, as :func:`parse_pillar`.
+    """
+    faults: list[InvalidValue] = []
+    defaults, vms = sections(pillar, root, _OF_A_VM, source, faults)
+    if faults:
+        raise InvalidValues(faults)
+    return any(field in raw for raw in (defaults, *vms.values()) if isinstance(raw, Mapping))
 
 
 def _check_name(vm: Any, where: str, faults: list[InvalidValue]) -> None:
@@ -288,6 +297,10 @@ _OPTIONS: Mapping[str, Callable[[Any], Any]] = {
     NETVM: _netvm,
     FIREWALL: ClientFirewall.parse,
 }
+
+
+#: By what a VM's settings are known where they do not belong; the other options are words that others use too.
+_OF_A_VM = frozenset({*FIELDS, "monitors", NETVM, FIREWALL})
 
 
 def _has(desired: Desired, group: str) -> bool:

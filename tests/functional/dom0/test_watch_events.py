@@ -202,6 +202,20 @@ def test_what_its_own_push_lets_qubesd_do_is_no_reason_to_push_on(host, qubesd, 
         assert quiet(pushes) <= 2
 
 
+def test_rules_that_qubesd_keeps_are_set_back_there_too_and_that_is_the_end_of_it(host, qubesd, tmp_path, pushes):
+    qubesd.start_vm("work")
+    with watching(host, tmp_path, work={**WORK, "persist": True}):
+        soon(lambda: rules(host) == RULES and qubesd.events.listeners)
+        quiet(pushes)
+        pushes.clear()
+        api = AdminAPI.open()
+        kept = api.firewall_get("work")
+        assert kept == b"action=accept specialtarget=dns\n"
+        api.firewall_set("work", b"action=accept\n")
+        soon(lambda: api.firewall_get("work") == kept and rules(host) == RULES)
+        assert quiet(pushes) <= 2
+
+
 def test_a_push_that_is_refused_and_taken_back_is_tried_as_often_as_ever(host, qubesd, tmp_path, pushes, monkeypatch):
     monkeypatch.setattr(watch, "FIRST_PAUSE", 0.05)
     qubesd.start_vm("work")

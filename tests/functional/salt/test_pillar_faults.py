@@ -141,7 +141,7 @@ def test_faults_of_one_vm_are_told_together(host, states, pillar):
         ({"vms": {"work": "on"}}, "qubes:vms:work"),
         ({"vms": {7: {}}}, "qubes:vms:7"),
         ({"vms": {True: {}}}, "qubes:vms:True"),
-        ({"defaults": 1}, "qubes:defaults"),
+        ({"defaults": 1, "vms": {}}, "qubes:defaults"),
     ],
 )
 def test_a_pillar_of_the_wrong_shape_is_told_by_its_path(host, states, pillar, data, path):
@@ -152,12 +152,22 @@ def test_a_pillar_of_the_wrong_shape_is_told_by_its_path(host, states, pillar, d
     assert "\n" not in ret.comment
 
 
-@pytest.mark.parametrize("data", [{}, {"qubes": None}, {"qubes": {}}, {"qubes": {"vms": None}}, {"qubes": {"vms": {}}}])
-def test_a_pillar_without_vms_is_nothing_to_do(host, states, pillar, data):
+@pytest.mark.parametrize("state", ["qubes_vm.all_configured", "qubes_vm.configured", "qubes_rpc.all_monitors"])
+@pytest.mark.parametrize("data", [{}, {"qubes": None}, {"qubes": {"type": "admin"}}, {"qubes": {"vms": None}}])
+def test_a_pillar_without_a_list_of_vms_is_an_error(host, states, pillar, data, state):
     pillar(data)
-    ret = states.qubes_vm.all_configured("push")
-    assert (ret.result, ret.changes) == (True, {})
-    assert "nothing to do" in ret.comment
+    before = host.dump()
+    ret = getattr(getattr(states, state.split(".")[0]), state.split(".")[1])("work")
+    assert (ret.result, ret.changes) == (False, {})
+    assert str(ret.comment).startswith("qubes:vms: is not in the pillar of minion dom0 (expected a mapping of VMs")
+    assert host.dump() == before
+
+
+@pytest.mark.parametrize("state", ["qubes_vm.all_configured", "qubes_rpc.all_monitors"])
+def test_a_pillar_of_no_vms_is_nothing_to_do(host, states, pillar, state):
+    pillar({"qubes": {"vms": {}}})
+    ret = getattr(getattr(states, state.split(".")[0]), state.split(".")[1])("push")
+    assert (ret.result, ret.changes, ret.comment) == (True, {}, "0 VMs: nothing to do")
 
 
 def test_faults_of_another_vm_do_not_keep_a_state_about_one(host, states, pillar):

@@ -70,6 +70,18 @@ def test_the_pillar_becomes_a_file_for_root_alone_that_the_watcher_works_with(ho
         assert watcher.wait(10) == 0
 
 
+@pytest.mark.parametrize("pillar", ["{}", "qubes: {type: admin}", "qubes: {vms: null}", "qubes: []"])
+def test_without_a_list_of_vms_the_watcher_is_left_as_it_is(salt, pillar):
+    (salt.pillar / "data.sls").write_text(pillar)
+    ((tag, line),) = salt.call("state.apply", "vminterface.watch").items()
+    assert salt.status != 0
+    assert tag.split("_|-")[1] == "vminterface-watch"
+    assert (line["result"], line["changes"]) == (False, {})
+    assert line["comment"] == (
+        "qubes:vms: is not in the pillar of minion dom0 (expected a mapping of VMs to their settings, {} for no VMs)"
+    )
+
+
 def test_the_service_runs_the_command_with_that_file(salt, tmp_path):
     shown = salt.call("state.show_sls", "vminterface.watch")
     service = {key: value for part in shown["vminterface-watch"]["service"] if isinstance(part, dict)
@@ -106,10 +118,15 @@ def test_the_service_runs_the_command_with_that_file(salt, tmp_path):
 def test_the_documented_states_compile(salt):
     """Those with ``qvm`` can be applied on Qubes alone: here Salt reads them and finds their requisites."""
     page = (REPOSITORY / "docs/states.md").read_text()
+    data = yaml.safe_load((salt.pillar / "data.sls").read_text())
+    data["qubes_known"] = {"work": {"running": True, "keys": {"timezone": "UTC"}}, "idle": {"running": False}}
+    (salt.pillar / "data.sls").write_text(yaml.safe_dump(data))
     for number, text in enumerate(re.findall(r"^```jinja\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)):
         (salt.states / f"shown{number}.sls").write_text(text)
         low = salt.call("state.show_low_sls", f"shown{number}")
         assert all(isinstance(one, dict) for one in low), low
         ids = {one["__id__"] for one in low}
-        wanted = {"vminterface-watch"} if "include" in text else {"work-exists", "work-is-configured", "work-runs"}
+        wanted = {"work-exists", "work-is-configured", "work-runs"}
+        if "include" in text or "qubes_known" in text:
+            wanted = {"vminterface-watch"} if "include" in text else {"zone-of-work"}
         assert wanted <= ids

@@ -280,9 +280,9 @@ def test_a_net_vm_with_a_network_of_its_own_is_refused():
     assert set(found) == {"qubes:vms:x:network"}
 
 
-@pytest.mark.parametrize("pillar", [None, {}, {"qubes": None}, {"qubes": {"vms": {}}}])
-def test_a_pillar_that_says_nothing_asks_for_nothing(pillar):
-    assert parse_pillar(pillar) == []
+@pytest.mark.parametrize("rest", [{}, {"defaults": None}, {"defaults": {"timezone": "UTC"}}])
+def test_a_pillar_of_no_vms_asks_for_nothing(rest):
+    assert parse_pillar({"qubes": {"vms": {}, **rest}}) == []
 
 
 @pytest.mark.parametrize("pillar", [[], "qubes", {"qubes": []}, {"qubes": {"vms": []}}, {"qubes": {"vms": "work"}}])
@@ -372,5 +372,6 @@ def test_a_pillar_mentions_what_it_gives_to_a_vm_or_to_all(pillar):
 
 
 @pytest.mark.parametrize("pillar", [None, [], {}, {"qubes": []}, {"qubes": {"vms": ["monitors"], "defaults": 1}}])
-def test_a_malformed_pillar_mentions_nothing(pillar):
-    assert not mentions(pillar, "monitors")
+def test_what_a_malformed_pillar_mentions_is_not_guessed(pillar):
+    with pytest.raises(InvalidValues):
+        mentions(pillar, "monitors")

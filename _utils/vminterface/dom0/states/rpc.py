@@ -16,11 +16,15 @@ from vminterface.values.guimode import GuiMode
 State = dict[str, Any]
 
 
-def all_monitors(name: str, pillar: Any, *, state_id: str, test: bool) -> State:
-    """Give every VM of *pillar* its monitors; *state_id* is what the VMs' own lines start with."""
+def all_monitors(name: str, pillar: Any, *, source: str, state_id: str, test: bool) -> State:
+    """Give every VM of *pillar* its monitors; *state_id* is what the VMs' own lines start with.
+
+    *source* says in errors where the pillar comes from.
+    """
     try:
         # The push has parsed all of the pillar already; most have no monitors.
-        wanted = settings.parse_pillar(pillar) if settings.mentions(pillar, "monitors") else []
+        some = settings.mentions(pillar, "monitors", source=source)
+        wanted = settings.parse_pillar(pillar, source=source) if some else []
         outcomes = display.all_monitors(Qrexec(), wanted, test=test)
     except VMInterfaceError as error:
         return returns.failure(name, error)

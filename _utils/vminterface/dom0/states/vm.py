@@ -18,21 +18,29 @@ State = dict[str, Any]
 Options = Mapping[str, Any]
 
 
-def all_configured(name: str, pillar: Any, only: Any, options: Options, *, state_id: str, test: bool) -> State:
-    """Bring every running VM of *pillar* to its settings; *state_id* is what the VMs' own lines start with."""
+def all_configured(
+    name: str, pillar: Any, only: Any, options: Options, *, source: str, state_id: str, test: bool
+) -> State:
+    """Bring every running VM of *pillar* to its settings; *state_id* is what the VMs' own lines start with.
+
+    *source* says in errors where the pillar comes from.
+    """
     try:
-        wanted = [one.with_options(**options) for one in parse_pillar(pillar, only=only)]
+        wanted = [one.with_options(**options) for one in parse_pillar(pillar, only=only, source=source)]
         outcomes = _pushed(wanted, test)
     except VMInterfaceError as error:
         return returns.failure(name, error)
     return returns.state_of_all(name, outcomes, test=test, state_id=state_id)
 
 
-def configured(name: str, pillar: Any, settings: Any, only: Any, options: Options, *, test: bool) -> State:
-    """Bring the VM *name* to *settings*, a mapping as in the pillar; None: to what *pillar* says of it."""
+def configured(name: str, pillar: Any, settings: Any, only: Any, options: Options, *, source: str, test: bool) -> State:
+    """Bring the VM *name* to *settings*, a mapping as in the pillar; None: to what *pillar* says of it.
+
+    *source* says in errors where the pillar comes from.
+    """
     try:
         if settings is None:
-            wanted = parse_pillar(pillar, vm=name, only=only)[0]
+            wanted = parse_pillar(pillar, vm=name, only=only, source=source)[0]
         else:
             wanted = VMSettings.parse(name, settings)
             wanted = wanted if only is None else wanted.only(only)

@@ -20,6 +20,7 @@ from tests.support.qubesdcalls import NOTHING, Vm
             "action=accept dsthost=mirror.example.org proto=tcp dstports=443",
             "action=accept dsthost=mirror.example.org proto=tcp dstports=443-443\n",
         ),
+        ("action=accept proto=tcp dstports=+80", "action=accept proto=tcp dstports=80-80\n"),
         ("proto=udp dstports=8000-8080 action=accept", "action=accept proto=udp dstports=8000-8080\n"),
         ("action=accept specialtarget=dns", "action=accept specialtarget=dns\n"),
         (
