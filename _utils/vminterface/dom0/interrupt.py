@@ -22,8 +22,8 @@ NOTICED_WITHIN = 0.2
 def run(work: Callable[[threading.Event], T], summary: Callable[[T], str]) -> T:
     """Return what *work* returns, called with an event that is set when this program is told to end.
 
-    *work* then restores what it has to and returns soon; after that KeyboardInterrupt or SystemExit goes on, with what
-    *summary* makes of the result as its text, or as a note where it has an exit status. A second signal meanwhile ends the
+    *work* then restores what it has to and returns soon; after that KeyboardInterrupt or SystemExit goes on, with the
+    *summary* of the result as its text, or as a note where it has an exit status. A second signal meanwhile ends the
     program at once. Outside the main thread, which alone gets signals, *work* is called as it is.
     """
     stop = threading.Event()
