@@ -17,7 +17,6 @@ from vminterface.values.acknowledgement import digest
 #: Part of a VM's time in which an agent that was already waiting announces itself once dom0 has made the node for it.
 INTRODUCTION = 0.4
 
-NO_AGENT = "no agent is in work there, so it takes effect at the VM's next start"
 NOT_AWAITED = "its agent's answer was not waited for"
 
 
@@ -109,20 +108,12 @@ def wait(works: Sequence[Work], stop: threading.Event) -> None:
 
 
 def note(works: Sequence[Work]) -> None:
-    """Add to the outcomes of *works* what no agent has acknowledged of what this push has changed."""
+    """Note in the outcomes of *works* whose acknowledgement of what this push changes was awaited, if any."""
     for work in works:
-        if not work.outcome.changes or not work.outcome.ok:
-            continue
-        agent = work.state.agent
-        if not work.settings.confirm:
+        if work.settings.confirm:
+            work.outcome.awaited, work.outcome.agent = True, work.state.agent
+        elif work.outcome.changes and work.outcome.ok:
             work.outcome.add_note(NOT_AWAITED)
-        elif agent is None:
-            work.outcome.add_note(NO_AGENT)
-        elif not_applied := keys.settings_of(work.outcome.changes) - agent.settings:
-            work.outcome.add_note(
-                f"its agent (version {agent.version}) does not apply {', '.join(sorted(not_applied))}, "
-                "so nobody there does before its next start"
-            )
 
 
 def unsettled(work: Work) -> bool:
