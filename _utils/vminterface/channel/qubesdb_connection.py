@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import socket
 import struct
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from vminterface.channel.connection import StoreConnection
 from vminterface.channel.qubesdb_readout import hang_up
@@ -30,6 +30,8 @@ Answer = tuple[Reply | ErrorReply | StoreError, Sequence[Entry]]
 #: Where the sockets are: the environment's folder alone if it names one, as in a lab; else these.
 FOLDER_VARIABLE = "VMINTERFACE_QUBESDB_DIR"
 FOLDERS = ("/run/qubes", "/var/run/qubes")
+#: The socket of qubesd, which runs where VMs have QubesDBs.
+QUBESD_SOCKETS = ("/run/qubesd.sock", "/var/run/qubesd.sock")
 #: Requests in flight: few, as what is in flight when this process is killed is what ends dom0's daemon.
 WINDOW = 128
 #: Bytes that are written at once: Linux puts as many into one buffer, so it takes all of them or none.
@@ -60,14 +62,25 @@ def find_socket(vm: str | None = None, folder: str | None = None) -> str | None:
 
 
 def find_vms(folder: str | None = None) -> list[str]:
-    """Return the names of the VMs that have a socket here, be it of a daemon that runs or not."""
+    """Return the names of the VMs that have a socket here, of a daemon that runs or not. Raises ConnectionLost."""
     for place in folders(folder):
-        with suppress(OSError):
-            names = [name[8:-5] for name in os.listdir(place) if name.startswith("qubesdb.") and name.endswith(".sock")]
-            return sorted(
-                vm for vm in names if vm and not _is_read_only(os.path.join(place, f"qubesdb.{vm}.sock"))
-            )  # fmt: skip
+        try:
+            entries = os.listdir(place)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        except OSError as error:
+            # As where this process has no descriptor left: that is no host without VMs.
+            raise ConnectionLost(f"{place}: {error.strerror or error}") from error
+        names = [name[8:-5] for name in entries if name.startswith("qubesdb.") and name.endswith(".sock")]
+        return sorted(vm for vm in names if vm and not _is_read_only(os.path.join(place, f"qubesdb.{vm}.sock")))
     return []
+
+
+def in_use(folder: str | None = None) -> bool:
+    """Whether VMs have QubesDBs on this host: one of them has a socket, or dom0 has its own, or qubesd its."""
+    if find_vms(folder) or any(os.path.exists(os.path.join(place, "qubesdb.sock")) for place in folders(folder)):
+        return True
+    return folders(folder) == FOLDERS and any(map(os.path.exists, QUBESD_SOCKETS))
 
 
 def _is_read_only(path: str) -> bool:
@@ -82,7 +95,8 @@ class _Line:
         try:
             self.stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
-            raise ConnectionLost(f"{path}: {error.strerror or error}") from error
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            raise ConnectionLost(f"{path}: {error.strerror or error} (this process may have {limit})") from error
         self.owes = False
         self._pid = os.getpid()
 

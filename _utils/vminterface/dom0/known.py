@@ -45,9 +45,7 @@ def read(
             names = [name for name in api.features(vm) if name.startswith(_FEATURES)]
             found[vm] = {**_unknown(), "class": domain.klass, "features": {n: api.feature(vm, n) or "" for n in names}}
     domids = {vm: domid for vm, domid in targets.running().items() if only in (None, vm)}
-    states, faults = state.read_all(
-        targets.find(domids, {vm: VMSettings(vm, timeout=timeout) for vm in domids}).values()
-    )
+    states, faults = state.observe(targets, domids, {vm: VMSettings(vm, timeout=timeout) for vm in domids})
     for vm, held in states.items():
         one = found.setdefault(vm, _unknown())
         valid, invalid = _checked(held.texts)

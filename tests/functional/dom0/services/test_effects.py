@@ -186,6 +186,19 @@ def test_a_file_is_edited_in_the_vm_and_comes_back(vms, work, qrexec, tmp_path, 
     assert sorted(os.listdir(tmp_path)) == before
 
 
+def test_an_edited_file_leaves_as_much_of_the_disk_free_as_a_restore(vms, qrexec, tmp_path, monkeypatch):
+    vms.handler("work", files.OPEN, "cat >/dev/null; head -c 1000000 /dev/zero")
+    note = tmp_path / "note.txt"
+    note.write_text("text\n")
+    free = os.statvfs(tmp_path)
+    monkeypatch.setattr(files, "Limits", lambda: Limits(reserve=free.f_bavail * free.f_frsize * 2))
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(FileFault, match=r"note\.txt: \d+ bytes would leave less than \d+ bytes of the disk free"):
+        files.open_in_vm(qrexec, "work", note)
+    assert note.read_text() == "text\n"
+    assert sorted(os.listdir(tmp_path)) == before
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
 def test_an_edited_file_stays_its_owners_and_loses_its_set_id_bits(vms, qrexec, tmp_path):
     vms.handler("work", files.OPEN, "cat >/dev/null; echo edited")
