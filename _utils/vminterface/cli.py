@@ -46,10 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         cli_errors.show(text, as_json=as_json, more=more and more(text))
         return USAGE if isinstance(error, WrongCall) else FAILED
     except KeyboardInterrupt as interrupt:
-        _say(str(interrupt), as_json)
+        _print_errors(str(interrupt), as_json)
         return ENDED
     except SystemExit as interrupt:
-        _say("\n".join(getattr(interrupt, "__notes__", ())), as_json)
+        _print_errors("\n".join(getattr(interrupt, "__notes__", ())), as_json)
         raise
     except BrokenPipeError:
         # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _say(text: str, as_json: bool) -> None:
-    """Say what a push that was interrupted has come to."""
+def _print_errors(text: str, as_json: bool) -> None:
+    """Print what came of a push that was interrupted."""
     cli_errors.show(text or ("interrupted" if as_json else ""), as_json=as_json)
 
 

@@ -17,6 +17,7 @@ import pytest
 from lab import fakexen
 from tests.support.dom0 import Dom0
 from tests.support.faultyqubesdb import FaultyDaemon
+from tests.support.qubesdb import Daemons
 
 pytestmark = pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
 
@@ -167,24 +168,28 @@ def test_get_shows_every_running_vm(dom0):
     assert set(json.loads(vminterface(dom0, "get", "--json").stdout)) == {"work", "other"}
 
 
-def test_get_shows_the_others_where_one_vms_qubesdb_cannot_be_read(dom0, tmp_path, monkeypatch):
-    monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(tmp_path))
-    for words in ((), ("--json",), ("bad",), ("bad", "--json")):
-        daemon = FaultyDaemon(str(tmp_path / "qubesdb.bad.sock"), lambda stream, answer: None)
-        try:
-            done = vminterface(dom0, "get", *words)
-        finally:
-            daemon.stop()
-            (tmp_path / "qubesdb.bad.sock").unlink()
-        assert done.returncode == 1
-        if "--json" in words:
-            data = json.loads(done.stdout)
-            error = data["error"] if "bad" in words else data.pop("bad")["error"]
-            assert "bad" in words or set(data) == {"work"}
-            assert done.stderr == ""
-        else:
-            (error,) = done.stderr.splitlines()
-        assert error.removeprefix("vminterface: ").startswith("bad: ")
+def test_get_shows_the_others_where_one_vms_qubesdb_cannot_be_read(tmp_path, monkeypatch):
+    with Daemons(tmp_path / "q", "work") as daemons:
+        monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(daemons.folder))
+        with daemons.dom0("work") as store:
+            store.write("/qubes-timezone", b"UTC")
+        for words in ((), ("--json",), ("bad",), ("bad", "--json")):
+            daemon = FaultyDaemon(str(daemons.folder / "qubesdb.bad.sock"), lambda stream, answer: None)
+            try:
+                done = vminterface(None, "get", *words)
+            finally:
+                daemon.stop()
+                (daemons.folder / "qubesdb.bad.sock").unlink()
+            assert done.returncode == 1
+            if "--json" in words:
+                data = json.loads(done.stdout)
+                error = data["error"] if "bad" in words else data.pop("bad")["error"]
+                assert "bad" in words or data == {"work": {"timezone": "UTC"}}
+                assert done.stderr == ""
+            else:
+                assert done.stdout == ("" if words else "work: timezone: UTC\n")
+                (error,) = done.stderr.splitlines()
+            assert error.removeprefix("vminterface: ").startswith("bad: ")
 
 
 @pytest.mark.parametrize("command", ["push", "diff", "watch"])

@@ -141,7 +141,7 @@ def test_a_program_that_hangs_costs_its_vm_its_own_time_and_nobody_elses(host, w
     started = time.monotonic()
     wanted = [VMSettings.parse(vm, {**ONE, "timeout": 1}) for vm in ("personal", "work", "vault")]
     personal, work, vault = pushed(host, *wanted)
-    assert 0.9 < time.monotonic() - started < 3
+    assert 0.9 < time.monotonic() - started < 5
     assert personal.ok
     assert vault.ok
     assert isinstance(work.error, DeadlineExceeded)
