@@ -41,6 +41,9 @@ def agent(host: Host, tmp_path: Path) -> Iterator[RealAgent]:
         if isinstance(host, QubesHost):
             assert until(lambda: host.read("work", "vminterface/agent") is not None, 60)
         assert pushed(host, "UTC").ok
+        # On a busy machine it may have started too late for this push.
+        assert until(lambda: host.read("work", "vminterface/agent") is not None, 60)
+        assert pushed(host, "UTC").ok
         yield agent
 
 
