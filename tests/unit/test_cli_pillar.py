@@ -32,7 +32,7 @@ def test_a_date_is_the_text_that_it_is(file, date):
 @pytest.mark.parametrize("vms", ["{work: {timezone: %s}}", '{"work": {"timezone": %s}}'])
 def test_a_number_of_too_many_digits_is_a_fault_of_the_file(file, vms):
     said = refused(file, f'{{"qubes": {{"vms": {vms % ("9" * 5000)}}}}}')
-    assert said.startswith(f"{file}: ")
+    assert said.startswith(f"{file}:1: ")
     assert "digits" in said
 
 
