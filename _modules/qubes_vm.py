@@ -282,8 +282,7 @@ def vms():
     """
     with _errors(), _targets.Targets() as targets:
         domids = targets.running()
-        found = targets.find(domids)
-        states, faults = _state.read_all(found.values())
+        states, faults = _state.observe(targets, domids)
     for error in faults.values():
         log.warning("qubes_vm.vms: %s; left out", error)
         __context__["retcode"] = 1

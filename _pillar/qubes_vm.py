@@ -1,17 +1,21 @@
 """
 What dom0 knows of its VMs, as pillar ``qubes_known``, so that formulas can use it: by VM ``running``, ``domid``,
-``keys`` (by field, such as ``timezone`` or ``network:ip``), and on Qubes R4 ``class`` and ``features``.
+``keys`` (by field, such as ``timezone`` or ``network:ip``), ``invalid``, and on Qubes R4 ``class`` and ``features``.
 
 It is the host that compiles the pillar that is looked at, so this is for a masterless minion in dom0, or for a master
-that is dom0; ``minion`` names the one minion that gets it then. In the configuration of that minion or master:
+that is dom0. The minion called ``dom0`` gets what is known of all VMs, a minion that has a VM's name that of this VM
+alone: Qubes sends each VM its pillar. ``minion`` names another one to get all of it, and then no other gets any. In the
+configuration of that minion or master:
 
 .. code-block:: yaml
 
     ext_pillar:
       - qubes_vm:
-          minion: dom0
+          minion: xen1.example.org
 
 ``keys`` come from the VMs' stores, where a VM may have written some of its own: they are what is, not what shall be.
+They have valid values alone; ``invalid`` lists the fields of the others. A valid one may still hold what means
+something to YAML, so in a state file it is to be written with ``| tojson``.
 
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
@@ -31,6 +35,8 @@ except ImportError as error:
 log = logging.getLogger(__name__)
 
 KEY = "qubes_known"
+#: The ID of the minion in Qubes' dom0.
+DOM0 = "dom0"
 # Nothing else is done while a pillar is compiled: a store that hangs must not hold it up for long.
 TIMEOUT = 2.0
 
@@ -51,16 +57,17 @@ def ext_pillar(minion_id, pillar, minion=None):
     pillar
         Its pillar so far; not used.
     minion
-        The minion that gets it. Without it, every one.
+        The one minion that gets it, of all VMs. Without it, ``dom0`` does, and each VM what is known of itself.
     """
     if minion is not None and minion != minion_id:
         return {}
+    only = None if minion is not None or minion_id == DOM0 else minion_id
     try:
         with _Targets(lambda: _XenStore.open(timeout=TIMEOUT)) as targets:
-            found, faults = _known.read(targets, timeout=TIMEOUT)
+            found, faults = _known.read(targets, only=only, timeout=TIMEOUT)
     except VMInterfaceError as error:
         log.warning("pillar %s: %s", KEY, error)
         return {}
     for error in faults.values():
         log.warning("pillar %s: %s; left out", KEY, error)
-    return {KEY: found}
+    return {KEY: found} if found or only is None else {}

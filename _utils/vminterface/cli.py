@@ -119,8 +119,10 @@ def _get(options: argparse.Namespace) -> int:
     from vminterface.errors import KeyNotFound
 
     with Targets() as targets:
-        found = targets.find(targets.running()) if options.vm is None else {options.vm: targets.one(options.vm)}
-        states, faults = state.read_all(found.values())
+        if options.vm is None:
+            states, faults = state.observe(targets, targets.running())
+        else:
+            states, faults = state.read_all([targets.one(options.vm)])
     if options.vm in faults:
         raise faults[options.vm]
     held = {vm: one.texts for vm, one in sorted(states.items())}

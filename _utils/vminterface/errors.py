@@ -142,6 +142,10 @@ class VMNotRunning(VMInterfaceError):
     """No running VM has that name."""
 
 
+class VMStarting(VMNotRunning):
+    """The VM is known to the XenStore, but has no QubesDB yet, which this host's VMs have."""
+
+
 class VMNotFound(VMInterfaceError, LookupError):
     """This host has no VM of that name, running or not."""
 

@@ -42,14 +42,14 @@ class Qubesd:
         self.system = System(qubes, CLASSES, (lambda vm, key, value: None) if live is None else live)
         #: The calls that were made: method, argument, VM.
         self.calls: list[tuple[str, str, str]] = []
-        #: Answers nobody while it is set, as one that hangs.
+        #: Replies to nobody while it is set, as one that hangs.
         self.hung = threading.Event()
-        #: Is sent in place of every answer, where there is one.
+        #: Is sent in place of every reply, where it is set.
         self.instead: bytes | None = None
         #: What it refuses, by method and argument.
         self.refuse: dict[tuple[str, str], Refused] = {}
         self._machines = _NoMachines() if machines is None else machines
-        self._server = Server(path, self._answer, self.events.leave)
+        self._server = Server(path, self._reply, self.events.leave)
 
     @property
     def qubes(self) -> dict[str, Qube]:
@@ -76,11 +76,6 @@ class Qubesd:
         self.events.hang_up()
         self._server.stop()
 
-    def restart(self) -> None:
-        """End all connections and the socket, and listen anew, with everything that was kept."""
-        self.stop_listening()
-        self.start_listening()
-
     def stop_listening(self) -> None:
         """Be away: no socket, and every stream ends."""
         self.events.hang_up()
@@ -88,7 +83,7 @@ class Qubesd:
 
     def start_listening(self) -> None:
         """Be there again."""
-        self._server = Server(self.path, self._answer, self.events.leave)
+        self._server = Server(self.path, self._reply, self.events.leave)
         self._server.start()
 
     def start_vm(self, name: str) -> None:
@@ -103,7 +98,7 @@ class Qubesd:
         with self.system.lock:
             lifecycle.stop(self.system, self._machines, name)
 
-    def _answer(self, data: bytes) -> bytes | Listener:
+    def _reply(self, data: bytes) -> bytes | Listener:
         while self.hung.is_set():
             threading.Event().wait(0.02)
         if self.instead is not None:

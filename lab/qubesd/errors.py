@@ -12,7 +12,7 @@ class Refused(Exception):
         super().__init__(self.message)
 
     def encoded(self) -> bytes:
-        """Return the answer: class, traceback (none), sentence, a NUL after each."""
+        """Return the reply: class, traceback (none), sentence, a NUL after each."""
         return b"2\0" + b"".join(part.encode() + b"\0" for part in (self.kind, "", self.message))
 
 

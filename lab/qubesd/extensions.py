@@ -1,6 +1,6 @@
 """What features do beside being kept: qubesd's extensions ``services``, ``vm_config``, ``custom_persist`` and ``gui``.
 
-Each looks at a feature after it has been stored, so that a bad one stays although the call fails.
+Each checks a feature after it has been stored, so that a bad one stays although the call fails.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Rule:
 
     @classmethod
     def parse(cls, line: str) -> Rule:
-        """Read ``action=accept dsthost=…``. Raises ValueError, for which qubesd gives no answer."""
+        """Read ``action=accept dsthost=…``. Raises ValueError, for which qubesd gives no reply."""
         words, _, comment = line.partition("comment=")
         found: dict[str, str] = {}
         for word in words.strip().split(" "):

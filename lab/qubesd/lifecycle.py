@@ -92,7 +92,7 @@ def kill(system: System, machines: Machines, vm: str) -> None:
 
 
 def stop(system: System, machines: Machines, vm: str) -> None:
-    """End a VM's domain, whoever wanted it."""
+    """End a VM's domain, whoever asked for it."""
     qube = system.qubes[vm]
     machines.destroy(vm)
     qube.state, qube.xid = "Halted", -1

@@ -16,7 +16,7 @@ from lab.qubesd.system import LABELS, System
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, with all that it may look at."""
+    """One call, with all that it may use."""
 
     system: System
     machines: Machines

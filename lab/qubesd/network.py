@@ -46,7 +46,7 @@ def _attach(system: System, vm: str, netvm: str) -> None:
 
 
 def after_address(system: System, vm: str, name: str) -> None:
-    """Say what another ``ip`` or ``ip6`` changes; no key of anybody becomes another one."""
+    """Fire the events of another ``ip`` or ``ip6``; no key of anybody becomes another one."""
     suffix = name.removeprefix("ip")
     if system.value(vm, "provides_network") == "True":
         system.events.fire(vm, f"property-reset:gateway{suffix}", name=f"gateway{suffix}")

@@ -25,7 +25,7 @@ class Machines(Protocol):
 
 @dataclass
 class Qube:
-    """A VM. Tests may change its features and properties at any time; no event tells of that."""
+    """A VM. Tests may change its features and properties at any time, which causes no event."""
 
     klass: str = "AppVM"
     state: str = "Halted"

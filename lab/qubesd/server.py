@@ -1,8 +1,8 @@
 """The socket of qubesd: one connection is one call, of which all has arrived when the client stops sending.
 
-A request is ``METHOD+ARGUMENT SOURCE name DESTINATION``, a NUL and the value. The answer starts with ``0`` and a NUL;
+A request is ``METHOD+ARGUMENT SOURCE name DESTINATION``, a NUL and the value. The reply starts with ``0`` and a NUL;
 with ``2`` and a NUL where it is an exception; a stream of events has ``1`` and a NUL before each. What the caller may
-not do, what breaks the protocol and what fails in qubesd gets no answer at all.
+not do, what breaks the protocol and what fails in qubesd gets no reply at all.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ class Request:
 
 
 class Server:
-    """Listens at *path*; *answer* makes a call and returns what to send, or the listener of a stream."""
+    """Listens at *path*; *reply* makes a call and returns what to send, or the listener of a stream."""
 
     def __init__(
-        self, path: Path, answer: Callable[[bytes], bytes | Listener], leave: Callable[[Listener], None]
+        self, path: Path, reply: Callable[[bytes], bytes | Listener], leave: Callable[[Listener], None]
     ) -> None:
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 with suppress(OSError, Unanswered):
-                    found = answer(self.rfile.read(REQUEST_LIMIT + 1))
+                    found = reply(self.rfile.read(REQUEST_LIMIT + 1))
                     if isinstance(found, bytes):
                         self.wfile.write(found)
                     else:
@@ -80,11 +80,11 @@ class Server:
         self._path = path
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Reply from now on."""
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Answer no more; the socket goes."""
+        """Reply no more; the socket goes."""
         self._server.shutdown()
         self._server.server_close()
         self._path.unlink(missing_ok=True)

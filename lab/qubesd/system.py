@@ -52,15 +52,15 @@ class Property:
 class Faults:
     """What does not work; tests set it."""
 
-    #: VMs whose QubesDB fails at each write: what was stored before stays, and there is no answer.
+    #: VMs whose QubesDB fails at each write: what was stored before stays, and there is no reply.
     dead_qubesdb: set[str] = field(default_factory=set)
     #: Seconds that attaching the network of a VM takes, in which the daemon does nothing else.
     attach_seconds: dict[str, float] = field(default_factory=dict)
-    #: VMs whose network cannot be attached: no answer, the netvm stays.
+    #: VMs whose network cannot be attached: no reply, the netvm stays.
     attach_fails: set[str] = field(default_factory=set)
     #: Seconds from the start of a VM's domain to the connection of its qrexec agent.
     qrexec_seconds: float = 0.0
-    #: What is done after a call has been made, by method and argument, before its answer: it may take its time, and
+    #: What is done after a call has been made, by method and argument, before its reply: it may take its time, and
     #: raise Refused or Unanswered, although the call has stored what it was to store.
     afterwards: dict[tuple[str, str], list[Callable[[], object]]] = field(default_factory=dict)
 

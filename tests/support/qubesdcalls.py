@@ -1,4 +1,4 @@
-"""Calls to a qubesd as bare bytes, with what it answers: text, an error's class and sentence, or nothing at all."""
+"""Calls to a qubesd as bare bytes, with what it replies: text, an error's class and sentence, or nothing at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lab.qubesd import Qubesd
 
-#: What a call gets that qubesd does not answer.
+#: What a call gets that qubesd does not reply to.
 NOTHING = None
 
 
@@ -24,15 +24,15 @@ def exchange(daemon: Qubesd, request: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(10)
         connection.connect(str(daemon.path))
-        answer = b""
+        reply = b""
         try:
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
             while piece := connection.recv(65536):
-                answer += piece
+                reply += piece
         except (BrokenPipeError, ConnectionResetError):
             pass
-    return answer
+    return reply
 
 
 def ask(
@@ -40,12 +40,12 @@ def ask(
 ) -> str | Error | None:
     """Make one call."""
     data = payload.encode() if isinstance(payload, str) else payload
-    answer = exchange(daemon, f"{method}+{argument} {source} name {vm}\0".encode() + data)
-    if answer.startswith(b"0\0"):
-        return answer[2:].decode()
-    if not answer:
+    reply = exchange(daemon, f"{method}+{argument} {source} name {vm}\0".encode() + data)
+    if reply.startswith(b"0\0"):
+        return reply[2:].decode()
+    if not reply:
         return NOTHING
-    code, kind, traceback, sentence, end = answer.split(b"\0")
+    code, kind, traceback, sentence, end = reply.split(b"\0")
     assert (code, traceback, end) == (b"2", b"", b"")
     return Error(kind.decode(), sentence.decode())
 
@@ -61,21 +61,21 @@ class Vm:
         return ask(self.daemon, f"admin.vm.{method}", self.name, argument, payload)
 
     def set(self, name: str, value: str | bytes) -> str | Error | None:
-        """Set a property and return what it reads then, or what setting it was answered."""
-        answer = self.call("property.Set", name, value)
-        return self.get(name) if answer == "" else answer
+        """Set a property and return what it reads then, or the reply to that."""
+        reply = self.call("property.Set", name, value)
+        return self.get(name) if reply == "" else reply
 
     def get(self, name: str) -> str | Error | None:
         """Return a property's text alone."""
-        answer = self.call("property.Get", name)
-        return answer.split(" ", 2)[2] if isinstance(answer, str) else answer
+        reply = self.call("property.Get", name)
+        return reply.split(" ", 2)[2] if isinstance(reply, str) else reply
 
     def feature(self, name: str, value: str | bytes) -> str | Error | None:
-        """Set a feature and return what it reads then, or what setting it was answered."""
-        answer = self.call("feature.Set", name, value)
-        return self.call("feature.Get", name) if answer == "" else answer
+        """Set a feature and return what it reads then, or the reply to that."""
+        reply = self.call("feature.Set", name, value)
+        return self.call("feature.Get", name) if reply == "" else reply
 
     def firewall(self, rules: str) -> str | Error | None:
-        """Set the rules and return what they read then; NOTHING where they were not answered."""
-        answer = self.call("firewall.Set", "", rules)
-        return self.call("firewall.Get") if answer == "" else answer
+        """Set the rules and return what they read then; NOTHING where there was no reply."""
+        reply = self.call("firewall.Set", "", rules)
+        return self.call("firewall.Get") if reply == "" else reply

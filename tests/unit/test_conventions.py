@@ -29,6 +29,12 @@ FOREIGN_WORDS = re.compile(
     )
 )
 
+# Names of hosts that are nobody's example: neither below a domain that RFC 2606 reserves, nor in a link.
+HOST_NAMES = re.compile(r"(?<![\w.:/@-])(?:[A-Za-z0-9-]+\.)+(?:org|com|net)(?![\w.(\[-])")
+EXAMPLES = re.compile(r"(?:^|\.)example\.(?:org|com|net)$", re.IGNORECASE)
+# The name that ntpdate is given where a VM has no server of its own, and an attribute of Python.
+HOSTS_OF_THE_PRODUCT = {"pool.ntp.org", "self.net"}
+
 
 def shown(path):
     return str(path.relative_to(ROOT))
@@ -88,3 +94,28 @@ def test_no_tracked_file_speaks_of_one_machine():
         if FOREIGN_WORDS.search(line)
     ]
     assert not found
+
+
+def test_hosts_in_documentation_and_tests_are_examples():
+    folders = ("docs", "pillar", "formulas", "tests", "_modules", "_states", "_pillar", "_beacons")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    paths = [
+        path for path in (*paths, ROOT / "README.md") if path.suffix in (".md", ".py", ".sls", ".yaml", ".example")
+    ]
+    assert len(paths) > 100
+    found = [
+        f"{shown(path)}:{number}: {name}"
+        for path in paths
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        for name in HOST_NAMES.findall(line)
+        if not EXAMPLES.search(name) and name not in HOSTS_OF_THE_PRODUCT
+    ]
+    assert not found
+
+
+def test_a_real_hosts_name_is_found():
+    name = ".".join(("deb", "debian", "org"))
+    assert HOST_NAMES.findall(f"dsthost={name} proto=tcp") == [name]
+    assert not EXAMPLES.search(name)
+    assert HOST_NAMES.findall("see https://www.apache.org/licenses/") == []
+    assert not EXAMPLES.search(".".join(("notexample", "org")))

@@ -35,7 +35,7 @@ class EventStream:
                 self._connection.sendall(request)
                 self._connection.shutdown(socket.SHUT_WR)
             except TimeoutError:
-                raise DeadlineExceeded(f"events of qubesd: no answer within {deadline.seconds:g} s") from None
+                raise DeadlineExceeded(f"events of qubesd: no reply within {deadline.seconds:g} s") from None
             except OSError as error:
                 raise ConnectionLost(f"{path}: {error.strerror or error}") from error
             while self.next(deadline).name != ESTABLISHED:

@@ -30,6 +30,8 @@ Answer = tuple[Reply | ErrorReply | StoreError, Sequence[Entry]]
 #: Where the sockets are: the environment's folder alone if it names one, as in a lab; else these.
 FOLDER_VARIABLE = "VMINTERFACE_QUBESDB_DIR"
 FOLDERS = ("/run/qubes", "/var/run/qubes")
+#: The socket of qubesd, which runs where VMs have QubesDBs.
+QUBESD_SOCKETS = ("/run/qubesd.sock", "/var/run/qubesd.sock")
 #: Requests in flight: few, as what is in flight when this process is killed is what ends dom0's daemon.
 WINDOW = 128
 #: Bytes that are written at once: Linux puts as many into one buffer, so it takes all of them or none.
@@ -68,6 +70,13 @@ def find_vms(folder: str | None = None) -> list[str]:
                 vm for vm in names if vm and not _is_read_only(os.path.join(place, f"qubesdb.{vm}.sock"))
             )  # fmt: skip
     return []
+
+
+def in_use(folder: str | None = None) -> bool:
+    """Whether VMs have QubesDBs on this host: one of them has a socket, or dom0 has its own, or qubesd its."""
+    if find_vms(folder) or any(os.path.exists(os.path.join(place, "qubesdb.sock")) for place in folders(folder)):
+        return True
+    return folders(folder) == FOLDERS and any(map(os.path.exists, QUBESD_SOCKETS))
 
 
 def _is_read_only(path: str) -> bool:

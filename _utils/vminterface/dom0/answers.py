@@ -25,23 +25,44 @@ def check(work: Work) -> set[str]:
     """Return the settings that the agent still has to acknowledge; a refusal becomes the VM's error.
 
     A setting is acknowledged when its digest is that of what the store holds now. An acknowledgement to an earlier push
-    with the same values is none to this, as each push takes those away that it asks for anew.
+    with the same values is none to this, as each push takes those away that it asks for anew. It counts without an
+    announcement too: dom0's QubesDB daemon loses that when it starts afresh.
     """
     agent = work.state.agent
-    if agent is None:
-        return set()
     pending = set()
     changed = keys.settings_of(work.outcome.changes)
-    for setting in sorted(keys.settings_of(work.settings.desired) & agent.settings):
+    promised = agent.settings if agent is not None else frozenset(work.state.acknowledgements)
+    for setting in sorted(keys.settings_of(work.settings.desired) & promised):
         inputs = work.state.inputs(setting)
         if not inputs and setting not in changed:
             continue
         answer = work.state.acknowledgements.get(setting)
         if answer is None or answer.digest != digest(inputs):
-            pending.add(setting)
+            if agent is not None:
+                pending.add(setting)
         elif not answer.accepted:
             work.fail(SettingRefused(f"{work.target.vm} refused {setting}: {answer.note}"))
     return pending
+
+
+def is_unread(work: Work) -> bool:
+    """Whether the VM's agent has not acknowledged what the store holds: it is still at it, or nobody reads there."""
+    agent = work.state.agent
+    return agent is not None and any(
+        (inputs := work.state.inputs(setting))
+        and ((answer := work.state.acknowledgements.get(setting)) is None or answer.digest != digest(inputs))
+        for setting in keys.settings_of(work.settings.desired) & agent.settings
+    )
+
+
+def unacknowledged(work: Work) -> set[str]:
+    """Return the settings that this push has changed and that no agent has acknowledged."""
+    return {
+        setting
+        for setting in keys.settings_of(work.outcome.changes)
+        if (answer := work.state.acknowledgements.get(setting)) is None
+        or answer.digest != digest(work.state.inputs(setting))
+    }
 
 
 def to_be_given_anew(work: Work) -> set[str]:
@@ -60,9 +81,12 @@ def to_be_given_anew(work: Work) -> set[str]:
 
 
 def given(work: Work, settings: Collection[str]) -> set[str]:
-    """Return those of *settings* that are acknowledged, or that the VM's agent acknowledges."""
+    """Return those of *settings* that are acknowledged, or that the VM's agent acknowledges.
+
+    All of them where the store has lost its keys: an agent that is there sees so that dom0 has not got its answers.
+    """
     promised = frozenset() if work.state.agent is None else work.state.agent.settings
-    return {one for one in settings if one in promised or one in work.state.acknowledgements}
+    return {one for one in settings if work.state.afresh or one in promised or one in work.state.acknowledgements}
 
 
 def wait(works: Sequence[Work], stop: threading.Event) -> None:
@@ -111,13 +135,15 @@ def wait(works: Sequence[Work], stop: threading.Event) -> None:
 def note(works: Sequence[Work]) -> None:
     """Add to the outcomes of *works* what no agent has acknowledged of what this push has changed."""
     for work in works:
+        agent = work.state.agent
+        work.outcome.unheard = work.settings.confirm and agent is None and bool(keys.settings_of(work.settings.desired))
         if not work.outcome.changes or not work.outcome.ok:
             continue
-        agent = work.state.agent
-        if not work.settings.confirm:
+        if not work.settings.confirm and not work.unread:
             work.outcome.add_note(NOT_AWAITED)
         elif agent is None:
-            work.outcome.add_note(NO_AGENT)
+            if unacknowledged(work) or not keys.settings_of(work.outcome.changes):
+                work.outcome.add_note(NO_AGENT)
         elif not_applied := keys.settings_of(work.outcome.changes) - agent.settings:
             work.outcome.add_note(
                 f"its agent (version {agent.version}) does not apply {', '.join(sorted(not_applied))}, "
@@ -126,19 +152,29 @@ def note(works: Sequence[Work]) -> None:
 
 
 def unsettled(work: Work) -> bool:
-    """Whether an acknowledgement of the VM's agent is to be waited for."""
-    if not work.settings.confirm:
+    """Whether an acknowledgement of the VM's agent is to be waited for.
+
+    Without confirmation, that is so only where there is none to the push before: then nobody may read there at all.
+    """
+    if not work.settings.confirm and not work.unread:
         return False
     if work.state.agent is None:
-        return work.introduced
+        return work.introduced and work.outcome.ok
     return bool(check(work)) and work.outcome.ok
 
 
 def _settled_by_now(work: Work, deadline: Deadline, grace: Deadline) -> bool:
-    if work.state.agent is None:
-        return grace.passed
     waiting = check(work)
-    if waiting and work.outcome.ok and deadline.passed:
+    if work.state.agent is None:
+        return grace.passed or not work.outcome.ok or not unacknowledged(work)
+    if waiting and work.outcome.ok and deadline.passed and work.unread:
+        work.fail(
+            DeadlineExceeded(
+                f"{work.target.vm}: its agent has acknowledged neither this push nor the one before within"
+                f" {deadline.seconds:g} s (expected a VM that reads its keys: its agent or its QubesDB may be dead)"
+            )
+        )
+    elif waiting and work.outcome.ok and deadline.passed:
         work.fail(
             DeadlineExceeded(
                 f"{work.target.vm}: its agent did not acknowledge {', '.join(sorted(waiting))}"

@@ -66,8 +66,7 @@ def _starts(seen: Seen, domids: Mapping[str, int | None]) -> list[dict[str, Any]
 
 def _changes(targets: Targets, seen: Seen, domids: Collection[str], fields: Collection[str]) -> list[dict[str, Any]]:
     events = []
-    found = targets.find(sorted(domids))
-    states, seen.faults = state.read_all(found.values(), dict.fromkeys(found, fields))
+    states, seen.faults = state.observe(targets, sorted(domids), fields=fields)
     for vm, held in sorted(states.items()):
         now = {name: held.texts[name] for name in fields if name in held.texts}
         before = seen.texts.get(vm)

@@ -28,6 +28,7 @@ from vminterface.errors import (
     VerificationFailed,
     VMInterfaceError,
     VMNotRunning,
+    VMStarting,
 )
 
 
@@ -71,7 +72,12 @@ class Firewalls:
             try:
                 if netvm in self._lost:
                     raise self._lost[netvm]
-                target = self._targets.find([netvm], in_time).get(netvm)
+                errors: dict[str, VMInterfaceError] = {}
+                target = self._targets.find([netvm], in_time, errors).get(netvm)
+                if isinstance(errors.get(netvm), VMStarting):
+                    target = self._targets.wait_for(in_time[netvm], self._stop)
+                elif netvm in errors:
+                    raise errors[netvm]
                 if target is None and outcome.running:
                     raise VMNotRunning(f"{one.vm}: {netvm}, which is to keep its firewall, is not running")
                 client = Client(one, target, self._routed[one.vm].stored)
@@ -184,9 +190,10 @@ class Firewalls:
 
     def _fail(self, vm: str, netvm: str, error: VMInterfaceError, more: str = "") -> None:
         """Note what befell the provider's store, with *more* after it."""
-        if isinstance(error, ConnectionLost | DeadlineExceeded):
+        starting = isinstance(error, VMStarting)
+        if starting or isinstance(error, ConnectionLost | DeadlineExceeded):
             self._lost.setdefault(netvm, error)
         # Ours name both already.
-        ours = isinstance(error, Interrupted | InvalidValue | VMNotRunning | VerificationFailed)
+        ours = isinstance(error, Interrupted | InvalidValue | VMNotRunning | VerificationFailed) and not starting
         whose = "" if ours else f"{vm}: its firewall in {netvm}: "
         self._outcomes[vm].error = type(error)(f"{whose}{error}{more}") if whose or more else error

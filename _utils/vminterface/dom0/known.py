@@ -2,47 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from vminterface import keys
 from vminterface.channel import adminapi
 from vminterface.channel.adminapi import AdminAPI
 from vminterface.dom0 import returns, state
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Targets
-from vminterface.errors import VMInterfaceError
+from vminterface.errors import InvalidValue, VMInterfaceError
+from vminterface.values.service import ServiceName
+from vminterface.values.vmconfig import ConfigName
 
+#: What the names of a family's members are parsed with: a VM may make up names as well as values.
+_MEMBERS: Mapping[str, Callable[[str], object]] = {"services": ServiceName.parse, "vm_config": ConfigName.parse}
 #: What the names of the features start with that are read.
 _FEATURES = ("service.", "vm-config.vminterface-")
 
 
 def read(
-    targets: Targets, *, timeout: float = adminapi.TIMEOUT
+    targets: Targets, *, only: str | None = None, timeout: float = adminapi.TIMEOUT
 ) -> tuple[dict[str, dict[str, Any]], dict[str, VMInterfaceError]]:
     """Return what is known of each VM, and why some are left out, both by VM name. *timeout*: seconds for each store.
+    *only* names a VM: what is known of it alone.
 
-    What is known: ``running``, ``domid``, ``keys`` by field in the pillar's words, ``class``, ``features``.
+    What is known: ``running``, ``domid``, ``keys`` by field in the pillar's words, ``invalid``, ``class`` and
+    ``features``.
 
-    ``domid`` is None for a VM that does not run, or that its QubesDB alone knows; ``keys`` are those of a running VM,
-    as its store holds them: the VM may have written some itself. ``class`` is empty and ``features`` has nothing where
-    no qubesd can be asked. Left out is a VM whose own QubesDB cannot be read. Raises the errors of qubesd and of the
-    XenStore.
+    ``domid`` is None for a VM that does not run, or that its QubesDB alone knows; ``keys`` are those of a running VM
+    whose values are valid: the VM may have written some itself. The fields of the others are in ``invalid``, of a
+    member with a name that is not valid its family (``services:*``). ``class`` is empty and ``features`` has nothing
+    where no qubesd can be asked. Left out is a VM whose own QubesDB cannot be read. Raises the errors of qubesd and of
+    the XenStore.
     """
     found: dict[str, dict[str, Any]] = {}
     if adminapi.available():
         api = AdminAPI.open(timeout)
         for vm, domain in api.domains().items():
+            if only not in (None, vm):
+                continue
             names = [name for name in api.features(vm) if name.startswith(_FEATURES)]
             found[vm] = {**_unknown(), "class": domain.klass, "features": {n: api.feature(vm, n) or "" for n in names}}
-    domids = targets.running()
-    states, faults = state.read_all(
-        targets.find(domids, {vm: VMSettings(vm, timeout=timeout) for vm in domids}).values()
-    )
+    domids = {vm: domid for vm, domid in targets.running().items() if only in (None, vm)}
+    states, faults = state.observe(targets, domids, {vm: VMSettings(vm, timeout=timeout) for vm in domids})
     for vm, held in states.items():
         one = found.setdefault(vm, _unknown())
-        one.update(running=True, domid=domids[vm], keys=returns.fields(held.texts))
+        valid, invalid = _checked(held.texts)
+        one.update(running=True, domid=domids[vm], keys=returns.fields(valid), invalid=invalid)
     # Without its keys, what is known of a VM that runs would read as if it had none.
     return {vm: one for vm, one in sorted(found.items()) if vm not in faults}, faults
 
 
+def _checked(untrusted_texts: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return those of *untrusted_texts* that are valid, and the names of the fields of the others."""
+    valid: dict[str, str] = {}
+    invalid: set[str] = set()
+    for field, text in untrusted_texts.items():
+        group, _, member = field.partition(":")
+        try:
+            if group in _MEMBERS:
+                _MEMBERS[group](member)
+        except InvalidValue:
+            invalid.add(f"{group}:*")
+            continue
+        try:
+            keys.for_field(field).parse(text)
+            valid[field] = text
+        except InvalidValue:
+            invalid.add(field)
+    return valid, sorted(invalid)
+
+
 def _unknown() -> dict[str, Any]:
-    return {"running": False, "domid": None, "keys": {}, "class": "", "features": {}}
+    return {"running": False, "domid": None, "keys": {}, "invalid": [], "class": "", "features": {}}

@@ -77,6 +77,7 @@ class Push:
             except InvalidValue as error:
                 work.fail(error)
             else:
+                work.unread = not work.settings.confirm and answers.is_unread(work)
                 work.outcome.changes = changes
 
     def write(self) -> None:
@@ -141,7 +142,7 @@ def _write(work: Work, asked: set[str]) -> None:
         keychanges.put(store, work.target, changes, work.state.texts, asked)
 
     work.target.store.transaction(write)
-    work.introduced = not work.state.can_answer
+    work.introduced = not work.state.can_answer or work.state.afresh
     work.state.can_answer = True
     for setting in asked:
         work.state.acknowledgements.pop(setting, None)

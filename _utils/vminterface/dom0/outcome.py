@@ -26,6 +26,8 @@ class Outcome:
     note: str = ""
     #: What is left out or will not last, and why: said in every comment but an error's.
     remarks: tuple[str, ...] = ()
+    #: Whether there was no agent in the VM that could have acknowledged the settings.
+    unheard: bool = False
     #: Whether what it had before was put back after the error; None: nothing had to be.
     restored: bool | None = None
     #: What the VM has, by field, of what takes effect at its next start; it is no difference.
@@ -79,6 +81,8 @@ class Work:
     outcome: Outcome
     #: Whether this push gave the VM its node for answers, so that an agent may yet announce itself.
     introduced: bool = False
+    #: Whether its agent had not acknowledged the push before this one, which did not wait for it either.
+    unread: bool = False
     #: Whether its former values have been put back, or were tried to.
     restored: bool = False
 

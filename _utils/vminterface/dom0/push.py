@@ -18,7 +18,7 @@ from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.routed import Routed
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Target, Targets
-from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning
+from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, VMStarting
 
 
 def diff(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
@@ -112,21 +112,33 @@ def _outcomes(
 ) -> list[Outcome]:
     """Let *speak* and then *wait* have each part of the VMs, compared, all at once as :func:`groups.run` does it."""
     wanted = {one.vm: one for one in settings}
-    found = targets.find(wanted, wanted)
-    outcomes = {vm: Outcome(vm, running=vm in found, kept=bool(one.persist)) for vm, one in wanted.items()}
+    errors: dict[str, VMInterfaceError] = {}
+    found = targets.find(wanted, wanted, errors)
+    starting = [vm for vm, error in errors.items() if isinstance(error, VMStarting)]
+    outcomes = {
+        vm: Outcome(vm, running=vm in found or vm in errors, kept=bool(one.persist)) for vm, one in wanted.items()
+    }
     for vm, one in wanted.items():
-        if vm not in found and one.require_running:
+        if vm in errors and vm not in starting:
+            outcomes[vm].error = errors[vm]
+        elif not outcomes[vm].running and one.require_running:
             outcomes[vm].error = VMNotRunning(f"{vm} is not running, and its settings ask for it (require_running)")
-        elif vm not in found:
+        elif not outcomes[vm].running:
             try:
                 routed[vm].check_halted(one)
             except InvalidValue as error:
                 outcomes[vm].error = error
     parts = [[target.vm for target in group] for group in state.by_store(found.values())]
-    absent = [vm for vm, one in wanted.items() if vm not in found and one.firewall is not None]
+    absent = [vm for vm, one in wanted.items() if not outcomes[vm].running and one.firewall is not None]
     lost: dict[str, VMInterfaceError] = {}
 
     def begin(vms: Sequence[str]) -> _Part | None:
+        for vm in vms:
+            if vm in starting:
+                try:
+                    found[vm] = targets.wait_for(wanted[vm], stop)
+                except VMInterfaceError as error:
+                    outcomes[vm].error = error
         push = Push(_of(vms, found, outcomes), wanted, outcomes, targets, routed, stop)
         push.observe()
         push.compare()
@@ -139,6 +151,7 @@ def _outcomes(
             firewalls.close()
             raise
 
+    parts += [[vm] for vm in starting]
     groups.run([*parts, absent] if absent else parts, begin, wait)
     return list(outcomes.values())
 

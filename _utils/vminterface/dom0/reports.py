@@ -15,7 +15,7 @@ from vminterface.deadline import Deadline
 from vminterface.dom0 import arguments, groups
 from vminterface.dom0.state import by_store
 from vminterface.dom0.targets import Target, Targets
-from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError, VMNotRunning, printable
+from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError, printable
 from vminterface.values import blockdevice, memory, usbdevice
 from vminterface.values.blockdevice import BlockDevice
 from vminterface.values.usbdevice import UsbDevice
@@ -101,14 +101,17 @@ def read(targets: Targets, vms: Collection[str] | None = None, parts: Collection
     for vm in vms or ():
         refuse_dom0(vm)
         if vm not in domids:
-            raise VMNotRunning(f"{printable(vm, 60)}: no running VM has this name")
+            raise targets.not_running(vm)
     names = sorted(domids if vms is None else vms)
     reports = {vm: Report(vm, domids[vm]) for vm in names}
     if MEMORY in parts:
         _read_memory(targets, [report for report in reports.values() if report.domid is not None])
     kinds = [kind for kind in _KINDS if kind.part in parts]
     if kinds:
-        found = targets.of({vm: domids[vm] for vm in names})
+        errors: dict[str, VMInterfaceError] = {}
+        found = targets.of({vm: domids[vm] for vm in names}, errors)
+        for vm, error in errors.items():
+            reports[vm].warn(str(error).removeprefix(f"{vm}: "))
         groups.run(by_store(found.values()), lambda group: _speak(group, reports, kinds), _nothing)
         _check_owners(reports, domids)
     return reports

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from vminterface import keys
 from vminterface.channel.store import KeyStore, List, Read
 from vminterface.dom0 import groups
-from vminterface.dom0.targets import Target
+from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.targets import Target, Targets
 from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError
 from vminterface.values.acknowledgement import Acknowledgement
 from vminterface.values.announcement import Announcement
@@ -27,6 +29,8 @@ class VMState:
     texts: dict[str, str] = field(default_factory=dict)
     #: Whether the VM can write its answers: in the XenStore, dom0 has to give it a node for them.
     can_answer: bool = False
+    #: Whether the store has lost its keys, an agent's announcement too: dom0's QubesDB daemon was started afresh.
+    afresh: bool = False
     agent: Announcement | None = None
     acknowledgements: dict[str, Acknowledgement] = field(default_factory=dict)
     #: Why its keys could not be read, with its name; the rest is then as far as it came.
@@ -119,6 +123,19 @@ def read_all(
     return states, dict(sorted(faults.items()))
 
 
+def observe(
+    targets: Targets,
+    vms: Iterable[str],
+    settings: Mapping[str, VMSettings] = MappingProxyType({}),
+    fields: Collection[str] | None = None,
+) -> tuple[dict[str, VMState], dict[str, VMInterfaceError]]:
+    """Return the state of each of *vms* that runs, as :func:`read_all`; those that cannot be met are errors too."""
+    errors: dict[str, VMInterfaceError] = {}
+    found = targets.find(vms, settings, errors)
+    states, faults = read_all(found.values(), None if fields is None else dict.fromkeys(found, fields))
+    return states, dict(sorted({**errors, **faults}.items()))
+
+
 def _take(state: VMState, name: str, field_: str, value: bytes) -> None:
     # A drifted spelling never hides the true one.
     if field_ not in state.texts or name == keys.for_field(field_).name:
@@ -129,7 +146,9 @@ def _take_all(state: VMState, wanted: Collection[str] | None) -> None:
     """Read a whole store that is one VM's own."""
     state.can_answer = True
     base = state.target.base
-    for path, value in state.target.store.tree(base.rstrip("/") or "/").items():
+    held = state.target.store.tree(base.rstrip("/") or "/")
+    state.afresh = f"{base}name" not in held
+    for path, value in held.items():
         name = path[len(base) :]
         if name in _ANSWERS:
             note_answer(state, name, value)

@@ -1,29 +1,42 @@
 """Where a running VM's keys are: the store that holds them and the path that they start with.
 
-Qubes R3 and R4 give each VM a QubesDB of its own, R2 and plain Xen have one XenStore for all. A VM that has a QubesDB
-socket here is met there, any other in the XenStore, unless its settings name the channel.
+Qubes R3 and R4 give each VM a QubesDB of its own, R2 and plain Xen have one XenStore for all. Where QubesDB is in use
+on the host, a VM is met there and nowhere else, unless its settings name the channel: one that the XenStore knows and
+that has no socket yet is starting, and one whose socket refuses has lost the daemon that it had in dom0.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 from vminterface.channel.qubesdb import QubesDB
-from vminterface.channel.qubesdb_connection import find_socket, find_vms
+from vminterface.channel.qubesdb_connection import find_socket, find_vms, in_use
 from vminterface.channel.store import KeyStore
 from vminterface.channel.xenstore import XenStore
+from vminterface.deadline import Deadline
 from vminterface.dom0.settings import VMSettings
-from vminterface.errors import ConnectionLost, InvalidValue, VMNotRunning, printable_value
+from vminterface.errors import (
+    ConnectionLost,
+    Interrupted,
+    InvalidValue,
+    VMInterfaceError,
+    VMNotRunning,
+    VMStarting,
+    printable_value,
+)
 from vminterface.values import rpcname
 from vminterface.values.vmname import is_dom0, refuse_dom0
 
 #: Seconds that the XenStore has for one batch of requests, however large.
 STORE_TIMEOUT = 10.0
+#: Seconds between two looks for the socket of a VM that starts.
+_LOOK = 0.1
 
 _NO_SETTINGS: Mapping[str, VMSettings] = MappingProxyType({})
 
@@ -57,6 +70,7 @@ class Targets:
         self._xenstore: XenStore | None = None
         self._folder = qubesdb_folder
         self._qubesdbs: dict[str, QubesDB] = {}
+        self._asking = threading.Lock()
 
     def another(self) -> Targets:
         """Return one that finds the same VMs over connections of its own."""
@@ -69,22 +83,26 @@ class Targets:
             self._xenstore = self._open_xenstore()
         return self._xenstore
 
-    def running(self) -> dict[str, int | None]:
-        """Return the domids of the running VMs by name, dom0 left out; None for one that only QubesDB knows."""
-        found: dict[str, int | None] = {**self._domids(must=False)}
-        for vm in find_vms(self._folder):
-            if is_dom0(vm):
-                continue
-            if self._qubesdb(VMSettings(vm)) is None:
-                found.pop(vm, None)
-            else:
-                found.setdefault(vm, None)
+    def running(self, on_xenstore: Collection[str] = ()) -> dict[str, int | None]:
+        """Return the domids of the running VMs by name, dom0 left out; None for one that only QubesDB knows.
+
+        Where QubesDB is in use, domains without a socket are left out, but for those of *on_xenstore*: they are no VMs,
+        or are starting.
+        """
+        domids = self._domids(must=False)
+        sockets = [vm for vm in find_vms(self._folder) if not is_dom0(vm)]
+        if not in_use(self._folder):
+            return {**domids}
+        found: dict[str, int | None] = {vm: domids[vm] for vm in on_xenstore if vm in domids}
+        for vm in sockets:
+            if vm in domids or self._is_heard(vm):
+                found[vm] = domids.get(vm)
         return found
 
-    def starts(self) -> dict[str, tuple[int, ...]]:
-        """Return the running VMs by name, each with what is another one after each of its starts."""
+    def starts(self, on_xenstore: Collection[str] = ()) -> dict[str, tuple[int, ...]]:
+        """Return the running VMs, as :meth:`running` does, each with what is another one after each of its starts."""
         found: dict[str, tuple[int, ...]] = {}
-        for vm, domid in self.running().items():
+        for vm, domid in self.running(on_xenstore).items():
             mark: tuple[int, ...] = () if domid is None else (domid,)
             if (path := self._socket(vm)) is not None:
                 with suppress(OSError):
@@ -93,30 +111,48 @@ class Targets:
             found[vm] = mark
         return found
 
-    def find(self, vms: Iterable[str], settings: Mapping[str, VMSettings] = _NO_SETTINGS) -> dict[str, Target]:
+    def find(
+        self,
+        vms: Iterable[str],
+        settings: Mapping[str, VMSettings] = _NO_SETTINGS,
+        errors: dict[str, VMInterfaceError] | None = None,
+    ) -> dict[str, Target]:
         """Return a target for each of *vms* that is running; the others are left out.
 
-        *settings* say, where there are some, on which channel and for how long each is asked.
+        *settings* say, where there are some, on which channel and for how long each is asked. *errors* gets, by VM, why
+        one that runs cannot be met: VMStarting, ConnectionLost.
         """
         wanted = {vm: settings.get(vm) or VMSettings(vm) for vm in vms}
-        on_qubesdb = {
-            vm for vm, one in wanted.items()
-            if one.channel == "qubesdb" or (one.channel == "auto" and self._socket(vm) is not None)
-        }  # fmt: skip
-        on_xenstore = wanted.keys() - on_qubesdb
-        must = any(wanted[vm].channel == "xenstore" for vm in on_xenstore)
-        domids = self._domids(must=must) if on_xenstore else {}
+        here = in_use(self._folder)
+        on_qubesdb = {vm for vm, one in wanted.items() if one.channel == "qubesdb" or (one.channel == "auto" and here)}
+        must = any(one.channel == "xenstore" for one in wanted.values())
+        domids = self._domids(must=must) if wanted.keys() - on_qubesdb else None
         found: dict[str, Target] = {}
         for vm, one in wanted.items():
-            if vm in on_xenstore:
+            if vm not in on_qubesdb:
+                assert domids is not None
                 if vm in domids:
                     found[vm] = Target(vm, domids[vm], self.xenstore, f"/local/domain/{domids[vm]}/")
-            elif (store := self._qubesdb(one)) is not None:
+                continue
+            try:
+                store = self._qubesdb(one)
+            except ConnectionLost as lost:
+                if errors is None:
+                    raise
+                errors[vm] = ConnectionLost(f"{vm}: {lost}")
+                continue
+            if store is not None:
                 found[vm] = Target(vm, None, store, "/")
+                continue
+            domids = self._domids(must=False) if domids is None else domids
+            if vm in domids and errors is not None:
+                errors[vm] = self._unmet(vm)
         return found
 
-    def of(self, running: Mapping[str, int | None]) -> dict[str, Target]:
-        """Return the targets of VMs as :meth:`running` found them, without asking the XenStore once more."""
+    def of(
+        self, running: Mapping[str, int | None], errors: dict[str, VMInterfaceError] | None = None
+    ) -> dict[str, Target]:
+        """Return the targets of VMs as :meth:`running` found them; *errors* as for :meth:`find`."""
         with_qubesdb = set(find_vms(self._folder))
         found: dict[str, Target] = {}
         for vm, domid in running.items():
@@ -124,15 +160,51 @@ class Targets:
                 found[vm] = Target(vm, domid, self.xenstore, f"/local/domain/{domid}/")
             elif (store := self._qubesdb(VMSettings(vm))) is not None:
                 found[vm] = Target(vm, None, store, "/")
+            elif errors is not None and domid is not None:
+                errors[vm] = self._unmet(vm)
         return found
 
     def one(self, vm: str, channel: str = "auto") -> Target:
-        """Return the target of *vm* on that channel. Raises VMNotRunning, InvalidValue for dom0."""
+        """Return the target of *vm* on that channel.
+
+        Raises VMNotRunning, VMStarting, ConnectionLost, InvalidValue for dom0.
+        """
         refuse_dom0(vm)
-        target = self.find([vm], {vm: VMSettings(vm, channel=channel)}).get(vm) if isinstance(vm, str) else None
-        if target is None:
-            raise VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
-        return target
+        errors: dict[str, VMInterfaceError] = {}
+        if isinstance(vm, str):
+            found = self.find([vm], {vm: VMSettings(vm, channel=channel)}, errors)
+            if vm in found:
+                return found[vm]
+        raise errors.get(vm) or VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
+
+    def not_running(self, vm: str) -> VMInterfaceError:
+        """Return why *vm* is not among those that run."""
+        errors: dict[str, VMInterfaceError] = {}
+        self.find([vm], errors=errors)
+        return errors.get(vm) or VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
+
+    def wait_for(self, settings: VMSettings, stop: threading.Event) -> Target:
+        """Return the target of a VM that is starting, once it has its QubesDB. Raises VMStarting, Interrupted."""
+        deadline = Deadline.after(settings.timeout)
+        while (store := self._qubesdb(settings)) is None:
+            if stop.wait(min(_LOOK, deadline.remaining)):
+                raise Interrupted(f"{settings.vm}: interrupted before anything was written")
+            if deadline.passed:
+                raise VMStarting(f"{self._unmet(settings.vm)} within {deadline.seconds:g} s")
+        return Target(settings.vm, None, store, "/")
+
+    def _unmet(self, vm: str) -> VMInterfaceError:
+        """Return why the QubesDB of a VM that the XenStore knows cannot be met."""
+        path = self._socket(vm)
+        if path is None:
+            return VMStarting(f"{vm} is starting: it has got no QubesDB yet")
+        return ConnectionLost(
+            f"{vm} runs, but its QubesDB in dom0 is dead: {path} refuses connections (a restart of {vm} starts it anew)"
+        )
+
+    def _is_heard(self, vm: str) -> bool:
+        """Whether somebody listens at the socket of *vm*: a VM that was killed leaves its socket behind."""
+        return self._qubesdb(VMSettings(vm)) is not None
 
     def again(self, target: Target) -> Target:
         """Return *target* with a connection that works: a QubesDB that hung up may have a new one."""
@@ -141,13 +213,14 @@ class Targets:
 
     def _domids(self, *, must: bool) -> dict[str, int]:
         """Return what the XenStore knows. A host of QubesDBs may do without one, unless it *must* be there."""
-        try:
-            store = self.xenstore
-        except ConnectionLost:
-            if must or not find_vms(self._folder):
-                raise
-            return {}
-        return {vm: domid for vm, domid in store.domains().items() if not is_dom0(vm)}
+        with self._asking:
+            try:
+                store = self.xenstore
+            except ConnectionLost:
+                if must or not find_vms(self._folder):
+                    raise
+                return {}
+            return {vm: domid for vm, domid in store.domains().items() if not is_dom0(vm)}
 
     def _socket(self, vm: str) -> str | None:
         if is_dom0(vm):

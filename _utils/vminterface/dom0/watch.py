@@ -19,6 +19,7 @@ from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.push import push
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Targets
+from vminterface.dom0.watch_boot import Boots
 from vminterface.dom0.watch_events import Heard, Listener
 from vminterface.errors import DeadlineExceeded, InvalidValue, VMInterfaceError, printable
 
@@ -71,6 +72,8 @@ class _Start:
     attempts: int = 0
     #: Whether a push is under way.
     busy: bool = False
+    #: Whether it has started lately, and was not pushed to with success since.
+    booting: bool = True
 
 
 class Watcher:
@@ -89,6 +92,7 @@ class Watcher:
         self._pushes = ThreadPoolExecutor(AT_ONCE)
         #: What qubesd, where there is one, has written meanwhile.
         self._heard = Heard()
+        self._boots = Boots(open_targets, log)
         self._listener = Listener(lambda: pillar.settings, self._heard, log)
 
     def run(self, stop: threading.Event) -> None:
@@ -126,18 +130,22 @@ class Watcher:
         """Note which VMs have started since the last look."""
         try:
             with self._open() as targets:
-                running = targets.starts()
+                running = targets.starts([vm for vm, one in self._pillar.settings.items() if one.channel == "xenstore"])
         except VMInterfaceError as error:
             self._tell(error)
             return
         self._tell(None)
-        self._starts = {vm: start for vm, start in self._starts.items() if running.get(vm) == start.mark}
+        for vm in [vm for vm, start in self._starts.items() if running.get(vm) != start.mark]:
+            del self._starts[vm]
+            self._boots.forget(vm)
         for vm in running.keys() - self._starts.keys():
             self._starts[vm] = _Start(running[vm], time.monotonic() + SETTLE)
 
     def _heed(self) -> None:
         """Let running VMs whose keys qubesd may have written be pushed to again."""
-        for vm in self._heard.take(self._busy()) & self._starts.keys():
+        if self._boots.due:
+            self._pushes.submit(self._boots.look)
+        for vm in (self._heard.take(self._busy()) | self._boots.take()) & self._starts.keys():
             self._starts[vm].due, self._starts[vm].attempts = 0.0, 0
 
     def _busy(self) -> set[str]:
@@ -170,7 +178,11 @@ class Watcher:
             # Whatever it is, it must neither end the watcher nor be kept from the log.
             told = str(error) if isinstance(error, VMInterfaceError) else f"unexpected {type(error).__name__}: {error}"
             outcomes = [Outcome(one.vm, error=VMInterfaceError(f"{one.vm}: {told}")) for one in wanted]
-        for outcome in outcomes:
+        for settings, outcome in zip(wanted, outcomes, strict=True):
+            # A firewall alone is about another VM's start.
+            if reasons[outcome.vm] == outcome.vm:
+                self._boots.note(settings, outcome, booting=starts[outcome.vm].booting)
+                starts[outcome.vm].booting &= not outcome.ok
             if outcome.ok and outcome.changes:
                 self._log(outcome.comment())
         for vm in dict.fromkeys(reasons.values()):

@@ -33,14 +33,14 @@ CALM = 10.0
 OWN = 1.0
 #: Seconds between two attempts to reach qubesd: doubled each time, up to a limit.
 RECONNECT, RECONNECT_MAX = 1.0, 60.0
-#: Seconds after which a stream looks whether it is to end.
+#: Seconds after which a listener checks whether it is to end.
 _GLANCE = 0.25
 
 Log = Callable[[str], None]
 
 
 def concerns(event: AdminEvent, settings: Mapping[str, VMSettings]) -> bool:
-    """Whether *event* may have changed something that *settings*, by VM, say of its VM or of that VM's clients."""
+    """Whether *event* may have changed something that *settings*, by VM, set for its VM or for that VM's clients."""
     one = settings.get(event.vm)
     if event.name == "domain-start":
         return one is not None or any(

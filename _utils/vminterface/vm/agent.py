@@ -128,7 +128,8 @@ class Agent:
         if keys.inputs_of("provider", texts):
             before, self._backends = self._backends, backends.told(store, self._backends, self._log)
             again |= {"provider"} if self._backends != before else set()
-        services_changed = False
+        services_changed = announced = False
+        announcement = Announcement(vminterface.__version__, frozenset(SETTINGS)).render()
         for setting in SETTINGS:
             if stop.is_set():
                 return
@@ -146,6 +147,11 @@ class Agent:
             # dom0 asks again; what was refused may be possible by now.
             due |= _is_pending(answers, setting) and progress.answer is not None and not progress.answer.accepted
             depends = bool(inputs) and (setting in again or (setting == "network" and services_changed))
+            if not announced and store.channel == "qubesdb" and (new or due or _is_pending(answers, setting)):
+                # A daemon of dom0 that was started afresh does not know that there is an agent, and cannot ask.
+                answers = {key: value for key, value in answers.items() if key != keys.AGENT}
+                self._say(store, answers, keys.AGENT, announcement)
+                announced = True
             if new or due or depends:
                 answer = self._apply(setting, inputs, texts, progress)
                 services_changed = services_changed or setting == "services"
@@ -153,8 +159,8 @@ class Agent:
                 progress.answer = answer if known else None
             if progress.answer is not None:
                 self._say(store, answers, keys.acknowledgement(setting), progress.answer.render())
-        announcement = Announcement(vminterface.__version__, frozenset(SETTINGS))
-        self._say(store, answers, keys.AGENT, announcement.render())
+        if not announced:
+            self._say(store, answers, keys.AGENT, announcement)
 
     def _apply(
         self, setting: str, inputs: Mapping[str, str], texts: Mapping[str, str], progress: _Progress
@@ -271,8 +277,9 @@ def run(
         import_module(module)
     if not until_stopped(partial(serve, open_store, machine, stop, live_services=live_services, log=_to_stderr), stop):
         _to_stderr("ended in the middle of a step that did not end")
+    deadline = Deadline.after(1.0)
     for report in reports:
-        report.join(2.0)
+        report.join(deadline.remaining)
     return 0
 
 

@@ -20,7 +20,7 @@ KEYS_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class AdminEvent:
-    """Something that has happened; *values* are as text what qubesd says of it (``name``, ``newvalue``, …)."""
+    """Something that has happened; *values* are what qubesd sends about it, as text (``name``, ``newvalue``, …)."""
 
     #: The VM; empty for what concerns none.
     vm: str

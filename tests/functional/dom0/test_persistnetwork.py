@@ -201,6 +201,17 @@ def test_the_default_user_is_kept_and_there_at_once(qubes):
     assert qubes.push(wanted)[0].comment() == "work is already as configured"
 
 
+def test_the_default_of_the_default_user_is_the_one_that_qubesd_gives(qubes):
+    qubes.push(VMSettings.parse("work", {"default_user": "alice"}))
+    (outcome,) = qubes.push(VMSettings.parse("work", {"default_user": "default"}))
+    assert outcome.ok, outcome.comment()
+    assert held(qubes, "default_user") is None
+    assert qubes.host.read("work", "default-user") == "user"
+    qubes.qubesd.stop_vm("work")
+    qubes.qubesd.start_vm("work")
+    assert qubes.push(VMSettings.parse("work", {"default_user": "default"}))[0].changes == {}
+
+
 def test_without_persist_an_address_with_which_the_vm_is_not_attached_is_refused(qubes):
     old = qubes.host.read("work", "qubes-ip")
     before = qubes.host.dump()

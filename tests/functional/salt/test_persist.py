@@ -167,7 +167,14 @@ def test_the_pillar_says_what_is_known_of_every_vm(qubesd, host, ext_pillar, sta
     states.qubes_vm.configured("work", settings=WORK)
     known = ext_pillar("dom0", {})["qubes_known"]
     assert set(known) == {"idle", "sys-net", "work"}
-    assert known["idle"] == {"running": False, "domid": None, "keys": {}, "class": "AppVM", "features": {}}
+    assert known["idle"] == {
+        "running": False,
+        "domid": None,
+        "keys": {},
+        "invalid": [],
+        "class": "AppVM",
+        "features": {},
+    }
     assert known["work"]["domid"] == host.domids["work"]
     assert known["work"]["features"]["service.cups"] == "1"
     assert known["work"]["keys"]["timezone"] == "Europe/Warsaw"
@@ -184,6 +191,33 @@ def test_a_qubesd_that_hangs_leaves_the_pillar_without_it_in_time(qubesd, ext_pi
 def test_another_minion_gets_nothing(host, ext_pillar):
     assert ext_pillar("other", {}, minion="dom0") == {}
     assert "work" in ext_pillar("dom0", {}, minion="dom0")["qubes_known"]
+    assert ext_pillar("other", {}) == {}
+
+
+def test_a_vms_own_pillar_has_what_is_known_of_it_alone(host, ext_pillar):
+    host.start_vm("personal")
+    assert set(ext_pillar("work", {})["qubes_known"]) == {"work"}
+    assert set(ext_pillar("dom0", {})["qubes_known"]) == {"work", "personal"}
+    assert set(ext_pillar("host", {}, minion="host")["qubes_known"]) == {"work", "personal"}
+
+
+def test_what_a_vm_has_written_that_is_not_valid_is_left_out_and_listed_by_field(host, ext_pillar):
+    home = f"/local/domain/{host.domids['work']}"
+    hostile = {
+        "qubes-timezone": b"{{ salt['cmd.run']('id') }}",
+        "qubes-ip": b"10.137.0.12\n- evil: yes",
+        "qubes-service/cups": b"1",
+        "vm-config/note": b"tab\there",
+        "vm-config/ok": b"{a: 'b'}",
+    }
+    with host.store() as store:
+        for name, value in hostile.items():
+            store.write(f"{home}/{name}", value)
+    known = ext_pillar("dom0", {})["qubes_known"]["work"]
+    assert known["invalid"] == ["network:ip", "timezone", "vm_config:note"]
+    assert known["keys"]["services:cups"] == "on"
+    assert known["keys"]["vm_config:ok"] == "{a: 'b'}"
+    assert not {"timezone", "network:ip", "vm_config:note"} & set(known["keys"])
 
 
 def test_a_formula_can_use_what_is_known(host, tmp_path):
@@ -191,7 +225,7 @@ def test_a_formula_can_use_what_is_known(host, tmp_path):
     (tmp_path / "minion.d").mkdir()
     salt_call = Salt(tmp_path / "minion.d", host.path)
     config = yaml.safe_load((salt_call.root / "minion").read_text())
-    config["ext_pillar"] = [{"qubes_vm": {"minion": "dom0"}}]
+    config["ext_pillar"] = [{"qubes_vm": {}}]
     (salt_call.root / "minion").write_text(yaml.safe_dump(config))
     salt_call.call("saltutil.sync_all")
     (salt_call.states / "example.sls").write_text(

@@ -160,3 +160,29 @@ def test_an_agent_that_ends_takes_its_announcement_back(vm):
     vm.agent.terminate()
     assert vm.agent.wait(10) == 0
     assert vm.read(keys.AGENT) is None
+
+
+def test_after_a_restart_of_dom0s_daemon_alone_what_the_agent_says_is_heard(vm):
+    vm.start_agent()
+    assert vm.push(timezone="Asia/Tokyo").ok
+    vm.daemons.restart_dom0()
+    outcome = vm.push(timezone="Europe/Vienna")
+    assert isinstance(outcome.error, SettingRefused)
+    assert vm.zone == "Asia/Tokyo"
+    for zone in ("Asia/Tokyo", "UTC"):
+        vm.daemons.restart_dom0()
+        outcome = vm.push(timezone=zone)
+        assert outcome.comment() == "work: timezone set"
+        assert vm.zone == zone
+    assert vm.read(keys.AGENT) is not None
+
+
+def test_the_agents_farewell_leaves_dom0s_daemon_alive_that_lacks_the_key(vm):
+    vm.start_agent()
+    vm.daemons.restart_dom0()
+    vm.agent.terminate()
+    assert vm.agent.wait(10) == 0
+    with vm.daemons.dom0("work") as dom0, vm.daemons.guest("work") as guest:
+        dom0.write("/a", b"v")
+        assert guest.read("/a") == b"v"
+        assert not guest.exists(f"/{keys.AGENT}")

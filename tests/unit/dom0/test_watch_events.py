@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import pytest
 
+from vminterface.channel.adminapi import AdminAPI
 from vminterface.dom0 import watch_events
 from vminterface.dom0.settings import VMSettings, parse_pillar
-from vminterface.dom0.watch_events import Heard, concerns
+from vminterface.dom0.watch_events import Heard, Listener, concerns
+from vminterface.errors import ConnectionLost, PermissionDenied
 from vminterface.wire.adminevents import AdminEvent
 
 PILLAR = {
@@ -149,3 +152,40 @@ def test_what_a_failed_push_took_back_is_no_reason_for_another_one(clock):
     heard.note("work")
     clock.now += 0.31
     assert heard.take() == {"work"}
+
+
+class Stop(threading.Event):
+    """A stop event that keeps how long it was waited for, and is set after some waits."""
+
+    def __init__(self, waits: int) -> None:
+        super().__init__()
+        self.waits = waits
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout or 0.0)
+        if len(self.seconds) == self.waits:
+            self.set()
+        return self.is_set()
+
+
+@pytest.mark.parametrize("error", [ConnectionLost("no socket"), PermissionDenied("no"), RuntimeError("boom")])
+def test_a_qubesd_that_cannot_be_reached_is_asked_less_and_less_often_and_logged_once(monkeypatch, error):
+    def fail() -> AdminAPI:
+        raise error
+
+    monkeypatch.setattr(watch_events.adminapi, "installed", lambda: True)
+    monkeypatch.setattr(AdminAPI, "open", fail)
+    log: list[str] = []
+    stop = Stop(9)
+    thread = Listener(dict, Heard(), log.append).start(stop)
+    assert thread is not None
+    thread.join(10)
+    assert stop.seconds == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert len(log) == 1
+    assert str(error) in log[0]
+
+
+def test_a_host_without_the_client_has_no_thread_for_it(monkeypatch):
+    monkeypatch.setattr(watch_events.adminapi, "installed", lambda: False)
+    assert Listener(dict, Heard(), print).start(threading.Event()) is None

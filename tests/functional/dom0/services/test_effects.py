@@ -172,7 +172,7 @@ def test_a_receiver_that_knows_fewer_characters_takes_a_whole_tree_if_asked(vms,
 
 @pytest.mark.parametrize(
     ("editor", "changed", "text"),
-    [("echo more >> $1", True, "text\nmore\n"), ("true", False, "text\n"), (": > $1", False, "text\n")],
+    [("echo more >> $1", True, "text\nmore\n"), ("sleep 3.1", False, "text\n"), (": > $1", False, "text\n")],
     ids=["edited", "left as it was", "emptied"],
 )
 def test_a_file_is_edited_in_the_vm_and_comes_back(vms, work, qrexec, tmp_path, editor, changed, text):
@@ -183,6 +183,19 @@ def test_a_file_is_edited_in_the_vm_and_comes_back(vms, work, qrexec, tmp_path, 
     before = sorted(os.listdir(tmp_path))
     assert files.open_in_vm(qrexec, "work", note, timeout=30) is changed
     assert (note.read_text(), note.stat().st_mode & 0o777) == (text, 0o640)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_an_edited_file_leaves_as_much_of_the_disk_free_as_a_restore(vms, qrexec, tmp_path, monkeypatch):
+    vms.handler("work", files.OPEN, "cat >/dev/null; head -c 1000000 /dev/zero")
+    note = tmp_path / "note.txt"
+    note.write_text("text\n")
+    free = os.statvfs(tmp_path)
+    monkeypatch.setattr(files, "Limits", lambda: Limits(reserve=free.f_bavail * free.f_frsize * 2))
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(FileFault, match=r"note\.txt: \d+ bytes would leave less than \d+ bytes of the disk free"):
+        files.open_in_vm(qrexec, "work", note)
+    assert note.read_text() == "text\n"
     assert sorted(os.listdir(tmp_path)) == before
 
 

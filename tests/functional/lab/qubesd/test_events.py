@@ -87,7 +87,7 @@ def test_the_events_of_a_start_and_an_end_are_in_order(qubesd, work):
     assert happened(qubesd, *order) == [("work", event) for event in order]
 
 
-def test_another_netvm_is_told_of_when_all_of_it_is_done(qubesd, work):
+def test_another_netvm_is_an_event_when_all_of_it_is_done(qubesd, work):
     qubesd.start_vm("work")
     qubesd.events.log.clear()
     work.set("netvm", "sys-net")

@@ -24,7 +24,7 @@ def test_printable_text_is_kept_as_it_is(work, name, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "answer"),
+    ("name", "value", "reply"),
     [
         ("", "1", Error(VALUE, "feature name contains illegal characters")),
         ("a/b", "1", Error(VALUE, "feature name contains illegal characters")),
@@ -40,8 +40,8 @@ def test_printable_text_is_kept_as_it_is(work, name, value):
         ("service." + "a" * 49, "1", Error(VALUE, "Service name must not exceed 48 bytes")),
     ],
 )
-def test_what_is_refused_is_not_kept(work, name, value, answer):
-    assert work.feature(name, value) == answer
+def test_what_is_refused_is_not_kept(work, name, value, reply):
+    assert work.feature(name, value) == reply
     assert work.call("feature.List") == ""
 
 

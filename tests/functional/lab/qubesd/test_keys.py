@@ -81,8 +81,8 @@ def test_another_netvm_writes_all_keys_anew_but_leaves_others(qubesd, work, keys
 def test_a_running_vm_is_not_attached_to_one_that_is_off(qubesd, work):
     qubesd.qubes["personal"].properties |= {"provides_network": "True", "netvm": ""}
     qubesd.start_vm("work")
-    answer = Error("QubesVMNotStartedError", "Cannot dynamically attach to stopped qube personal")
-    assert work.set("netvm", "personal") == answer
+    reply = Error("QubesVMNotStartedError", "Cannot dynamically attach to stopped qube personal")
+    assert work.set("netvm", "personal") == reply
     assert work.get("netvm") == "sys-net"
 
 

@@ -54,7 +54,7 @@ def test_what_is_taken_reads_in_its_normal_form(work, name, value, reads):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "answer"),
+    ("name", "value", "reply"),
     [
         ("netvm", "none", Error(VALUE, "VM name cannot be 'none' nor 'default'")),
         ("netvm", "nosuch", Error(UNFIT, "Can't set netvm to non-existing qube nosuch")),
@@ -102,9 +102,9 @@ def test_what_is_taken_reads_in_its_normal_form(work, name, value, reads):
         ("nosuch", "x", Error("QubesNoSuchPropertyError", "Invalid property 'nosuch' of work")),
     ],
 )
-def test_what_is_refused_stays_as_it_was(work, name, value, answer):
+def test_what_is_refused_stays_as_it_was(work, name, value, reply):
     before = work.call("property.Get", name)
-    assert work.set(name, value) == answer
+    assert work.set(name, value) == reply
     assert work.call("property.Get", name) == before
 
 
@@ -117,8 +117,8 @@ def test_a_loop_of_networks_is_refused(qubesd, work):
 
 
 def test_a_provider_stays_one_while_it_has_clients(qubesd):
-    answer = Error(VALUE, "The qube is still used by other qubes, change theirs 'netvm' first")
-    assert Vm(qubesd, "sys-net").set("provides_network", "False") == answer
+    reply = Error(VALUE, "The qube is still used by other qubes, change theirs 'netvm' first")
+    assert Vm(qubesd, "sys-net").set("provides_network", "False") == reply
 
 
 def test_a_reset_gives_what_the_default_was_said_to_be(work):
@@ -164,7 +164,7 @@ def test_net_fake_is_what_the_vm_sees_and_the_address_stays(work):
     assert work.get("ip") == address
 
 
-def test_all_of_them_come_in_one_answer(qubesd, work):
+def test_all_of_them_come_in_one_reply(qubesd, work):
     names = work.call("property.List").split()
     assert names == sorted(names)
     lines = dict(line.split(" ", 1) for line in work.call("property.GetAll").splitlines())

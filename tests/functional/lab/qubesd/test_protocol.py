@@ -1,4 +1,4 @@
-"""The lab's qubesd answers as R4.3's does: finished sentences, and nothing where that one says nothing."""
+"""The lab's qubesd replies as R4.3's does: finished sentences, and nothing where that one sends nothing."""
 
 from __future__ import annotations
 

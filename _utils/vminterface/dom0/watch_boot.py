@@ -1,0 +1,95 @@
+"""VMs that the watcher has pushed to while they were booting: it waits for their agents, and pushes once more then.
+
+An agent announces itself some time after the VM's start. The second push changes nothing; it waits for the
+acknowledgements, and reports what the agent refuses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from vminterface import keys
+from vminterface.dom0.answers import NO_AGENT
+from vminterface.dom0.outcome import Outcome
+from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.targets import Target, Targets
+from vminterface.errors import VMInterfaceError
+
+#: Seconds in which a VM may boot.
+BOOT = 180.0
+#: Seconds that a VM's store has for one look.
+TIMEOUT = 0.5
+
+AWAITED = "its agent, which is not running yet, is waited for"
+
+
+class Boots:
+    """The VMs whose agents are waited for; *open_targets* is called for each look."""
+
+    def __init__(self, open_targets: Callable[[], Targets], log: Callable[[str], None]) -> None:
+        self._open, self._log = open_targets, log
+        self._awaited: dict[str, tuple[VMSettings, float]] = {}
+        self._there: set[str] = set()
+        self._looking = False
+
+    def note(self, settings: VMSettings, outcome: Outcome, *, booting: bool) -> None:
+        """Take in what came of a push, and say in its note what is waited for."""
+        vm = outcome.vm
+        if not (outcome.ok and outcome.running and outcome.unheard):
+            if self._awaited.pop(vm, None) is not None and outcome.ok and outcome.running:
+                self._log(f"{vm}: its agent has acknowledged its settings")
+        elif vm in self._awaited or booting:
+            self._awaited.setdefault(vm, (settings, time.monotonic() + BOOT))
+            outcome.note = outcome.note.replace(NO_AGENT, AWAITED)
+
+    def forget(self, vm: str) -> None:
+        """Wait no more for the agent of *vm*, which has stopped or started again."""
+        self._awaited.pop(vm, None)
+
+    def take(self) -> set[str]:
+        """Return the VMs whose agent is there by now, each once."""
+        there, self._there = self._there, set()
+        return there
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something to look for, and nobody does so already."""
+        return bool(self._awaited) and not self._looking
+
+    def look(self) -> None:
+        """Look which agents have announced themselves. Raises nothing that a store or a VM is to blame for."""
+        self._looking = True
+        try:
+            awaited = dict(self._awaited)
+            self._there |= self._announced({vm: one for vm, (one, _) in awaited.items()})
+            for vm, (_, until) in awaited.items():
+                if until > time.monotonic() or vm in self._there:
+                    continue
+                if self._awaited.pop(vm, None) is not None:
+                    self._log(
+                        f"{vm}: no agent has announced itself within {BOOT:g} s, so nobody there has acknowledged it"
+                    )
+        finally:
+            self._looking = False
+
+    def _announced(self, awaited: dict[str, VMSettings]) -> set[str]:
+        errors: dict[str, VMInterfaceError] = {}
+        found: set[str] = set()
+        try:
+            with self._open() as targets:
+                settings = {vm: replace(one, timeout=TIMEOUT) for vm, one in awaited.items()}
+                for vm, target in targets.find(settings, settings, errors).items():
+                    if _is_announced(target):
+                        found.add(vm)
+        except VMInterfaceError:
+            pass  # the next look may be luckier; that the stores are gone is told elsewhere
+        return found
+
+
+def _is_announced(target: Target) -> bool:
+    try:
+        return target.store.exists(target.path(keys.AGENT))
+    except VMInterfaceError:
+        return False

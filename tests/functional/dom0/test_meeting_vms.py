@@ -1,0 +1,149 @@
+"""Where a VM of a host with QubesDB is met: it waits for one that starts, and names a QubesDB that is dead.
+
+A real xenstored knows the domains; the QubesDBs are the lab's. The order at a start is that of Qubes R4: the domain,
+then the socket, then the VM.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab.fakexen import missing
+from tests.support.dom0 import Dom0
+from tests.support.qubesdb import QubesHost
+from tests.support.stores import need
+from vminterface.dom0 import known, reports, state
+from vminterface.dom0.push import diff, push
+from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.targets import Targets
+from vminterface.errors import ConnectionLost, VMNotRunning, VMStarting
+
+
+@dataclass
+class Host:
+    """Dom0 of R4: ``other`` runs; what else there is, a test says."""
+
+    xen: Dom0
+    qubes: QubesHost
+
+    def targets(self) -> Targets:
+        return Targets(self.xen.store, qubesdb_folder=str(self.qubes.folder))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    need(missing())
+    with Dom0(tmp_path / "x") as xen, QubesHost(tmp_path / "q") as qubes:
+        xen.start_vm("other")
+        qubes.start_vm("other")
+        yield Host(xen, qubes)
+
+
+def settings(vm: str = "work", timeout: float = 1.0, **more: object) -> VMSettings:
+    return VMSettings.parse(vm, {"timezone": "Asia/Tokyo", "timeout": timeout, **more})
+
+
+@pytest.mark.parametrize("channel", ["auto", "qubesdb"])
+def test_a_vm_that_starts_gets_its_keys_in_its_qubesdb_once_it_has_one(host, channel):
+    host.xen.start_vm("work")
+    threading.Timer(0.5, host.qubes.start_vm, ["work"]).start()
+    with host.targets() as targets:
+        work, other = push([settings(timeout=20, channel=channel), settings("other")], targets)
+    assert work.ok
+    assert set(work.changes) == {"timezone"}
+    assert other.ok
+    assert host.qubes.read("work", "qubes-timezone") == "Asia/Tokyo"
+    assert host.xen.read("work", "qubes-timezone") is None
+
+
+@pytest.mark.parametrize("run", [push, diff])
+def test_one_that_gets_none_in_time_is_an_error_and_holds_up_no_other(host, run):
+    host.xen.start_vm("work")
+    started = time.monotonic()
+    with host.targets() as targets:
+        work, other = run([settings(), settings("other")], targets)
+    assert time.monotonic() - started < 3
+    assert isinstance(work.error, VMStarting)
+    assert work.comment() == "work is starting: it has got no QubesDB yet within 1 s"
+    assert (work.changes, work.running) == ({}, True)
+    assert set(other.changes) == {"timezone"}
+    assert host.xen.read("work", "qubes-timezone") is None
+
+
+def test_a_firewall_waits_for_a_provider_that_starts(host):
+    host.xen.start_vm("work")
+    firewall = {"netvm": "work", "ip": "10.137.0.9", "policy": "drop"}
+    one = VMSettings.parse("other", {"firewall": firewall, "confirm": False, "timeout": 20})
+    threading.Timer(0.5, host.qubes.start_vm, ["work"]).start()
+    with host.targets() as targets:
+        (outcome,) = push([one], targets)
+    assert outcome.ok
+    assert host.qubes.read("work", "qubes-firewall/10.137.0.9/policy") == "drop"
+
+
+def test_who_asks_for_a_vm_that_starts_is_told_so_and_who_asks_for_all_is_not(host):
+    host.xen.start_vm("work")
+    with host.targets() as targets:
+        assert targets.running() == {"other": 1}
+        for ask in (lambda: targets.one("work"), lambda: reports.read(targets, ["work"])):
+            with pytest.raises(VMStarting, match=r"^work is starting: it has got no QubesDB yet$"):
+                ask()
+        assert list(reports.read(targets)) == ["other"]
+        assert state.observe(targets, targets.running())[1] == {}
+
+
+def test_a_vm_whose_settings_name_the_xenstore_is_met_there(host):
+    host.xen.start_vm("work")
+    with host.targets() as targets:
+        (work,) = push([settings(channel="xenstore")], targets)
+        assert work.ok
+        assert targets.running(["work"]) == {"other": 1, "work": 2}
+    assert host.xen.read("work", "qubes-timezone") == "Asia/Tokyo"
+
+
+@pytest.fixture
+def dead(host: Host) -> Host:
+    """The daemon of ``work`` in dom0 has died while the VM runs."""
+    host.xen.start_vm("work")
+    host.qubes.start_vm("work")
+    host.qubes.stop_vm("work")
+    return host
+
+
+DEAD = r"^work runs, but its QubesDB in dom0 is dead: .*/qubesdb\.work\.sock refuses connections"
+
+
+def test_a_running_vm_whose_qubesdb_is_dead_is_an_error_of_its_own(dead):
+    with dead.targets() as targets:
+        assert targets.running() == {"other": 1, "work": 2}
+        for run in (diff, push):
+            work, other = run([settings(), settings("other")], targets)
+            assert isinstance(work.error, ConnectionLost)
+            assert re.match(DEAD, str(work.error))
+            assert other.ok
+        with pytest.raises(ConnectionLost, match=DEAD):
+            targets.one("work")
+        states, errors = state.observe(targets, targets.running())
+        assert list(states) == ["other"]
+        assert list(errors) == ["work"]
+        assert list(known.read(targets)[1]) == ["work"]
+        report = reports.read(targets)
+        assert report["other"].warnings == []
+        assert "its QubesDB in dom0 is dead" in report["work"].warnings[0]
+
+
+def test_a_socket_that_is_left_of_a_vm_that_does_not_run_is_no_error(dead):
+    dead.xen.stop_vm("work")
+    with dead.targets() as targets:
+        (outcome,) = push([settings()], targets)
+        assert (outcome.ok, outcome.running) == (True, False)
+        with pytest.raises(VMNotRunning, match="no running VM has this name"):
+            targets.one("work")
+        assert targets.running() == {"other": 1}

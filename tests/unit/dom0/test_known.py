@@ -1,0 +1,17 @@
+"""What a VM may have written itself reaches the pillar by its parser alone, names of services and the like included."""
+
+from vminterface.dom0.known import _checked
+
+
+def test_names_that_are_not_valid_are_listed_by_their_family_alone():
+    texts = {
+        "services:cups": "1",
+        "services:{{ evil }}": "1",
+        "services:-x": "0",
+        "vm_config:a'b": "c",
+        "network:mac": "FE:FF:FF:FF:FF:FF",
+        "network:gateway": "",
+    }
+    valid, invalid = _checked(texts)
+    assert set(valid) == {"services:cups", "network:mac"}
+    assert invalid == ["network:gateway", "services:*", "vm_config:*"]
