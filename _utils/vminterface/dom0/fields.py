@@ -31,8 +31,13 @@ SHARED_IP = "shared_ip"
 def suggest(name: Any, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` where a known name is near, else the list of what is known."""
     known = sorted(known)
-    near = difflib.get_close_matches(printable_value(name), known, n=1)
+    near = nearest(name, known)
     return f" (did you mean '{near[0]}'?)" if near else f" (expected one of: {', '.join(known)})"
+
+
+def nearest(name: Any, known: Iterable[str]) -> list[str]:
+    """Return the known name that is near, if there is one."""
+    return difflib.get_close_matches(printable_value(name), sorted(known), n=1)
 
 
 def yaml_text(value: Any) -> str:
@@ -213,7 +218,7 @@ def _network(kind: type[ClientNetwork] | type[ProviderNetwork], render: Callable
     def read(name: str, value: Any, into: Collector) -> None:
         known = [row.field.partition(":")[2] for row in keys.TABLE if row.field.startswith(f"{name}:")]
         pillar_names = ["dns", *(k for k in known if not k.endswith("_dns"))]
-        pillar_names += [*_NETWORK_OPTIONS] if name == "network" else []
+        pillar_names += [*NETWORK_OPTIONS] if name == "network" else []
         if value is False or value in ("none", DEFAULT):
             FIELDS.remove_group(name, into.desired)
             return
@@ -226,17 +231,19 @@ def _network(kind: type[ClientNetwork] | type[ProviderNetwork], render: Callable
             before = len(into.faults)
             if key not in pillar_names:
                 into.fault(f"unknown field{suggest(key, pillar_names)}", printable_value(key))
+                # It is not missing, but misspelt.
+                unreadable.update(nearest(key, pillar_names))
             elif raw is None or (key == "dns" and raw == DEFAULT):
                 continue
             elif key in _LISTS and raw != DEFAULT:
                 texts.update(_LISTS[key](name, raw, into))
             elif raw == DEFAULT and key in kind.NEEDED:
                 into.fault(f"a network needs an address here (expected one; for no network at all {name}: none)", key)
-            elif raw == DEFAULT and key not in _NETWORK_OPTIONS:
+            elif raw == DEFAULT and key not in NETWORK_OPTIONS:
                 into.desired[f"{name}:{key}"] = None
             else:
                 try:
-                    if key in _NETWORK_OPTIONS:
+                    if key in NETWORK_OPTIONS:
                         into.options[key] = flags.from_word(raw)
                     else:
                         number = key == "netmask" and type(raw) is int
@@ -262,7 +269,7 @@ def _network(kind: type[ClientNetwork] | type[ProviderNetwork], render: Callable
 
 
 #: What a network says of how it is pushed, and of what it means; no keys.
-_NETWORK_OPTIONS = (REATTACH, SHARED_IP)
+NETWORK_OPTIONS = (REATTACH, SHARED_IP)
 _LISTS: Mapping[str, Callable[[str, Any, Collector], dict[str, str]]] = {
     "dns": _dns,
     "dns_search": _dns_search,

@@ -61,11 +61,11 @@ class ClientNetwork:
     def parse(cls, texts: Mapping[str, str], unreadable: Collection[str] = ()) -> ClientNetwork:
         """Read the keys' texts by field; those of ``NEEDED`` must be there. Raises InvalidValues.
 
-        *unreadable* are fields that are there too, and whose errors are known already.
+        *unreadable* are fields that are there too, and whose errors are known already; what is raised are the others.
         """
         values, faults = _read(cls, texts, unreadable)
         faults += _client_faults({*texts, *unreadable}, values)
-        if faults:
+        if faults or unreadable:
             raise InvalidValues(faults)
         return cls(**values)
 
@@ -101,7 +101,7 @@ class ProviderNetwork:
         """Read the keys' texts by field; see :meth:`ClientNetwork.parse`. Raises InvalidValues."""
         values, faults = _read(cls, texts, unreadable)
         faults += _provider_faults(values)
-        if faults:
+        if faults or unreadable:
             raise InvalidValues(faults)
         return cls(**values)
 
@@ -159,9 +159,7 @@ def _client_faults(there: Collection[str], values: Mapping[str, Any]) -> Iterato
         yield InvalidValue(f"{values['ip6']} is the VM's own ip6 (expected another host's)", "gateway6")
     resolvers = values.get("all_dns")
     if resolvers is not None and "ip6" not in there and all(one.version == 6 for one in resolvers.members):
-        yield InvalidValue(
-            "they are of IPv6 alone, for which the VM needs ip6 (expected ip6, or one of IPv4)", "all_dns"
-        )
+        yield InvalidValue("IPv6 alone needs an ip6 of the VM (expected ip6, or one of IPv4)", "all_dns")
 
 
 def _provider_faults(values: Mapping[str, Any]) -> Iterator[InvalidValue]:
