@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from vminterface.cli_errors import WrongCall
 from vminterface.cli_pillar import load
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import printable
 
 DONE = 0
 
@@ -31,7 +32,7 @@ def _watch(options: argparse.Namespace) -> int:
     from vminterface.dom0.watch import PillarFile, Watcher
 
     if options.pillar == "-":
-        raise InvalidValue("--pillar: expected a file, which is read again when it changes")
+        raise WrongCall("--pillar: expected a file, which is read again when it changes")
     pillar = PillarFile(options.pillar, lambda: parse_pillar(load(options.pillar), source=options.pillar))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -17,7 +17,6 @@ from vminterface.values.acknowledgement import digest
 #: Part of a VM's time in which an agent that was already waiting announces itself once dom0 has made the node for it.
 INTRODUCTION = 0.4
 
-NO_AGENT = "no agent is in work there, so it takes effect at the VM's next start"
 NOT_AWAITED = "its agent's answer was not waited for"
 
 
@@ -113,42 +112,35 @@ def wait(works: Sequence[Work], stop: threading.Event) -> None:
                     events = watch.next(Deadline.after(min(soonest.remaining, NOTICED_WITHIN)))
                 except DeadlineExceeded:
                     events = []
-                if stop.is_set():
-                    for vm, work in pending.items():
-                        waiting = ", ".join(sorted(check(work))) or "its settings"
-                        work.fail(Interrupted(f"{vm}: interrupted before its agent acknowledged {waiting}"))
-                    return
-                if events:
-                    _read({by_path[e.registered].target.vm: by_path[e.registered] for e in events}.values())
-                elif soonest.passed:
+                ended = stop.is_set()
+                if ended or soonest.passed:
                     _read(pending.values())
+                elif events:
+                    _read({by_path[e.registered].target.vm: by_path[e.registered] for e in events}.values())
                 else:
                     continue
                 for vm, work in list(pending.items()):
                     if _settled_by_now(work, deadlines[vm], graces[vm]):
                         del pending[vm]
+                    elif ended:
+                        del pending[vm]
+                        waiting = ", ".join(sorted(check(work))) or "its settings"
+                        work.fail(Interrupted(f"{vm}: interrupted before its agent acknowledged {waiting}"))
     except VMInterfaceError as error:
         for work in pending.values():
             work.fail(error)
 
 
 def note(works: Sequence[Work]) -> None:
-    """Add to the outcomes of *works* what no agent has acknowledged of what this push has changed."""
+    """Note in the outcomes of *works* whose acknowledgement of what this push changes was awaited, if any."""
     for work in works:
-        agent = work.state.agent
-        work.outcome.unheard = work.settings.confirm and agent is None and bool(keys.settings_of(work.settings.desired))
-        if not work.outcome.changes or not work.outcome.ok:
-            continue
+        agent, outcome = work.state.agent, work.outcome
+        outcome.unheard = work.settings.confirm and agent is None and bool(keys.settings_of(work.settings.desired))
         if not work.settings.confirm and not work.unread:
-            work.outcome.add_note(NOT_AWAITED)
-        elif agent is None:
-            if unacknowledged(work) or not keys.settings_of(work.outcome.changes):
-                work.outcome.add_note(NO_AGENT)
-        elif not_applied := keys.settings_of(work.outcome.changes) - agent.settings:
-            work.outcome.add_note(
-                f"its agent (version {agent.version}) does not apply {', '.join(sorted(not_applied))}, "
-                "so nobody there does before its next start"
-            )
+            if outcome.changes and outcome.ok:
+                outcome.add_note(NOT_AWAITED)
+        elif agent is not None or unacknowledged(work) or not keys.settings_of(outcome.changes):
+            outcome.awaited, outcome.agent = True, agent
 
 
 def unsettled(work: Work) -> bool:

@@ -86,7 +86,7 @@ def test_applications_come_with_checked_values(work, qrexec):
     (folder / "evil.desktop").write_text("[Desktop Entry]\nName=Bad;Name\nExec=x\n")
     found = {entry.id: entry.values for entry in appmenus.get(qrexec, "work")}
     assert found["firefox"]["Name"] == "Firefox"
-    assert "Name" not in found.get("evil", {})
+    assert found["evil"]["Name"] == "BadName"
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 5000])
