@@ -73,8 +73,8 @@ def test_the_screen_is_that_of_the_monitor_layout() -> None:
 
 
 def test_a_layout_that_no_screen_can_hold_is_refused() -> None:
-    with pytest.raises(LocalProtocolError, match="a screen of 49152 x 1080 pixels"):
-        daemon.screen_of(MonitorLayout.parse("16384 1080 32767 0\n"))
+    with pytest.raises(LocalProtocolError, match="a screen of 32768 x 1080 pixels"):
+        daemon.screen_of(MonitorLayout.parse("16383 1080 16384 0\n"))
 
 
 @pytest.mark.parametrize("minor", [0, 3, 4, 8])

@@ -143,8 +143,8 @@ def waiting(host: Host, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         command, env=environment(host), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    until(lambda: acknowledgement(host) not in ("pending", former), 60)
-    until(lambda: host.read("work", "qubes-timezone") == "Europe/Berlin", 60)
+    assert until(lambda: acknowledgement(host) not in ("pending", former), 60)
+    assert until(lambda: host.read("work", "qubes-timezone") == "Europe/Berlin", 60)
     yield process
     with suppress(ProcessLookupError):
         process.kill()
@@ -179,7 +179,7 @@ def test_a_signal_ends_the_wait_for_another_program(host, tmp_path):
             [sys.executable, "-m", "vminterface", "set", "work", "timezone=Europe/Paris", "--timeout", "60"],
             env=environment(host), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        until(lambda: any(path.endswith("/vms.lock") for path in opened_by(process.pid)), 60)
+        assert until(lambda: any(path.endswith("/vms.lock") for path in opened_by(process.pid)), 60)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60) == ("", "vminterface: work: interrupted before anything was written\n")
     assert host.read("work", "qubes-timezone") == "UTC"
@@ -205,7 +205,7 @@ def test_a_signal_takes_back_a_firewall_that_its_provider_has_not_handled(tmp_pa
             [sys.executable, "-m", "vminterface", "push", "--pillar", str(pillar)],
             env=environment(host), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        until(lambda: host.read("sys-net", "qubes-firewall/10.137.0.12") is not None, 60)
+        assert until(lambda: host.read("sys-net", "qubes-firewall/10.137.0.12") is not None, 60)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60) == (
             "", "vminterface: work: interrupted before sys-net had handled its firewall; former values restored\n"
