@@ -47,7 +47,7 @@ def call(vm, service, argument="", user=None, stdin="", timeout=60, limit=1 << 2
     timeout
         Seconds for the whole call.
     limit
-        Bytes of output that are taken; more is an error.
+        Bytes of output that are taken, at most 8388608; more is an error.
 
     CLI Example:
 

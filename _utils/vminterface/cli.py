@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"vminterface: {line}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt as interrupt:
-        _say(str(interrupt))
+        _print_errors(str(interrupt))
         return ENDED
     except SystemExit as interrupt:
-        _say("\n".join(getattr(interrupt, "__notes__", ())))
+        _print_errors("\n".join(getattr(interrupt, "__notes__", ())))
         raise
     except BrokenPipeError:
         # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _say(text: str) -> None:
-    """Say what a push that was interrupted has come to."""
+def _print_errors(text: str) -> None:
+    """Print what came of a push that was interrupted."""
     for line in text.splitlines():
         print(f"vminterface: {line}", file=sys.stderr)
 

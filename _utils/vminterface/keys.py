@@ -156,6 +156,15 @@ def for_field(field: str) -> Key:
     return family.member(member)
 
 
+def is_field(field: str) -> bool:
+    """Return whether *field* has a row; what is no key, such as ``persistent:timezone``, has none."""
+    try:
+        for_field(field)
+    except InvalidValue:
+        return False
+    return True
+
+
 @functools.lru_cache(maxsize=4096)
 def for_name(name: str) -> Key | None:
     """Return the row of the key called *name* (without a leading slash), None for a key that is not in the table."""

@@ -110,8 +110,8 @@ class _GuestStore(QubesDB):
     def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
         return super().read_many([f"/{path}" for path in paths], timeout=timeout)
 
-    def watch(self, paths: Iterable[str]) -> Watch:
-        return super().watch([f"/{path}" for path in paths])
+    def watch(self, paths: Iterable[str], *, timeout: float | None = None) -> Watch:
+        return super().watch([f"/{path}" for path in paths], timeout=timeout)
 
 
 class QubesHost:

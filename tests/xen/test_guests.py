@@ -106,7 +106,7 @@ def assert_true(lives, began, ended, lines):
         if was == {"on"}:
             assert line.ok is True, line.comment
             assert not says_off
-            assert vm not in GUESTS or not line.changes or "no agent is in work" in line.comment
+            assert vm not in GUESTS or not line.changes or "no agent is running" in line.comment
         elif was == {"off"}:
             assert line.ok is True, line.comment
             assert says_off

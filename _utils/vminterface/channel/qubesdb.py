@@ -23,7 +23,7 @@ from vminterface.channel.qubesdb_operations import (
     whole_folders,
 )
 from vminterface.channel.qubesdb_pace import Pace, portions
-from vminterface.channel.store import TREE_LIMIT, KeyStore, List, Operation, Remove, Watch, WatchEvent
+from vminterface.channel.store import TREE_LIMIT, KeyStore, List, Operation, Remove, Watch, WatchEvent, ending
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, KeyNotFound, LocalProtocolError, StoreError, VMInterfaceError
 from vminterface.wire import qubesdb as wire
@@ -148,19 +148,20 @@ class QubesDB(KeyStore):
         """Return what *work* returns, called once: QubesDB changes one key at a time."""
         return work(self)
 
-    def watch(self, paths: Iterable[str]) -> Watch:
-        watch = _QubesDBWatch(self, list(paths))
+    def watch(self, paths: Iterable[str], *, timeout: float | None = None) -> Watch:
+        deadline = None if timeout is None else Deadline.after(timeout)
+        watch = _QubesDBWatch(self, list(paths), deadline)
         for path in watch.paths:
             check(List(path))
         self._watches.append(watch)
         try:
-            self._register(Command.WATCH, watch)
+            self._register(Command.WATCH, watch, deadline or self._deadline(None))
         except BaseException:
             watch.close()
             raise
         return watch
 
-    def _register(self, command: Command, watch: _QubesDBWatch) -> None:
+    def _register(self, command: Command, watch: _QubesDBWatch, deadline: Deadline) -> None:
         """Let the daemon know of the paths that this watch is the first to need, or the last to have needed."""
         wanted = {need for path in watch.paths for need in _watched_for(path)}
         if command is Command.WATCH:
@@ -173,15 +174,15 @@ class QubesDB(KeyStore):
             changed = sorted(path for path in watch.registered if not self._registered[path])
             self._registered = +self._registered
             watch.registered = set()
-        answers = self._ask([Request(command, path) for path in changed], self._deadline(None))
+        answers = self._ask([Request(command, path) for path in changed], deadline)
         self._connection.expect_events(bool(self._registered))
         for reply, _ in answers:
             if not (isinstance(reply, ErrorReply) and reply.missing):
                 raise_refusal(reply)
 
-    def _unregister(self, watch: _QubesDBWatch) -> None:
+    def _unregister(self, watch: _QubesDBWatch, deadline: Deadline) -> None:
         self._watches.remove(watch)
-        self._register(Command.UNWATCH, watch)
+        self._register(Command.UNWATCH, watch, deadline)
 
     def _on_event(self, event: wire.WatchEvent) -> None:
         for watch in self._watches:
@@ -195,8 +196,9 @@ class QubesDB(KeyStore):
 class _QubesDBWatch(Watch):
     """Some paths, and the events that nobody has taken yet."""
 
-    def __init__(self, store: QubesDB, paths: list[str]) -> None:
+    def __init__(self, store: QubesDB, paths: list[str], deadline: Deadline | None) -> None:
         self.paths = paths
+        self._deadline = deadline
         #: What the daemon watches for it.
         self.registered: set[str] = set()
         self._store = store
@@ -228,7 +230,7 @@ class _QubesDBWatch(Watch):
         if not self._closed:
             self._closed = True
             with suppress(VMInterfaceError):
-                self._store._unregister(self)
+                self._store._unregister(self, ending(self._deadline, self._store.timeout))
 
 
 def _watched_for(path: str) -> set[str]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import socket
 import struct
 import weakref
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from vminterface.channel.connection import StoreConnection
 from vminterface.channel.qubesdb_readout import hang_up
@@ -62,13 +62,17 @@ def find_socket(vm: str | None = None, folder: str | None = None) -> str | None:
 
 
 def find_vms(folder: str | None = None) -> list[str]:
-    """Return the names of the VMs that have a socket here, be it of a daemon that runs or not."""
+    """Return the names of the VMs that have a socket here, of a daemon that runs or not. Raises ConnectionLost."""
     for place in folders(folder):
-        with suppress(OSError):
-            names = [name[8:-5] for name in os.listdir(place) if name.startswith("qubesdb.") and name.endswith(".sock")]
-            return sorted(
-                vm for vm in names if vm and not _is_read_only(os.path.join(place, f"qubesdb.{vm}.sock"))
-            )  # fmt: skip
+        try:
+            entries = os.listdir(place)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        except OSError as error:
+            # As where this process has no descriptor left: that is no host without VMs.
+            raise ConnectionLost(f"{place}: {error.strerror or error}") from error
+        names = [name[8:-5] for name in entries if name.startswith("qubesdb.") and name.endswith(".sock")]
+        return sorted(vm for vm in names if vm and not _is_read_only(os.path.join(place, f"qubesdb.{vm}.sock")))
     return []
 
 
@@ -91,7 +95,8 @@ class _Line:
         try:
             self.stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
-            raise ConnectionLost(f"{path}: {error.strerror or error}") from error
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            raise ConnectionLost(f"{path}: {error.strerror or error} (this process may have {limit})") from error
         self.owes = False
         self._pid = os.getpid()
 

@@ -22,6 +22,8 @@ T = TypeVar("T")
 Strings = list[str]
 Values = list[bytes | None]
 
+#: Seconds that the end of a watch or the abort of a transaction may take although its time is up.
+END_SECONDS = 0.25
 #: Nodes that :meth:`KeyStore.tree` reads at most, unless told otherwise: a VM may grow its own subtree.
 TREE_LIMIT = 100_000
 
@@ -84,6 +86,11 @@ class WatchEvent:
     registered: str
 
 
+def ending(deadline: Deadline | None, seconds: float) -> Deadline:
+    """Return by when a watch made with *deadline* is to have ended; without one it has *seconds* from now."""
+    return Deadline.after(seconds if deadline is None else max(deadline.remaining, END_SECONDS))
+
+
 class Watch(ABC):
     """Some watched paths. Use it in a ``with`` block: its end removes the registrations."""
 
@@ -136,8 +143,12 @@ class KeyStore(ABC):
     has_transactions: bool
 
     @abstractmethod
-    def watch(self, paths: Iterable[str]) -> Watch:
-        """Return a watch on *paths* and everything below them. Each path gives one event at once."""
+    def watch(self, paths: Iterable[str], *, timeout: float | None = None) -> Watch:
+        """Return a watch on *paths* and everything below them. Each path gives one event at once.
+
+        With *timeout*, its registration and its end are to be done within so many seconds from now; its end has
+        :data:`END_SECONDS` even if they have passed by then. Without, each has the store's own time.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -225,9 +236,12 @@ class KeyStore(ABC):
     def wait_for(
         self, path: str, predicate: Callable[[bytes | None], bool], *, timeout: float | None = None
     ) -> bytes | None:
-        """Wait until *predicate* holds for the value of *path* (None: no such key) and return that value."""
+        """Wait until *predicate* holds for the value of *path* (None: no such key) and return that value.
+
+        Ends within *timeout* and :data:`END_SECONDS`, whatever the daemon does.
+        """
         deadline = Deadline.after(self.timeout if timeout is None else timeout)
-        with self.watch([path]) as watch:
+        with self.watch([path], timeout=deadline.remaining) as watch:
             while True:
                 value = self.read_many([path], timeout=deadline.check(path))[0]
                 if predicate(value):

@@ -13,9 +13,16 @@ from contextlib import suppress
 from itertools import count, islice
 from typing import Any, TypeVar
 
-from vminterface.channel.store import KeyStore, List, Operation, Read, Watch, WatchEvent
+from vminterface.channel.store import END_SECONDS, KeyStore, List, Operation, Read, Watch, WatchEvent, ending
 from vminterface.channel.xenstore_connection import XenStoreConnection
-from vminterface.channel.xenstore_operations import is_too_long, outcome_of, refusal, requests_of, too_many_names
+from vminterface.channel.xenstore_operations import (
+    is_too_long,
+    outcome_of,
+    refusal,
+    refusal_of_watch,
+    requests_of,
+    too_many_names,
+)
 from vminterface.channel.xenstore_transport import find_place
 from vminterface.deadline import Deadline
 from vminterface.errors import (
@@ -34,8 +41,6 @@ T = TypeVar("T")
 
 #: Seconds before the second attempt of a transaction; doubled (about) at each further one, up to the second number.
 _PAUSE = (0.001, 0.1)
-#: Seconds that the abort of a transaction may take although its time is up.
-_ABORT_SECONDS = 0.25
 #: Events that one watch keeps for its reader before it falls back to "something below the watched path changed".
 _EVENTS_MAX = 4096
 #: How often the listing of a directory in parts may start again: a guest that changes its names all the time must not
@@ -163,27 +168,28 @@ class XenStore(KeyStore):
         answer = self._connection.ask(request, deadline)
         return answer.error if isinstance(answer, ErrorReply) else ""
 
-    def watch(self, paths: Iterable[str]) -> Watch:
-        watch = _XenStoreWatch(self, {f"{next(self._tokens):x}": path for path in paths})
+    def watch(self, paths: Iterable[str], *, timeout: float | None = None) -> Watch:
+        deadline = None if timeout is None else Deadline.after(timeout)
+        watch = _XenStoreWatch(self, {f"{next(self._tokens):x}": path for path in paths}, deadline)
         # Known before they are asked for: the first event may come before the answer.
         self._watches.update(dict.fromkeys(watch.tokens, watch))
         try:
-            self._register(watch)
+            self._register(watch, deadline or self._deadline(None))
         except BaseException:
             watch.close()
             raise
         return watch
 
-    def _register(self, watch: _XenStoreWatch) -> None:
+    def _register(self, watch: _XenStoreWatch, deadline: Deadline) -> None:
         requests = [Request(Op.WATCH, path, arguments=(token,)) for token, path in watch.tokens.items()]
-        for request, answer in zip(requests, self._connection.exchange(requests, self._deadline(None)), strict=True):
+        for request, answer in zip(requests, self._connection.exchange(requests, deadline), strict=True):
             if isinstance(answer, ErrorReply):
-                raise refusal(request.path, answer.error)
+                raise refusal_of_watch(request.path, answer.error)
 
-    def _unregister(self, watch: _XenStoreWatch) -> None:
+    def _unregister(self, watch: _XenStoreWatch, deadline: Deadline) -> None:
         requests = [Request(Op.UNWATCH, path, arguments=(token,)) for token, path in watch.tokens.items()]
         try:
-            self._connection.exchange(requests, self._deadline(None))
+            self._connection.exchange(requests, deadline)
         finally:
             for token in watch.tokens:
                 self._watches.pop(token, None)
@@ -260,7 +266,7 @@ class _Transaction(KeyStore):
     def transaction(self, work: Callable[[KeyStore], T], *, attempts: int = 8, timeout: float | None = None) -> T:
         raise LocalProtocolError("the XenStore has no transaction inside a transaction")
 
-    def watch(self, paths: Iterable[str]) -> Watch:
+    def watch(self, paths: Iterable[str], *, timeout: float | None = None) -> Watch:
         raise LocalProtocolError("a transaction sees no changes of others: watch the store itself")
 
     def close(self) -> None:
@@ -278,14 +284,15 @@ class _Transaction(KeyStore):
         """Give the changes up. A lost connection has done that already."""
         self._ended = True
         with suppress(VMInterfaceError):
-            self._store._end(self._number, "F", Deadline.after(max(self._deadline.remaining, _ABORT_SECONDS)))
+            self._store._end(self._number, "F", Deadline.after(max(self._deadline.remaining, END_SECONDS)))
 
 
 class _XenStoreWatch(Watch):
     """Paths by their tokens, and the events that nobody has taken yet."""
 
-    def __init__(self, store: XenStore, tokens: dict[str, str]) -> None:
+    def __init__(self, store: XenStore, tokens: dict[str, str], deadline: Deadline | None) -> None:
         self.tokens = tokens
+        self._deadline = deadline
         self._store = store
         self._closed = False
         #: Keys only: the same event twice tells no more than once, and dict keeps the order.
@@ -314,4 +321,4 @@ class _XenStoreWatch(Watch):
         if not self._closed:
             self._closed = True
             with suppress(VMInterfaceError):
-                self._store._unregister(self)
+                self._store._unregister(self, ending(self._deadline, self._store.timeout))

@@ -37,6 +37,13 @@ def refusal(path: str, error: str) -> VMInterfaceError:
     return kind(f"{path}: {meaning} ({error})")
 
 
+def refusal_of_watch(path: str, error: str) -> VMInterfaceError:
+    """Return the same for a watch on *path*: what is too big there is the number of this domain's watches."""
+    if error == "E2BIG":
+        return QuotaExceeded(f"{path}: too many watches: this domain has as many as the store allows (E2BIG)")
+    return refusal(path, error)
+
+
 def too_many_names(path: str) -> VMInterfaceError:
     """Return the error of a directory that is too large to be read."""
     return StoreError(f"{path}: more than {NAMES_MAX} names or {LISTING_MAX} bytes of them are below it")

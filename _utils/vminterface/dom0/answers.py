@@ -17,7 +17,6 @@ from vminterface.values.acknowledgement import digest
 #: Part of a VM's time in which an agent that was already waiting announces itself once dom0 has made the node for it.
 INTRODUCTION = 0.4
 
-NO_AGENT = "no agent is in work there, so it takes effect at the VM's next start"
 NOT_AWAITED = "its agent's answer was not waited for"
 
 
@@ -133,22 +132,15 @@ def wait(works: Sequence[Work], stop: threading.Event) -> None:
 
 
 def note(works: Sequence[Work]) -> None:
-    """Add to the outcomes of *works* what no agent has acknowledged of what this push has changed."""
+    """Note in the outcomes of *works* whose acknowledgement of what this push changes was awaited, if any."""
     for work in works:
-        agent = work.state.agent
-        work.outcome.unheard = work.settings.confirm and agent is None and bool(keys.settings_of(work.settings.desired))
-        if not work.outcome.changes or not work.outcome.ok:
-            continue
+        agent, outcome = work.state.agent, work.outcome
+        outcome.unheard = work.settings.confirm and agent is None and bool(keys.settings_of(work.settings.desired))
         if not work.settings.confirm and not work.unread:
-            work.outcome.add_note(NOT_AWAITED)
-        elif agent is None:
-            if unacknowledged(work) or not keys.settings_of(work.outcome.changes):
-                work.outcome.add_note(NO_AGENT)
-        elif not_applied := keys.settings_of(work.outcome.changes) - agent.settings:
-            work.outcome.add_note(
-                f"its agent (version {agent.version}) does not apply {', '.join(sorted(not_applied))}, "
-                "so nobody there does before its next start"
-            )
+            if outcome.changes and outcome.ok:
+                outcome.add_note(NOT_AWAITED)
+        elif agent is not None or unacknowledged(work) or not keys.settings_of(outcome.changes):
+            outcome.awaited, outcome.agent = True, agent
 
 
 def unsettled(work: Work) -> bool:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the middle of work that must not be left half done: it is told, and comes to its end by itself.
+"""Ctrl-C and SIGTERM in the middle of work that must not be left half done: it is notified, and ends by itself.
 
 Python raises KeyboardInterrupt (and what Salt's and the command's handlers raise, SystemExit) in the main thread at any
 line. So the work goes on in another thread, where no such exception cuts a write or a reading of the store's replies.
@@ -19,11 +19,11 @@ T = TypeVar("T")
 NOTICED_WITHIN = 0.2
 
 
-def run(work: Callable[[threading.Event], T], told: Callable[[T], str]) -> T:
+def run(work: Callable[[threading.Event], T], summary: Callable[[T], str]) -> T:
     """Return what *work* returns, called with an event that is set when this program is told to end.
 
-    *work* then restores what it has to and returns soon; after that KeyboardInterrupt or SystemExit goes on, with what
-    *told* makes of the result as its text, or as a note where it has an exit status. A second signal meanwhile ends the
+    *work* then restores what it has to and returns soon; after that KeyboardInterrupt or SystemExit goes on, with the
+    *summary* of the result as its text, or as a note where it has an exit status. A second signal meanwhile ends the
     program at once. Outside the main thread, which alone gets signals, *work* is called as it is.
     """
     stop = threading.Event()
@@ -41,9 +41,9 @@ def run(work: Callable[[threading.Event], T], told: Callable[[T], str]) -> T:
     try:
         return result.result()
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_ended(result, stop, told)) from None
+        raise KeyboardInterrupt(_ended(result, stop, summary)) from None
     except SystemExit as interrupt:
-        text = _ended(result, stop, told)
+        text = _ended(result, stop, summary)
         if isinstance(interrupt.code, int) and interrupt.code:
             interrupt.add_note(text)
             raise
@@ -51,11 +51,11 @@ def run(work: Callable[[threading.Event], T], told: Callable[[T], str]) -> T:
         raise SystemExit("\n".join([*([interrupt.code] if interrupt.code else []), text])) from None
 
 
-def _ended(result: Future[T], stop: threading.Event, told: Callable[[T], str]) -> str:
+def _ended(result: Future[T], stop: threading.Event, summary: Callable[[T], str]) -> str:
     """Let the work come to its end; return what there is to say of it."""
     stop.set()
     with _second_signal_ends():
-        return told(result.result())
+        return summary(result.result())
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def introduce_all(
         refuse_dom0(vm)
         VMName.parse(vm)
     found: dict[str, tuple[str, ...]] = {}
-    for vm, target in sorted(targets.of(targets.running()).items()):
+    for vm, target in sorted(targets.on_xenstore(targets.running()).items()):
         domid, base = target.domid, target.base
         if domid is None or (vms is not None and vm not in vms):
             continue

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
+from vminterface import keys
 from vminterface.dom0.diff import Change
+from vminterface.dom0.persistplaces import MEMINFO_WRITER, place_of
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.state import VMState
 from vminterface.dom0.targets import Target
 from vminterface.errors import VMInterfaceError, printable
+from vminterface.values.announcement import Announcement
+
+NO_AGENT = "no agent is running there"
+#: Keys of ours in which qubesd gives the VM what is another field's.
+_DOUBLES = "lasting:"
 
 
 @dataclass(slots=True)
@@ -24,6 +31,9 @@ class Outcome:
     kept: bool = False
     #: What the VM's agent, or its provider's firewall service, had to do with it; empty where there is nothing to say.
     note: str = ""
+    #: Whether the acknowledgement of an agent was awaited, and the agent that is running in the VM then, if one is.
+    awaited: bool = False
+    agent: Announcement | None = None
     #: What is left out or will not last, and why: said in every comment but an error's.
     remarks: tuple[str, ...] = ()
     #: Whether there was no agent in the VM that could have acknowledged the settings.
@@ -60,15 +70,52 @@ class Outcome:
             return f"{self.vm} is already as configured"
         if test:
             return f"{self.vm}: {count(self.changes)} would be set"
-        return f"{self.vm}: {count(self.changes)} set{note}"
+        unapplied = self._unapplied()
+        return f"{self.vm}: {count(self.changes)} set{unapplied and f'; {unapplied}'}{note}"
+
+    def _unapplied(self) -> str:
+        """Return what of the changed keys nobody in the VM applies, and what becomes of it; empty text if nothing."""
+        live = [name for name in self.changes if keys.is_field(name)]
+        if not self.awaited or not live:
+            return ""
+        reason = NO_AGENT
+        if self.agent is not None:
+            settings = keys.settings_of(live) - self.agent.settings
+            live = [name for name in live if keys.for_field(name).setting in settings]
+            reason = f"its agent (version {self.agent.version}) does not apply {', '.join(sorted(settings))}"
+        if not live:
+            return ""
+        later = at_next_start(live, kept=self.kept)
+        return f"{reason}: {later}" if later else reason
 
     def _wait(self, name: str) -> str:
         return f"{name} takes effect at the VM's next start, until then it has {printable(self.waiting[name], 60)}"
 
 
-def count(changes: Mapping[str, Change]) -> str:
+def count(changes: Collection[str]) -> str:
     """Return the names of the fields that change, or how many they are."""
     return ", ".join(sorted(changes)) if len(changes) <= 3 else f"{len(changes)} keys"
+
+
+def at_next_start(fields: Iterable[str], *, kept: bool) -> str:
+    """Return what becomes of *fields*, which nobody in the running VM applies, at its next start, or empty text.
+
+    The keys die with the domain. With *kept* qubesd writes those again that it has a place for; where there is no
+    qubesd, and of the other fields, only another push does.
+    """
+    fields = {name for name in fields if not name.startswith(_DOUBLES)}
+    if kept:
+        # What qubesd makes of the VM's memory settings; that has a remark of its own.
+        fields.discard(MEMINFO_WRITER)
+    again = "at the VM's next start, for which qubesd keeps"
+    gone = "gone at the VM's next start, unless it is pushed again (`vminterface watch` does)"
+    lasting = {name for name in fields if kept and place_of(name) is not None}
+    lost = fields - lasting
+    if lasting and lost:
+        return f"{count(lasting)} takes effect {again} it; {count(lost)} is {gone}"
+    if lasting:
+        return f"it takes effect {again} it"
+    return f"it is {gone}" if lost else ""
 
 
 @dataclass(slots=True)

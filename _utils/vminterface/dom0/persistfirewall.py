@@ -12,15 +12,18 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
+from vminterface.channel.adminapi import REQUEST_LIMIT
 from vminterface.dom0.diff import Change
 from vminterface.dom0.qubesd import Qubesd
 from vminterface.dom0.settings import FIREWALL
-from vminterface.errors import PermissionDenied, VerificationFailed, VMInterfaceError, printable
+from vminterface.errors import InvalidValue, PermissionDenied, VerificationFailed, VMInterfaceError, printable
 from vminterface.values import firewallstore
 from vminterface.values.firewall import Firewall
 
 #: Without it qubesd also makes one text for iptables of all rules, which may become too long for a key.
 FEATURE = "qubes-firewall"
+#: Characters of all rules: a call's, less what it has before them.
+LIMIT = REQUEST_LIMIT - 256
 #: Characters of the rules in an error.
 _SHOWN = 1000
 
@@ -38,7 +41,9 @@ class StoredFirewall:
 
     @classmethod
     def read(cls, qubesd: Qubesd, vm: str, netvm: str, wanted: Firewall) -> Self:
-        """Ask qubesd what it holds. Raises as AdminAPI does."""
+        """Ask qubesd what it holds. Raises InvalidValue for more rules than a call carries, else as AdminAPI."""
+        if (size := len(firewallstore.render(wanted))) > LIMIT:
+            raise InvalidValue(f"{vm}: firewall: the rules have {size} characters (qubesd takes at most {LIMIT})")
         stored = cls(vm, netvm, wanted, qubesd)
         stored.held = stored._get()
         return stored

@@ -110,8 +110,27 @@ def _outcomes(
     speak: Callable[[_Part], _Part | None],
     wait: Callable[[_Part], None],
 ) -> list[Outcome]:
-    """Let *speak* and then *wait* have each part of the VMs, compared, all at once as :func:`groups.run` does it."""
+    """Let *speak* and then *wait* have each part of the VMs, compared, all at once as :func:`groups.run` does it.
+
+    Where this process has not the descriptors for all of them, they have their turns one after the other.
+    """
     wanted = {one.vm: one for one in settings}
+    # A VM's own store; with a firewall, its provider's store and the XenStore beside it.
+    cost = 3 if any(one.firewall is not None for one in settings) else 1
+    outcomes: dict[str, Outcome] = {}
+    for part in targets.waves(wanted, cost):
+        outcomes.update(_wave({vm: wanted[vm] for vm in part}, targets, routed, stop, speak, wait))
+    return list(outcomes.values())
+
+
+def _wave(
+    wanted: Mapping[str, VMSettings],
+    targets: Targets,
+    routed: Mapping[str, Routed],
+    stop: threading.Event,
+    speak: Callable[[_Part], _Part | None],
+    wait: Callable[[_Part], None],
+) -> dict[str, Outcome]:
     errors: dict[str, VMInterfaceError] = {}
     found = targets.find(wanted, wanted, errors)
     starting = [vm for vm, error in errors.items() if isinstance(error, VMStarting)]
@@ -153,7 +172,7 @@ def _outcomes(
 
     parts += [[vm] for vm in starting]
     groups.run([*parts, absent] if absent else parts, begin, wait)
-    return list(outcomes.values())
+    return outcomes
 
 
 def _of(vms: Sequence[str], found: Mapping[str, Target], outcomes: Mapping[str, Outcome]) -> list[Target]:

@@ -108,11 +108,12 @@ def read(targets: Targets, vms: Collection[str] | None = None, parts: Collection
         _read_memory(targets, [report for report in reports.values() if report.domid is not None])
     kinds = [kind for kind in _KINDS if kind.part in parts]
     if kinds:
-        errors: dict[str, VMInterfaceError] = {}
-        found = targets.of({vm: domids[vm] for vm in names}, errors)
-        for vm, error in errors.items():
-            reports[vm].warn(str(error).removeprefix(f"{vm}: "))
-        groups.run(by_store(found.values()), lambda group: _speak(group, reports, kinds), _nothing)
+        for part in targets.waves(names):
+            errors: dict[str, VMInterfaceError] = {}
+            found = targets.of({vm: domids[vm] for vm in part}, errors)
+            for vm, error in errors.items():
+                reports[vm].warn(str(error).removeprefix(f"{vm}: "))
+            groups.run(by_store(found.values()), lambda group: _speak(group, reports, kinds), _nothing)
         _check_owners(reports, domids)
     return reports
 

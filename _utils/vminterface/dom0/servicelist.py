@@ -43,6 +43,8 @@ KNOWN: Mapping[str, tuple[str, str]] = {
 }
 
 #: Where a VM's qrexec agent looks for handlers (Qubes core-qrexec, ``qubes-rpc-config/README``).
+#: Bytes of output that a caller may ask for: what becomes of them in lines stays within dom0's bound of memory.
+LONGEST_OUTPUT = 1 << 23
 _FOLDERS = ("/run/qubes-rpc", "/usr/local/etc/qubes-rpc", "/etc/qubes-rpc")
 _LIST = 'for folder; do [ ! -d "$folder" ] || find -H "$folder" -maxdepth 1 ! -type d -printf "%f\\0" || exit 1; done'
 
@@ -66,8 +68,9 @@ def call(
     name, plus, given = str(service).partition("+")
     if plus and argument:
         raise InvalidValue(f"'{printable(str(service), 60)}' has an argument already", "argument")
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-        raise InvalidValue(f"expected a number of bytes, found '{printable_value(limit, 40)}'", "limit")
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= LONGEST_OUTPUT:
+        shown = printable_value(limit, 40)
+        raise InvalidValue(f"expected a number of bytes, at most {LONGEST_OUTPUT}, found '{shown}'", "limit")
     data = stdin if isinstance(stdin, bytes) else str(stdin).encode("utf-8", "surrogateescape")
     kept = Kept()
     status, stderr = 0, ""

@@ -131,9 +131,13 @@ def observe(
 ) -> tuple[dict[str, VMState], dict[str, VMInterfaceError]]:
     """Return the state of each of *vms* that runs, as :func:`read_all`; those that cannot be met are errors too."""
     errors: dict[str, VMInterfaceError] = {}
-    found = targets.find(vms, settings, errors)
-    states, faults = read_all(found.values(), None if fields is None else dict.fromkeys(found, fields))
-    return states, dict(sorted({**errors, **faults}.items()))
+    states: dict[str, VMState] = {}
+    for part in targets.waves(vms):
+        found = targets.find(part, settings, errors)
+        some, faults = read_all(found.values(), None if fields is None else dict.fromkeys(found, fields))
+        states.update(some)
+        errors.update(faults)
+    return states, dict(sorted(errors.items()))
 
 
 def _take(state: VMState, name: str, field_: str, value: bytes) -> None:

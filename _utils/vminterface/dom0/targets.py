@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Self
 
+from vminterface.channel.descriptors import room
 from vminterface.channel.qubesdb import QubesDB
 from vminterface.channel.qubesdb_connection import find_socket, find_vms, in_use
 from vminterface.channel.store import KeyStore
@@ -164,6 +165,11 @@ class Targets:
                 errors[vm] = self._unmet(vm)
         return found
 
+    def on_xenstore(self, running: Mapping[str, int | None]) -> dict[str, Target]:
+        """Return those of :meth:`of` that are met in the XenStore."""
+        with_qubesdb = set(find_vms(self._folder))
+        return self.of({vm: domid for vm, domid in running.items() if vm not in with_qubesdb})
+
     def one(self, vm: str, channel: str = "auto") -> Target:
         """Return the target of *vm* on that channel.
 
@@ -204,7 +210,28 @@ class Targets:
 
     def _is_heard(self, vm: str) -> bool:
         """Whether somebody listens at the socket of *vm*: a VM that was killed leaves its socket behind."""
-        return self._qubesdb(VMSettings(vm)) is not None
+        known = vm in self._qubesdbs
+        heard = self._qubesdb(VMSettings(vm)) is not None
+        if heard and not known:
+            self._qubesdbs.pop(vm).close()
+        return heard
+
+    def waves(self, vms: Iterable[str], cost: int = 1) -> Iterator[list[str]]:
+        """Yield *vms* in parts whose QubesDBs this process has descriptors for, each of them *cost* at most.
+
+        After each part but the last the connections to QubesDBs are closed.
+        """
+        left = list(vms)
+        while left:
+            count = max(1, (room() + len(self._qubesdbs)) // cost)
+            part, left = left[:count], left[count:]
+            yield part
+            if left:
+                self._close_qubesdbs()
+
+    def _close_qubesdbs(self) -> None:
+        while self._qubesdbs:
+            self._qubesdbs.popitem()[1].close()
 
     def again(self, target: Target) -> Target:
         """Return *target* with a connection that works: a QubesDB that hung up may have a new one."""
@@ -253,9 +280,9 @@ class Targets:
 
     def close(self) -> None:
         """Close the stores that were opened."""
-        for store in (self._xenstore, *self._qubesdbs.values()):
-            if store is not None:
-                store.close()
+        self._close_qubesdbs()
+        if self._xenstore is not None:
+            self._xenstore.close()
 
     def __enter__(self) -> Self:
         return self

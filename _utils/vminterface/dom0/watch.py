@@ -101,11 +101,16 @@ class Watcher:
         listening = self._listener.start(stop)
         try:
             while not stop.is_set():
-                self._reload()
-                self._look()
-                self._heed()
-                self._push()
-                self._wait(stop)
+                try:
+                    self._reload()
+                    self._look()
+                    self._heed()
+                    self._push()
+                    self._wait(stop)
+                except OSError as error:
+                    # Such as no descriptor left, which passes: it must never end the watcher.
+                    self._tell(VMInterfaceError(f"{error.strerror or error}"))
+                    stop.wait(RECONNECT)
         finally:
             # A push that has begun ends by its own deadlines, so that no VM is left with half of it.
             self._pushes.shutdown(cancel_futures=True)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vminterface import keys
-from vminterface.dom0.answers import NO_AGENT
 from vminterface.dom0.outcome import Outcome
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Target, Targets
@@ -42,7 +41,9 @@ class Boots:
                 self._log(f"{vm}: its agent has acknowledged its settings")
         elif vm in self._awaited or booting:
             self._awaited.setdefault(vm, (settings, time.monotonic() + BOOT))
-            outcome.note = outcome.note.replace(NO_AGENT, AWAITED)
+            if outcome.awaited:
+                outcome.awaited = False
+                outcome.add_note(AWAITED)
 
     def forget(self, vm: str) -> None:
         """Wait no more for the agent of *vm*, which has stopped or started again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterable
 from os import PathLike
 from types import TracebackType
 from typing import Self
@@ -26,11 +27,12 @@ class FileFault(VMInterfaceError):
 class WholeFile:
     """A new file in the folder of *path*, used in a ``with`` block; without :meth:`put` nothing is left of it.
 
-    It belongs to *owner*, the numbers of a user and a group, None: to whom this program runs as. Methods raise
-    FileFault.
+    It belongs to *owner*, the numbers of a user and a group, None: to whom this program runs as. What is written leaves
+    *reserve* bytes of the disk free. Methods raise FileFault.
     """
 
-    def __init__(self, path: Path, *, owner: tuple[int, int] | None = None) -> None:
+    def __init__(self, path: Path, *, owner: tuple[int, int] | None = None, reserve: int = 0) -> None:
+        self._reserve = reserve
         self.path = os.path.abspath(os.fspath(path))
         folder, name = os.path.split(self.path)
         #: Bytes written so far.
@@ -56,6 +58,13 @@ class WholeFile:
     def write(self, data: bytes) -> None:
         """Append *data*."""
         try:
+            if self._reserve:
+                disk = os.fstatvfs(self._file.fileno())
+                if len(data) + self._reserve > disk.f_bavail * disk.f_frsize:
+                    raise FileFault(
+                        f"{printable(self.path)}: {self.size + len(data)} bytes would leave less than {self._reserve}"
+                        " bytes of the disk free"
+                    )
             self._file.write(data)
         except OSError as error:
             raise FileFault.at(self.path, error) from error
@@ -84,8 +93,9 @@ class WholeFile:
             os.unlink(self._temporary)
 
 
-def write_whole(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Give *path* the content *data*. Raises FileFault; whatever was there is then as before."""
+def write_whole(path: Path, pieces: Iterable[bytes], mode: int = 0o644) -> None:
+    """Give *path* the content *pieces*. Raises FileFault; whatever was there is then as before."""
     with WholeFile(path) as file:
-        file.write(data)
+        for piece in pieces:
+            file.write(piece)
         file.put(mode=mode)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
 
 _HEADER = re.compile(rb"([0-9]+) ([0-9]+)\n", re.ASCII)
 _CHANNELS = 4
+#: Bytes of pixels that become a part of a PNG file at once.
+_PNG_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +82,25 @@ class Image:
         return f"{self.width} {self.height}\n".encode("ascii") + self.rgba
 
     def to_png(self) -> bytes:
-        """Return the picture as a PNG file (ISO/IEC 15948)."""
+        """Return the picture as a PNG file."""
+        return b"".join(self.png())
+
+    def png(self) -> Iterator[bytes]:
+        """Yield the picture as a PNG file (ISO/IEC 15948) in pieces of some rows, so that it takes little memory."""
         row = self.width * _CHANNELS
-        # Each row begins with its filter's number, 0 for none.
-        rows = b"".join(b"\0" + self.rgba[start : start + row] for start in range(0, len(self.rgba), row))
         # 8 bits a channel, colour type 6 (RGBA), the only compression, filter method and no interlace.
         header = struct.pack(">IIBBBBB", self.width, self.height, 8, 6, 0, 0, 0)
-        return (
-            b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
-        )
+        yield b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header)
+        compressor = zlib.compressobj()
+        pixels = memoryview(self.rgba)
+        block = row * max(1, _PNG_BLOCK // row)
+        for start in range(0, len(pixels), block):
+            some = pixels[start : start + block]
+            # Each row begins with its filter's number, 0 for none.
+            rows = b"".join(b"\0" + some[at : at + row] for at in range(0, len(some), row))
+            if data := compressor.compress(rows):
+                yield _chunk(b"IDAT", data)
+        yield _chunk(b"IDAT", compressor.flush()) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -244,7 +244,7 @@ def serve(
             if time.monotonic() - began > CONNECT_PAUSE_MAX:
                 pause = FIRST_PAUSE
             if log is not None:
-                log(f"no store: {error}; next attempt in {pause:g} s")
+                log(f"{'no store: ' if isinstance(error, _LOST) else ''}{error}; next attempt in {pause:g} s")
             stop.wait(pause)
             pause = min(2 * pause, CONNECT_PAUSE_MAX)
 

@@ -215,3 +215,24 @@ def test_a_path_with_its_last_slash_is_what_is_below_it(daemons):
         assert set(store.tree("/")) == {"/a", "/ab"}
         with pytest.raises(VMInterfaceError, match="/a/: no such key"):
             store.remove("/a/")
+
+
+def waits(process: subprocess.Popen[bytes]) -> bool:
+    """Whether *process* waits for what comes through a socket of its own."""
+    folder = Path(f"/proc/{process.pid}")
+    sockets = [one for one in folder.joinpath("fd").iterdir() if os.readlink(one).startswith("socket:")]
+    return bool(sockets) and "poll" in folder.joinpath("wchan").read_text()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_is_ended_while_it_waits_ends_no_daemon(daemons, number, status):
+    environment = {
+        **os.environ, "PYTHONPATH": f"{PROJECT}/_utils", "VMINTERFACE_QUBESDB_DIR": str(daemons.folder),
+        "XENSTORED_PATH": str(daemons.folder / "none"),
+    }  # fmt: skip
+    with daemons.stopped():
+        process = subprocess.Popen([sys.executable, "-m", "vminterface", "get", "work"], env=environment)
+        assert wait_until(lambda: waits(process))
+        process.send_signal(number)
+        assert process.wait(10) == status
+    assert in_work(daemons)

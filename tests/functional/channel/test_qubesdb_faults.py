@@ -18,7 +18,7 @@ from tests.support.faultyqubesdb import Fault, FaultyDaemon
 from tests.support.qubesdb import Daemons
 from vminterface.channel.qubesdb import QubesDB
 from vminterface.channel.qubesdb_connection import QubesDBConnection
-from vminterface.channel.store import Read, Remove, Write
+from vminterface.channel.store import END_SECONDS, Read, Remove, Write
 from vminterface.deadline import Deadline
 from vminterface.dom0.push import push
 from vminterface.dom0.settings import VMSettings
@@ -209,6 +209,16 @@ def test_a_daemon_killed_in_the_middle_of_a_batch_is_noticed_at_once(daemons):
         with pytest.raises((ConnectionLost, RemoteProtocolError)):
             store.batch([Read("/a")] * 200_000, timeout=30)
         assert time.monotonic() - started < 10
+
+
+def test_a_wait_for_a_key_ends_in_its_own_time_when_the_daemon_stops(daemons):
+    with daemons.dom0("work", 20) as store:
+        threading.Timer(0.05, daemons.signal, [signal.SIGSTOP]).start()
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match=r"^/a: not as expected within 0.5 s$"):
+            store.wait_for("/a", lambda value: value is not None, timeout=0.5)
+        assert time.monotonic() - started < 0.5 + END_SECONDS + SLACK
+        daemons.signal(signal.SIGCONT)
 
 
 def test_a_client_that_waits_for_data_freezes_nobody_once_it_is_closed(daemons):

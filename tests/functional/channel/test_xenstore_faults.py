@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from lab.fakexen import RealXenstored
-from tests.support.stores import dom0, xenstored
-from vminterface.channel.store import Read
+from tests.support.stores import dom0, guest, guest_home, xenstored
+from vminterface.channel.store import END_SECONDS, Read
 from vminterface.channel.xenstore import XenStore
 from vminterface.deadline import Deadline
 from vminterface.errors import (
     ConnectionLost,
     DeadlineExceeded,
     KeyNotFound,
+    QuotaExceeded,
     RemoteProtocolError,
     StoreError,
     VMInterfaceError,
@@ -37,7 +38,7 @@ from vminterface.wire.xenstore import (
     Request,
 )
 
-__all__ = ["dom0", "xenstored"]
+__all__ = ["dom0", "guest", "guest_home", "xenstored"]
 
 #: Seconds that the stores of these tests may wait, and what a shared machine may add.
 TIMEOUT = 0.3
@@ -293,3 +294,37 @@ def test_after_a_restart_of_the_daemon_only_a_new_connection_works(xenstored: Re
         dom0.read("/a")
     with XenStore.open(xenstored.socket_path) as again, pytest.raises(KeyNotFound):
         again.read("/a")
+
+
+def test_a_wait_for_a_key_ends_in_its_own_time_when_the_daemon_stops(xenstored: RealXenstored, dom0: XenStore) -> None:
+    timer = signal_soon(xenstored, signal.SIGSTOP)
+    started = time.monotonic()
+    try:
+        with pytest.raises(DeadlineExceeded, match=r"^/a: not as expected within 0.5 s$"):
+            dom0.wait_for("/a", lambda value: value is not None, timeout=0.5)
+        assert time.monotonic() - started < 0.5 + END_SECONDS + SLACK
+    finally:
+        timer.join()
+        assert xenstored.process is not None
+        os.kill(xenstored.process.pid, signal.SIGCONT)
+
+
+def test_a_wait_for_a_key_ends_in_its_own_time_when_the_watch_is_not_answered(against: Callable[..., XenStore]) -> None:
+    store = against(Op.WATCH, send(lambda r: b""))
+    store.timeout = 20
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        store.wait_for("/a", bool, timeout=TIMEOUT)
+    assert time.monotonic() - started < TIMEOUT + SLACK
+
+
+def test_a_wait_that_ran_late_leaves_the_connection_good(dom0: XenStore) -> None:
+    with pytest.raises(DeadlineExceeded):
+        dom0.wait_for("/a", bool, timeout=0.05)
+    assert dom0.list("/") == ["tool"]
+
+
+def test_too_many_watches_are_refused_in_these_words(guest: XenStore) -> None:
+    with pytest.raises(QuotaExceeded, match=r"^name: too many watches: .* \(E2BIG\)$"):
+        guest.watch(["name"] * 150)
+    assert guest.exists("name")

@@ -145,8 +145,8 @@ def test_a_setting_that_the_agent_does_not_promise_is_said_to_be_applied_by_nobo
     host.agent("work", settings=SETTINGS - {"timezone"})
     outcome = pushed(host, "UTC", debug=True)
     assert outcome.comment() == (
-        "work: debug, timezone set; its agent (version 0) does not apply timezone, so nobody there does "
-        "before its next start"
+        "work: debug, timezone set; its agent (version 0) does not apply timezone: it is gone at the VM's next "
+        "start, unless it is pushed again (`vminterface watch` does)"
     )
     assert pushed(host, "UTC").comment() == "work is already as configured"
     assert pushed(host, "UTC", debug=False).comment() == "work: debug set"

@@ -7,8 +7,9 @@ import os
 import pytest
 
 from vminterface.dom0.services import files
+from vminterface.dom0.steps import filelist
 from vminterface.dom0.steps.files import file_sent, local_tree
-from vminterface.errors import ServiceFailed, VerificationFailed, VMInterfaceError
+from vminterface.errors import InvalidValue, ServiceFailed, VerificationFailed, VMInterfaceError
 
 
 @pytest.fixture
@@ -95,3 +96,9 @@ def test_where_the_old_one_is_if_it_cannot_be_put_back_is_said(vms, qrexec, inco
     (aside,) = incoming.iterdir()
     assert f"QubesIncoming/dom0/{aside.name} in work" in str(caught.value)
     assert content(aside) == {"old/note": "theirs"}
+
+
+def test_a_folder_with_more_entries_than_are_compared_is_refused_before_any_call(things, monkeypatch):
+    monkeypatch.setattr(filelist, "ENTRIES", 1)
+    with pytest.raises(InvalidValue, match=r"/from/things: has more than 1 entries"):
+        local_tree(things)

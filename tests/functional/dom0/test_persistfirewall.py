@@ -16,6 +16,7 @@ from vminterface.dom0.returns import changes_of, drift_of
 from vminterface.dom0.settings import VMSettings
 from vminterface.errors import (
     DeadlineExceeded,
+    InvalidValue,
     PermissionDenied,
     SettingRefused,
     StoreError,
@@ -200,6 +201,28 @@ def test_rules_to_which_there_is_no_reply_are_named_with_vm_and_field_and_leave_
     assert outcome.changes == {}
     assert qubes.rules("work") == "action=accept"
     assert qubes.host.dump() == before
+
+
+def test_what_qubesd_refuses_takes_all_else_of_the_push_back(qubes):
+    before = qubes.host.dump()
+    qubes.qubesd.refuse["admin.vm.firewall.Set", ""] = Unanswered("a bad rule")
+    (outcome,) = qubes.push(settings(qubes, debug=True, vm_config={"mode": "quiet"}))
+    assert outcome.comment().endswith("; former values restored")
+    assert outcome.changes == {}
+    assert "debug" not in qubes.qubesd.qubes["work"].properties
+    assert qubes.qubesd.qubes["work"].features == {}
+    assert qubes.host.dump() == before
+
+
+def test_more_rules_than_a_call_carries_are_refused_before_anything_is_done(qubes):
+    many = [f"action=accept dst4=10.0.{n % 250}.{n // 250}/32 proto=tcp dstports=40000-50000" for n in range(1100)]
+    wanted = settings(qubes, rules=many, debug=True)
+    before = qubes.host.dump()
+    for outcome in (*qubes.diff(wanted), *qubes.push(wanted)):
+        assert isinstance(outcome.error, InvalidValue)
+        assert str(outcome.error).startswith("work: firewall: the rules have ")
+    assert qubes.host.dump() == before
+    assert qubes.push(settings(qubes, rules=many[:900]))[0].ok
 
 
 @pytest.fixture

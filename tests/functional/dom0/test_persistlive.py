@@ -46,10 +46,7 @@ def test_default_of_meminfo_writer_is_what_qubesd_makes_of_maxmem(r4, maxmem, ke
     (outcome,) = r4.push(wanted)
     assert r4.host.read("work", "qubes-service/meminfo-writer") == key
     assert r4.changed() == []
-    assert (
-        outcome.comment()
-        == "work: services:meminfo-writer set; no agent is in work there, so it takes effect at the VM's next start"
-    )
+    assert outcome.comment() == "work: services:meminfo-writer set; no agent is running there"
 
 
 def test_a_vm_that_does_not_run_keeps_its_memory_settings(r4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -378,3 +379,15 @@ def test_an_agent_at_rest_says_and_asks_nothing(vm: VM) -> None:
             watch.next(Deadline.after(1.5))
     # It looks whether it shall stop, twice a second.
     assert awakenings() - before <= 10
+
+
+def test_a_refused_watch_is_logged_as_what_it_is_and_not_as_a_missing_store(vm: VM) -> None:
+    with XenStore.open(vm.daemon.socket(GUEST), window=16) as other, other.watch([f"own{n}" for n in range(120)]):
+        vm.start_agent()
+        until(lambda: b"too many watches" in vm.log.read_bytes())
+    said = vm.log.read_text()
+    assert re.search(
+        r"^vminterface agent: [\w/-]+: too many watches: .* \(E2BIG\); next attempt in 0.\d+ s$", said, re.M
+    )
+    assert "no store" not in said
+    until(lambda: vm.said(keys.AGENT) is not None)  # once there is room, it works

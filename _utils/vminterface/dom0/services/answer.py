@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from vminterface.channel.process import Writer
 from vminterface.channel.qrexec import Answer
 from vminterface.errors import InvalidValue, RemoteProtocolError
 
@@ -23,16 +24,23 @@ def accepted(vm: str, service: str, parse: Callable[[bytes], T], answer: Answer)
 
 
 class Kept:
-    """Takes output as it comes, so that it is there also after a call that failed."""
+    """Takes output as it comes, so that it is there also after a call that failed; with *into*, only hands it on."""
 
-    def __init__(self) -> None:
+    def __init__(self, into: Writer | None = None) -> None:
+        self._into = into
         self._pieces = bytearray()
+        #: Bytes that have come.
+        self.size = 0
 
     def write(self, untrusted_data: bytes) -> None:
         """Take the next piece."""
-        self._pieces += untrusted_data
+        self.size += len(untrusted_data)
+        if self._into is None:
+            self._pieces += untrusted_data
+        else:
+            self._into.write(untrusted_data)
 
     @property
     def untrusted_data(self) -> bytes:
-        """All that has come."""
+        """All that was kept."""
         return bytes(self._pieces)

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vminterface.channel.process import Writer
 from vminterface.channel.qrexec import STDOUT_LIMIT, TIMEOUT, Qrexec
 from vminterface.dom0.services.answer import Kept
 from vminterface.errors import CallRefused, InvalidValue, ServiceFailed, ServiceNotFound, printable
@@ -92,11 +93,13 @@ def execute(
     stdout_limit: int = STDOUT_LIMIT,
     timeout: float = TIMEOUT,
     name: str | None = None,
+    into: Writer | None = None,
 ) -> Output:
     """Run *argv* in *vm*; with *gui* as soon as the user's session is up, with *root* as root.
 
     No shell sees the arguments, or one that takes each of them, quoted, for what it is. *timeout* in seconds is for
-    each service that is tried. *name* is what errors call it, None: the program. Raises as :func:`shell`.
+    each service that is tried. *name* is what errors call it, None: the program. With *into*, the output
+    goes there as it comes and none is kept. Raises as :func:`shell`, and what *into* raises.
     """
     if gui and root:
         raise InvalidValue("a command of root waits for no user's session")
@@ -111,7 +114,7 @@ def execute(
     ways = [_Way(service, encoded, stdin) for service in services]
     ways += _shells(qrexec, script, stdin, root=root, wait_for_session=gui)
     what = f"{printable(argv[0], 60) if name is None else name} in {vm}"
-    return _first(qrexec, vm, ways, root, stdout_limit, timeout, what)
+    return _first(qrexec, vm, ways, root, stdout_limit, timeout, what, into)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +141,9 @@ def _shells(qrexec: Qrexec, script: str, stdin: bytes, *, root: bool, wait_for_s
 
 
 def _first(
-    qrexec: Qrexec, vm: str, ways: Sequence[_Way], root: bool, stdout_limit: int, timeout: float, what: str
-) -> Output:
+    qrexec: Qrexec, vm: str, ways: Sequence[_Way], root: bool, stdout_limit: int, timeout: float, what: str,
+    into: Writer | None = None,
+) -> Output:  # fmt: skip
     """Go the first of *ways* that *vm* has; what it has not is not tried again by the same *qrexec*."""
     rpcname.parse_target(vm, keywords=True)
     # Before R4.3 no service of a VM makes itself root, dom0 has to say it.
@@ -148,24 +152,27 @@ def _first(
     for way in others:
         if (vm, way.service) not in qrexec.missing:
             try:
-                return _run(qrexec, vm, way, user, stdout_limit, timeout, what)
+                return _run(qrexec, vm, way, user, stdout_limit, timeout, what, into)
             except ServiceNotFound:
                 qrexec.missing.add((vm, way.service))
     try:
-        return _run(qrexec, vm, last, user, stdout_limit, timeout, what)
+        return _run(qrexec, vm, last, user, stdout_limit, timeout, what, into)
     except ServiceNotFound:
         nor = "".join(f", nor {way.service}" for way in ways[1:])
         raise ServiceNotFound(f"{ways[0].service} in {vm}: there is no such service{nor}") from None
 
 
-def _run(qrexec: Qrexec, vm: str, way: _Way, user: str | None, stdout_limit: int, timeout: float, what: str) -> Output:
-    output = _called(qrexec, vm, way, user, stdout_limit, timeout, what)
+def _run(
+    qrexec: Qrexec, vm: str, way: _Way, user: str | None, stdout_limit: int, timeout: float, what: str,
+    into: Writer | None,
+) -> Output:  # fmt: skip
+    output, silent = _called(qrexec, vm, way, user, stdout_limit, timeout, what, into)
     said = output.stderr.strip()
     # qrexec says nothing where there is no service. A command seldom does, but one that has run must not be run a
     # second way: so what does nothing tells which of them it was.
-    not_run = output.status in (_REFUSED, _NOT_FOUND) and not output.untrusted_stdout and not said
+    not_run = output.status in (_REFUSED, _NOT_FOUND) and silent and not said
     if not_run:
-        nothing = _called(qrexec, vm, way.to_do_nothing(), user, stdout_limit, timeout, what)
+        nothing, _ = _called(qrexec, vm, way.to_do_nothing(), user, stdout_limit, timeout, what, None)
         not_run = nothing.status == output.status
     if output.status == _NOT_FOUND and (not_run or f"{_HANDLERS}{way.service}" in said):
         raise ServiceNotFound(f"{way.service} in {vm}: there is no such service")
@@ -175,9 +182,11 @@ def _run(qrexec: Qrexec, vm: str, way: _Way, user: str | None, stdout_limit: int
 
 
 def _called(
-    qrexec: Qrexec, vm: str, way: _Way, user: str | None, stdout_limit: int, timeout: float, what: str
-) -> Output:
-    kept = Kept()
+    qrexec: Qrexec, vm: str, way: _Way, user: str | None, stdout_limit: int, timeout: float, what: str,
+    into: Writer | None,
+) -> tuple[Output, bool]:  # fmt: skip
+    """Return how the command ended, and whether it had no output."""
+    kept = Kept(into)
     try:
         answer = qrexec.call(
             vm, way.service, way.argument, user=user, stdin=way.stdin, stdout_limit=stdout_limit, stdout_to=kept,
@@ -186,5 +195,5 @@ def _called(
     except ServiceFailed as error:
         if error.status == _BROKEN:
             raise
-        return Output(what, error.status, kept.untrusted_data, error.stderr)
-    return Output(what, answer.status, kept.untrusted_data, answer.stderr)
+        return Output(what, error.status, kept.untrusted_data, error.stderr), not kept.size
+    return Output(what, answer.status, kept.untrusted_data, answer.stderr), not kept.size

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.filesend import Progress, Sender, Survey
 from vminterface.dom0.services.answer import Kept
+from vminterface.dom0.unpack import Limits
 from vminterface.dom0.wholefile import FileFault, WholeFile
 from vminterface.errors import InvalidValue, LocalProtocolError, RemoteProtocolError, ServiceFailed, printable
 from vminterface.wire import openinvm
@@ -121,9 +122,9 @@ def open_in_vm(
     """Open the file *path* in *vm* and wait until it is closed there; return whether an edited copy replaced it.
 
     The copy comes into a new file beside *path* and takes its place only if the service ended well and sent
-    something; it has the owner, group and permissions of the former file, but no set-id bits. With *view_only*
-    nothing is taken back. Raises InvalidValue, FileFault, OutputTooLarge (more than
-    EDITED_LIMIT comes back), else as :meth:`Qrexec.call`.
+    something, and leaves as much of the disk free as a restore does. It has the owner, group and permissions of the
+    former file, but no set-id bits. With *view_only* nothing is taken back. Raises InvalidValue, FileFault,
+    OutputTooLarge (more than EDITED_LIMIT comes back), else as :meth:`Qrexec.call`.
     """
     place = os.fspath(path)
     try:
@@ -143,7 +144,8 @@ def open_in_vm(
             qrexec.call(vm, OPEN, stdin=pieces, stdout_limit=EDITED_LIMIT, stdout_to=_Dropped(), timeout=timeout)
             return False
         # Through a link, so that the file itself is replaced.
-        with WholeFile(os.path.realpath(place), owner=(found.st_uid, found.st_gid)) as edited:
+        owner = (found.st_uid, found.st_gid)
+        with WholeFile(os.path.realpath(place), owner=owner, reserve=Limits().reserve) as edited:
             qrexec.call(vm, OPEN, stdin=pieces, stdout_limit=EDITED_LIMIT, stdout_to=edited, timeout=timeout)
             if not edited.size:
                 return False

@@ -34,7 +34,7 @@ def picture(qrexec: Qrexec, vm: str, path: str, *, timeout: float = 60.0) -> Ima
 
 def save(image: Image, path: str | PathLike[str]) -> None:
     """Write *image* to *path* as PNG, at once or not at all. Raises FileFault."""
-    write_whole(path, image.to_png())
+    write_whole(path, image.png())
 
 
 def _line(request: str) -> bytes:

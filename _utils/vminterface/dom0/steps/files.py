@@ -5,32 +5,28 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator
 
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.services import commands, files
+from vminterface.dom0.steps import filelist
+from vminterface.dom0.steps.filelist import FileList, Tree
 from vminterface.dom0.steps.step import Step, not_so, there
 from vminterface.dom0.wholefile import FileFault
-from vminterface.errors import InvalidValue, RemoteProtocolError, VMInterfaceError, printable
+from vminterface.errors import InvalidValue, VMInterfaceError, printable
 
 #: Where a VM's user finds what dom0 sends.
 INCOMING = "QubesIncoming/dom0"
-_LIST_LIMIT = 1 << 26
 _TIMEOUT = 1800.0
-_SHA256 = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 
-# First the files' checksums, then an empty record, then kind, name and target of everything else.
+# What filelist.py reads.
 _LOOK = r"""cd -- "$HOME" || exit 1
 [ -e "$1" ] || [ -L "$1" ] || exit 3
 find "$1" -type f -exec sha256sum -z -- {} + && printf '\0' && find "$1" ! -type f -printf '%y%p\0%l\0'"""
 _REMOVE = 'cd -- "$HOME" && exec rm -rf -- "$1"'
 _PUT_ASIDE = 'cd -- "$HOME" && exec mv -- "$1" "$2"'
 _PUT_BACK = 'cd -- "$HOME" && rm -rf -- "$1" && exec mv -- "$2" "$1"'
-
-#: What a file, folder or link is, by its path: ``f`` and checksum, ``d``, or ``l`` and target.
-Tree = dict[bytes, tuple[str, bytes]]
 
 
 def file_sent(qrexec: Qrexec, vm: str, path: str, *, replace: bool = False, allow_all_names: bool = False) -> Step:
@@ -83,39 +79,30 @@ def _run(qrexec: Qrexec, vm: str, program: str, script: str, *names: str) -> Non
 
 
 def local_tree(path: str) -> Tree:
-    """Return what is at *path* here, as the VM would have it. Raises FileFault."""
+    """Return what is at *path* here, as the VM would have it. Raises FileFault, InvalidValue for too many entries."""
     top = os.fsencode(path)
+    tree: Tree = {}
     try:
-        return {path[len(top) :].lstrip(b"/"): _kind(path) for path in _walk(top)}
+        for found in _walk(top):
+            if len(tree) >= filelist.ENTRIES:
+                raise InvalidValue(f"{printable(path)}: has more than {filelist.ENTRIES} entries")
+            tree[found[len(top) :].lstrip(b"/")] = _kind(found)
     except OSError as error:
         raise FileFault.at(os.fsdecode(error.filename or path), error) from error
+    return tree
 
 
 def remote_tree(qrexec: Qrexec, vm: str, name: str) -> Tree | None:
     """Return what is at *name* below the home of the VM's user, None if nothing is.
 
-    Raises RemoteProtocolError, else as :meth:`Qrexec.call`.
+    Raises RemoteProtocolError, OutputTooLarge, else as :meth:`Qrexec.call`.
     """
     argv: list[str | bytes] = ["sh", "-c", _LOOK, "sh", os.fsencode(name)]
-    output = commands.execute(qrexec, vm, argv, stdout_limit=_LIST_LIMIT, timeout=_TIMEOUT, name="sha256sum")
-    if not there(output):
-        return None
-    # Each record ends with a NUL; so does the empty one between the two kinds.
-    untrusted_sums, end, untrusted_others = (b"\0" + output.untrusted_stdout).partition(b"\0\0")
-    fields = untrusted_others.split(b"\0")
-    if not end or fields.pop() or len(fields) % 2:
-        raise RemoteProtocolError(f"the list of files in {vm} is not whole")
-    top = os.fsencode(name)
-    tree: Tree = {}
-    for record in filter(None, untrusted_sums.split(b"\0")):
-        digest, _, found = record.partition(b"  ")
-        if not _SHA256.match(digest.decode("latin-1")):
-            raise RemoteProtocolError(f"'{printable(record, 60)}' in {vm} is no checksum of a file")
-        tree[found.removeprefix(top).removeprefix(b"/")] = ("f", digest)
-    for kind_and_name, target in zip(fields[::2], fields[1::2], strict=True):
-        kind, found = kind_and_name[:1].decode("latin-1"), kind_and_name[1:]
-        tree[found.removeprefix(top).removeprefix(b"/")] = (kind, target)
-    return tree
+    listed = FileList(vm, os.fsencode(name))
+    output = commands.execute(
+        qrexec, vm, argv, stdout_limit=filelist.BYTES, timeout=_TIMEOUT, name="sha256sum", into=listed
+    )
+    return listed.tree() if there(output) else None
 
 
 def sha256(path: str | bytes) -> bytes:
@@ -149,6 +136,10 @@ def _summary(tree: Tree | None) -> str | None:
         return None
     if list(tree) == [b""] and tree[b""][0] == "f":
         return f"sha256 {tree[b''][1].decode('ascii')}"
-    whole = hashlib.sha256(repr(sorted(tree.items())).encode("ascii", "backslashreplace")).hexdigest()
+    whole = hashlib.sha256()
+    for path in sorted(tree):
+        kind, detail = tree[path]
+        # No path and no link's target has a NUL.
+        whole.update(kind.encode("utf-8") + path + b"\0" + detail + b"\0")
     count = sum(kind == "f" for kind, _ in tree.values())
-    return f"{count} file{'' if count == 1 else 's'} in {len(tree)} entries, sha256 of all {whole}"
+    return f"{count} file{'' if count == 1 else 's'} in {len(tree)} entries, sha256 of all {whole.hexdigest()}"

@@ -77,15 +77,22 @@ def _chains(family: str) -> dict[str, list[str]]:
     """Return each chain of *family* as its hook and its rules; one that is jumped to comes before who jumps to it."""
     source, icmp = ("ip saddr", "icmp") if family == "ip" else ("ip6 saddr", "icmpv6")
     prohibited = "host-prohibited" if family == "ip" else "admin-prohibited"
-    # A client is no router: what it says of routes is not for this VM.
     icmp_from_clients = [f"{way} meta l4proto {icmp} accept" for way in _FROM_CLIENTS]
-    if family == "ip6":
-        routes = "icmpv6 type { nd-router-advert, nd-redirect } drop"
-        icmp_from_clients = [*(f"{way} {routes}" for way in _FROM_CLIENTS), *icmp_from_clients]
-        dhcp = "udp dport 546"
-        uplink = ["icmpv6 type { nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept"]
+    dhcp_from_clients: list[str] = []
+    uplink: list[str] = []
+    if family == "ip":
+        dhcp_from_clients = [f"{way} udp dport 68 counter drop" for way in _FROM_CLIENTS]
     else:
-        dhcp, uplink = "udp dport 68", []
+        # A client is no router: what it says of routes is not for this VM.
+        routes = "icmpv6 type { nd-router-advert, nd-redirect } counter drop"
+        icmp_from_clients = [*(f"{way} {routes}" for way in _FROM_CLIENTS), *icmp_from_clients]
+        # A reply of DHCPv6 is to a request that went to everybody, so no flow knows it; and without its neighbours'
+        # ICMPv6, that of routers and of multicast among it, a host has no IPv6.
+        uplink = [
+            "ip6 saddr fe80::/64 ip6 daddr fe80::/64 udp dport 546 accept",
+            "meta l4proto icmpv6 accept",
+        ]
+    neither_client = " ".join(way.replace(" ", " != ", 1) for way in _FROM_CLIENTS)
     return {
         "antispoof": ["", f"iifname . {source} @allowed accept", "counter drop"],
         "prerouting": [
@@ -103,7 +110,7 @@ def _chains(family: str) -> dict[str, list[str]]:
             "type filter hook input priority filter; policy drop;",
             "jump custom-input",
             "ct state invalid counter drop",
-            *(f"{way} {dhcp} counter drop" for way in _FROM_CLIENTS),
+            *dhcp_from_clients,
             "ct state established,related accept",
             *icmp_from_clients,
             'iifname "lo" accept',
@@ -116,6 +123,7 @@ def _chains(family: str) -> dict[str, list[str]]:
             "jump custom-forward",
             "ct state invalid counter drop",
             "ct state established,related accept",
+            f"{neither_client} counter drop",
             *(f"{way} counter drop" for way in _TO_CLIENTS),
         ],
     }

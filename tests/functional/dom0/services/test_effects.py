@@ -86,7 +86,7 @@ def test_applications_come_with_checked_values(work, qrexec):
     (folder / "evil.desktop").write_text("[Desktop Entry]\nName=Bad;Name\nExec=x\n")
     found = {entry.id: entry.values for entry in appmenus.get(qrexec, "work")}
     assert found["firefox"]["Name"] == "Firefox"
-    assert "Name" not in found.get("evil", {})
+    assert found["evil"]["Name"] == "BadName"
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 5000])
@@ -183,6 +183,19 @@ def test_a_file_is_edited_in_the_vm_and_comes_back(vms, work, qrexec, tmp_path, 
     before = sorted(os.listdir(tmp_path))
     assert files.open_in_vm(qrexec, "work", note, timeout=30) is changed
     assert (note.read_text(), note.stat().st_mode & 0o777) == (text, 0o640)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_an_edited_file_leaves_as_much_of_the_disk_free_as_a_restore(vms, qrexec, tmp_path, monkeypatch):
+    vms.handler("work", files.OPEN, "cat >/dev/null; head -c 1000000 /dev/zero")
+    note = tmp_path / "note.txt"
+    note.write_text("text\n")
+    free = os.statvfs(tmp_path)
+    monkeypatch.setattr(files, "Limits", lambda: Limits(reserve=free.f_bavail * free.f_frsize * 2))
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(FileFault, match=r"note\.txt: \d+ bytes would leave less than \d+ bytes of the disk free"):
+        files.open_in_vm(qrexec, "work", note)
+    assert note.read_text() == "text\n"
     assert sorted(os.listdir(tmp_path)) == before
 
 

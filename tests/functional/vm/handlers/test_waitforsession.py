@@ -103,11 +103,6 @@ def test_without_a_gui_there_is_no_session_to_wait_for(vm: VM) -> None:
     assert call(vm).status == 0
 
 
-def test_in_dom0_there_is_no_session_to_wait_for(vm: VM) -> None:
-    vm.write("etc/qubes-release", "Qubes release 4.2\n")
-    assert call(vm).status == 0
-
-
 def test_the_users_service_manager_is_waited_for(vm: VM) -> None:
     session(vm)
     (vm.root / "run/systemd/system").mkdir(parents=True)
@@ -131,12 +126,10 @@ def test_without_a_gui_a_service_manager_that_is_starting_is_waited_for(vm: VM) 
     assert (vm.root.parent / "asked").read_text() == "x\n" * 2
 
 
-@pytest.mark.parametrize("why", ["no GUI", "dom0", "nobody has logged in"])
+@pytest.mark.parametrize("why", ["no GUI", "nobody has logged in"])
 def test_a_service_manager_that_nothing_will_start_is_not_waited_for(vm: VM, why: str) -> None:
     if why == "no GUI":
         qubesdb(vm, qubes_gui_enabled="False")
-    elif why == "dom0":
-        vm.write("etc/qubes-release", "Qubes release 4.2\n")
     else:
         session(vm)
     if why != "nobody has logged in":
@@ -198,4 +191,4 @@ def test_the_agents_own_wait_goes_on_though_nobody_reads_what_is_said(vm: VM) ->
     waiting = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing, env=environment)
     os.close(writing)
     waiting.wait(30)
-    assert time.monotonic() - began >= 2.0
+    assert time.monotonic() - began > 1.5
