@@ -209,18 +209,6 @@ def test_links_that_lead_outside_are_refused(box, target):
     assert content(box) == {"d": None}
 
 
-def test_a_link_that_goes_up_behind_a_dot_arrives_as_it_is(box):
-    links = {"d/e/l": "./../a", "d/e/m": ".//..", "d/e/f/n": ".././..//a"}
-    folders = folder(b"d") + folder(b"d/e") + folder(b"d/e/f")
-    assert take(box, folders + b"".join(link(*map(os.fsencode, one)) for one in links.items()) + END).code == 0
-    assert {name: os.readlink(box / name) for name in links} == links
-
-
-def test_the_result_for_a_link_without_a_target_names_the_link(box):
-    result = take(box, folder(b"d") + link(b"d/l", b"") + END)
-    assert (result.code, result.name) == (errno.ENOENT, b"d/l")
-
-
 def test_nothing_is_written_through_a_link(box):
     (box / "d").mkdir()
     (box / "d" / "l").symlink_to("../../outside")
