@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +26,7 @@ def add(command: Command) -> None:
 
 
 def _watch(options: argparse.Namespace) -> int:
+    from vminterface.dom0 import watch_ending
     from vminterface.dom0.settings import parse_pillar
     from vminterface.dom0.targets import Targets
     from vminterface.dom0.watch import PillarFile, Watcher
@@ -34,10 +34,9 @@ def _watch(options: argparse.Namespace) -> int:
     if options.pillar == "-":
         raise WrongCall("--pillar: expected a file, which is read again when it changes")
     pillar = PillarFile(options.pillar, lambda: parse_pillar(load(options.pillar), source=options.pillar))
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    Watcher(pillar, Targets, _to_stderr).run(stop)
+    if not watch_ending.run(Watcher(pillar, Targets, _to_stderr).run):
+        # Python itself would wait for threads that wait for stores.
+        os._exit(DONE)
     return DONE
 
 
