@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
+from vminterface.cli_errors import WrongCall
 from vminterface.cli_pillar import load
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import printable
 
 DONE = 0
 
@@ -26,17 +26,17 @@ def add(command: Command) -> None:
 
 
 def _watch(options: argparse.Namespace) -> int:
+    from vminterface.dom0 import watch_ending
     from vminterface.dom0.settings import parse_pillar
     from vminterface.dom0.targets import Targets
     from vminterface.dom0.watch import PillarFile, Watcher
 
     if options.pillar == "-":
-        raise InvalidValue("--pillar: expected a file, which is read again when it changes")
+        raise WrongCall("--pillar: expected a file, which is read again when it changes")
     pillar = PillarFile(options.pillar, lambda: parse_pillar(load(options.pillar), source=options.pillar))
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    Watcher(pillar, Targets, _to_stderr).run(stop)
+    if not watch_ending.run(Watcher(pillar, Targets, _to_stderr).run):
+        # Python itself would wait for threads that wait for stores.
+        os._exit(DONE)
     return DONE
 
 

@@ -63,18 +63,23 @@ class ClientFirewall:
     def of_vm(self, netvm: str | None, desired: Mapping[str, str | None]) -> ClientFirewall:
         """Return the same with what it does not say itself: the VM's *netvm*, and the addresses of its ``network``.
 
-        Raises InvalidValue where that says nothing either.
+        Raises InvalidValues where that says nothing either.
         """
         netvm = self.netvm or netvm
+        faults = []
         if not netvm or netvm == DEFAULT:
-            raise InvalidValue("needs the VM that keeps it (expected netvm here, or the VM's own netvm)", "netvm")
+            faults.append(
+                InvalidValue("needs the VM that keeps it (expected netvm here, or the VM's own netvm)", "netvm")
+            )
         ip, ip6, of_network = self.ip, self.ip6, self.ip is None and self.ip6 is None
         if of_network:
             texts = [desired.get(f"network:{field}") for field in ("ip", "ip6")]
             if texts == [None, None]:
-                raise InvalidValue("needs the VM's address (expected ip or ip6 here, or a network)", "ip")
+                faults.append(InvalidValue("needs the VM's address (expected ip or ip6 here, or a network)", "ip"))
             ip = None if texts[0] is None else parse_ipv4(texts[0])
             ip6 = None if texts[1] is None else parse_ipv6(texts[1])
+        if faults or not netvm:
+            raise InvalidValues(faults)
         return replace(self, netvm=netvm, ip=ip, ip6=ip6, of_network=of_network)
 
     def at(self, *, ip: str | None = None, ip6: str | None = None) -> ClientFirewall:
@@ -104,7 +109,7 @@ def _rules(raw: Any) -> list[Rule]:
         try:
             rules.append(_rule(one))
         except InvalidValue as error:
-            faults.append(InvalidValue(str(error), f"rules:{number}{error.where and ':'}{error.where}"))
+            faults += [InvalidValue(str(f), f"rules:{number}{f.where and ':'}{f.where}") for f in error.faults]
     if faults:
         raise InvalidValues(faults)
     return rules
@@ -112,18 +117,34 @@ def _rules(raw: Any) -> list[Rule]:
 
 def _rule(raw: Any) -> Rule:
     if isinstance(raw, str):
-        return Rule.parse(raw)
+        return _without_every_host(Rule.parse(raw))
     if not isinstance(raw, Mapping):
         raise InvalidValue(f"expected a mapping ({', '.join(OPTIONS)}) or the rule's text, found {type(raw).__name__}")
     texts = {}
+    faults = []
     for name, value in raw.items():
         try:
             texts[yaml_text(name)] = (
                 printable_value(value) if name in _NUMBERS and type(value) is int else yaml_text(value)
             )
         except InvalidValue as error:
-            raise InvalidValue(str(error), _shown(name)) from None
-    return Rule.of(texts)
+            faults.append(InvalidValue(str(error), _shown(name)))
+    unreadable = {fault.where for fault in faults}
+    try:
+        rule = Rule.of(texts, unreadable)
+    except InvalidValue as error:
+        raise InvalidValues([*faults, *error.faults]) from None
+    return _without_every_host(rule)
+
+
+def _without_every_host(rule: Rule) -> Rule:
+    """Raise InvalidValue for a destination that is every host: what was meant is as a rule something else."""
+    if rule.network is not None and rule.network.network.prefixlen == 0:
+        raise InvalidValue(
+            f"{rule.network} is every host (leave it out; for the resolvers alone it is specialtarget: dns)",
+            f"dst{rule.network.version}",
+        )
+    return rule
 
 
 def _shown(name: Any) -> str:

@@ -181,7 +181,9 @@ class Targets:
             found = self.find([vm], {vm: VMSettings(vm, channel=channel)}, errors)
             if vm in found:
                 return found[vm]
-        raise errors.get(vm) or VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
+            if vm in errors:
+                raise errors[vm]
+        raise VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
 
     def not_running(self, vm: str) -> VMInterfaceError:
         """Return why *vm* is not among those that run."""
