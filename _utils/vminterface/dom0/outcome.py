@@ -85,6 +85,9 @@ class Outcome:
             reason = f"its agent (version {self.agent.version}) does not apply {', '.join(sorted(settings))}"
         if not live:
             return ""
+        if self.kept:
+            # Without a netvm it has none then either; with one there is a remark of its own.
+            live = [name for name in live if not (name.startswith("network:") and self.changes[name].new is None)]
         later = at_next_start(live, kept=self.kept)
         return f"{reason}: {later}" if later else reason
 
