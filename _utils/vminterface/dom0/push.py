@@ -26,18 +26,21 @@ def diff(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
     return persist.diff(list(settings), lambda some, routed: _diff(some, targets, routed))
 
 
-def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
+def push(settings: Iterable[VMSettings], targets: Targets, *, stop: threading.Event | None = None) -> list[Outcome]:
     """Bring every running VM to its settings and return what came of each, in the order of *settings*.
 
     No other push of this host writes to a VM meanwhile. Never raises for what befalls a single VM: that is in its
     outcome. Raises ConnectionLost or DeadlineExceeded when the XenStore cannot be reached at all, LockUnavailable. At
     Ctrl-C or SIGTERM what no agent has acknowledged is taken back; the exception then has the outcomes as its text.
+    The same is done, without an exception, when a caller that takes signals itself sets its *stop*.
     """
     wanted = list(settings)
 
     def run(stop: threading.Event) -> list[Outcome]:
         return turns.run(wanted, targets, stop, lambda some, where: _push(some, where, stop))
 
+    if stop is not None:
+        return run(stop)
     return interrupt.run(run, lambda outcomes: "\n".join(outcome.comment() for outcome in outcomes))
 
 
