@@ -177,5 +177,23 @@ def test_an_agent_that_reads_nothing_holds_nobody_up(pair: tuple[socket.socket, 
 def test_an_agent_that_goes_before_it_told_its_version_is_an_error(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     theirs.close()
-    with pytest.raises(RemoteProtocolError, match="stream ended after 0 of the 4 bytes of a version"):
+    with pytest.raises(
+        RemoteProtocolError, match="the agent closed the connection before it sent its GUI protocol version"
+    ):
         daemon.begin(ours, ONE, soon())
+
+
+@pytest.mark.parametrize("reads_it", [True, False])
+def test_a_daemon_of_another_major_version_is_named_to_the_agent_and_nothing_is_recorded(
+    tmp_path: Path, pair: tuple[socket.socket, socket.socket], reads_it: bool
+) -> None:
+    """The real one (xside.c) shows its user a message and ends, and says nothing to the agent."""
+    machine = Machine(str(tmp_path))
+    ours, theirs = pair
+    begun = InThread(lambda: agent.begin(theirs, machine, soon()))
+    assert ours.recv(4, 0 if reads_it else socket.MSG_PEEK) == CURRENT.render()
+    ours.close()
+    error = begun.end()
+    assert isinstance(error, RemoteProtocolError)
+    assert "closed the connection when it was offered GUI protocol 1.8 (expected one that speaks 1.x)" in str(error)
+    assert screen_file(machine) is None
