@@ -78,9 +78,9 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, bytes]]:
     asked: list[tuple[str, str, bytes]] = []
     ask = QubesDB._ask
 
-    def note(self, requests, deadline):
+    def note(self, requests, deadline, *more):
         asked.extend((r.command.name, r.path, r.value) for r in requests if r.command in (Command.WRITE, Command.RM))
-        return ask(self, requests, deadline)
+        return ask(self, requests, deadline, *more)
 
     monkeypatch.setattr(QubesDB, "_ask", note)
     return asked
