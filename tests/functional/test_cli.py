@@ -57,6 +57,13 @@ def test_help_says_that_monitors_are_left_out(command):
     assert "monitors" in vminterface(None, command, "--help").stdout
 
 
+@pytest.mark.parametrize("command", ["push", "diff"])
+def test_a_pillar_that_wants_nothing_is_said_to(dom0, tmp_path, command):
+    (tmp_path / "none.yaml").write_text("qubes: {vms: {}}")
+    done = vminterface(dom0, command, "--pillar", str(tmp_path / "none.yaml"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 VMs: nothing to do\n", "")
+
+
 def test_usage_errors_have_status_2():
     assert vminterface(None, "frobnicate").returncode == 2
     assert vminterface(None, "push").returncode == 2
