@@ -14,18 +14,26 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from vminterface import __version__, cli_handlers, cli_report, cli_rpc, cli_watch
+from vminterface import __version__, cli_errors, cli_handlers, cli_report, cli_rpc, cli_services, cli_watch
+from vminterface.cli_errors import USAGE, Parser, WrongCall
 from vminterface.cli_pillar import load
-from vminterface.errors import InvalidValue, VMInterfaceError, printable
+from vminterface.errors import InvalidValue, ResourcesExhausted, VMInterfaceError, printable
 
-DONE, FAILED, USAGE, DRIFT = 0, 1, 2, 3
+DONE, FAILED, DRIFT = 0, 1, 3
 #: By Ctrl-C; by SIGTERM it is 143.
 ENDED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status; a fault is one line on stderr."""
-    options = _parser().parse_args(argv)
+    """Run one command and return its exit status; an error is one line on stderr, or an object on stdout."""
+    as_json = cli_errors.wants_json(sys.argv[1:] if argv is None else argv)
+    try:
+        options = _parser().parse_args(argv)
+    except WrongCall as error:
+        cli_errors.show(str(error), as_json=as_json)
+        return USAGE
+    as_json = getattr(options, "json", False)
+    more = getattr(options, "with_error", None)
     if threading.current_thread() is threading.main_thread():
         # What is under way comes to its end, as at Ctrl-C; commands that stay have handlers of their own.
         signal.signal(signal.SIGTERM, _end)
@@ -34,14 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VMInterfaceError as error:
         from vminterface.dom0.returns import sentence
 
-        for line in sentence(error).splitlines():
-            print(f"vminterface: {line}", file=sys.stderr)
+        text = sentence(error)
+        cli_errors.show(text, as_json=as_json, more=more and more(text))
+        return USAGE if isinstance(error, WrongCall) else FAILED
+    except (RuntimeError, MemoryError) as error:
+        if (exhausted := ResourcesExhausted.of(error)) is None:
+            raise
+        cli_errors.show(str(exhausted), as_json=as_json, more=more and more(str(exhausted)))
         return FAILED
     except KeyboardInterrupt as interrupt:
-        _print_errors(str(interrupt))
+        _print_errors(str(interrupt), as_json)
         return ENDED
     except SystemExit as interrupt:
-        _print_errors("\n".join(getattr(interrupt, "__notes__", ())))
+        _print_errors("\n".join(getattr(interrupt, "__notes__", ())), as_json)
         raise
     except BrokenPipeError:
         # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
@@ -49,10 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _print_errors(text: str) -> None:
+def _print_errors(text: str, as_json: bool) -> None:
     """Print what came of a push that was interrupted."""
-    for line in text.splitlines():
-        print(f"vminterface: {line}", file=sys.stderr)
+    cli_errors.show(text or ("interrupted" if as_json else ""), as_json=as_json)
 
 
 def _end(number: int, frame: object) -> None:
@@ -60,7 +72,7 @@ def _end(number: int, frame: object) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="vminterface",
         description="Configure the VMs of this Xen or Qubes host, and see that they listened.",
         epilog="Exit status: 0 nothing to do or done, 1 refused or failed, 2 usage, 3 drift (diff alone).",
@@ -96,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     cli_rpc.add(command)
     cli_report.add(command)
+    cli_services.add(command)
     cli_handlers.add(command)
     agent = command("agent", _agent, "Run in a VM: watch what dom0 says, apply it, acknowledge it.")
     agent.add_argument("--root", default="/", metavar="DIR", help="where this VM's files are (default: /)")
@@ -132,8 +145,9 @@ def _get(options: argparse.Namespace) -> int:
         vm: {f: text for f, text in returns.fields(texts).items() if f in (options.fields or texts)}
         for vm, texts in held.items()
     }
-    _print(options, data, [f"{vm}: {f}: {text}" for vm, own in data.items() for f, text in own.items()])
-    for error in faults.values():
+    lines = [f"{vm}: {f}: {text}" for vm, own in data.items() for f, text in own.items()]
+    _print(options, data | {vm: {"error": str(error)} for vm, error in faults.items()}, lines)
+    for error in () if options.json else faults.values():
         print(f"vminterface: {error}", file=sys.stderr)
     return FAILED if faults else DONE
 
@@ -146,12 +160,12 @@ def _set(options: argparse.Namespace) -> int:
         field, equals, value = word.partition("=")
         group, colon, member = field.partition(":")
         if not equals or not field:
-            raise InvalidValue(f"'{printable(word)}' is not FIELD=VALUE (such as timezone=Europe/Warsaw)")
+            raise WrongCall(f"'{printable(word)}' is not FIELD=VALUE (such as timezone=Europe/Warsaw)")
         if group in raw and isinstance(raw[group], dict) is not bool(colon):
-            raise InvalidValue(f"'{printable(group)}' is given as a whole and by part")
+            raise WrongCall(f"'{printable(group)}' is given as a whole and by part")
         into, key = (raw.setdefault(group, {}), member) if colon else (raw, group)
         if key in into:
-            raise InvalidValue(f"'{printable(field)}' is given twice")
+            raise WrongCall(f"'{printable(field)}' is given twice")
         into[key] = (value.split(",") if member == "dns" else value) if colon else _option(group, value)
     raw.setdefault("require_running", True)
     if options.timeout is not None:

@@ -21,6 +21,8 @@ def add(command: Command) -> None:
     handlers.add_argument(
         "action", choices=("install", "check", "remove"), help="check: exit status 3 if not installed"
     )
+    # Of a command that fails, Salt's `stateful` shows the comment alone.
+    handlers.set_defaults(with_error=lambda text: {"changed": False, "comment": text})
     handlers.add_argument(
         "--replace", action="store_true", help="also where the VM has a handler of its own, which is kept"
     )

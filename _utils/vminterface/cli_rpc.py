@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from vminterface.cli_errors import WrongCall
 from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue
 
@@ -73,7 +74,7 @@ def _layout(options: argparse.Namespace) -> Any:
     if options.pillar is None:
         return monitors.of_dom0() if options.vm is None else monitors.of_vm(Qrexec(), options.vm).layout
     if options.vm is None:
-        raise InvalidValue("--pillar wants the name of a VM")
+        raise WrongCall("--pillar: expected the name of a VM, too")
     (settings,) = parse_pillar(load(options.pillar), vm=options.vm, source=options.pillar)
     if settings.monitors is None:
         raise InvalidValue(f"{options.pillar}: no qubes:vms:{options.vm}:monitors there")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
+from vminterface.cli_errors import WrongCall
 from vminterface.cli_pillar import load
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import printable
 
 DONE = 0
 
@@ -20,23 +20,26 @@ Command = Callable[[str, Any, str], argparse.ArgumentParser]
 def add(command: Command) -> None:
     """Add the command to those of the command line."""
     watch = command(
-        "watch", _watch, "Push a VM's settings, but no monitors, when it starts, and all VMs' when the pillar changes."
+        "watch",
+        _watch,
+        "Push a VM's settings, but no monitors, when it starts, and all VMs' when the pillar changes; with a DISPLAY, "
+        "send dom0's monitors, when they change, to VMs with from_dom0.",
     )
     watch.add_argument("--pillar", required=True, metavar="FILE", help="YAML or JSON with qubes:vms")
 
 
 def _watch(options: argparse.Namespace) -> int:
+    from vminterface.dom0 import watch_ending
     from vminterface.dom0.settings import parse_pillar
     from vminterface.dom0.targets import Targets
     from vminterface.dom0.watch import PillarFile, Watcher
 
     if options.pillar == "-":
-        raise InvalidValue("--pillar: expected a file, which is read again when it changes")
+        raise WrongCall("--pillar: expected a file, which is read again when it changes")
     pillar = PillarFile(options.pillar, lambda: parse_pillar(load(options.pillar), source=options.pillar))
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    Watcher(pillar, Targets, _to_stderr).run(stop)
+    if not watch_ending.run(Watcher(pillar, Targets, _to_stderr).run):
+        # Python itself would wait for threads that wait for stores.
+        os._exit(DONE)
     return DONE
 
 

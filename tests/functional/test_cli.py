@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from lab import fakexen
 from tests.support.dom0 import Dom0
 from tests.support.faultyqubesdb import FaultyDaemon
+from tests.support.qubesdb import Daemons
 
 pytestmark = pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
 
@@ -39,17 +42,33 @@ def pillar(tmp_path: Path) -> str:
     return str(file)
 
 
-def vminterface(dom0: Dom0 | None, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def vminterface(
+    dom0: Dom0 | None, *words: str, stdin: str = "", before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": LIBRARY, "XENSTORED_PATH": dom0.path if dom0 else "/nonexistent"}
     command = [sys.executable, "-m", "vminterface", *words]
-    return subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        command, env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False, preexec_fn=before
+    )
 
 
 def test_help_names_every_command():
     done = vminterface(None, "--help")
     assert done.returncode == 0
-    for command in ("get", "set", "diff", "push", "watch", "agent"):
+    for command in ("get", "set", "diff", "push", "services", "watch", "agent"):
         assert f"\n    {command} " in done.stdout
+
+
+def test_services_lists_what_qubes_has_and_what_a_vm_has_of_it(dom0):
+    every = vminterface(None, "services")
+    assert every.returncode == 0
+    assert re.search(r"^cups +prints$", every.stdout, re.MULTILINE)
+    assert re.search(r"^qubes-firewall +applies .*; on in ProxyVM, NetVM$", every.stdout, re.MULTILINE)
+    assert vminterface(dom0, "set", "work", "services:cups=on", "services:own=off", "confirm=no").returncode == 0
+    shown = json.loads(vminterface(dom0, "services", "work", "--json").stdout)
+    assert shown["cups"] == {"does": "prints", "on_in": [], "state": "on"}
+    assert shown["own"] == {"does": "", "on_in": [], "state": "off"}
+    assert shown["crond"]["state"] == "default"
 
 
 @pytest.mark.parametrize("command", ["push", "diff", "watch"])
@@ -64,9 +83,68 @@ def test_a_pillar_that_wants_nothing_is_said_to(dom0, tmp_path, command):
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 VMs: nothing to do\n", "")
 
 
-def test_usage_errors_have_status_2():
-    assert vminterface(None, "frobnicate").returncode == 2
-    assert vminterface(None, "push").returncode == 2
+WRONG_CALLS = {
+    ("frobnicate",): "invalid choice: 'frobnicate'",
+    ("push",): "the following arguments are required: --pillar (see vminterface push --help)",
+    ("get", "work", "--loud"): "unrecognized arguments: --loud",
+    ("set", "work"): "required: FIELD=VALUE",
+    ("set", "work", "timezone", "Asia/Tokyo"): "'timezone' is not FIELD=VALUE (such as timezone=Europe/Warsaw)",
+    ("set", "work", "=UTC"): "'=UTC' is not FIELD=VALUE",
+    ("set", "work", "timezone=UTC", "--timeout", "soon"): "argument --timeout: invalid float value: 'soon'",
+    ("set", "work", "network=none", "network:ip=10.0.0.1"): "'network' is given as a whole and by part",
+    ("set", "work", "network:ip=10.0.0.1", "network=none"): "'network' is given as a whole and by part",
+    ("set", "work", "services=on", "services:cups=on"): "'services' is given as a whole and by part",
+    ("set", "work", "timezone=UTC", "timezone=Asia/Tokyo"): "'timezone' is given twice",
+    ("set", "work", "services:cups=on", "services:cups=off"): "'services:cups' is given twice",
+    ("monitors", "--pillar", "x"): "--pillar: expected the name of a VM, too",
+}
+
+
+@pytest.mark.parametrize("words", WRONG_CALLS, ids=" ".join)
+def test_a_wrong_call_is_one_line_and_status_2(words):
+    done = vminterface(None, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert WRONG_CALLS[words] in done.stderr
+    assert done.stderr.startswith("vminterface: ")
+    assert len(done.stderr.splitlines()) == 1
+    as_json = vminterface(None, *words, "--json")
+    assert (as_json.returncode, as_json.stderr) == (2, "")
+    assert json.loads(as_json.stdout) == {"error": done.stderr.removeprefix("vminterface: ").rstrip("\n")}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("get",), ("set", "work", "timezone=UTC"), ("push", "--pillar", "{}"), ("diff", "--pillar", "{}"), ("report",)],
+    ids=" ".join,
+)
+def test_with_json_an_error_is_an_object_on_stdout_and_the_status_the_same(pillar, words):
+    words = tuple(word.format(pillar) if word == "{}" else word for word in words)
+    plain, as_json = vminterface(None, *words), vminterface(None, *words, "--json")
+    assert (plain.returncode, plain.stdout) == (1, "")
+    assert plain.stderr.startswith("vminterface: ")
+    assert (as_json.returncode, as_json.stderr) == (1, "")
+    error = json.loads(as_json.stdout)
+    assert error == {"error": plain.stderr.removeprefix("vminterface: ").rstrip("\n")}
+
+
+def test_with_json_every_line_of_a_pillars_errors_is_in_the_object(tmp_path):
+    file = tmp_path / "bad.yaml"
+    file.write_text("qubes:\n  vms:\n    work: {timezone: Mars/Olympus, debug: maybe}\n")
+    done = vminterface(None, "diff", "--pillar", str(file), "--json")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert [line.split(": ")[0] for line in json.loads(done.stdout)["error"].splitlines()] == [
+        "qubes:vms:work:timezone",
+        "qubes:vms:work:debug",
+    ]
+
+
+def test_every_command_that_prints_a_result_takes_json():
+    with_json = {
+        command
+        for command in ("get", "set", "diff", "push", "call", "monitors", "report", "handlers", "agent", "watch")
+        if "--json" in vminterface(None, command, "--help").stdout
+    }
+    assert with_json == {"get", "set", "diff", "push", "call", "monitors", "report", "handlers"}
 
 
 def test_set_then_get(dom0):
@@ -115,19 +193,28 @@ def test_get_shows_every_running_vm(dom0):
     assert set(json.loads(vminterface(dom0, "get", "--json").stdout)) == {"work", "other"}
 
 
-def test_get_shows_the_others_where_one_vms_qubesdb_cannot_be_read(dom0, tmp_path, monkeypatch):
-    monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(tmp_path))
-    for words, shown in (((), {"work"}), (("bad",), None)):
-        daemon = FaultyDaemon(str(tmp_path / "qubesdb.bad.sock"), lambda stream, answer: None)
-        try:
-            done = vminterface(dom0, "get", *words, "--json")
-        finally:
-            daemon.stop()
-            (tmp_path / "qubesdb.bad.sock").unlink()
-        assert done.returncode == 1
-        assert set(json.loads(done.stdout)) == shown if shown else done.stdout == ""
-        assert done.stderr.startswith("vminterface: bad: ")
-        assert len(done.stderr.splitlines()) == 1
+def test_get_shows_the_others_where_one_vms_qubesdb_cannot_be_read(tmp_path, monkeypatch):
+    with Daemons(tmp_path / "q", "work") as daemons:
+        monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(daemons.folder))
+        with daemons.dom0("work") as store:
+            store.write("/qubes-timezone", b"UTC")
+        for words in ((), ("--json",), ("bad",), ("bad", "--json")):
+            daemon = FaultyDaemon(str(daemons.folder / "qubesdb.bad.sock"), lambda stream, answer: None)
+            try:
+                done = vminterface(None, "get", *words)
+            finally:
+                daemon.stop()
+                (daemons.folder / "qubesdb.bad.sock").unlink()
+            assert done.returncode == 1
+            if "--json" in words:
+                data = json.loads(done.stdout)
+                error = data["error"] if "bad" in words else data.pop("bad")["error"]
+                assert "bad" in words or data == {"work": {"timezone": "UTC"}}
+                assert done.stderr == ""
+            else:
+                assert done.stdout == ("" if words else "work: timezone: UTC\n")
+                (error,) = done.stderr.splitlines()
+            assert error.removeprefix("vminterface: ").startswith("bad: ")
 
 
 @pytest.mark.parametrize("command", ["push", "diff", "watch"])
@@ -165,6 +252,18 @@ def test_push_reads_json_as_salt_prints_it_from_standard_input(dom0):
     assert dom0.read("work", "qubes-debug-mode") == "1"
 
 
+def test_where_no_thread_can_be_started_it_says_so_in_one_sentence(dom0, pillar):
+    def no_room_for_threads() -> None:
+        resource.setrlimit(resource.RLIMIT_STACK, (8 << 30, 8 << 30))
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+    done = vminterface(dom0, "push", "--pillar", pillar, before=no_room_for_threads)
+    assert done.returncode == 1
+    assert done.stderr.startswith("vminterface: this process gets no more memory or threads (expected more: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert dom0.read("work", "qubes-timezone") is None
+
+
 def test_push_of_one_vm_leaves_the_others_alone(dom0, pillar):
     dom0.start_vm("idle")
     assert vminterface(dom0, "push", "--pillar", pillar, "work").returncode == 0
@@ -176,12 +275,6 @@ def test_push_of_one_vm_leaves_the_others_alone(dom0, pillar):
     [
         (("set", "work", "timezone=Mars/Olympus"), "work:timezone: "),
         (("set", "work", "tiemzone=UTC"), "did you mean 'timezone'?"),
-        (("set", "work", "timezone"), "is not FIELD=VALUE"),
-        (("set", "work", "network=none", "network:ip=10.0.0.1"), "'network' is given as a whole and by part"),
-        (("set", "work", "network:ip=10.0.0.1", "network=none"), "'network' is given as a whole and by part"),
-        (("set", "work", "services=on", "services:cups=on"), "'services' is given as a whole and by part"),
-        (("set", "work", "timezone=UTC", "timezone=Asia/Tokyo"), "'timezone' is given twice"),
-        (("set", "work", "services:cups=on", "services:cups=off"), "'services:cups' is given twice"),
         (("set", "work", "persist=maybe"), "work:persist: expected true or false, found 'maybe'"),
         (("set", "work", "timeout=soon"), "work:timeout: expected seconds, more than 0 and at most 3600, found 'soon'"),
         (("set", "nobody", "timezone=UTC"), "nobody is not running"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +72,6 @@ def test_a_call_that_fails_says_so_and_ends_with_1(vms):
         (("call", "work", "example.None"), "there is no such service"),
         (("call", "work", "qubes.GetDate", "--timeout", "0"), "timeout: expected seconds"),
         (("monitors", "work"), "xrandr in work"),
-        (("monitors", "--pillar", "x"), "--pillar wants the name of a VM"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_status_1(vms, words, said):
@@ -82,6 +82,11 @@ def test_what_is_wrong_is_one_line_and_status_1(vms, words, said):
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("vminterface: ")
+    as_json = vminterface(vms, *words, "--json")
+    assert (as_json.returncode, as_json.stderr) == (1, "")
+    pid = re.compile(r"\[\d+\]")  # of qrexec-client, in what it says
+    line = done.stderr.removeprefix("vminterface: ").rstrip("\n")
+    assert pid.sub("", json.loads(as_json.stdout)["error"]) == pid.sub("", line)
 
 
 def test_without_qrexec_it_says_so(vms, tmp_path):

@@ -112,20 +112,20 @@ def wait(works: Sequence[Work], stop: threading.Event) -> None:
                     events = watch.next(Deadline.after(min(soonest.remaining, NOTICED_WITHIN)))
                 except DeadlineExceeded:
                     events = []
-                if stop.is_set():
-                    for vm, work in pending.items():
-                        waiting = ", ".join(sorted(check(work))) or "its settings"
-                        work.fail(Interrupted(f"{vm}: interrupted before its agent acknowledged {waiting}"))
-                    return
-                if events:
-                    _read({by_path[e.registered].target.vm: by_path[e.registered] for e in events}.values())
-                elif soonest.passed:
+                ended = stop.is_set()
+                if ended or soonest.passed:
                     _read(pending.values())
+                elif events:
+                    _read({by_path[e.registered].target.vm: by_path[e.registered] for e in events}.values())
                 else:
                     continue
                 for vm, work in list(pending.items()):
                     if _settled_by_now(work, deadlines[vm], graces[vm]):
                         del pending[vm]
+                    elif ended:
+                        del pending[vm]
+                        waiting = ", ".join(sorted(check(work))) or "its settings"
+                        work.fail(Interrupted(f"{vm}: interrupted before its agent acknowledged {waiting}"))
     except VMInterfaceError as error:
         for work in pending.values():
             work.fail(error)

@@ -18,6 +18,7 @@ import os
 import stat
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -26,7 +27,7 @@ from types import TracebackType
 from typing import Self
 
 from vminterface.deadline import Deadline
-from vminterface.errors import DeadlineExceeded, LockUnavailable, printable
+from vminterface.errors import DeadlineExceeded, Interrupted, LockUnavailable, printable
 
 #: Where the file is, and the variable that names another folder, as in a lab.
 FOLDER = "/run/vminterface"
@@ -91,11 +92,16 @@ class VMLocks:
         self._set(line, fcntl.F_UNLCK)
         self._taken.discard(vm)
 
-    def take_all(self, vms: Iterable[str], deadline: Deadline) -> None:
-        """Take the locks of *vms*, waiting for those that others have. Raises DeadlineExceeded, with who has it."""
+    def take_all(self, vms: Iterable[str], deadline: Deadline, stop: threading.Event) -> None:
+        """Take the locks of *vms*, waiting for those that others have.
+
+        Raises DeadlineExceeded, with who has it, and Interrupted once *stop* is set.
+        """
         for vm in sorted(set(vms), key=self._line):
-            if not _tried(lambda vm=vm: self.take(vm), deadline):  # type: ignore[misc]
+            if not _tried(lambda vm=vm: stop.is_set() or self.take(vm), deadline):  # type: ignore[misc]
                 raise self.held(vm, deadline.seconds)
+            if stop.is_set():
+                raise Interrupted(f"{vm}: interrupted before anything was written")
 
     def held(self, vm: str, seconds: float) -> DeadlineExceeded:
         """Return the error of who has waited for *vm* in vain: it names who has it."""

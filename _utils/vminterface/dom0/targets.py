@@ -181,7 +181,9 @@ class Targets:
             found = self.find([vm], {vm: VMSettings(vm, channel=channel)}, errors)
             if vm in found:
                 return found[vm]
-        raise errors.get(vm) or VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
+            if vm in errors:
+                raise errors[vm]
+        raise VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
 
     def not_running(self, vm: str) -> VMInterfaceError:
         """Return why *vm* is not among those that run."""
@@ -189,9 +191,8 @@ class Targets:
         self.find([vm], errors=errors)
         return errors.get(vm) or VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
 
-    def wait_for(self, settings: VMSettings, stop: threading.Event) -> Target:
+    def wait_for(self, settings: VMSettings, stop: threading.Event, deadline: Deadline) -> Target:
         """Return the target of a VM that is starting, once it has its QubesDB. Raises VMStarting, Interrupted."""
-        deadline = Deadline.after(settings.timeout)
         while (store := self._qubesdb(settings)) is None:
             if stop.wait(min(_LOOK, deadline.remaining)):
                 raise Interrupted(f"{settings.vm}: interrupted before anything was written")

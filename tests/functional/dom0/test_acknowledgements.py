@@ -39,7 +39,10 @@ def agent(host: Host, tmp_path: Path) -> Iterator[RealAgent]:
         agent.zone("UTC")
         agent.zone("Europe/Berlin")
         if isinstance(host, QubesHost):
-            until(lambda: host.read("work", "vminterface/agent") is not None)
+            assert until(lambda: host.read("work", "vminterface/agent") is not None, 60)
+        assert pushed(host, "UTC").ok
+        # On a busy machine it may have started too late for this push.
+        assert until(lambda: host.read("work", "vminterface/agent") is not None, 60)
         assert pushed(host, "UTC").ok
         yield agent
 
@@ -115,7 +118,7 @@ def test_the_real_agent_tries_again_what_it_has_refused(host, agent):
 
 def test_a_refusal_of_what_is_there_already_is_not_repeated_once_its_cause_is_gone(host, agent):
     write(host, "qubes-timezone", b"Asia/Tokyo")
-    until(lambda: (host.read("work", "vminterface/ack/timezone") or "").startswith("refused"))
+    assert until(lambda: (host.read("work", "vminterface/ack/timezone") or "").startswith("refused"), 60)
     refused = pushed(host, "Asia/Tokyo")
     assert isinstance(refused.error, SettingRefused)
     assert refused.restored is None
@@ -154,7 +157,7 @@ def test_a_setting_that_the_agent_does_not_promise_is_said_to_be_applied_by_nobo
 
 def test_a_diff_asks_for_nothing(host, agent):
     write(host, "qubes-timezone", b"Asia/Tokyo")
-    until(lambda: (host.read("work", "vminterface/ack/timezone") or "").startswith("refused"))
+    assert until(lambda: (host.read("work", "vminterface/ack/timezone") or "").startswith("refused"), 60)
     said = host.read("work", "vminterface/ack/timezone")
     with host.targets() as targets:
         (outcome,) = diff([VMSettings.parse("work", {"timezone": "Asia/Tokyo"})], targets)

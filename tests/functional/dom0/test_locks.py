@@ -68,7 +68,7 @@ def test_who_waits_in_vain_is_told_by_whom(folder, monkeypatch):
     with VMLocks() as one, VMLocks() as other:
         one.take("work")
         with pytest.raises(DeadlineExceeded) as raised:
-            other.take_all(["personal", "work"], Deadline.after(0.1))
+            other.take_all(["personal", "work"], Deadline.after(0.1), threading.Event())
     now = time.strftime("%Y-%m-%dT%H:")
     assert f"process {os.getpid()} (vminterface watch --pillar /srv/p\\x1b.yaml), since {now}" in str(raised.value)
 
@@ -90,7 +90,7 @@ def test_those_who_want_many_vms_in_any_order_do_not_wait_for_each_other_for_eve
     def go(order):
         for _ in range(20):
             with VMLocks() as locks:
-                locks.take_all(order, Deadline.after(20))
+                locks.take_all(order, Deadline.after(20), threading.Event())
                 rounds.append(order)
 
     threads = [threading.Thread(target=go, args=(order,)) for order in (vms, vms[::-1], vms[::2] + vms[1::2])]

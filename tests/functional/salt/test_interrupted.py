@@ -59,7 +59,7 @@ def test_what_was_not_acknowledged_is_taken_back(dom0, number, words, tmp_path):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        until(lambda: dom0.read("work", "qubes-timezone") == "Europe/Berlin", 60)
+        assert until(lambda: dom0.read("work", "qubes-timezone") == "Europe/Berlin", 60)
         process.send_signal(number)
         _, stderr = process.communicate(timeout=30)
     finally:

@@ -182,6 +182,7 @@ def full(tmp_path, monkeypatch):
     monkeypatch.setattr(qubesdb_connection, "BYTES_MAX", 30_000)
     with QubesHost(tmp_path / "q") as qubes:
         monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(qubes.folder))
+        qubes.start_vm("work")
         qubes.start_vm("full")
         qubes.fill("full", 30_000)
         yield qubes
@@ -190,8 +191,8 @@ def full(tmp_path, monkeypatch):
 def test_a_beacon_goes_on_without_a_vm_whose_qubesdb_cannot_be_read_and_says_so_once(host, full, beacons, caplog):
     config = [{"fields": ["timezone"]}]
     assert told(beacons, config) == []
-    with host.store() as store:
-        store.write(f"/local/domain/{host.domids['work']}/qubes-timezone", b"Asia/Tokyo")
+    with full.store("work") as store:
+        store.write("/qubes-timezone", b"Asia/Tokyo")
     assert told(beacons, config) == [("work/changed", {"field": "timezone", "old": None, "new": "Asia/Tokyo"})]
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith("beacon qubes_vm: full: /: more than ")
