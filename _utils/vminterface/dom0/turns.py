@@ -83,6 +83,7 @@ def _wait(
         for vm, (_, deadline) in list(waiting.items()):
             if stop.is_set() or deadline.passed:
                 del waiting[vm]
+                locks.give_up(vm)
                 error: VMInterfaceError = locks.held(vm, deadline.seconds)
                 if stop.is_set():
                     error = Interrupted(f"{vm}: interrupted before anything was written")
