@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from vminterface import __version__, cli_errors, cli_handlers, cli_report, cli_rpc, cli_watch
+from vminterface import __version__, cli_errors, cli_handlers, cli_report, cli_rpc, cli_services, cli_watch
 from vminterface.cli_errors import USAGE, Parser, WrongCall
 from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue, ResourcesExhausted, VMInterfaceError, printable
@@ -108,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     cli_rpc.add(command)
     cli_report.add(command)
+    cli_services.add(command)
     cli_handlers.add(command)
     agent = command("agent", _agent, "Run in a VM: watch what dom0 says, apply it, acknowledge it.")
     agent.add_argument("--root", default="/", metavar="DIR", help="where this VM's files are (default: /)")
@@ -219,7 +220,7 @@ def _report(options: argparse.Namespace, outcomes: Sequence[Any], *, test: bool)
     for vm, own in data.items():
         lines.append(own["comment"])
         lines += [f"  {vm}: {field}: {c['old']} -> {c['new']}" for field, c in own["changes"].items()]
-    _print(options, data, lines)
+    _print(options, data, lines or ["0 VMs: nothing to do"])
 
 
 def _chosen(options: argparse.Namespace) -> list[Any]:

@@ -20,7 +20,10 @@ Command = Callable[[str, Any, str], argparse.ArgumentParser]
 def add(command: Command) -> None:
     """Add the command to those of the command line."""
     watch = command(
-        "watch", _watch, "Push a VM's settings, but no monitors, when it starts, and all VMs' when the pillar changes."
+        "watch",
+        _watch,
+        "Push a VM's settings, but no monitors, when it starts, and all VMs' when the pillar changes; with a DISPLAY, "
+        "send dom0's monitors, when they change, to VMs with from_dom0.",
     )
     watch.add_argument("--pillar", required=True, metavar="FILE", help="YAML or JSON with qubes:vms")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -54,13 +55,32 @@ def vminterface(
 def test_help_names_every_command():
     done = vminterface(None, "--help")
     assert done.returncode == 0
-    for command in ("get", "set", "diff", "push", "watch", "agent"):
+    for command in ("get", "set", "diff", "push", "services", "watch", "agent"):
         assert f"\n    {command} " in done.stdout
+
+
+def test_services_lists_what_qubes_has_and_what_a_vm_has_of_it(dom0):
+    every = vminterface(None, "services")
+    assert every.returncode == 0
+    assert re.search(r"^cups +prints$", every.stdout, re.MULTILINE)
+    assert re.search(r"^qubes-firewall +applies .*; on in ProxyVM, NetVM$", every.stdout, re.MULTILINE)
+    assert vminterface(dom0, "set", "work", "services:cups=on", "services:own=off", "confirm=no").returncode == 0
+    shown = json.loads(vminterface(dom0, "services", "work", "--json").stdout)
+    assert shown["cups"] == {"does": "prints", "on_in": [], "state": "on"}
+    assert shown["own"] == {"does": "", "on_in": [], "state": "off"}
+    assert shown["crond"]["state"] == "default"
 
 
 @pytest.mark.parametrize("command", ["push", "diff", "watch"])
 def test_help_says_that_monitors_are_left_out(command):
     assert "monitors" in vminterface(None, command, "--help").stdout
+
+
+@pytest.mark.parametrize("command", ["push", "diff"])
+def test_a_pillar_that_wants_nothing_is_said_to(dom0, tmp_path, command):
+    (tmp_path / "none.yaml").write_text("qubes: {vms: {}}")
+    done = vminterface(dom0, command, "--pillar", str(tmp_path / "none.yaml"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 VMs: nothing to do\n", "")
 
 
 WRONG_CALLS = {

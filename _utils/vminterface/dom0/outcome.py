@@ -135,6 +135,9 @@ class Work:
     unread: bool = False
     #: Whether its former values have been put back, or were tried to.
     restored: bool = False
+    #: Whether some of its new values may have been written; and whether all of them have been.
+    begun: bool = False
+    written: bool = False
 
     def fail(self, error: VMInterfaceError) -> None:
         """Note the first error; it ends this VM's way."""

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vminterface.deadline import Deadline
 from vminterface.dom0 import answers, groups, interrupt, persist, state, turns
 from vminterface.dom0.firewall import Firewalls
 from vminterface.dom0.onestore import Push
@@ -127,7 +128,7 @@ def _outcomes(
 
 
 def _wave(
-    wanted: Mapping[str, VMSettings],
+    wanted: dict[str, VMSettings],
     targets: Targets,
     routed: Mapping[str, Routed],
     stop: threading.Event,
@@ -157,10 +158,12 @@ def _wave(
     def begin(vms: Sequence[str]) -> _Part | None:
         for vm in vms:
             if vm in starting:
+                deadline = Deadline.after(wanted[vm].wait_before_writing)
                 try:
-                    found[vm] = targets.wait_for(wanted[vm], stop)
+                    found[vm] = targets.wait_for(wanted[vm], stop, deadline)
                 except VMInterfaceError as error:
                     outcomes[vm].error = error
+                wanted[vm] = wanted[vm].after_wait(deadline.seconds - deadline.remaining)
         push = Push(_of(vms, found, outcomes), wanted, outcomes, targets, routed, stop)
         push.observe()
         push.compare()

@@ -23,8 +23,10 @@ from vminterface.values.monitorsetting import MonitorSetting
 from vminterface.values.vmname import VMName, refuse_dom0
 from vminterface.values.vmtype import VMType
 
-#: Seconds that a VM's agent has to acknowledge a push, unless the pillar says ``timeout:``.
+#: Seconds that a push of a VM waits at most, unless the pillar says ``timeout:``.
 ACKNOWLEDGE_WITHIN = 5.0
+#: Part of that which a wait before anything is written may take, so that the agent has a fair part to acknowledge in.
+BEFORE_WRITING = 0.5
 CHANNELS = ("auto", "xenstore", "qubesdb")
 NETVM = "netvm"
 FIREWALL = "firewall"
@@ -40,7 +42,7 @@ class VMSettings:
     desired: Desired = field(default_factory=dict)
     channel: str = "auto"
     require_running: bool = False
-    #: Seconds.
+    #: Seconds that are left to wait for the VM.
     timeout: float = ACKNOWLEDGE_WITHIN
     #: No key but a service call tells them; None: not managed.
     monitors: MonitorSetting | None = None
@@ -129,6 +131,16 @@ class VMSettings:
                 {f: text for f, text in self.desired.items() if {f.partition(":")[0], for_field(f).setting} & {*topics}}
             ),
         )
+
+    @property
+    def wait_before_writing(self) -> float:
+        """Seconds that the push may wait for the VM's lock, or for its QubesDB, before it writes."""
+        return self.timeout * BEFORE_WRITING
+
+    def after_wait(self, seconds: float) -> VMSettings:
+        """Return these settings with the time that is left after a wait of *seconds* before anything was written."""
+        left = max(self.timeout - seconds, self.timeout - self.wait_before_writing)
+        return replace(self, timeout=float(f"{left:.3g}"))
 
     def with_options(self, **options: Any) -> VMSettings:
         """Return these settings with other *options* of a push: ``channel``, ``persist``, ``confirm``; None: as it is.

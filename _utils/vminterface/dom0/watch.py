@@ -23,6 +23,7 @@ from vminterface.dom0.targets import Targets
 from vminterface.dom0.watch_boot import Boots
 from vminterface.dom0.watch_ending import TAKE_BACK
 from vminterface.dom0.watch_events import Heard, Listener
+from vminterface.dom0.watch_monitors import MonitorFollower
 from vminterface.errors import DeadlineExceeded, InvalidValue, ResourcesExhausted, VMInterfaceError, printable
 
 #: Seconds from the first sight of a VM to the push: the toolstack may still be writing its keys.
@@ -35,7 +36,7 @@ FIRST_PAUSE, ATTEMPTS = 1.0, 6
 AT_ONCE = 8
 #: Seconds between two attempts to reach the stores.
 RECONNECT = 1.0
-#: Seconds that the thread that listens to qubesd has to end.
+#: Seconds that each of the threads beside the pushes has to end.
 _GLANCE = 0.3
 #: What becomes of settings that wait when the watcher ends: at its start it pushes to all VMs that run.
 _NEXT = "its settings are pushed at the watcher's next start"
@@ -105,6 +106,7 @@ class Watcher:
         self._heard = Heard()
         self._boots = Boots(open_targets, log)
         self._listener = Listener(lambda: pillar.settings, self._heard, log)
+        self._follower = MonitorFollower(lambda: pillar.settings, log)
 
     def run(self, stop: threading.Event) -> bool:
         """Work until *stop* is set; return whether all that was under way then has ended.
@@ -114,7 +116,7 @@ class Watcher:
         """
         self._stop = stop
         self._log(f"{self._pillar.path}: {_counted(len(self._pillar.settings))}")
-        listening = self._listener.start(stop)
+        others = [one.start(stop) for one in (self._listener, self._follower)]
         try:
             while not stop.is_set():
                 try:
@@ -130,9 +132,10 @@ class Watcher:
         finally:
             ended = self._end()
             self._hang_up()
-            if listening is not None:
-                listening.join(_GLANCE)
-        return ended
+            threads = [thread for thread in others if thread is not None]
+            for thread in threads:
+                thread.join(_GLANCE)
+        return ended and not any(thread.is_alive() for thread in threads)
 
     def _end(self) -> bool:
         """Let pushes under way take back what no VM has acknowledged; return whether all of them have ended."""

@@ -11,7 +11,7 @@ import enum
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
@@ -58,6 +58,10 @@ class Rule:
     to_dns: bool = False
     ports: tuple[int, int] | None = None
     icmp_type: int | None = None
+    #: The second since 1970 from which on it is none any more; qubesd's store has it, a provider's keys have not.
+    expire: int | None = None
+    #: Does nothing; qubesd's store has it.
+    comment: str = field(default="", compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Rule:
@@ -93,8 +97,8 @@ class Rule:
             try:
                 if name not in OPTIONS:
                     raise InvalidValue(f"unknown option (expected one of: {', '.join(OPTIONS)})")
-                field, value = _READ[name](text)
-                values[field] = value
+                attribute, value = _READ[name](text)
+                values[attribute] = value
             except InvalidValue as error:
                 faults.append(InvalidValue(str(error), name if name in OPTIONS else printable(name, 40)))
         # A protocol that could not be read may be any.
@@ -111,9 +115,11 @@ class Rule:
             raise faults[0] if len(faults) == 1 else InvalidValues(faults)
         return cls(**values)
 
-    def render(self) -> str:
-        """Return the exact text of the rule's key."""
+    def render(self, *, with_end: bool = False) -> str:
+        """Return the exact text of the rule's key; *with_end* as qubesd's store has it, but for the comment."""
         words = [f"action={self.action.value}"]
+        if with_end and self.expire is not None:
+            words.append(f"expire={self.expire}")
         if self.network is not None:
             words.append(f"dst{self.network.version}={self.network}")
         if self.host is not None:
@@ -176,6 +182,14 @@ class Firewall:
             policy = rules.pop().action
         return Firewall(policy, tuple(rules))
 
+    def at(self, now: float) -> Firewall:
+        """Return what of this holds at *now*, in seconds since 1970."""
+        return replace(self, rules=tuple(rule for rule in self.rules if rule.expire is None or rule.expire > now))
+
+    def without_ends(self) -> Firewall:
+        """Return this as a provider's keys have it, in which no rule expires."""
+        return replace(self, rules=tuple(replace(rule, expire=None) for rule in self.rules))
+
     def of_family(self, version: int) -> Firewall:
         """Return what of this concerns the client's address of IP version 4 or 6."""
         return replace(self, version=version)
@@ -192,7 +206,7 @@ class Firewall:
         return rule.network is None or self.version in (None, rule.network.version)
 
     def __str__(self) -> str:
-        rules = [rule.render() for rule in self.rules if self._concerns(rule)]
+        rules = [rule.render(with_end=True) for rule in self.rules if self._concerns(rule)]
         return "; ".join([*rules, f"policy={self.policy.value}"])
 
 
