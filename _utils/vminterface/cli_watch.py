@@ -35,8 +35,9 @@ def _watch(options: argparse.Namespace) -> int:
         raise WrongCall("--pillar: expected a file, which is read again when it changes")
     pillar = PillarFile(options.pillar, lambda: parse_pillar(load(options.pillar), source=options.pillar))
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: stop.set())
     Watcher(pillar, Targets, _to_stderr).run(stop)
     return DONE
 
