@@ -217,7 +217,7 @@ def backup_made(name, vm, location):
     return _rpc.backup_made(name, vm, location, test=__opts__["test"])
 
 
-def disk_resized(name, device="/dev/xvdb"):
+def disk_resized(name, device="/dev/xvdb", size=None):
     """
     Let the ext file system on a VM's private volume have all of the volume (``qubes.ResizeDisk``).
 
@@ -225,13 +225,17 @@ def disk_resized(name, device="/dev/xvdb"):
         Name of the VM.
     device
         What the private volume is in the VM.
+    size
+        What the volume itself shall have, in bytes or as in ``20GiB``: qubesd enlarges it first, also while the VM is
+        halted. Qubes R4 alone; a volume is never made smaller. By default it stays as large as it is.
 
     .. code-block:: yaml
 
         work:
-          qubes_rpc.disk_resized: []
+          qubes_rpc.disk_resized:
+            - size: 20GiB
     """
-    return _rpc.disk_resized(name, device, test=__opts__["test"])
+    return _rpc.disk_resized(name, device, size, test=__opts__["test"])
 
 
 def mod_watch(name, sfun=None, **kwargs):

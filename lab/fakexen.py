@@ -147,8 +147,9 @@ class RealXenstored:
     def _ask(self, op: Op, path: str = "", arguments: tuple[str, ...] = ()) -> Reply:
         connection = Connection(CLIENT)
         with socket.socket(socket.AF_UNIX) as stream:
-            stream.settimeout(START_SECONDS)
+            # Its backlog is 1: without a timeout, which would make it EAGAIN, the next connection waits for its turn.
             stream.connect(self.socket_path)
+            stream.settimeout(START_SECONDS)
             stream.sendall(connection.send(Request(op, path, arguments=arguments)))
             while (event := connection.next_event()) is NEED_DATA:
                 connection.receive_data(stream.recv(65536))

@@ -27,6 +27,7 @@ nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 """
 _GROUP = "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"
 _NSSWITCH = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n"
+_RUNUSER = "auth sufficient pam_rootok.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
 #: Taken from the host if it has them: they say how its programs find their libraries and each other.
 _FROM_HOST = ("debian_version", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "services", "protocols")
 #: What a VM that is only a folder runs of this machine's programs.
@@ -73,7 +74,10 @@ def _fill_etc(etc: Path, name: str) -> None:
         "hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n::1\tlocalhost {name}\n",
         "resolv.conf": "",
         "timezone": "Etc/UTC\n",
+        # By runuser, root becomes the session's user, as handlers and the agent do; nobody else may.
+        "pam.d/runuser": _RUNUSER,
     }
+    (etc / "pam.d").mkdir(exist_ok=True)
     for entry in _FROM_HOST:
         host = Path("/etc", entry)
         if host.is_dir():

@@ -14,10 +14,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from vminterface import __version__, cli_errors, cli_handlers, cli_report, cli_rpc, cli_watch
+from vminterface import __version__, cli_errors, cli_handlers, cli_report, cli_rpc, cli_services, cli_watch
 from vminterface.cli_errors import USAGE, Parser, WrongCall
 from vminterface.cli_pillar import load
-from vminterface.errors import InvalidValue, VMInterfaceError, printable
+from vminterface.errors import InvalidValue, ResourcesExhausted, VMInterfaceError, printable
 
 DONE, FAILED, DRIFT = 0, 1, 3
 #: By Ctrl-C; by SIGTERM it is 143, by SIGHUP 129.
@@ -48,6 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = sentence(error)
         cli_errors.show(text, as_json=as_json, more=more and more(text))
         return USAGE if isinstance(error, WrongCall) else FAILED
+    except (RuntimeError, MemoryError) as error:
+        if (exhausted := ResourcesExhausted.of(error)) is None:
+            raise
+        cli_errors.show(str(exhausted), as_json=as_json, more=more and more(str(exhausted)))
+        return FAILED
     except KeyboardInterrupt as interrupt:
         _print_errors(str(interrupt), as_json)
         return ENDED
@@ -106,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     cli_rpc.add(command)
     cli_report.add(command)
+    cli_services.add(command)
     cli_handlers.add(command)
     agent = command("agent", _agent, "Run in a VM: watch what dom0 says, apply it, acknowledge it.")
     agent.add_argument("--root", default="/", metavar="DIR", help="where this VM's files are (default: /)")

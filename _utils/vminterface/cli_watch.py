@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import os
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -21,12 +20,16 @@ Command = Callable[[str, Any, str], argparse.ArgumentParser]
 def add(command: Command) -> None:
     """Add the command to those of the command line."""
     watch = command(
-        "watch", _watch, "Push a VM's settings, but no monitors, when it starts, and all VMs' when the pillar changes."
+        "watch",
+        _watch,
+        "Push a VM's settings, but no monitors, when it starts, and all VMs' when the pillar changes; with a DISPLAY, "
+        "send dom0's monitors, when they change, to VMs with from_dom0.",
     )
     watch.add_argument("--pillar", required=True, metavar="FILE", help="YAML or JSON with qubes:vms")
 
 
 def _watch(options: argparse.Namespace) -> int:
+    from vminterface.dom0 import watch_ending
     from vminterface.dom0.settings import parse_pillar
     from vminterface.dom0.targets import Targets
     from vminterface.dom0.watch import PillarFile, Watcher
@@ -34,11 +37,9 @@ def _watch(options: argparse.Namespace) -> int:
     if options.pillar == "-":
         raise WrongCall("--pillar: expected a file, which is read again when it changes")
     pillar = PillarFile(options.pillar, lambda: parse_pillar(load(options.pillar), source=options.pillar))
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: stop.set())
-    Watcher(pillar, Targets, _to_stderr).run(stop)
+    if not watch_ending.run(Watcher(pillar, Targets, _to_stderr).run):
+        # Python itself would wait for threads that wait for stores.
+        os._exit(DONE)
     return DONE
 
 

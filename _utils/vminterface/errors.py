@@ -162,6 +162,17 @@ class Interrupted(VMInterfaceError):
     """The program was told to end before the VM had what it was given; what was written has been taken back."""
 
 
+class ResourcesExhausted(VMInterfaceError):
+    """This machine, or a limit of this process, leaves no memory or no further thread for the work."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> ResourcesExhausted | None:
+        """Return the error that stands for Python's own *error*, None where it is about something else."""
+        if isinstance(error, MemoryError) or str(error) == "can't start new thread":
+            return cls("this process gets no more memory or threads (expected more: see ulimit, MemoryMax=, TasksMax=)")
+        return None
+
+
 class VerificationFailed(VMInterfaceError):
     """What was read back is not what was written."""
 

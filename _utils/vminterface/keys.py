@@ -19,6 +19,7 @@ from vminterface.values.client import Clients
 from vminterface.values.keyboard import KeyboardLayout, Keymap
 from vminterface.values.persistence import Persistence
 from vminterface.values.resolvers import Resolvers
+from vminterface.values.searchdomains import SearchDomains
 from vminterface.values.service import ServiceState
 from vminterface.values.timezone import Timezone
 from vminterface.values.vmtype import VMType
@@ -127,8 +128,9 @@ TABLE: tuple[Key, ...] = (
     Key("qubes-debug-mode", "debug", flags.parse_one_zero, "debug"),
     Key("qubes-service/*", "services:*", ServiceState.from_key, "services"),
     *(Key(name, f"network:{f}", parse, "network", Condition.CLIENT) for f, name, parse in _NETWORK),
-    # Ours: all resolvers where they are more than two, so it goes before the two keys.
+    # Ours: all resolvers where the two keys are not all of them, so it goes before these.
     Key("vm-config/vminterface-dns", "network:all_dns", Resolvers.parse, "network", Condition.CLIENT),
+    Key("vm-config/vminterface-dns-search", "network:dns_search", SearchDomains.parse, "network", Condition.CLIENT),
     *(Key(name, f"provides_network:{f}", parse, "provider", Condition.PROVIDER) for f, name, parse in _PROVIDER),
     Key("qubes-gui-enabled", "gui_enabled", flags.parse_true_false, pushed=False),
     Key("qubes-gui-domain-xid", "gui_domain_xid", _number, pushed=False),

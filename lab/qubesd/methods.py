@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab.qubesd import features, lifecycle, propertycalls
+from lab.qubesd import features, lifecycle, propertycalls, volumes
 from lab.qubesd.errors import Unanswered
 from lab.qubesd.firewall import parse_rules
 from lab.qubesd.network import firewall_changed
@@ -135,6 +135,8 @@ METHODS: dict[str, Method] = {
     "admin.vm.property.Set": Method(
         lambda c: propertycalls.set_from(c.system, c.vm, c.argument, c.payload), payload=True
     ),
+    "admin.vm.volume.Info": Method(lambda c: volumes.info(c.system, c.vm, c.argument)),
+    "admin.vm.volume.Resize": Method(lambda c: volumes.resize(c.system, c.vm, c.argument, c.payload), payload=True),
     "admin.vmclass.List": Method(
         lambda c: "AdminVM\nAppVM\nDispVM\nStandaloneVM\nTemplateVM\n", argument=False, of="host"
     ),

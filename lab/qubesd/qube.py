@@ -32,6 +32,8 @@ class Qube:
     features: dict[str, str] = field(default_factory=dict)
     #: Those that somebody has set, in the text that Get gives.
     properties: dict[str, str] = field(default_factory=dict)
+    #: Bytes that each volume has.
+    volumes: dict[str, int] = field(default_factory=lambda: {"private": 2 << 30, "root": 10 << 30})
     firewall: list[Rule] = field(default_factory=lambda: [Rule.parse("action=accept")])
     #: The domain's number; -1 while there is none.
     xid: int = -1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,17 +42,33 @@ def pillar(tmp_path: Path) -> str:
     return str(file)
 
 
-def vminterface(dom0: Dom0 | None, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def vminterface(
+    dom0: Dom0 | None, *words: str, stdin: str = "", before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": LIBRARY, "XENSTORED_PATH": dom0.path if dom0 else "/nonexistent"}
     command = [sys.executable, "-m", "vminterface", *words]
-    return subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        command, env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False, preexec_fn=before
+    )
 
 
 def test_help_names_every_command():
     done = vminterface(None, "--help")
     assert done.returncode == 0
-    for command in ("get", "set", "diff", "push", "watch", "agent"):
+    for command in ("get", "set", "diff", "push", "services", "watch", "agent"):
         assert f"\n    {command} " in done.stdout
+
+
+def test_services_lists_what_qubes_has_and_what_a_vm_has_of_it(dom0):
+    every = vminterface(None, "services")
+    assert every.returncode == 0
+    assert re.search(r"^cups +prints$", every.stdout, re.MULTILINE)
+    assert re.search(r"^qubes-firewall +applies .*; on in ProxyVM, NetVM$", every.stdout, re.MULTILINE)
+    assert vminterface(dom0, "set", "work", "services:cups=on", "services:own=off", "confirm=no").returncode == 0
+    shown = json.loads(vminterface(dom0, "services", "work", "--json").stdout)
+    assert shown["cups"] == {"does": "prints", "on_in": [], "state": "on"}
+    assert shown["own"] == {"does": "", "on_in": [], "state": "off"}
+    assert shown["crond"]["state"] == "default"
 
 
 @pytest.mark.parametrize("command", ["push", "diff", "watch"])
@@ -225,6 +243,18 @@ def test_push_reads_json_as_salt_prints_it_from_standard_input(dom0):
     pillar = json.dumps({"local": {"qubes": {"vms": {"work": {"debug": True}}}}})
     assert vminterface(dom0, "push", "--pillar", "-", stdin=pillar).returncode == 0
     assert dom0.read("work", "qubes-debug-mode") == "1"
+
+
+def test_where_no_thread_can_be_started_it_says_so_in_one_sentence(dom0, pillar):
+    def no_room_for_threads() -> None:
+        resource.setrlimit(resource.RLIMIT_STACK, (8 << 30, 8 << 30))
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+    done = vminterface(dom0, "push", "--pillar", pillar, before=no_room_for_threads)
+    assert done.returncode == 1
+    assert done.stderr.startswith("vminterface: this process gets no more memory or threads (expected more: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert dom0.read("work", "qubes-timezone") is None
 
 
 def test_push_of_one_vm_leaves_the_others_alone(dom0, pillar):

@@ -84,3 +84,14 @@ def test_the_agent_is_installed_once_and_does_what_dom0_says(dom0, vm, apply):
     fourth = apply()
     assert fourth["vminterface-agent-service"]["changes"], fourth["vminterface-agent-service"]
     vm.wait_for(f"pgrep -xf '{AGENT}'")
+
+
+def test_an_agent_that_does_not_say_that_it_runs_fails_the_state(vm, apply):
+    """A program in the place of Python that ends at once, but for the question of its version."""
+    apply()
+    vm.run("service vminterface-agent stop")
+    vm.run("printf '#!/bin/sh\\necho no agent here >&2; exit 1\\n' > /usr/lib/vminterface/vminterface/cli.py")
+    broken = vm.run("service vminterface-agent start 2>&1 || echo status $?")
+    assert "vminterface-agent did not start" in broken
+    assert broken.endswith("status 1\n")
+    vm.run("! service vminterface-agent status")

@@ -18,7 +18,10 @@ from tests.support.stores import need
 from tests.support.xservers import DUMMY, XORG, lack
 from vminterface.channel.qrexec import Qrexec
 from vminterface.deadline import Deadline
+from vminterface.dom0.push import push
 from vminterface.dom0.services import commands, images, monitors, session
+from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.targets import Targets
 from vminterface.errors import InvalidValue, ServiceFailed
 from vminterface.values.monitor import MonitorLayout
 
@@ -50,7 +53,7 @@ def test_the_status_says_which_server_a_vm_has(lab: Lab) -> None:
 def test_a_layout_is_shown_by_the_vm_that_is_told_and_no_other_one(calls: Qrexec) -> None:
     monitors.set_layout(calls, "personal", ONE)
     monitors.set_layout(calls, "work", THREE)
-    assert shown(calls, "work") == "1024x768+0+0, 800x600+1024+168, 640x480+0+768"
+    assert shown(calls, "work") == "1024x768+0+0, 800x600+1024+168 (212x159 mm), 640x480+0+768"
     assert shown(calls, "personal") == "1280x1024+0+0"
 
 
@@ -58,6 +61,15 @@ def test_the_display_is_the_vms_own(lab: Lab, calls: Qrexec) -> None:
     assert (lab.paths.root("work") / "tmp/.X11-unix/X0").is_socket()
     names = commands.shell(calls, "work", "echo $DISPLAY; xrandr -q | grep -c ^DUMMY\n").untrusted_stdout
     assert names.split() == [b":0", b"16"]
+
+
+def test_the_keyboard_of_a_vm_with_screens_is_what_dom0_pushes(lab: Lab, calls: Qrexec) -> None:
+    """The agent, which is root, becomes the session's user for it; the VM has the rules for that (PAM)."""
+    with Targets() as targets:
+        (outcome,) = push([VMSettings.parse("work", {"keyboard": "pl+dvorak"})], targets)
+    assert outcome.error is None
+    query = commands.shell(calls, "work", "setxkbmap -query | grep '^[lv]'\n").untrusted_stdout
+    assert query.split() == [b"layout:", b"pl,us", b"variant:", b"dvorak,"]
 
 
 def test_a_picture_of_the_screen_has_every_monitor_where_the_layout_says(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_a_date_is_the_text_that_it_is(file, date):
 @pytest.mark.parametrize("vms", ["{work: {timezone: %s}}", '{"work": {"timezone": %s}}'])
 def test_a_number_of_too_many_digits_is_a_fault_of_the_file(file, vms):
     said = refused(file, f'{{"qubes": {{"vms": {vms % ("9" * 5000)}}}}}')
-    assert said.startswith(f"{file}: ")
+    assert said.startswith(f"{file}:1: ")
     assert "digits" in said
 
 
@@ -68,6 +69,61 @@ def test_what_a_mapping_takes_over_from_another_may_be_there_again(file):
         "b": {"debug": True, "timezone": "Asia/Tokyo"},
         "c": {"debug": False, "timezone": "Asia/Tokyo"},
     }
+
+
+@pytest.mark.parametrize("key", ["!!map", "!!set", "!!seq", "!!map {}"])
+def test_what_cannot_be_a_key_is_refused_with_its_line(file, key):
+    assert refused(file, f"a: b\n{key} : x\n").startswith(f"{file}:2: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("!!bool maybe", "'maybe' is no bool"),
+        ("!!int x", "'x' is no int"),
+        ("!!int ''", "'' is no int"),
+        ("0_", "'_' is no int"),
+        ("!!float x", "'x' is no float"),
+    ],
+)
+def test_a_scalar_that_is_not_what_its_tag_says_is_refused_with_its_line(file, text, said):
+    assert refused(file, f"qubes:\n  vms: {{work: {{debug: {text}}}}}").startswith(f"{file}:2: is no YAML: {said}")
+
+
+@pytest.mark.parametrize("number", ["22:30", "1:30", "-1:30", "1:30.5", "10:20:30:40:50:06", "!!int '1:30'"])
+@pytest.mark.parametrize("top", ["qubes", "local: {qubes"])
+def test_a_number_of_base_60_is_refused_below_qubes(file, number, top):
+    said = refused(file, f"{top}:\n  {{vms: {{work: {{timeout: {number}}}}}}}{'}' * top.count('{')}\n")
+    text = number.split()[-1].strip("'")
+    assert said == (
+        f"{file}:2: YAML takes {text} for a number of base 60"
+        " (quote it where text is meant; a range of ports has a '-')"
+    )
+
+
+@pytest.mark.parametrize("text", ["'22:30'", "0:30 ", "1:60", "00:16:3e:5e:6c:00", "10.0.0.1"])
+def test_what_only_looks_like_one_is_text(file, text):
+    file.write_text(f"other: 1:30\nqubes: {{a: {text}}}")
+    assert load(str(file))["qubes"]["a"] == text.strip("' ")
+
+
+@pytest.mark.parametrize("character", ["\x1b", "\0", "\x7f", "\x9b"])
+def test_a_control_character_is_one_line_with_its_line_number(file, character):
+    said = refused(file, f"qubes:\n  vms:\n    work: {{timezone: U{character}TC}}\n")
+    assert said.startswith(f"{file}:3: is no YAML: the character \\x")
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize("vms", [{"work": {"timezone": "*" * 10}}, {"work": {"network": {"dns": ["*" * 10]}}}])
+def test_a_masked_pillar_is_refused_with_the_way_to_have_it_unmasked(file, vms):
+    said = refused(file, json.dumps({"local": {"qubes": {"vms": vms}}}))
+    assert said.startswith(f"{file}: its values are masked")
+    assert "unmask=True" in said
+
+
+def test_json_of_salt_may_have_pairs_of_escapes(file):
+    file.write_text(json.dumps({"local": {"qubes": {"vms": {}}, "other": "\U0001f600"}}))
+    assert load(str(file))["other"] == "\U0001f600"
 
 
 def test_a_mapping_that_has_itself_in_it_is_a_fault(file):

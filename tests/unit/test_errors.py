@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime
 from collections import OrderedDict
 
+import pytest
+
+from vminterface.dom0 import returns
 from vminterface.errors import printable_value
 
 DEEP: list[object] = []
@@ -47,3 +50,14 @@ def test_text_may_be_quoted():
 def test_no_value_is_too_much():
     for value in (DEEP, ITSELF, [DEEP] * 100, {"a": DEEP}, b"\xff" * 100, list(range(10**6)), object()):
         assert len(printable_value(value, 40)) <= 40
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_a_lack_of_memory_or_threads_is_one_sentence_for_salt_too(error: Exception) -> None:
+    with pytest.raises(KeyError, match="gets no more memory or threads"), returns.raising(ValueError, KeyError):
+        raise error
+
+
+def test_another_runtime_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="boom"), returns.raising(ValueError, KeyError):
+        raise RuntimeError("boom")

@@ -43,6 +43,7 @@ TIMEOUT = 10.0
 ANSWER_LIMIT = 1 << 20
 #: Bytes of a request at most, header and value together; qubesd cuts off what is longer.
 REQUEST_LIMIT = 65536
+_SIZE_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,23 @@ class AdminAPI:
         """
         with self._errors(f"admin.vm.firewall.Set of {vm}"):
             self._call(vm, "admin.vm.firewall.Set", payload=rules)
+
+    def volume_size(self, vm: str, volume: str) -> int:
+        """Return the bytes that the volume (``private``, ``root``, …) of *vm* has."""
+        with self._errors(f"volume {volume} of {vm}"):
+            answer = self._call(vm, "admin.vm.volume.Info", volume).decode("ascii")
+            size = dict(line.partition("=")[::2] for line in answer.splitlines())["size"]
+            if not (size.isdigit() and len(size) <= _SIZE_DIGITS):
+                raise ValueError(size)
+            return int(size)
+
+    def resize_volume(self, vm: str, volume: str, size: int) -> None:
+        """Let a volume of *vm* have *size* bytes, never fewer than it has; a running VM's file system grows with it.
+
+        Raises PermissionDenied for a volume that *vm* does not have, as qubesd gives no reason for that.
+        """
+        with self._errors(f"volume {volume} of {vm}"):
+            self._call(vm, "admin.vm.volume.Resize", volume, str(size).encode("ascii"))
 
     def events(self, timeout: float | None = None) -> EventStream:
         """Return a stream of all events from now on; *timeout* seconds are for the connection, default: as a call."""

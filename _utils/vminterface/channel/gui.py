@@ -46,6 +46,9 @@ class GuiStream:
                 raise
             except TimeoutError:
                 raise _late(deadline) from None
+            except ConnectionResetError:
+                # The other side has closed it without reading all: an end like any other.
+                self.connection.receive_data(b"")
             except OSError as error:
                 raise ConnectionLost(f"the GUI connection ended: {error.strerror or error}") from None
 

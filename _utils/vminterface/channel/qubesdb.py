@@ -77,8 +77,10 @@ class QubesDB(KeyStore):
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline.after(self.timeout if timeout is None else timeout)
 
-    def _ask(self, requests: Sequence[Request], deadline: Deadline) -> list[Answer]:
-        return self._connection.exchange(requests, deadline)
+    def _ask(
+        self, requests: Sequence[Request], deadline: Deadline, keep: Callable[[str], bool] | None = None
+    ) -> list[Answer]:
+        return self._connection.exchange(requests, deadline, keep)
 
     def batch(self, operations: Sequence[Operation], *, timeout: float | None = None) -> list[Any]:
         deadline = self._deadline(timeout)
@@ -132,10 +134,20 @@ class QubesDB(KeyStore):
                 raise refusal(reply)
         return values
 
-    def tree(self, path: str, *, limit: int = TREE_LIMIT, timeout: float | None = None) -> dict[str, bytes]:
-        """Return the values of *path* and of everything below it, by full path: one request."""
+    def tree(
+        self,
+        path: str,
+        *,
+        limit: int = TREE_LIMIT,
+        timeout: float | None = None,
+        keep: Callable[[str], bool] | None = None,
+    ) -> dict[str, bytes]:
+        """Return the values of *path* and of everything below it, by full path: one request.
+
+        With *keep*, only those of which it says so when it is asked for the path; the others take no memory.
+        """
         check(List(path))
-        ((reply, entries),) = self._ask([Request(Command.MULTIREAD, path)], self._deadline(timeout))
+        ((reply, entries),) = self._ask([Request(Command.MULTIREAD, path)], self._deadline(timeout), keep)
         raise_refusal(reply)
         found = {entry.path: entry.value for entry in entries if is_within(entry.path, path)}
         if len(found) > limit:

@@ -116,6 +116,7 @@ class QubesDBConnection(StoreConnection):
         self._on_event = on_event
         self._wire = Connection(CLIENT)
         self._entries: list[Entry] = []
+        self._keep: Callable[[str], bool] | None = None
         #: Bytes in the entries that came, be they kept or not.
         self._size = 0
         self._watching = False
@@ -146,9 +147,12 @@ class QubesDBConnection(StoreConnection):
     def _release(self) -> None:
         self._end()
 
-    def exchange(self, requests: Sequence[Request], deadline: Deadline) -> list[Answer]:
+    def exchange(
+        self, requests: Sequence[Request], deadline: Deadline, keep: Callable[[str], bool] | None = None
+    ) -> list[Answer]:
         """Send all *requests*, a window of them in flight, and return their answers in order.
 
+        *keep* is asked for each path of a series whether its entry is wanted; the others take no memory.
         Raises LocalProtocolError before anything is sent if one of them cannot be; DeadlineExceeded,
         ConnectionLost, RemoteProtocolError after which the connection is closed.
         """
@@ -159,6 +163,7 @@ class QubesDBConnection(StoreConnection):
         messages = self._wire.send_all(requests)
         answers: list[Answer] = []
         self._line.owes = True
+        self._keep = keep
         self._guarded(self._exchange, messages, answers, deadline)
         self._line.owes = self._watching
         return answers
@@ -248,10 +253,11 @@ class QubesDBConnection(StoreConnection):
         self._wire.receive_data(data)
         for event in self._wire.events():
             if isinstance(event, Reply) or isinstance(event, ErrorReply):  # noqa: SIM101 - a union takes far longer
-                answers.append(self._answer(event) if self._entries else (event, ()))
+                answers.append(self._answer(event) if self._size else (event, ()))
             elif isinstance(event, Entry):
                 self._size += len(event.path) + len(event.value)
-                if len(self._entries) <= ENTRIES_MAX and self._size <= BYTES_MAX:
+                room = len(self._entries) <= ENTRIES_MAX and self._size <= BYTES_MAX
+                if room and (self._keep is None or self._keep(event.path)):
                     self._entries.append(event)
             elif isinstance(event, WatchEvent):
                 self._on_event(event)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from vminterface.channel import update
 from vminterface.channel.qubesdb import QubesDB
 from vminterface.channel.store import KeyStore
 from vminterface.deadline import Deadline
-from vminterface.dom0 import returns
+from vminterface.dom0 import interrupt, returns
 from vminterface.dom0.locks import VMLocks
 from vminterface.dom0.targets import STORE_TIMEOUT, Targets
 from vminterface.errors import (
@@ -22,6 +23,7 @@ from vminterface.errors import (
     RemoteProtocolError,
     StoreError,
     printable,
+    printable_value,
 )
 
 #: What is the store's fault or its VM's, and no argument's.
@@ -29,6 +31,8 @@ _STORE_FAULTS = (ConnectionLost, DeadlineExceeded, RemoteProtocolError, StoreErr
 
 #: The home of a domain in the XenStore, dom0's left out.
 _HOME = re.compile(r"(/local/domain/[1-9][0-9]*)(?:/|\Z)")
+
+T = TypeVar("T")
 
 # Inside BareKeys the name `list` is its method's.
 Strings = list[str]
@@ -88,19 +92,26 @@ class BareKeys:
         """Return *path*, a full one, as it is told: without what all paths of the VM have in common."""
         return path if self.channel == "qubesdb" else path.removeprefix(self.base)
 
-    @contextmanager
-    def locked(self, paths: Iterable[str]) -> Iterator[None]:
-        """Keep other programs of this host from writing to the VMs whose keys are at *paths*, full ones.
+    def change(self, paths: Collection[str], work: Callable[[], T]) -> T:
+        """Return what *work* returns, which writes to the keys at *paths*, full ones.
 
-        Raises DeadlineExceeded, which says who writes to one of them, and LockUnavailable.
+        No other program of this host writes to their VMs meanwhile. At Ctrl-C or SIGTERM it has either not begun or
+        comes to its end, so that no part of it is left where a store has no transactions. Raises DeadlineExceeded,
+        which says who writes to one of the VMs, LockUnavailable, and what *work* raises.
         """
-        vms = {self.vm} if self.vm is not None else self._vms_of(paths)
-        if not vms:
-            yield
-            return
-        with VMLocks() as locks:
-            locks.take_all(vms, Deadline.after(STORE_TIMEOUT))
-            yield
+
+        def locked(stop: threading.Event) -> T:
+            vms = {self.vm} if self.vm is not None else self._vms_of(paths)
+            if not vms:
+                return work()
+            with VMLocks() as locks:
+                locks.take_all(vms, Deadline.after(STORE_TIMEOUT), stop)
+                return work()
+
+        whose = "" if self.vm is None else f"{printable_value(self.vm)}: "
+        first = printable(self.shown(next(iter(paths), "")), 60)
+        others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        return interrupt.run(locked, lambda _: f"{whose}{first}{others}: done before the interruption")
 
     def _vms_of(self, paths: Iterable[str]) -> set[str]:
         """Return the VMs that have *paths* in their homes in the XenStore; a QubesDB without a VM is nobody else's."""
@@ -115,8 +126,7 @@ class BareKeys:
     def write(self, path: Any, value: Any) -> None:
         """Set a key to *value*, text or a whole number."""
         full, data = self.path(path), update.value_bytes(value)
-        with self.locked([full]):
-            self.store.write(full, data)
+        self.change([full], lambda: self.store.write(full, data))
 
     def list(self, path: Any) -> Strings:
         """Return the names directly below a key, sorted."""
@@ -134,8 +144,7 @@ class BareKeys:
     def remove(self, path: Any) -> bool:
         """Remove a key and all keys below it; say whether there was one."""
         full = self.path(path)
-        with self.locked([full]):
-            return bool(update.update(self.store, {full: None}))
+        return self.change([full], lambda: bool(update.update(self.store, {full: None})))
 
     def permissions(self, path: Any) -> Strings:
         """Return the permissions of a key in XenStore's own notation, the owner first: ``["n0", "r3"]``."""
@@ -147,8 +156,7 @@ class BareKeys:
         if not isinstance(wanted, list) or not all(isinstance(one, str) for one in wanted):
             raise InvalidValue("expected a list such as [n0, r3]", "perms")
         full = self.path(path)
-        with self.locked([full]):
-            self.store.set_permissions(full, wanted)
+        self.change([full], lambda: self.store.set_permissions(full, wanted))
 
     def wait(self, path: Any, value: Any = None, *, absent: bool = False, timeout: Any = 10) -> str | None:
         """Wait until a key has *value* (None: any), or with *absent* is gone, and return its value."""
@@ -166,8 +174,7 @@ class BareKeys:
         if not isinstance(values, Mapping):
             raise InvalidValue("expected a mapping of paths to values", "keys")
         wanted = {self.path(p): None if value is None else update.value_bytes(value) for p, value in values.items()}
-        with self.locked(wanted):
-            return returns.key_changes(update.update(self.store, wanted))
+        return self.change(wanted, lambda: returns.key_changes(update.update(self.store, wanted)))
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from typing import Any
 
 from vminterface import keys
 from vminterface.errors import InvalidValue, printable, printable_value
-from vminterface.values import flags
+from vminterface.values import flags, resolvers, searchdomains
+from vminterface.values.address import parse_ipv4
 from vminterface.values.client import Client, Clients
 from vminterface.values.keyboard import KeyboardLayout, Keymap
 from vminterface.values.network import ClientNetwork, ProviderNetwork
 from vminterface.values.persistence import Persistence
-from vminterface.values.resolvers import LIMIT, parse_resolver
 from vminterface.values.service import ServiceName, ServiceState
 from vminterface.values.timezone import Timezone
 from vminterface.values.vmconfig import ConfigName
@@ -24,13 +24,20 @@ from vminterface.values.vmtype import VMType
 DEFAULT = "default"
 #: Of a network: whether a running VM is attached anew for another address.
 REATTACH = "reattach"
+#: Of a network: whether another VM is meant to have the same address.
+SHARED_IP = "shared_ip"
 
 
 def suggest(name: Any, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` where a known name is near, else the list of what is known."""
     known = sorted(known)
-    near = difflib.get_close_matches(printable_value(name), known, n=1)
+    near = nearest(name, known)
     return f" (did you mean '{near[0]}'?)" if near else f" (expected one of: {', '.join(known)})"
+
+
+def nearest(name: Any, known: Iterable[str]) -> list[str]:
+    """Return the known name that is near, if there is one."""
+    return difflib.get_close_matches(printable_value(name), sorted(known), n=1)
 
 
 def yaml_text(value: Any) -> str:
@@ -48,6 +55,8 @@ class Collector:
     def __init__(self, where: str) -> None:
         self.where = where
         self.desired: dict[str, str | None] = {}
+        #: Fields whose default, if there is one, does not count for this VM.
+        self.taken_back: set[str] = set()
         #: What it says of how its keys are pushed.
         self.options: dict[str, bool] = {}
         self.faults: list[InvalidValue] = []
@@ -112,7 +121,9 @@ def _services(name: str, value: Any, into: Collector) -> None:
             into.fault(str(error), printable_value(service))
             continue
         try:
-            if state is not None:
+            if state is None:
+                into.taken_back.add(f"services:{member}")
+            else:
                 into.desired[f"services:{member}"] = ServiceState.from_word(state).key_text()
         except InvalidValue as error:
             into.fault(str(error), member)
@@ -125,38 +136,57 @@ def _vm_config(name: str, value: Any, into: Collector) -> None:
     for key, text in value.items():
         try:
             member = ConfigName.parse(yaml_text(key)).render()
-            if text is not None:
+            if text is None:
+                into.taken_back.add(f"{name}:{member}")
+            else:
                 into.desired[f"{name}:{member}"] = None if text == DEFAULT else keys.parse_config(yaml_text(text))
         except InvalidValue as error:
             into.fault(str(error), printable_value(key))
 
 
-def _dns(value: Any, limit: int, into: Collector) -> dict[str, str]:
-    """``dns: [primary, secondary, …]``: two addresses have keys of their own, more are told all together."""
+def _listed(name: str, what: str, limit: int, parse: Callable[[str], Any], value: Any, into: Collector) -> list[str]:
+    """Return the texts of a list, each of which *parse* takes; its faults, and none of it, where one is wrong."""
     if isinstance(value, str) or not isinstance(value, list | tuple):
-        into.fault(f"expected a list of at most {limit} addresses, found {type(value).__name__}", "dns")
-        return {}
+        into.fault(f"expected a list of at most {limit} {what}, found {type(value).__name__}", name)
+        return []
     if len(value) > limit:
-        into.fault(f"expected at most {limit} addresses, found {len(value)}", "dns")
-        return {}
-    texts = []
-    for i, text in enumerate(value):
+        into.fault(f"expected at most {limit} {what}, found {len(value)}", name)
+        return []
+    texts, right = [], True
+    for i, one in enumerate(value):
         try:
-            texts.append(yaml_text(text))
-            if i > 1:
-                parse_resolver(texts[i])
+            texts.append(yaml_text(one))
+            parse(texts[-1])
         except InvalidValue as error:
-            into.fault(str(error), "dns", str(i))
-    told = dict(zip(("primary_dns", "secondary_dns"), texts, strict=False))
-    return {**told, "all_dns": " ".join(texts)} if len(texts) > 2 else told
+            right = False
+            into.fault(str(error), name, str(i))
+    return texts if right else []
 
 
-def _connected(value: Any, into: Collector) -> dict[str, str]:
+def _dns(name: str, value: Any, into: Collector) -> dict[str, str]:
+    """``dns: [primary, secondary, …]``: two of IPv4 have keys of their own; what these do not say is told as a whole.
+
+    A provider has these two alone.
+    """
+    of_client = name == "network"
+    limit, parse = (resolvers.LIMIT, resolvers.parse_resolver) if of_client else (2, parse_ipv4)
+    texts = _listed("dns", "addresses", limit, parse, value, into)
+    told = dict(zip(("primary_dns", "secondary_dns"), (t for t in texts if ":" not in t), strict=False))
+    return told if texts == list(told.values()) else {**told, "all_dns": " ".join(texts)}
+
+
+def _dns_search(name: str, value: Any, into: Collector) -> dict[str, str]:
+    """``dns_search: [corp.example.org, …]``: one text; none where the list is empty."""
+    texts = _listed("dns_search", "domains", searchdomains.LIMIT, searchdomains.parse_domain, value, into)
+    return {"dns_search": " ".join(texts)} if texts else {}
+
+
+def _connected(name: str, value: Any, into: Collector) -> dict[str, str]:
     """``connected: [{ip: …, mac: …, vif: …}]``: a provider's clients, declared whole."""
     if not isinstance(value, list | tuple):
         into.fault(f"expected a list of clients, found {type(value).__name__}", "connected")
         return {}
-    clients = []
+    clients, before = [], len(into.faults)
     for i, raw in enumerate(value):
         if not isinstance(raw, Mapping):
             into.fault(f"expected a mapping (ip, mac, vif), found {type(raw).__name__}", "connected", str(i))
@@ -174,7 +204,7 @@ def _connected(value: Any, into: Collector) -> dict[str, str]:
                 clients.append(Client.of(**{"ip": "", **texts}))
             except InvalidValue as error:
                 into.fault(str(error), "connected", str(i), error.where)
-    if into.faults:
+    if len(into.faults) > before:
         return {}
     try:
         return {"connected": str(Clients.of(clients))}
@@ -184,11 +214,11 @@ def _connected(value: Any, into: Collector) -> dict[str, str]:
         return {}
 
 
-def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Reader:
+def _network(kind: type[ClientNetwork] | type[ProviderNetwork], render: Callable[[Any], dict[str, str]]) -> Reader:
     def read(name: str, value: Any, into: Collector) -> None:
         known = [row.field.partition(":")[2] for row in keys.TABLE if row.field.startswith(f"{name}:")]
         pillar_names = ["dns", *(k for k in known if not k.endswith("_dns"))]
-        pillar_names += [REATTACH] if name == "network" else []
+        pillar_names += [*NETWORK_OPTIONS] if name == "network" else []
         if value is False or value in ("none", DEFAULT):
             FIELDS.remove_group(name, into.desired)
             return
@@ -196,46 +226,55 @@ def _network(rendered_of: Callable[[Mapping[str, str]], dict[str, str]]) -> Read
             into.fault(f"expected a mapping ({', '.join(pillar_names)}) or none, found {type(value).__name__}")
             return
         texts: dict[str, str] = {}
+        unreadable: set[str] = set()
         for key, raw in value.items():
-            if key == "dns" and raw in (None, DEFAULT):
-                continue
-            if key == "dns":
-                texts.update(_dns(raw, LIMIT if "all_dns" in known else 2, into))
-            elif key == "connected" and key in pillar_names and raw not in (None, DEFAULT):
-                texts.update(_connected(raw, into))
-            elif key not in pillar_names:
+            before = len(into.faults)
+            if key not in pillar_names:
                 into.fault(f"unknown field{suggest(key, pillar_names)}", printable_value(key))
-            elif key == REATTACH and raw is not None:
+                # It is not missing, but misspelt.
+                unreadable.update(nearest(key, pillar_names))
+            elif raw is None or (key == "dns" and raw == DEFAULT):
+                continue
+            elif key in _LISTS and raw != DEFAULT:
+                texts.update(_LISTS[key](name, raw, into))
+            elif raw == DEFAULT and key in kind.NEEDED:
+                into.fault(f"a network needs an address here (expected one; for no network at all {name}: none)", key)
+            elif raw == DEFAULT and key not in NETWORK_OPTIONS:
+                into.desired[f"{name}:{key}"] = None
+            else:
                 try:
-                    into.options[key] = flags.from_word(raw)
+                    if key in NETWORK_OPTIONS:
+                        into.options[key] = flags.from_word(raw)
+                    else:
+                        number = key == "netmask" and type(raw) is int
+                        texts[key] = printable_value(raw) if number else yaml_text(raw)
                 except InvalidValue as error:
                     into.fault(str(error), key)
-            elif raw == DEFAULT:
-                into.desired[f"{name}:{key}"] = None
-            elif raw is not None:
-                try:
-                    texts[key] = printable_value(raw) if key == "netmask" and type(raw) is int else yaml_text(raw)
-                except InvalidValue as error:
-                    into.fault(str(error), printable_value(key))
-        if into.faults:
-            return
+            if len(into.faults) > before:
+                unreadable.add("all_dns" if key == "dns" else printable_value(key))
         try:
-            rendered = rendered_of(texts)
+            rendered = render(kind.parse(texts, unreadable))
         except InvalidValue as error:
             for fault in error.faults:
-                # What is wrong with the whole list is wrong with one of its members.
-                if fault.where != "all_dns":
-                    into.fault(str(fault), *_DNS_PATHS.get(fault.where, (fault.where,)))
+                into.fault(str(fault), "dns" if fault.where == "all_dns" else fault.where)
+        if into.faults:
             return
-        # A list is declared whole: a second resolver that is not in it must not stay behind.
-        if value.get("dns") is not None:
-            into.desired.update({f"{name}:{key}": None for key in known if key.endswith("_dns")})
+        # A list is declared whole: what is not in it must not stay behind.
+        for key in ("dns", "dns_search"):
+            if value.get(key) is not None:
+                into.desired.update({f"{name}:{k}": None for k in known if k == key or k.endswith(f"_{key}")})
         into.desired.update({f"{name}:{key}": text for key, text in rendered.items()})
 
     return read
 
 
-_DNS_PATHS = {"primary_dns": ("dns", "0"), "secondary_dns": ("dns", "1")}
+#: What a network says of how it is pushed, and of what it means; no keys.
+NETWORK_OPTIONS = (REATTACH, SHARED_IP)
+_LISTS: Mapping[str, Callable[[str, Any, Collector], dict[str, str]]] = {
+    "dns": _dns,
+    "dns_search": _dns_search,
+    "connected": _connected,
+}
 
 
 class _Fields(dict[str, Reader]):
@@ -258,7 +297,7 @@ FIELDS = _Fields(
         "debug": _scalar(lambda v: flags.render_one_zero(flags.from_word(v))),
         "services": _services,
         "vm_config": _vm_config,
-        "network": _network(lambda texts: ClientNetwork.parse(texts).render()),
-        "provides_network": _network(lambda texts: ProviderNetwork.parse(texts).with_defaults().render()),
+        "network": _network(ClientNetwork, lambda network: network.render()),
+        "provides_network": _network(ProviderNetwork, lambda network: network.with_defaults().render()),
     }
 )

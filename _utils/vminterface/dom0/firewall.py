@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from vminterface.deadline import Deadline
 from vminterface.dom0 import firewallanswers, groups
 from vminterface.dom0.firewallanswers import Told
 from vminterface.dom0.firewallrules import Client
@@ -75,7 +76,8 @@ class Firewalls:
                 errors: dict[str, VMInterfaceError] = {}
                 target = self._targets.find([netvm], in_time, errors).get(netvm)
                 if isinstance(errors.get(netvm), VMStarting):
-                    target = self._targets.wait_for(in_time[netvm], self._stop)
+                    begun = Deadline.after(in_time[netvm].wait_before_writing)
+                    target = self._targets.wait_for(in_time[netvm], self._stop, begun)
                 elif netvm in errors:
                     raise errors[netvm]
                 if target is None and outcome.running:

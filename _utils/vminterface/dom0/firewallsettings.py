@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from vminterface.values.vmname import VMName, refuse_dom0
 
 _FIELDS = ("netvm", "ip", "ip6", "policy", "rules")
 #: Options of a rule that YAML may well read as a number.
-_NUMBERS = ("dstports", "icmptype")
+_NUMBERS = ("dstports", "icmptype", "expire")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +65,23 @@ class ClientFirewall:
     def of_vm(self, netvm: str | None, desired: Mapping[str, str | None]) -> ClientFirewall:
         """Return the same with what it does not say itself: the VM's *netvm*, and the addresses of its ``network``.
 
-        Raises InvalidValue where that says nothing either.
+        Raises InvalidValues where that says nothing either.
         """
         netvm = self.netvm or netvm
+        faults = []
         if not netvm or netvm == DEFAULT:
-            raise InvalidValue("needs the VM that keeps it (expected netvm here, or the VM's own netvm)", "netvm")
+            faults.append(
+                InvalidValue("needs the VM that keeps it (expected netvm here, or the VM's own netvm)", "netvm")
+            )
         ip, ip6, of_network = self.ip, self.ip6, self.ip is None and self.ip6 is None
         if of_network:
             texts = [desired.get(f"network:{field}") for field in ("ip", "ip6")]
             if texts == [None, None]:
-                raise InvalidValue("needs the VM's address (expected ip or ip6 here, or a network)", "ip")
+                faults.append(InvalidValue("needs the VM's address (expected ip or ip6 here, or a network)", "ip"))
             ip = None if texts[0] is None else parse_ipv4(texts[0])
             ip6 = None if texts[1] is None else parse_ipv6(texts[1])
+        if faults or not netvm:
+            raise InvalidValues(faults)
         return replace(self, netvm=netvm, ip=ip, ip6=ip6, of_network=of_network)
 
     def at(self, *, ip: str | None = None, ip6: str | None = None) -> ClientFirewall:
@@ -87,7 +94,8 @@ class ClientFirewall:
 
     def keys(self) -> dict[str, Firewall]:
         """Return what is to be under each address of the client."""
-        return {str(a): self.firewall.of_family(a.version) for a in (self.ip, self.ip6) if a is not None}
+        now = self.firewall.at(time.time()).without_ends()
+        return {str(a): now.of_family(a.version) for a in (self.ip, self.ip6) if a is not None}
 
     def in_words(self) -> dict[str, str]:
         """Return the rules and policy of each address, by the name that its changes have."""
@@ -104,7 +112,7 @@ def _rules(raw: Any) -> list[Rule]:
         try:
             rules.append(_rule(one))
         except InvalidValue as error:
-            faults.append(InvalidValue(str(error), f"rules:{number}{error.where and ':'}{error.where}"))
+            faults += [InvalidValue(str(f), f"rules:{number}{f.where and ':'}{f.where}") for f in error.faults]
     if faults:
         raise InvalidValues(faults)
     return rules
@@ -112,18 +120,77 @@ def _rules(raw: Any) -> list[Rule]:
 
 def _rule(raw: Any) -> Rule:
     if isinstance(raw, str):
-        return Rule.parse(raw)
+        return _of_text(raw)
     if not isinstance(raw, Mapping):
-        raise InvalidValue(f"expected a mapping ({', '.join(OPTIONS)}) or the rule's text, found {type(raw).__name__}")
+        names = ", ".join((*OPTIONS, *_STORED))
+        raise InvalidValue(f"expected a mapping ({names}) or the rule's text, found {type(raw).__name__}")
     texts = {}
+    faults = []
     for name, value in raw.items():
         try:
             texts[yaml_text(name)] = (
                 printable_value(value) if name in _NUMBERS and type(value) is int else yaml_text(value)
             )
         except InvalidValue as error:
-            raise InvalidValue(str(error), _shown(name)) from None
-    return Rule.of(texts)
+            faults.append(InvalidValue(str(error), _shown(name)))
+    stored: dict[str, Any] = {}
+    for name in _STORED:
+        try:
+            if name in texts:
+                stored[name] = _STORED[name](texts.pop(name))
+        except InvalidValue as error:
+            faults.append(InvalidValue(str(error), name))
+    unreadable = {fault.where for fault in faults} - {*_STORED}
+    try:
+        rule = Rule.of(texts, unreadable)
+    except InvalidValue as error:
+        raise InvalidValues([*faults, *error.faults]) from None
+    if faults:
+        raise InvalidValues(faults)
+    return _without_every_host(replace(rule, **stored))
+
+
+def _of_text(text: str) -> Rule:
+    """Read a rule as ``qvm-firewall --raw`` prints it, with ``expire=`` and at its end a ``comment=``."""
+    options, marker, comment = text.partition(" comment=")
+    stored: dict[str, Any] = {"comment": _comment(comment)} if marker else {}
+    words = options.split(" ")
+    ends = [word for word in words if word.startswith("expire=")]
+    if ends:
+        words.remove(ends[0])
+        try:
+            stored["expire"] = _expire(ends[0].partition("=")[2])
+        except InvalidValue as error:
+            raise InvalidValue(str(error), "expire") from None
+    return _without_every_host(replace(Rule.parse(" ".join(words)), **stored))
+
+
+def _expire(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise InvalidValue(f"'{printable_value(text)}' is not a time (expected seconds since 1970)")
+    return int(text)
+
+
+def _comment(text: str) -> str:
+    if not _COMMENT.fullmatch(text):
+        raise InvalidValue("has characters that qubesd does not take (expected letters, digits, blanks and :;,./_-[])",
+                           "comment")  # fmt: skip
+    return text
+
+
+_COMMENT = re.compile(r"[A-Za-z0-9 :;,./_\[\]-]{1,256}")
+#: What qubesd keeps of a rule, and a provider has no word for.
+_STORED = {"expire": _expire, "comment": _comment}
+
+
+def _without_every_host(rule: Rule) -> Rule:
+    """Raise InvalidValue for a destination that is every host: what was meant is as a rule something else."""
+    if rule.network is not None and rule.network.network.prefixlen == 0:
+        raise InvalidValue(
+            f"{rule.network} is every host (leave it out; for the resolvers alone it is specialtarget: dns)",
+            f"dst{rule.network.version}",
+        )
+    return rule
 
 
 def _shown(name: Any) -> str:

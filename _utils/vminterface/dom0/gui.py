@@ -19,7 +19,7 @@ from vminterface.wire.gui import CURRENT, DAEMON, Connection, Version, XConf
 
 
 def screen_of(layout: MonitorLayout, depth: int = 24) -> XConf:
-    """Return the root window that holds all monitors of *layout*; it begins at 0, 0. Raises LocalProtocolError."""
+    """Return the root window that holds all monitors of *layout*; it begins at 0, 0."""
     left, top, width, height = layout.bounding_box
     return XConf.of_screen(left + width, top + height, depth)
 

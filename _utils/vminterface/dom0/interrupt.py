@@ -13,6 +13,9 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
 
+from vminterface.channel.interruptions import Held
+from vminterface.errors import VMInterfaceError
+
 T = TypeVar("T")
 
 #: Seconds within which a wait has to notice that it shall end.
@@ -37,8 +40,15 @@ def run(work: Callable[[threading.Event], T], summary: Callable[[T], str]) -> T:
         except BaseException as error:
             result.set_exception(error)
 
-    threading.Thread(target=go, name="vminterface push", daemon=True).start()
+    # A signal while the thread starts would leave it to run on alone, or wait for one that never ran.
+    held = Held()
     try:
+        threading.Thread(target=go, name="vminterface write", daemon=True).start()
+    except BaseException:
+        held.release()
+        raise
+    try:
+        held.release()
         return result.result()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_ended(result, stop, summary)) from None
@@ -55,7 +65,11 @@ def _ended(result: Future[T], stop: threading.Event, summary: Callable[[T], str]
     """Let the work come to its end; return what there is to say of it."""
     stop.set()
     with _second_signal_ends():
-        return summary(result.result())
+        try:
+            return summary(result.result())
+        except VMInterfaceError as error:
+            # Who was told to end must not go on as after a failure, as Salt does with its next state.
+            return str(error)
 
 
 @contextmanager

@@ -5,6 +5,9 @@ VMs need one, as one VM does. They are fcntl(2)'s "open file description" locks,
 threads of one program exclude each other like two programs, and the kernel releases them with the last descriptor, so
 also at a kill -9. The line says who holds the lock, for the error of those who wait in vain; it decides nothing.
 
+Who waits has a place of its own, the last byte of the line: it is next, and who comes later waits for that place. So a
+program that writes again and again, as a run of many states does, lets the others in between.
+
 Nobody waits for one lock while holding another and doing nothing with it: a push works on the VMs that it has while it
 waits for the others, and :meth:`VMLocks.take_all` takes them in the order of the table. So there is no deadlock.
 """
@@ -18,6 +21,7 @@ import os
 import stat
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -26,7 +30,7 @@ from types import TracebackType
 from typing import Self
 
 from vminterface.deadline import Deadline
-from vminterface.errors import DeadlineExceeded, LockUnavailable, printable
+from vminterface.errors import DeadlineExceeded, Interrupted, LockUnavailable, printable
 
 #: Where the file is, and the variable that names another folder, as in a lab.
 FOLDER = "/run/vminterface"
@@ -59,6 +63,8 @@ class VMLocks:
         self._file = _opened(self.path)
         self._lines: dict[str, int] = {}
         self._taken: set[str] = set()
+        #: The VMs for which this object is the next.
+        self._next: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -72,17 +78,32 @@ class VMLocks:
             # By name, as a process that was forked meanwhile has the open file too.
             for vm in sorted(self._taken):
                 self.release(vm)
+            for vm in sorted(self._next):
+                self.give_up(vm)
             os.close(self._file)
             self._file = -1
 
     def take(self, vm: str) -> bool:
-        """Take the lock of *vm* if nobody else has it; return whether this object has it now."""
+        """Take the lock of *vm* if nobody else has it or is the next; return whether this object has it now.
+
+        If not, it may be the next from now on: try again soon, or :meth:`give_up`.
+        """
         line = self._line(vm)
+        if vm not in self._next and not self._lock(line, place=True):
+            return False
+        self._next.add(vm)
         if not self._lock(line):
             return False
         self._taken.add(vm)
+        self.give_up(vm)
         self._write(line, f"{_in_table(vm)} {os.getpid()} {time.strftime('%Y-%m-%dT%H:%M:%S')} {_program()}")
         return True
+
+    def give_up(self, vm: str) -> None:
+        """Let another be the next for *vm*."""
+        if vm in self._next:
+            self._set(self._line(vm), fcntl.F_UNLCK, place=True)
+            self._next.discard(vm)
 
     def release(self, vm: str) -> None:
         """Let others have *vm*."""
@@ -91,11 +112,16 @@ class VMLocks:
         self._set(line, fcntl.F_UNLCK)
         self._taken.discard(vm)
 
-    def take_all(self, vms: Iterable[str], deadline: Deadline) -> None:
-        """Take the locks of *vms*, waiting for those that others have. Raises DeadlineExceeded, with who has it."""
+    def take_all(self, vms: Iterable[str], deadline: Deadline, stop: threading.Event) -> None:
+        """Take the locks of *vms*, waiting for those that others have.
+
+        Raises DeadlineExceeded, with who has it, and Interrupted once *stop* is set.
+        """
         for vm in sorted(set(vms), key=self._line):
-            if not _tried(lambda vm=vm: self.take(vm), deadline):  # type: ignore[misc]
+            if not _tried(lambda vm=vm: stop.is_set() or self.take(vm), deadline):  # type: ignore[misc]
                 raise self.held(vm, deadline.seconds)
+            if stop.is_set():
+                raise Interrupted(f"{vm}: interrupted before anything was written")
 
     def held(self, vm: str, seconds: float) -> DeadlineExceeded:
         """Return the error of who has waited for *vm* in vain: it names who has it."""
@@ -141,17 +167,19 @@ class VMLocks:
     def _write(self, line: int, text: str) -> None:
         os.pwrite(self._file, f"{printable(text, _LINE - 1):<{_LINE - 1}}\n".encode("ascii"), line * _LINE)
 
-    def _lock(self, line: int) -> bool:
+    def _lock(self, line: int, *, place: bool = False) -> bool:
         try:
-            self._set(line, fcntl.F_WRLCK)
+            self._set(line, fcntl.F_WRLCK, place=place)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
             raise LockUnavailable(f"{self.path}: cannot be locked: {error.strerror}") from error
         return True
 
-    def _set(self, line: int, kind: int) -> None:
-        fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, line * _LINE, _LINE, 0))
+    def _set(self, line: int, kind: int, *, place: bool = False) -> None:
+        """Lock or unlock a line, or with *place* the place of who is the next for it."""
+        start, length = (line * _LINE + _LINE - 1, 1) if place else (line * _LINE, _LINE - 1)
+        fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
 
 
 def _tried(attempt: Callable[[], bool], deadline: Deadline) -> bool:

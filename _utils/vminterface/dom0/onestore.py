@@ -31,6 +31,9 @@ from vminterface.errors import (
 from vminterface.values.service import ServiceName
 from vminterface.values.vmconfig import ConfigName
 
+#: What a store that is lost raises.
+_LOST = (ConnectionLost, DeadlineExceeded, RemoteProtocolError)
+
 
 class Push:
     """The push of *group*, VMs of one store, to what is *wanted*; what comes of each is in its outcome.
@@ -94,6 +97,8 @@ class Push:
                 _write(work, asked)
             except VMInterfaceError as error:
                 work.fail(_of_vm(work, error))
+                # What a store that is lost has not got is not to be taken back.
+                work.restored = isinstance(error, _LOST) and not work.begun
 
     @property
     def settled(self) -> bool:
@@ -121,6 +126,8 @@ class Push:
             if work.outcome.changes and not work.outcome.ok and not work.restored:
                 work.restored = True
                 _restore(work, self._targets)
+        for work in self.works:
+            _name(work)
 
 
 def _check_names(target: Target, fields: Mapping[str, object]) -> None:
@@ -139,9 +146,12 @@ def _write(work: Work, asked: set[str]) -> None:
     def write(store: KeyStore) -> None:
         if not work.state.can_answer and work.target.domid is not None:
             introduce(store, work.target.domid, work.target.base)
+        work.begun = not store.has_transactions
         keychanges.put(store, work.target, changes, work.state.texts, asked)
+        work.begun = True
 
     work.target.store.transaction(write)
+    work.written = True
     work.introduced = not work.state.can_answer or work.state.afresh
     work.state.can_answer = True
     for setting in asked:
@@ -155,13 +165,28 @@ def _write(work: Work, asked: set[str]) -> None:
 
 def _of_vm(work: Work, error: VMInterfaceError) -> VMInterfaceError:
     """Return *error* with the VM's name, or that the VM has stopped: a store may refuse it anything then."""
-    if isinstance(error, ConnectionLost | DeadlineExceeded | RemoteProtocolError):
+    if isinstance(error, _LOST):
         return error
     try:
         keychanges.check_there(work.target.store, work.target)
     except VMInterfaceError as other:
         return other
     return error if work.target.vm in str(error) else type(error)(f"{work.target.vm}: {error}")
+
+
+def _name(work: Work) -> None:
+    """See to it that the error of a lost store names the VM, and how the VM is left."""
+    error, vm = work.outcome.error, work.target.vm
+    if not isinstance(error, _LOST) or str(error).startswith(f"{vm}: "):
+        return
+    left = "" if work.begun or not work.outcome.changes else "nothing was written: "
+    if work.begun and work.outcome.restored is False:
+        left = "may be left with a part of its new values: "
+        if work.written:
+            left = "has its new values, which could not be taken back: "
+        elif work.target.store.has_transactions:
+            left = "is left with all of its new values or with none: "
+    work.outcome.error = type(error)(f"{vm}: {left}{error}")
 
 
 def _restore(work: Work, targets: Targets) -> None:

@@ -85,6 +85,9 @@ class Outcome:
             reason = f"its agent (version {self.agent.version}) does not apply {', '.join(sorted(settings))}"
         if not live:
             return ""
+        if self.kept:
+            # Without a netvm it has none then either; with one there is a remark of its own.
+            live = [name for name in live if not (name.startswith("network:") and self.changes[name].new is None)]
         later = at_next_start(live, kept=self.kept)
         return f"{reason}: {later}" if later else reason
 
@@ -132,6 +135,9 @@ class Work:
     unread: bool = False
     #: Whether its former values have been put back, or were tried to.
     restored: bool = False
+    #: Whether some of its new values may have been written; and whether all of them have been.
+    begun: bool = False
+    written: bool = False
 
     def fail(self, error: VMInterfaceError) -> None:
         """Note the first error; it ends this VM's way."""

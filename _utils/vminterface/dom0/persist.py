@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from vminterface.dom0 import attach, persistchanges, routed
+from vminterface.dom0 import attach, hints, persistchanges, routed, vmnames
 from vminterface.dom0.diff import PERSISTENT, Change
 from vminterface.dom0.fields import DEFAULT
 from vminterface.dom0.outcome import Outcome
@@ -63,7 +63,8 @@ def diff(settings: Sequence[VMSettings], look: Run) -> list[Outcome]:
     outcomes = look([plan.live for plan in plans.values()], _routed(plans))
     for outcome in outcomes:
         plan = plans[outcome.vm]
-        outcome.error = outcome.error or plan.error
+        # A name that is wrong is the reason of what follows from it.
+        outcome.error = plan.error or outcome.error
         outcome.remarks = plan.remarks
         outcome.changes = {} if outcome.error else _all_changes(plan, outcome.changes)
     return outcomes
@@ -75,7 +76,7 @@ def push(settings: Sequence[VMSettings], look: Run, write: Run, targets: Targets
     plans = _plans(settings, qubesd)
     outcomes = {vm: Outcome(vm, error=plan.error) for vm, plan in plans.items() if plan.error}
     # qubesd writes keys of running VMs too, so what a push changes is known beforehand alone.
-    first = [plan.live for plan in plans.values() if plan.changes or plan.routed.attached_anew]
+    first = [plan.live for plan in plans.values() if not plan.error and (plan.changes or plan.routed.attached_anew)]
     foreseen = {o.vm: o for o in look(first, _routed(plans))}
     for vm, outcome in foreseen.items():
         plan = plans[vm]
@@ -142,12 +143,12 @@ def _routed(plans: Mapping[str, _Plan]) -> dict[str, Routed]:
 def _plans(settings: Sequence[VMSettings], qubesd: Qubesd) -> dict[str, _Plan]:
     plans = {}
     for one in settings:
-        undecided, one = one.persist is None, _decided(one, qubesd)
+        undecided, noted, one = one.persist is None, hints.of(one), _decided(one, qubesd)
         plans[one.vm] = plan = _Plan(one)
         try:
             adapted = adapt(one, qubesd)
             lost = (_NOT_KEPT,) if undecided and qubesd.expected and not one.persist else ()
-            one, plan.live, plan.remarks = adapted.kept, adapted.live, (*lost, *adapted.remarks)
+            one, plan.live, plan.remarks = adapted.kept, adapted.live, (*noted, *lost, *adapted.remarks)
             if qubesd.expected or one.persist:
                 plan.live, plan.routed, remarks = routed.read(qubesd, plan.live)
                 plan.remarks += remarks
@@ -157,6 +158,7 @@ def _plans(settings: Sequence[VMSettings], qubesd: Qubesd) -> dict[str, _Plan]:
                 plan.routed.attached_anew = attach.planned(qubesd, one, plan.changes)
             elif one.netvm is not None:
                 raise InvalidValue(f"{one.vm}: netvm is kept by qubesd alone, which this host has not (no qubesadmin)")
+            vmnames.check(plan.live, qubesd)
         except VMInterfaceError as error:
             plan.error = error
     return plans

@@ -65,7 +65,7 @@ class StoredFirewall:
         self.held = self._get()
         if self.right:
             return
-        text = firewallstore.render(self.wanted)
+        text = firewallstore.render(self.wanted.at(time.time()))
         try:
             self._set(text)
             if not self._means_it(self._get()):
@@ -96,8 +96,9 @@ class StoredFirewall:
         self.qubesd.call(self.vm, FIREWALL, "admin.vm.firewall.Set", lambda api: api.firewall_set(self.vm, rules))
 
     def _means_it(self, text: str) -> bool:
-        held = firewallstore.parse(text, time.time())
-        return held is not None and held.meaning == self.wanted.meaning
+        now = time.time()
+        held = firewallstore.parse(text, now)
+        return held is not None and held.meaning == self.wanted.at(now).meaning
 
     def _is_as_before(self) -> bool:
         now = time.time()

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 
 from vminterface.channel.adminapi import AdminAPI
 from vminterface.dom0 import persistzone
+from vminterface.dom0.fields import DEFAULT
 from vminterface.dom0.persistplaces import MEMINFO_WRITER, Property, place_of
 from vminterface.dom0.qubesd import Qubesd
-from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.settings import NETVM, VMSettings
+from vminterface.errors import VMInterfaceError
 
 #: Fields whose keys qubesd writes at each start from what is no field of the pillar.
 _WRITTEN = ("type", "updateable", "persistence", "base_template")
@@ -56,6 +58,10 @@ def adapt(settings: VMSettings, qubesd: Qubesd) -> Adapted:
             )
         if live.get(MEMINFO_WRITER) is not None and MEMINFO_WRITER not in defaults:
             remarks.append(f"{MEMINFO_WRITER} holds until the VM's next start, as qubesd always writes it then")
+        if without_network(settings) and _has_netvm(settings, qubesd):
+            remarks.append(
+                "network: none holds until the VM's next start, when qubesd gives the VM one (netvm: none lasts)"
+            )
     return Adapted(settings, replace(settings, desired=live), tuple(remarks))
 
 
@@ -67,6 +73,29 @@ def decided_by(settings: VMSettings) -> set[str]:
     if MEMINFO_WRITER in settings.desired:
         found.add("property maxmem")
     return found
+
+
+def without_network(settings: VMSettings) -> bool:
+    """Return whether the VM is to have no network: ``network: none``."""
+    return "network:ip" in settings.desired and settings.desired["network:ip"] is None
+
+
+def _has_netvm(settings: VMSettings, qubesd: Qubesd) -> bool:
+    """Whether the VM has a netvm at its next start, also where nobody can say so.
+
+    Raises the errors of AdminAPI for settings that qubesd is to keep; others do without it.
+    """
+    vm, netvm = settings.vm, settings.netvm
+    if netvm is not None and netvm != DEFAULT:
+        return netvm != ""
+    try:
+        if netvm == DEFAULT:
+            return bool(qubesd.call(vm, NETVM, "property netvm", lambda api: api.property_default(vm, NETVM)))
+        return bool(qubesd.call(vm, NETVM, "property netvm", lambda api: api.property(vm, NETVM)).value)
+    except VMInterfaceError:
+        if settings.persist:
+            raise
+        return True
 
 
 def _at_start(settings: VMSettings, name: str) -> tuple[str, Callable[[AdminAPI], str | None]] | None:

@@ -152,6 +152,7 @@ _PLACES: dict[str, Place] = {
     "network:ip6": Property("ip6", parse=_normal(parse_ipv6), written_at_start=True),
     "network:mac": Property("mac", parse=_normal(parse_mac), written_at_start=True),
     "network:all_dns": Feature("vm-config.vminterface-dns"),
+    "network:dns_search": Feature("vm-config.vminterface-dns-search"),
     NETVM: Property(NETVM),
 }
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vminterface.deadline import Deadline
 from vminterface.dom0 import answers, groups, interrupt, persist, state, turns
 from vminterface.dom0.firewall import Firewalls
 from vminterface.dom0.onestore import Push
@@ -26,18 +27,21 @@ def diff(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
     return persist.diff(list(settings), lambda some, routed: _diff(some, targets, routed))
 
 
-def push(settings: Iterable[VMSettings], targets: Targets) -> list[Outcome]:
+def push(settings: Iterable[VMSettings], targets: Targets, *, stop: threading.Event | None = None) -> list[Outcome]:
     """Bring every running VM to its settings and return what came of each, in the order of *settings*.
 
     No other push of this host writes to a VM meanwhile. Never raises for what befalls a single VM: that is in its
     outcome. Raises ConnectionLost or DeadlineExceeded when the XenStore cannot be reached at all, LockUnavailable. At
     Ctrl-C or SIGTERM what no agent has acknowledged is taken back; the exception then has the outcomes as its text.
+    The same is done, without an exception, when a caller that takes signals itself sets its *stop*.
     """
     wanted = list(settings)
 
     def run(stop: threading.Event) -> list[Outcome]:
         return turns.run(wanted, targets, stop, lambda some, where: _push(some, where, stop))
 
+    if stop is not None:
+        return run(stop)
     return interrupt.run(run, lambda outcomes: "\n".join(outcome.comment() for outcome in outcomes))
 
 
@@ -124,7 +128,7 @@ def _outcomes(
 
 
 def _wave(
-    wanted: Mapping[str, VMSettings],
+    wanted: dict[str, VMSettings],
     targets: Targets,
     routed: Mapping[str, Routed],
     stop: threading.Event,
@@ -154,10 +158,12 @@ def _wave(
     def begin(vms: Sequence[str]) -> _Part | None:
         for vm in vms:
             if vm in starting:
+                deadline = Deadline.after(wanted[vm].wait_before_writing)
                 try:
-                    found[vm] = targets.wait_for(wanted[vm], stop)
+                    found[vm] = targets.wait_for(wanted[vm], stop, deadline)
                 except VMInterfaceError as error:
                     outcomes[vm].error = error
+                wanted[vm] = wanted[vm].after_wait(deadline.seconds - deadline.remaining)
         push = Push(_of(vms, found, outcomes), wanted, outcomes, targets, routed, stop)
         push.observe()
         push.compare()

@@ -27,6 +27,7 @@ class Qubesd:
         self._api: AdminAPI | None = None
         self._lost: VMInterfaceError | None = None
         self._waited = False
+        self._names: frozenset[str] | None = None
 
     @functools.cached_property
     def available(self) -> bool:
@@ -55,6 +56,12 @@ class Qubesd:
             if isinstance(error, ConnectionLost | DeadlineExceeded):
                 self._lost = error
             raise type(error)(f"{where}: {str(error).removeprefix(f'{thing} of {vm}: ')}") from error
+
+    def names(self, vm: str) -> frozenset[str]:
+        """Return the names of all VMs, asked for once, on behalf of *vm*. Raises as :meth:`call`."""
+        if self._names is None:
+            self._names = frozenset(self.call(vm, "name", "the list of VMs", lambda api: api.domains()))
+        return self._names
 
     def check(self, vm: str) -> None:
         """Raise the error of a call that would not be made for *vm*, because an earlier one was lost."""

@@ -24,7 +24,7 @@ from vminterface.values.vmname import refuse_dom0
 #: The parts of a report.
 MEMORY, BLOCK, USB = PARTS = ("memory", "block_devices", "usb_devices")
 #: Entries of one list that are looked at, and warnings about one VM that are kept.
-ENTRIES_MAX, WARNINGS_MAX = 10_000, 20
+ENTRIES_MAX, WARNINGS_MAX = 500, 20
 #: Keys that are asked for in one batch, and seconds after which no further one is begun for one store.
 _BATCH, TIMEOUT = 4_000, 10.0
 #: Characters of a warning.

@@ -11,7 +11,7 @@ from vminterface.dom0.diff import as_changes
 from vminterface.dom0.diff import shown as in_words
 from vminterface.dom0.outcome import Outcome, count
 from vminterface.dom0.steps.step import Step
-from vminterface.errors import InvalidValue, LocalProtocolError, VMInterfaceError, printable
+from vminterface.errors import InvalidValue, LocalProtocolError, ResourcesExhausted, VMInterfaceError, printable
 
 #: Characters of a value that are shown at most; a key holds 4096 bytes.
 SHOWN = 4096
@@ -26,6 +26,10 @@ def raising(invalid: type[Exception], failed: type[Exception]) -> Iterator[None]
         raise invalid(sentence(error)) from error
     except VMInterfaceError as error:
         raise failed(sentence(error)) from error
+    except (RuntimeError, MemoryError) as error:
+        if (exhausted := ResourcesExhausted.of(error)) is None:
+            raise
+        raise failed(str(exhausted)) from error
 
 
 def sentence(error: VMInterfaceError) -> str:

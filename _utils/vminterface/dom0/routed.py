@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from vminterface.dom0.diff import Change, compare
+from vminterface.dom0.fields import DEFAULT
 from vminterface.dom0.persistfirewall import StoredFirewall
 from vminterface.dom0.qubesd import Qubesd
-from vminterface.dom0.settings import Desired, VMSettings
-from vminterface.errors import InvalidValue, KeyNotFound, printable
+from vminterface.dom0.settings import FIREWALL, NETVM, Desired, VMSettings
+from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError, printable
 
 #: The properties with which a VM is attached, by the field of the key that shows them to the VM.
 PROPERTIES = {"network:ip": "ip", "network:ip6": "ip6", "network:mac": "mac"}
@@ -123,11 +124,31 @@ def read(qubesd: Qubesd, settings: VMSettings) -> tuple[VMSettings, Routed, tupl
             _pin_address(qubesd, settings, name, text, routed)
     if firewall is None:
         return settings, routed, ()
+    remarks = _elsewhere(qubesd, settings, firewall.netvm)
     if not settings.persist:
-        return settings, routed, (OVERWRITTEN,)
+        return settings, routed, (*remarks, OVERWRITTEN)
     stored = StoredFirewall.read(qubesd, settings.vm, firewall.netvm, firewall.firewall)
     routed.stored = None if stored.right else stored
-    return settings, routed, ()
+    return settings, routed, remarks
+
+
+def _elsewhere(qubesd: Qubesd, settings: VMSettings, netvm: str) -> tuple[str, ...]:
+    """Return what is to be said where the rules go to *netvm*, and the VM's packets to another provider or nowhere.
+
+    Raises the errors of AdminAPI for settings that qubesd is to keep; others do without it.
+    """
+    vm, provider = settings.vm, settings.netvm
+    try:
+        if provider is None and qubesd.available:
+            provider = _property(qubesd, vm, FIREWALL, NETVM)
+        elif provider == DEFAULT:
+            provider = qubesd.call(vm, FIREWALL, "property netvm", lambda api: api.property_default(vm, NETVM))
+    except VMInterfaceError:
+        if settings.persist:
+            raise
+    if provider is None or provider == netvm:
+        return ()
+    return (f"the rules in {netvm} have no effect, as qubesd has {provider or 'none'} as the VM's netvm",)
 
 
 def _pin_fakes(qubesd: Qubesd, settings: VMSettings, asked_for: Desired, routed: Routed) -> VMSettings:

@@ -7,23 +7,26 @@ the VM decides; YAML's null takes a default of ``qubes:defaults`` back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from vminterface.dom0.fields import DEFAULT, FIELDS, REATTACH, Collector, suggest, yaml_text
+from vminterface.dom0 import across
+from vminterface.dom0.fields import DEFAULT, FIELDS, NETWORK_OPTIONS, REATTACH, Collector, suggest, yaml_text
 from vminterface.dom0.firewallsettings import ClientFirewall
 from vminterface.dom0.pillarroot import sections
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.keys import for_field
-from vminterface.values import monitorsetting
+from vminterface.values import monitorsetting, quoted
 from vminterface.values.monitorsetting import MonitorSetting
 from vminterface.values.vmname import VMName, refuse_dom0
 from vminterface.values.vmtype import VMType
 
-#: Seconds that a VM's agent has to acknowledge a push, unless the pillar says ``timeout:``.
+#: Seconds that a push of a VM waits at most, unless the pillar says ``timeout:``.
 ACKNOWLEDGE_WITHIN = 5.0
+#: Part of that which a wait before anything is written may take, so that the agent has a fair part to acknowledge in.
+BEFORE_WRITING = 0.5
 CHANNELS = ("auto", "xenstore", "qubesdb")
 NETVM = "netvm"
 FIREWALL = "firewall"
@@ -39,7 +42,7 @@ class VMSettings:
     desired: Desired = field(default_factory=dict)
     channel: str = "auto"
     require_running: bool = False
-    #: Seconds.
+    #: Seconds that are left to wait for the VM.
     timeout: float = ACKNOWLEDGE_WITHIN
     #: No key but a service call tells them; None: not managed.
     monitors: MonitorSetting | None = None
@@ -51,6 +54,8 @@ class VMSettings:
     netvm: str | None = None
     #: Whether qubesd attaches the network of a running VM anew for another address, instead of at its next start.
     reattach: bool = False
+    #: Whether another VM is meant to have the same addresses.
+    shared_ip: bool = False
     #: Kept in the store of its provider; None: not managed.
     firewall: ClientFirewall | None = None
     #: Fields of ``desired`` that the VM has of ``qubes:defaults``, and not by a word about itself.
@@ -71,8 +76,10 @@ class VMSettings:
         in_pillar, where = bool(where), where or vm
         faults: list[InvalidValue] = []
         _check_name(vm, where, faults)
+        # Errors of the defaults are reported once for all VMs, and must not bring others about here.
         base = _collect(defaults or {}, "", [])
         own = _collect(raw, where, faults)
+        wrong = own.wrong | (base.wrong - own.given)
         if not in_pillar and own.options.get("monitors") is not None:
             faults.append(
                 InvalidValue("is no key (qubes_rpc.monitor_layout tells a VM its monitors)", f"{where}:monitors")
@@ -81,23 +88,26 @@ class VMSettings:
         if "keyboard" in taken_back and "keymap" not in (defaults or {}):
             # It came of the layout.
             taken_back = {*taken_back, "keymap"}
-        kept = {f: text for f, text in base.desired.items() if f.partition(":")[0] not in taken_back}
+        kept = {f: text for f, text in base.desired.items() if not {f, f.partition(":")[0]} & taken_back}
         merged = {**kept, **own.desired}
-        if not faults:
-            faults += _contradictions(merged, where)
-            _conditions(merged)
+        faults += _contradictions(merged.get("type"), own.groups | (base.groups - own.given), where)
         options = {**{name: v for name, v in base.options.items() if name not in taken_back}, **own.options}
-        if not faults and (firewall := options.get(FIREWALL)) is not None:
+        faults += _option_faults(vm, options, where)
+        if (firewall := options.get(FIREWALL)) is not None:
             try:
                 options[FIREWALL] = firewall.of_vm(options.get(NETVM), merged)
             except InvalidValue as error:
-                faults.append(InvalidValue(str(error), f"{where}:{FIREWALL}:{error.where}"))
+                # What could not be read is not missing.
+                unread = {"netvm"} & wrong | ({"ip"} if "network" in wrong else set())
+                faults += [
+                    InvalidValue(str(f), f"{where}:{FIREWALL}:{f.where}") for f in error.faults if f.where not in unread
+                ]
+            else:
+                if options[FIREWALL].netvm == vm:
+                    faults.append(InvalidValue(_OWN_NETVM, f"{where}:{FIREWALL}:netvm"))
         if faults:
             raise InvalidValues(faults)
-        if options.get("netvm") is not None and options.get("persist") is False:
-            raise InvalidValue("is kept by qubesd alone, and persist is false", f"{where}:netvm")
-        if options.get(REATTACH) and options.get("persist") is False:
-            raise InvalidValue("is done by qubesd alone, and persist is false", f"{where}:network:{REATTACH}")
+        _conditions(merged)
         from_defaults = frozenset(kept) - own.desired.keys()
         return cls(vm, MappingProxyType(merged), **options, from_defaults=from_defaults, where=where)
 
@@ -121,6 +131,16 @@ class VMSettings:
                 {f: text for f, text in self.desired.items() if {f.partition(":")[0], for_field(f).setting} & {*topics}}
             ),
         )
+
+    @property
+    def wait_before_writing(self) -> float:
+        """Seconds that the push may wait for the VM's lock, or for its QubesDB, before it writes."""
+        return self.timeout * BEFORE_WRITING
+
+    def after_wait(self, seconds: float) -> VMSettings:
+        """Return these settings with the time that is left after a wait of *seconds* before anything was written."""
+        left = max(self.timeout - seconds, self.timeout - self.wait_before_writing)
+        return replace(self, timeout=float(f"{left:.3g}"))
 
     def with_options(self, **options: Any) -> VMSettings:
         """Return these settings with other *options* of a push: ``channel``, ``persist``, ``confirm``; None: as it is.
@@ -163,36 +183,19 @@ def parse_pillar(
             faults.append(InvalidValue("the pillar has no such VM", f"{root}:vms:{printable_value(vm)}"))
         vms = {vm: vms[vm]} if vm in vms else {}
     parsed: list[VMSettings] = []
-    # Faults of the defaults have been reported once; they must not come again under every VM.
-    usable = {} if faults else defaults
     for name, raw in vms.items():
         try:
             parsed.append(
                 VMSettings.parse(
-                    name, {} if raw is None else raw, where=f"{root}:vms:{printable_value(name)}", defaults=usable
+                    name, {} if raw is None else raw, where=f"{root}:vms:{printable_value(name)}", defaults=defaults
                 )
             )
         except InvalidValue as error:
             faults += error.faults
-    faults += _shared_firewalls(parsed, f"{root}:vms")
+    faults += across.faults(parsed, f"{root}:vms")
     if faults:
         raise InvalidValues(faults)
     return parsed if only is None else [settings.only(only) for settings in parsed]
-
-
-def _shared_firewalls(parsed: Iterable[VMSettings], where: str) -> list[InvalidValue]:
-    """A provider has one firewall for each address: of two VMs with the same one, the later would overwrite it."""
-    faults = []
-    owners: dict[tuple[str, str], str] = {}
-    for settings in parsed:
-        if (firewall := settings.firewall) is None:
-            continue
-        for address in tuple(firewall.keys()):
-            owner = owners.setdefault((firewall.netvm, address), settings.vm)
-            if owner != settings.vm:
-                message = f"{firewall.netvm} has the firewall of {address} from {where}:{owner}:{FIREWALL} already"
-                faults.append(InvalidValue(message, f"{where}:{settings.vm}:{FIREWALL}"))
-    return faults
 
 
 def mentions(pillar: Any, field: str, *, root: str = "qubes", source: str = "the pillar") -> bool:
@@ -232,12 +235,19 @@ class _Collected:
     options: dict[str, Any]
     #: Fields that replace whatever the defaults say of them, and options that are null.
     taken_back: set[str]
+    #: Known names that are there, null included.
+    given: set[str] = field(default_factory=set)
+    #: Those of them that could not be read.
+    wrong: set[str] = field(default_factory=set)
+    #: Those that are a network's mapping.
+    groups: set[str] = field(default_factory=set)
 
 
 def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
     collected = _Collected({}, {}, set())
     for name, value in _mapping(raw, where, faults).items():
         path = f"{where}:{printable_value(name)}"
+        before = len(faults)
         if name in _OPTIONS and value is None:
             collected.taken_back.add(name)
         elif name in _OPTIONS:
@@ -247,16 +257,23 @@ def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
                 faults += [InvalidValue(str(f), f"{path}:{f.where}" if f.where else path) for f in error.faults]
         elif name in FIELDS:
             if value is None or name not in ("services", "vm_config"):
-                collected.taken_back |= {name, REATTACH} if name == "network" else {name}
+                collected.taken_back |= {name, *NETWORK_OPTIONS} if name == "network" else {name}
             if value is not None:
                 collector = Collector(path)
                 FIELDS[name](name, value, collector)
                 # A layout also gives a keymap's text; a keymap that the pillar gives itself goes before it.
                 collected.desired.update({f: t for f, t in collector.desired.items() if f == name or f not in raw})
                 collected.options.update(collector.options)
+                collected.taken_back |= collector.taken_back
                 faults += collector.faults
         else:
             faults.append(InvalidValue(f"unknown field{suggest(name, [*FIELDS, *_OPTIONS])}", path))
+            continue
+        collected.given.add(name)
+        if len(faults) > before:
+            collected.wrong.add(name)
+        if name in ("network", "provides_network") and isinstance(value, Mapping):
+            collected.groups.add(name)
     return collected
 
 
@@ -269,13 +286,15 @@ def _channel(value: Any) -> str:
 def _yes_no(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    raise InvalidValue(f"expected true or false, found '{printable_value(value)}'")
+    raise InvalidValue(f"expected true or false, found '{printable_value(value)}'{quoted.hint(value)}")
 
 
 def _seconds(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 3600:
         return float(value)
-    raise InvalidValue(f"expected seconds, more than 0 and at most 3600, found '{printable_value(value)}'")
+    raise InvalidValue(
+        f"expected seconds, more than 0 and at most 3600, found '{printable_value(value)}'{quoted.hint(value)}"
+    )
 
 
 def _netvm(value: Any) -> str:
@@ -303,21 +322,35 @@ _OPTIONS: Mapping[str, Callable[[Any], Any]] = {
 _OF_A_VM = frozenset({*FIELDS, "monitors", NETVM, FIREWALL})
 
 
-def _has(desired: Desired, group: str) -> bool:
-    return any(f.startswith(f"{group}:") and text is not None for f, text in desired.items())
+#: Of a VM whose netvm is given as its own name.
+_OWN_NETVM = "is the VM itself (expected another VM, which provides its network)"
 
 
-def _contradictions(desired: Desired, where: str) -> list[InvalidValue]:
-    """What the VM's type forbids: these keys are conditions of each other, so dom0 must not write both."""
-    text = desired.get("type")
+def _option_faults(vm: str, options: Mapping[str, Any], where: str) -> list[InvalidValue]:
+    """What is wrong between options that are right by themselves."""
+    faults = []
+    if options.get(NETVM) == vm:
+        faults.append(InvalidValue(_OWN_NETVM, f"{where}:{NETVM}"))
+    if options.get(NETVM) is not None and options.get("persist") is False:
+        faults.append(InvalidValue("is kept by qubesd alone, and persist is false", f"{where}:{NETVM}"))
+    if options.get(REATTACH) and options.get("persist") is False:
+        faults.append(InvalidValue("is done by qubesd alone, and persist is false", f"{where}:network:{REATTACH}"))
+    return faults
+
+
+def _contradictions(text: str | None, groups: Collection[str], where: str) -> list[InvalidValue]:
+    """What the VM's type forbids: these keys are conditions of each other, so dom0 must not write both.
+
+    *text* is the type's, None where there is none; *groups* are the networks that the VM is given.
+    """
     vm_type = None if text is None else VMType.parse(text)
     faults = []
-    if vm_type is not None and not vm_type.provides_network and _has(desired, "provides_network"):
+    if vm_type is not None and not vm_type.provides_network and "provides_network" in groups:
         faults.append(
             InvalidValue(f"a VM of type {text} does not provide network (expected NetVM or ProxyVM, or no type)",
                          f"{where}:provides_network")
         )  # fmt: skip
-    if vm_type is VMType.NET_VM and _has(desired, "network"):
+    if vm_type is VMType.NET_VM and "network" in groups:
         faults.append(
             InvalidValue("a NetVM has no netvm of its own (expected type ProxyVM, or no network)", f"{where}:network")
         )

@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import cast
 
 from vminterface import keys
+from vminterface.channel.qubesdb import QubesDB
 from vminterface.channel.store import KeyStore, List, Read
 from vminterface.dom0 import groups
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Target, Targets
-from vminterface.errors import InvalidValue, KeyNotFound, VMInterfaceError
+from vminterface.errors import InvalidValue, KeyNotFound, StoreError, VMInterfaceError
 from vminterface.values.acknowledgement import Acknowledgement
 from vminterface.values.announcement import Announcement
+
+#: Fields of one VM in a QubesDB of its own, and bytes in their keys, that are kept: a VM may write as much as it likes,
+#: and dom0 holds the states of all of them at a time.
+KEYS_MAX, BYTES_MAX = 2_000, 256 << 10
 
 
 @dataclass(slots=True)
@@ -150,14 +156,26 @@ def _take_all(state: VMState, wanted: Collection[str] | None) -> None:
     """Read a whole store that is one VM's own."""
     state.can_answer = True
     base = state.target.base
-    held = state.target.store.tree(base.rstrip("/") or "/")
-    state.afresh = f"{base}name" not in held
-    for path, value in held.items():
+    fields: dict[str, str] = {}
+
+    def keep(path: str) -> bool:
         name = path[len(base) :]
         if name in _ANSWERS:
+            return True
+        row = keys.for_name(name)
+        if row is not None and (wanted is None or _matters(row.field, wanted)) and len(fields) <= KEYS_MAX:
+            fields[path] = row.field
+        return path in fields or name == "name"
+
+    held = cast(QubesDB, state.target.store).tree(base.rstrip("/") or "/", keep=keep)
+    if len(fields) > KEYS_MAX or sum(map(len, held.values())) > BYTES_MAX:
+        raise StoreError(f"{base}: more than {KEYS_MAX} keys or {BYTES_MAX} bytes of fields")
+    state.afresh = f"{base}name" not in held
+    for path, value in held.items():
+        if (name := path[len(base) :]) in _ANSWERS:
             note_answer(state, name, value)
-        elif (row := keys.for_name(name)) is not None and (wanted is None or _matters(row.field, wanted)):
-            _take(state, name, row.field, value)
+        elif path in fields:
+            _take(state, name, fields[path], value)
 
 
 def note_answer(state: VMState, name: str, untrusted_value: bytes | None) -> None:

@@ -200,9 +200,8 @@ class Targets:
         self.find([vm], errors=errors)
         return errors.get(vm) or VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
 
-    def wait_for(self, settings: VMSettings, stop: threading.Event) -> Target:
+    def wait_for(self, settings: VMSettings, stop: threading.Event, deadline: Deadline) -> Target:
         """Return the target of a VM that is starting, once it has its QubesDB. Raises VMStarting, Interrupted."""
-        deadline = Deadline.after(settings.timeout)
         while (store := self._qubesdb(settings)) is None:
             if stop.wait(min(_LOOK, deadline.remaining)):
                 raise Interrupted(f"{settings.vm}: interrupted before anything was written")

@@ -25,8 +25,9 @@ Run = Callable[[Sequence[VMSettings], Targets], list[Outcome]]
 def run(settings: Sequence[VMSettings], targets: Targets, stop: threading.Event, push: Run) -> list[Outcome]:
     """Call *push* with parts of *settings* while this program holds their VMs' locks; return all outcomes, in order.
 
-    A lock is waited for as long as the VM has to acknowledge (``timeout``), or until *stop* is set; a VM whose lock did
-    not come free has that as its error. Raises LockUnavailable, and what *push* raises once all have had their turn.
+    A lock is waited for until *stop* is set, and for half of the VM's ``timeout`` at most; *push* gets the VM with what
+    is left of that. A VM whose lock did not come free has that as its error. Raises LockUnavailable, and what *push*
+    raises once all have had their turn.
     """
     if not settings:
         return []
@@ -47,7 +48,7 @@ def run(settings: Sequence[VMSettings], targets: Targets, stop: threading.Event,
         wanted = {one.vm: one for one in settings}
         free = {vm: one for vm, one in wanted.items() if locks.take(vm)}
         ready = list(free.values())
-        waiting = {vm: (one, Deadline.after(one.timeout)) for vm, one in wanted.items() if vm not in free}
+        waiting = {vm: (one, Deadline.after(one.wait_before_writing)) for vm, one in wanted.items() if vm not in free}
         if not waiting:
             turn(ready, targets)
         else:
@@ -70,7 +71,11 @@ def _wait(
     turns = []
     pause, longest = PAUSES
     while waiting:
-        free = [] if stop.is_set() else [one for vm, (one, _) in waiting.items() if locks.take(vm)]
+        free = [
+            one.after_wait(deadline.seconds - deadline.remaining)
+            for vm, (one, deadline) in waiting.items()
+            if not stop.is_set() and locks.take(vm)
+        ]
         for one in free:
             del waiting[one.vm]
         if free:
@@ -78,6 +83,7 @@ def _wait(
         for vm, (_, deadline) in list(waiting.items()):
             if stop.is_set() or deadline.passed:
                 del waiting[vm]
+                locks.give_up(vm)
                 error: VMInterfaceError = locks.held(vm, deadline.seconds)
                 if stop.is_set():
                     error = Interrupted(f"{vm}: interrupted before anything was written")

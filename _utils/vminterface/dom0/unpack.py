@@ -1,6 +1,7 @@
 """A file copy (qfile) that comes into dom0: unpacked beside its place, put there only when it is whole and accepted.
 
 Taken are regular files and folders alone, as Qubes' dom0 takes updates and backups: no links, nothing executable.
+Blocks of zeros become holes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Self
 from vminterface.deadline import Deadline
 from vminterface.dom0.wholefile import FileFault
 from vminterface.errors import InvalidValue, RemoteProtocolError, printable
+from vminterface.wire.holes import written
 from vminterface.wire.qfile import Data, Directory, EntryEnd, EntryStart, Event, Symlink, Unpacker
 from vminterface.wire.qfile_result import Refused, Result
 
@@ -65,7 +67,7 @@ class Arrival:
             raise FileFault.at(folder, error) from error
         self._limits, self._single, self._deadline = limits, single, deadline
         self._unpacker = Unpacker()
-        self._file = -1
+        self._file, self._at_byte = -1, 0
         #: Files by their names.
         self.files: list[str] = []
         #: A dict for their order.
@@ -124,14 +126,19 @@ class Arrival:
     def _take(self, event: Event) -> None:
         match event:
             case Data(chunk):
-                while chunk:
-                    chunk = chunk[os.write(self._file, chunk) :]
+                for place, piece in written(chunk, self._at_byte):
+                    while piece:
+                        count = os.pwrite(self._file, piece, place)
+                        place, piece = place + count, piece[count:]
+                self._at_byte += len(chunk)
             case EntryStart():
                 self._count(event.path, event.size)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._file = os.open(self._at(event.path), flags, _FILE_MODE)
+                self._at_byte = 0
                 self.files.append(os.fsdecode(event.path))
             case EntryEnd():
+                os.ftruncate(self._file, self._at_byte)
                 os.fsync(self._file)
                 self._close()
             case Directory():

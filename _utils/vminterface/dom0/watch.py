@@ -10,7 +10,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 
 from vminterface.channel.store import Watch
@@ -20,8 +21,10 @@ from vminterface.dom0.push import push
 from vminterface.dom0.settings import VMSettings
 from vminterface.dom0.targets import Targets
 from vminterface.dom0.watch_boot import Boots
+from vminterface.dom0.watch_ending import TAKE_BACK
 from vminterface.dom0.watch_events import Heard, Listener
-from vminterface.errors import DeadlineExceeded, InvalidValue, VMInterfaceError, printable
+from vminterface.dom0.watch_monitors import MonitorFollower
+from vminterface.errors import DeadlineExceeded, InvalidValue, ResourcesExhausted, VMInterfaceError, printable
 
 #: Seconds from the first sight of a VM to the push: the toolstack may still be writing its keys.
 SETTLE = 0.3
@@ -33,6 +36,10 @@ FIRST_PAUSE, ATTEMPTS = 1.0, 6
 AT_ONCE = 8
 #: Seconds between two attempts to reach the stores.
 RECONNECT = 1.0
+#: Seconds that each of the threads beside the pushes has to end.
+_GLANCE = 0.3
+#: What becomes of settings that wait when the watcher ends: at its start it pushes to all VMs that run.
+_NEXT = "its settings are pushed at the watcher's next start"
 
 Log = Callable[[str], None]
 
@@ -90,15 +97,26 @@ class Watcher:
         #: The last fault that was told of the stores.
         self._fault = ""
         self._pushes = ThreadPoolExecutor(AT_ONCE)
+        #: Pushes that have begun or wait for their turn, and to which VMs.
+        self._underway: dict[Future[None], list[str]] = {}
+        self._stop = threading.Event()
+        #: Whether the last thread that was needed could not be started.
+        self._starved = False
         #: What qubesd, where there is one, has written meanwhile.
         self._heard = Heard()
         self._boots = Boots(open_targets, log)
         self._listener = Listener(lambda: pillar.settings, self._heard, log)
+        self._follower = MonitorFollower(lambda: pillar.settings, log)
 
-    def run(self, stop: threading.Event) -> None:
-        """Work until *stop* is set. Raises nothing that the hosts' stores, VMs or the pillar are to blame for."""
+    def run(self, stop: threading.Event) -> bool:
+        """Work until *stop* is set; return whether all that was under way then has ended.
+
+        What no VM had acknowledged is taken back. Raises nothing that the hosts' stores, VMs or the pillar are to blame
+        for.
+        """
+        self._stop = stop
         self._log(f"{self._pillar.path}: {_counted(len(self._pillar.settings))}")
-        listening = self._listener.start(stop)
+        others = [one.start(stop) for one in (self._listener, self._follower)]
         try:
             while not stop.is_set():
                 try:
@@ -112,11 +130,23 @@ class Watcher:
                     self._tell(VMInterfaceError(f"{error.strerror or error}"))
                     stop.wait(RECONNECT)
         finally:
-            # A push that has begun ends by its own deadlines, so that no VM is left with half of it.
-            self._pushes.shutdown(cancel_futures=True)
+            ended = self._end()
             self._hang_up()
-            if listening is not None:
-                listening.join(1)
+            threads = [thread for thread in others if thread is not None]
+            for thread in threads:
+                thread.join(_GLANCE)
+        return ended and not any(thread.is_alive() for thread in threads)
+
+    def _end(self) -> bool:
+        """Let pushes under way take back what no VM has acknowledged; return whether all of them have ended."""
+        self._pushes.shutdown(wait=False, cancel_futures=True)
+        late = wait_for(self._underway, TAKE_BACK).not_done
+        waiting = [vm for one in self._underway if one.cancelled() for vm in self._underway[one]]
+        for vm in dict.fromkeys(waiting):
+            self._log(f"{vm}: nothing was written yet; {_NEXT}")
+        for vm in dict.fromkeys(vm for one in late for vm in self._underway[one]):
+            self._log(f"{vm}: its store has not replied by now, so it may have a part of its settings; {_NEXT}")
+        return not late
 
     def _reload(self) -> None:
         try:
@@ -151,8 +181,10 @@ class Watcher:
 
     def _heed(self) -> None:
         """Let running VMs whose keys qubesd may have written be pushed to again."""
+        if self._starved:
+            self._begin([], _nothing)
         if self._boots.due:
-            self._pushes.submit(self._boots.look)
+            self._begin([], self._boots.look)
         for vm in (self._heard.take(self._busy()) | self._boots.take()) & self._starts.keys():
             self._starts[vm].due, self._starts[vm].attempts = 0.0, 0
 
@@ -176,15 +208,30 @@ class Watcher:
         if wanted:
             for vm in reasons.values():
                 due[vm].busy = True
-            self._pushes.submit(self._push_all, wanted, reasons, due)
+            self._begin(list(reasons), self._push_all, wanted, reasons, due)
+
+    def _begin(self, vms: list[str], work: Callable[..., None], *arguments: object) -> None:
+        """Have *work*, which is about *vms*, done in another thread as soon as there is one."""
+        self._underway = {one: of for one, of in self._underway.items() if not one.done()}
+        try:
+            self._underway[self._pushes.submit(work, *arguments)] = vms
+            self._starved = False
+        except RuntimeError as error:
+            # It waits in the queue of the pool, of which the next thread that can be started takes it.
+            if (exhausted := ResourcesExhausted.of(error)) is None:
+                raise
+            if not self._starved:
+                self._log(f"{exhausted}; waiting for it")
+            self._starved = True
 
     def _push_all(self, wanted: list[VMSettings], reasons: dict[str, str], starts: dict[str, _Start]) -> None:
         try:
             with self._open() as targets:
-                outcomes = push(wanted, targets)
+                outcomes = push(wanted, targets, stop=self._stop)
         except Exception as error:
             # Whatever it is, it must neither end the watcher nor be kept from the log.
-            told = str(error) if isinstance(error, VMInterfaceError) else f"unexpected {type(error).__name__}: {error}"
+            known = error if isinstance(error, VMInterfaceError) else ResourcesExhausted.of(error)
+            told = str(known or f"unexpected {type(error).__name__}: {error}")
             outcomes = [Outcome(one.vm, error=VMInterfaceError(f"{one.vm}: {told}")) for one in wanted]
         for settings, outcome in zip(wanted, outcomes, strict=True):
             # A firewall alone is about another VM's start.
@@ -201,6 +248,10 @@ class Watcher:
     def _try_again(self, start: _Start, failed: list[Outcome]) -> None:
         for outcome in failed:
             self._heard.forget(outcome.vm)
+            if self._stop.is_set():
+                self._log(f"{outcome.comment()}; {_NEXT}")
+        if self._stop.is_set():
+            return
         start.attempts += 1
         more = "given up until its next start or another pillar"
         if start.attempts < ATTEMPTS:
@@ -268,6 +319,10 @@ class Watcher:
         elif self._fault and not fault:
             self._log("the stores can be reached again")
         self._fault = fault
+
+
+def _nothing() -> None:
+    """Be the work of a thread that is started for what waits already."""
 
 
 def _counted(vms: int) -> str:

@@ -36,13 +36,16 @@ RECONNECT, RECONNECT_MAX = 1.0, 60.0
 #: Seconds after which a listener checks whether it is to end.
 _GLANCE = 0.25
 
+#: The event of a VM that has started; qubesd has written its firewall by then.
+STARTED = "domain-start"
+
 Log = Callable[[str], None]
 
 
 def concerns(event: AdminEvent, settings: Mapping[str, VMSettings]) -> bool:
     """Whether *event* may have changed something that *settings*, by VM, set for its VM or for that VM's clients."""
     one = settings.get(event.vm)
-    if event.name == "domain-start":
+    if event.name == STARTED:
         return one is not None or any(
             client.firewall is not None and client.firewall.netvm == event.vm for client in settings.values()
         )
@@ -86,13 +89,17 @@ class Heard:
         self._pending: dict[str, _Pending] = {}
         self._deaf: dict[str, float] = {}
 
-    def note(self, vm: str) -> None:
-        """Note an event of *vm*."""
+    def note(self, vm: str, *, started: bool = False) -> None:
+        """Note an event of *vm*. That it has *started* is no push's doing: no pause and no failure keeps it back."""
         now = time.monotonic()
         with self._lock:
-            if now < self._deaf.get(vm, 0.0):
+            if started:
+                self._deaf.pop(vm, None)
+            elif now < self._deaf.get(vm, 0.0):
                 return
             pending = self._pending.setdefault(vm, _Pending())
+            if started:
+                pending.taken = -math.inf
             pending.first = now if pending.first is None else pending.first
             pending.last = now
 
@@ -167,7 +174,7 @@ class Listener:
             except DeadlineExceeded:
                 continue
             if concerns(event, self._settings()):
-                self._heard.note(event.vm)
+                self._heard.note(event.vm, started=event.name == STARTED)
 
     def _connected(self) -> None:
         if not self._lost:

@@ -17,7 +17,7 @@ from vminterface.errors import InvalidValue, printable
 
 _IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _IPV6 = re.compile(r"[0-9A-Fa-f:]{2,39}")
-_PREFIX = re.compile(r"[0-9]|[12][0-9]|3[0-2]")
+_PREFIX = re.compile(r"[1-9]|[12][0-9]|3[0-2]")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
@@ -27,7 +27,7 @@ _DRESSED = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("::ffff:0:0/96
 
 @dataclass(frozen=True, slots=True)
 class Netmask:
-    """An IPv4 netmask with *prefix* leading ones (0 to 32)."""
+    """An IPv4 netmask with *prefix* leading ones (1 to 32)."""
 
     prefix: int
 
@@ -80,7 +80,8 @@ def parse_ipv6(text: str) -> IPv6Address:
 def parse_netmask(text: str) -> Netmask:
     """Read a netmask, dotted or as the number of its leading ones; rendered dotted. Raises InvalidValue.
 
-    dom0 allows a number in the feature ``net.fake-netmask``; readers in VMs understand the dotted form alone.
+    A mask without ones would make every host a neighbour. dom0 allows a number in the feature ``net.fake-netmask``;
+    readers in VMs understand the dotted form alone.
     """
     if _PREFIX.fullmatch(text):
         return Netmask(int(text))
@@ -90,10 +91,10 @@ def parse_netmask(text: str) -> Netmask:
         except ValueError:
             pass
         else:
-            if "01" not in ones:
+            if "01" not in ones and "1" in ones:
                 return Netmask(ones.count("1"))
     raise InvalidValue(
-        f"'{printable(text, 60)}' is no netmask (expected one such as 255.255.255.0, or a number from 0 to 32)"
+        f"'{printable(text, 60)}' is no netmask (expected one such as 255.255.255.0, or a number from 1 to 32)"
     )
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import InvalidValue, InvalidValues, printable
 
 #: The options of a rule in the order in which they are written.
 OPTIONS = ("action", "dst4", "dst6", "dsthost", "proto", "specialtarget", "dstports", "icmptype")
@@ -58,6 +58,10 @@ class Rule:
     to_dns: bool = False
     ports: tuple[int, int] | None = None
     icmp_type: int | None = None
+    #: The second since 1970 from which on it is none any more; qubesd's store has it, a provider's keys have not.
+    expire: int | None = None
+    #: Does nothing; qubesd's store has it.
+    comment: str = field(default="", compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Rule:
@@ -75,35 +79,47 @@ class Rule:
         return cls.of(options)
 
     @classmethod
-    def of(cls, options: Mapping[str, str]) -> Rule:
-        """Return the rule of these *options*. Raises InvalidValue, the option at fault as its ``where``."""
-        for name in options:
-            if name not in OPTIONS:
-                raise InvalidValue(f"unknown option (expected one of: {', '.join(OPTIONS)})", printable(name, 40))
-        if "action" not in options:
-            raise InvalidValue("a rule needs an action (expected accept or drop)", "action")
-        if len(targets := [name for name in OPTIONS[1:4] if name in options]) > 1:
-            raise InvalidValue(f"a rule has one destination, not both {targets[0]} and {targets[1]}", targets[1])
+    def of(cls, options: Mapping[str, str], unreadable: Collection[str] = ()) -> Rule:
+        """Return the rule of these *options*. Raises InvalidValues, the option at fault as each one's ``where``.
+
+        *unreadable* are options that are there too, and whose errors are known already; what is raised are the others.
+        """
+        there = {*options, *unreadable}
+        faults = []
+        if "action" not in there:
+            faults.append(InvalidValue("a rule needs an action (expected accept or drop)", "action"))
+        if len(targets := [name for name in OPTIONS[1:4] if name in there]) > 1:
+            faults.append(
+                InvalidValue(f"a rule has one destination, not both {targets[0]} and {targets[1]}", targets[1])
+            )
         values: dict[str, Any] = {}
         for name, text in options.items():
             try:
-                field, value = _READ[name](text)
+                if name not in OPTIONS:
+                    raise InvalidValue(f"unknown option (expected one of: {', '.join(OPTIONS)})")
+                attribute, value = _READ[name](text)
+                values[attribute] = value
             except InvalidValue as error:
-                raise InvalidValue(str(error), name) from None
-            values[field] = value
-        rule = cls(**values)
-        if rule.ports is not None and rule.protocol not in ("tcp", "udp"):
-            raise InvalidValue("ports need proto=tcp or proto=udp", "dstports")
-        if rule.icmp_type is not None and rule.protocol != "icmp":
-            raise InvalidValue("a type of ICMP needs proto=icmp", "icmptype")
-        if rule.to_dns and (rule.protocol == "icmp" or rule.ports not in (None, (53, 53))):
+                faults.append(InvalidValue(str(error), name if name in OPTIONS else printable(name, 40)))
+        # A protocol that could not be read may be any.
+        protocol = values.get("protocol", ... if "proto" in there else None)
+        ports = values.get("ports")
+        if ports is not None and protocol not in ("tcp", "udp", ...):
+            faults.append(InvalidValue("ports need proto=tcp or proto=udp", "dstports"))
+        if "icmp_type" in values and protocol not in ("icmp", ...):
+            faults.append(InvalidValue("a type of ICMP needs proto=icmp", "icmptype"))
+        if "to_dns" in values and (protocol == "icmp" or ports not in (None, (53, 53))):
             # The reader would pass over such a rule without a word.
-            raise InvalidValue("names are asked for by tcp and udp at port 53 alone", "specialtarget")
-        return rule
+            faults.append(InvalidValue("names are asked for by tcp and udp at port 53 alone", "specialtarget"))
+        if faults or unreadable:
+            raise faults[0] if len(faults) == 1 else InvalidValues(faults)
+        return cls(**values)
 
-    def render(self) -> str:
-        """Return the exact text of the rule's key."""
+    def render(self, *, with_end: bool = False) -> str:
+        """Return the exact text of the rule's key; *with_end* as qubesd's store has it, but for the comment."""
         words = [f"action={self.action.value}"]
+        if with_end and self.expire is not None:
+            words.append(f"expire={self.expire}")
         if self.network is not None:
             words.append(f"dst{self.network.version}={self.network}")
         if self.host is not None:
@@ -166,6 +182,14 @@ class Firewall:
             policy = rules.pop().action
         return Firewall(policy, tuple(rules))
 
+    def at(self, now: float) -> Firewall:
+        """Return what of this holds at *now*, in seconds since 1970."""
+        return replace(self, rules=tuple(rule for rule in self.rules if rule.expire is None or rule.expire > now))
+
+    def without_ends(self) -> Firewall:
+        """Return this as a provider's keys have it, in which no rule expires."""
+        return replace(self, rules=tuple(replace(rule, expire=None) for rule in self.rules))
+
     def of_family(self, version: int) -> Firewall:
         """Return what of this concerns the client's address of IP version 4 or 6."""
         return replace(self, version=version)
@@ -182,7 +206,7 @@ class Firewall:
         return rule.network is None or self.version in (None, rule.network.version)
 
     def __str__(self) -> str:
-        rules = [rule.render() for rule in self.rules if self._concerns(rule)]
+        rules = [rule.render(with_end=True) for rule in self.rules if self._concerns(rule)]
         return "; ".join([*rules, f"policy={self.policy.value}"])
 
 
@@ -205,15 +229,18 @@ def _network6(text: str) -> tuple[str, IPv6Interface]:
 
 
 def _host(text: str) -> tuple[str, str]:
+    try:
+        version = ipaddress.ip_interface(text).version
+    except ValueError:
+        pass
+    else:
+        shown = printable(text, 60)
+        raise InvalidValue(f"'{shown}' is an address (expected a host's name; this goes into dst{version})")
     if not _HOST.fullmatch(text):
         raise InvalidValue(
             f"'{printable(text, 60)}' is no host's name (expected lower-case letters, digits, dots, - and _)"
         )
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return "host", text
-    raise InvalidValue(f"'{text}' is an address (expected a host's name; addresses go into dst4 or dst6)")
+    return "host", text
 
 
 def _one_of(field: str, *words: str) -> Callable[[str], tuple[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vminterface.errors import InvalidValue
 from vminterface.values.firewall import Action, Firewall, Rule
@@ -49,17 +49,17 @@ class StoredRule:
 def parse(text: str, now: float) -> Firewall | None:
     """Return the firewall that qubesd's *text* is for good, None where the pillar cannot say the same.
 
-    Rules that have ended before *now* (seconds since 1970) are passed over, comments too, as they do nothing. One that
-    will end is not the rule without an end that the pillar means.
+    Rules that have ended before *now* (seconds since 1970) are passed over. One that will end is not equal to the rule
+    without an end; comments are not compared, as they do nothing.
     """
     rules: list[Rule] = []
     for line in lines(text):
         stored = StoredRule.parse(line)
         if stored.ended(now):
             continue
-        if stored.rule is None or stored.expire is not None:
+        if stored.rule is None:
             return None
-        rules.append(stored.rule)
+        rules.append(replace(stored.rule, expire=stored.expire, comment=stored.comment))
     try:
         return Firewall(Action.DROP, tuple(rules))
     except InvalidValue:
@@ -73,7 +73,11 @@ def in_effect(text: str, now: float) -> str:
 
 def render(firewall: Firewall) -> str:
     """Return *firewall* as ``.Set`` takes it: the rules of both families; empty text where all is dropped."""
-    return _text(rule.render() for rule in firewall.lines)
+    return _text(map(_line, firewall.lines))
+
+
+def _line(rule: Rule) -> str:
+    return f"{rule.render(with_end=True)}{rule.comment and f' comment={rule.comment}'}"
 
 
 def lines(text: str) -> list[str]:

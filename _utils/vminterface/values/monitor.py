@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from vminterface.errors import InvalidValue, InvalidValues, printable, printable_value
+from vminterface.values import quoted
 
 #: The display that a VM's own windows are on. A VM with the file GUIVM draws other VMs' desktops too: these have its
 #: first display, and its own windows the second (gui-agent-linux ``qubes-set-monitor-layout``).
@@ -95,7 +96,8 @@ def _number_fault(name: str, value: object, limits: tuple[int, int]) -> InvalidV
     # bool is an int to Python, but `width: yes` is a slip.
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
         return None
-    return InvalidValue(f"{printable_value(value, quoted=True)} is not a whole number from {low} to {high}", name)
+    shown = printable_value(value, quoted=True)
+    return InvalidValue(f"{shown} is not a whole number from {low} to {high}{quoted.hint(value)}", name)
 
 
 @dataclass(frozen=True, slots=True)

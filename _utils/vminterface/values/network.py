@@ -7,15 +7,16 @@ a VM that applied half of them would be off the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
-from typing import Any
+from typing import Any, ClassVar
 
 from vminterface.errors import InvalidValue, InvalidValues, printable
 from vminterface.values.address import MAC, Netmask, parse_ipv4, parse_ipv6, parse_mac, parse_netmask, render
 from vminterface.values.client import Clients
 from vminterface.values.resolvers import Resolvers
+from vminterface.values.searchdomains import SearchDomains
 
 #: A host of its own: the VM reaches all others through its gateway (R4 always, R2 and R3 in effect).
 HOST = Netmask(32)
@@ -28,6 +29,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "primary_dns": parse_ipv4,
     "secondary_dns": parse_ipv4,
     "all_dns": Resolvers.parse,
+    "dns_search": SearchDomains.parse,
     "mac": parse_mac,
     "ip6": parse_ipv6,
     "gateway6": parse_ipv6,
@@ -39,24 +41,31 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
 class ClientNetwork:
     """A VM with a netvm: its one interface, the way out, and who answers its DNS requests."""
 
+    #: Fields that must be there.
+    NEEDED: ClassVar[tuple[str, ...]] = ("ip", "gateway")
+
     ip: IPv4Address
     netmask: Netmask = HOST
     #: Reached by a host route over the interface, hence free to lie outside of the VM's own subnet.
     gateway: IPv4Address
     primary_dns: IPv4Address | None = None
     secondary_dns: IPv4Address | None = None
-    #: All of them where they are more than two; the two above are for those who know no others.
+    #: All of them where the two above, which are for those who know no others, do not say it all.
     all_dns: Resolvers | None = None
+    dns_search: SearchDomains | None = None
     mac: MAC | None = None
     ip6: IPv6Address | None = None
     gateway6: IPv6Address | None = None
 
     @classmethod
-    def parse(cls, texts: Mapping[str, str]) -> ClientNetwork:
-        """Read the keys' texts by field; ``ip`` and ``gateway`` must be there. Raises InvalidValues."""
-        values, faults = _read(cls, texts, ("ip", "gateway"))
-        faults += _client_faults(texts, values)
-        if faults:
+    def parse(cls, texts: Mapping[str, str], unreadable: Collection[str] = ()) -> ClientNetwork:
+        """Read the keys' texts by field; those of ``NEEDED`` must be there. Raises InvalidValues.
+
+        *unreadable* are fields that are there too, and whose errors are known already; what is raised are the others.
+        """
+        values, faults = _read(cls, texts, unreadable)
+        faults += _client_faults({*texts, *unreadable}, values)
+        if faults or unreadable:
             raise InvalidValues(faults)
         return cls(**values)
 
@@ -74,6 +83,9 @@ class ClientNetwork:
 class ProviderNetwork:
     """A VM that serves network to others: the addresses under which its clients see it."""
 
+    #: Fields that must be there.
+    NEEDED: ClassVar[tuple[str, ...]] = ("gateway",)
+
     gateway: IPv4Address
     netmask: Netmask = HOST
     #: R2 and R3 write the clients' network, R4 the gateway once more, as a sign that there are clients.
@@ -85,11 +97,11 @@ class ProviderNetwork:
     connected: Clients | None = None
 
     @classmethod
-    def parse(cls, texts: Mapping[str, str]) -> ProviderNetwork:
-        """Read the keys' texts by field; ``gateway`` must be there. Raises InvalidValues."""
-        values, faults = _read(cls, texts, ("gateway",))
+    def parse(cls, texts: Mapping[str, str], unreadable: Collection[str] = ()) -> ProviderNetwork:
+        """Read the keys' texts by field; see :meth:`ClientNetwork.parse`. Raises InvalidValues."""
+        values, faults = _read(cls, texts, unreadable)
         faults += _provider_faults(values)
-        if faults:
+        if faults or unreadable:
             raise InvalidValues(faults)
         return cls(**values)
 
@@ -110,7 +122,7 @@ class ProviderNetwork:
 
 
 def _read(
-    kind: type[ClientNetwork] | type[ProviderNetwork], texts: Mapping[str, str], needed: tuple[str, ...]
+    kind: type[ClientNetwork] | type[ProviderNetwork], texts: Mapping[str, str], unreadable: Collection[str]
 ) -> tuple[dict[str, Any], list[InvalidValue]]:
     """Read each field by itself: the values that could be read, and the faults of the others."""
     known = [field.name for field in fields(kind)]
@@ -125,12 +137,12 @@ def _read(
             values[field] = _PARSERS[field](text)
         except InvalidValue as fault:
             faults.append(InvalidValue(str(fault), field))
-    missing = [field for field in needed if field not in texts]
+    missing = [field for field in kind.NEEDED if field not in texts and field not in unreadable]
     faults += [InvalidValue("it is missing (expected an IPv4 address)", field) for field in missing]
     return values, faults
 
 
-def _client_faults(texts: Mapping[str, str], values: Mapping[str, Any]) -> Iterator[InvalidValue]:
+def _client_faults(there: Collection[str], values: Mapping[str, Any]) -> Iterator[InvalidValue]:
     """Find what is wrong between fields that are right by themselves."""
     ip, gateway, netmask = values.get("ip"), values.get("gateway"), values.get("netmask")
     if ip is not None and ip == gateway:
@@ -141,10 +153,13 @@ def _client_faults(texts: Mapping[str, str], values: Mapping[str, Any]) -> Itera
                 yield InvalidValue(
                     f"{address} is the first or last address of {_subnet(ip, netmask)} (expected a host's)", field
                 )
-    if "gateway6" in texts and "ip6" not in texts:
+    if "gateway6" in there and "ip6" not in there:
         yield InvalidValue("it needs ip6, which is missing (expected both or neither)", "gateway6")
     elif "ip6" in values and values["ip6"] == values.get("gateway6"):
         yield InvalidValue(f"{values['ip6']} is the VM's own ip6 (expected another host's)", "gateway6")
+    resolvers = values.get("all_dns")
+    if resolvers is not None and "ip6" not in there and all(one.version == 6 for one in resolvers.members):
+        yield InvalidValue("IPv6 alone needs an ip6 of the VM (expected ip6, or one of IPv4)", "all_dns")
 
 
 def _provider_faults(values: Mapping[str, Any]) -> Iterator[InvalidValue]:

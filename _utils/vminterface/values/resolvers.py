@@ -1,4 +1,4 @@
-"""All resolvers of a VM where they are more than the two that the vm-interface document has keys for.
+"""All resolvers of a VM where the two of IPv4 that the vm-interface document has keys for are not all of them.
 
 The text of the key names them with one space between, first choice first; they may be of IPv6.
 """

@@ -6,8 +6,29 @@ Source: Qubes core-agent-linux ``qubes.ResizeDisk``, which refuses every other v
 from __future__ import annotations
 
 import enum
+import re
 
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import InvalidValue, printable, printable_value
+
+_SIZE = re.compile(r"([1-9][0-9]{0,17})(?: ?([KMGT])iB)?\Z", re.ASCII)
+#: A mebibyte at least, and what qubesd takes at most.
+_SIZE_MIN, _SIZE_MAX = 1 << 20, (1 << 63) - 1
+
+
+def parse_size(value: object) -> int:
+    """Return a volume's size in bytes: a number of them, or text such as ``20GiB``. Raises InvalidValue.
+
+    ``20G`` is refused: some programs mean powers of 1000 by it.
+    """
+    text = str(value) if type(value) is int else value
+    found = _SIZE.match(text) if isinstance(text, str) else None
+    size = int(found[1]) << {"K": 10, "M": 20, "G": 30, "T": 40, None: 0}[found[2]] if found else 0
+    if not _SIZE_MIN <= size <= _SIZE_MAX:
+        raise InvalidValue(
+            f"'{printable_value(value, 40)}' is not a volume's size (expected bytes, or a number with KiB, MiB, GiB or"
+            " TiB, as in 20GiB; 1MiB at least)"
+        )
+    return size
 
 
 class Volume(enum.Enum):

@@ -43,6 +43,7 @@ from vminterface.vm.apply import debug, keyboard, name, network, provider, servi
 from vminterface.vm.controldomain import in_a_vm, require_vm
 from vminterface.vm.ending import until_stopped
 from vminterface.vm.machine import Machine
+from vminterface.vm.ready import say_running
 from vminterface.vm.report.threads import start as start_reports
 from vminterface.vm.stop import Stop
 from vminterface.vm.surroundings import Surroundings
@@ -275,6 +276,7 @@ def run(
     reports = start_reports(machine, stop, open_store=open_store, open_xenstore=XenStore.open, log=_to_stderr)
     for module in ON_DEMAND:
         import_module(module)
+    say_running()
     if not until_stopped(partial(serve, open_store, machine, stop, live_services=live_services, log=_to_stderr), stop):
         _to_stderr("ended in the middle of a step that did not end")
     deadline = Deadline.after(1.0)

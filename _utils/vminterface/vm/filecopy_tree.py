@@ -14,6 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from vminterface.wire.holes import written
 from vminterface.wire.qfile_result import Refused
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,17 +23,23 @@ _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, err
 PLAIN_MODE = 0o777
 #: Bytes for which room is set aside at once, and from which on it is.
 RESERVED, RESERVED_FROM = 1 << 30, 1 << 24
-#: Of linux/falloc.h: the file stays as long as it is.
-_KEEP_SIZE = 1
+#: Of linux/falloc.h: the file stays as long as it is; what was set aside is given back.
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+#: Bytes of a hole for which what was set aside is given back; many small ones would cut the file into pieces.
+_GIVEN_BACK_FROM = 1 << 16
 
 
 class PartialFile:
-    """A file of *size* bytes being written; :meth:`complete` or :meth:`discard` ends it."""
+    """A file of *size* bytes being written; :meth:`complete` or :meth:`discard` ends it.
+
+    Blocks of zeros become holes: the stream does not say where the sender's file has some.
+    """
 
     def __init__(self, tree: Tree, parent: int, name: bytes, size: int) -> None:
         self._tree, self._parent, self._name = tree, parent, name
         self._size = size
-        self._written = self._reserved = 0
+        # Up to where the file has come, and up to where its room is what it needs, and up to where room is set aside.
+        self._at = self._settled = self._reserved = 0
         self._named = False
         self.fd = tree.open_unnamed(parent)
         if self.fd < 0:
@@ -42,25 +49,44 @@ class PartialFile:
 
     def write(self, data: memoryview) -> None:
         """Add *data* to the file."""
-        if self._written >= self._reserved and self._size - self._written >= RESERVED_FROM:
+        if self._at >= self._reserved and self._size - self._at >= RESERVED_FROM:
             self._reserve()
-        while data:
-            count = os.write(self.fd, data)
-            self._written += count
-            data = data[count:]
+        for place, piece in written(data, self._at):
+            self._settle(place)
+            while piece:
+                count = os.pwrite(self.fd, piece, place)
+                place += count
+                piece = piece[count:]
+            self._settled = place
+        self._at += len(data)
 
     def _reserve(self) -> None:
         """Have room set aside, so that the file system need not look for some at each write."""
-        room = min(self._size - self._written, RESERVED)
-        self._reserved = self._written + room
+        self._settle(self._at)
+        room = min(self._size - self._at, RESERVED)
+        self._reserved = self._at + room
+        # Some file systems cannot, or know only at a write whether there is room: the write tells.
+        self._allocate(_KEEP_SIZE, self._at, room)
+
+    def _settle(self, end: int) -> None:
+        """Give back what was set aside for the hole that is before *end*."""
+        size = min(end, self._reserved) - self._settled
+        if size >= _GIVEN_BACK_FROM:
+            # Behind a file's end ext4 gives nothing back.
+            os.ftruncate(self.fd, end)
+            self._allocate(_KEEP_SIZE | _PUNCH_HOLE, self._settled, size)
+        self._settled = end
+
+    def _allocate(self, mode: int, start: int, size: int) -> None:
         libc = ctypes.CDLL(None)
         with suppress(AttributeError):  # not every C library has it
             libc.fallocate64.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-            # Some file systems cannot, or know only at a write whether there is room: the write tells.
-            libc.fallocate64(self.fd, _KEEP_SIZE, self._written, room)
+            libc.fallocate64(self.fd, mode, start, size)
 
     def complete(self, mode: int, times_ns: tuple[int, int]) -> None:
         """Give the file its permissions, times and, if it has none yet, its name. FileExistsError: name taken."""
+        self._settle(self._at)
+        os.ftruncate(self.fd, self._at)
         os.utime(self.fd, ns=times_ns)
         os.fchmod(self.fd, mode)
         if not self._named:

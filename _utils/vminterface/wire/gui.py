@@ -254,12 +254,34 @@ class Connection:
             raise RemoteProtocolError("the agent sent messages before it knew the screen")
         return CLOSED if self._eof else NEED_DATA
 
+    def _check_the_end(self) -> None:
+        """Refuse an end of the stream before the first byte: so a daemon ends that does not take the agent's version.
+
+        That is all that it says of it (gui-daemon ``xside.c``); nothing else makes it end here.
+        """
+        if not self._eof or self._buffer:
+            return
+        if self.role is DAEMON:
+            raise RemoteProtocolError("the agent closed the connection before it sent its GUI protocol version")
+        if self.version is None:
+            raise RemoteProtocolError(
+                f"the daemon closed the connection when it was offered GUI protocol {self.own}"
+                f" (expected one that speaks {self.own.major}.x)"
+            )
+
     def _version(self) -> Version | Sentinel:
+        self._check_the_end()
         data = self._take(_VERSION.size, "a version")
         if data is None:
             return NEED_DATA
         (word,) = _VERSION.unpack(data)
         found = Version(word >> 16, word & 0xFFFF)
+        if self.role is AGENT and not found.major:
+            # It sends no version, and these four bytes are the screen's width.
+            least = Version(self.own.major, _TWO_WAY)
+            raise RemoteProtocolError(
+                f"the daemon chose no GUI protocol version: it is older than {least} (expected {least} or later)"
+            )
         if found.major != self.own.major:
             raise RemoteProtocolError(f"GUI protocol {found} (expected {self.own.major}.x, up to {self.own})")
         if self.role is AGENT and not _TWO_WAY <= found.minor <= self.own.minor:
@@ -270,6 +292,7 @@ class Connection:
         return found
 
     def _screen(self) -> XConf | Sentinel:
+        self._check_the_end()
         data = self._take(_XCONF.size, "a screen's description")
         if data is None:
             return NEED_DATA

@@ -29,8 +29,9 @@ class Header:
     def parse(cls, untrusted_header: bytes) -> Header:
         """Read the first 256 bytes. Unusual characters of the name become ``_``, one for each byte.
 
-        Raises RemoteProtocolError for a header of another size, a name that fills it or is empty, has a ``/`` or a
-        control character, or begins with a dot or dash, and for anything but NUL behind the name.
+        Raises RemoteProtocolError for a header of another size, a name that fills it or is empty, ``.`` or ``..``, has
+        a ``/`` or a control character, and for anything but NUL behind the name. A dot or dash may come first, as in
+        ``.gitignore``: what opens the file is given its whole path, which never starts so.
         """
         if len(untrusted_header) != HEADER_SIZE:
             raise RemoteProtocolError(f"a file name in {len(untrusted_header)} bytes (expected {HEADER_SIZE})")
@@ -39,14 +40,10 @@ class Header:
             raise RemoteProtocolError(f"'{printable(untrusted_name, 60)}' is not a file name with NUL to its end")
         view_only = untrusted_name.startswith(_VIEW_ONLY)
         untrusted_name = untrusted_name.removeprefix(_VIEW_ONLY)
-        if (
-            not untrusted_name
-            or untrusted_name[:1] in (b".", b"-")
-            or any(byte < 0x20 or byte in (0x2F, 0x7F) for byte in untrusted_name)
-        ):
+        if untrusted_name in (b"", b".", b"..") or any(byte < 0x20 or byte in (0x2F, 0x7F) for byte in untrusted_name):
             raise RemoteProtocolError(
                 f"'{printable(untrusted_name, 60)}' cannot be the name of a file to open"
-                " (expected no '/', no control character, no '.' or '-' first)"
+                " (expected neither '.' nor '..', no '/' and no control character)"
             )
         return cls(_UNUSUAL.sub(b"_", untrusted_name).decode("ascii"), view_only)
 

@@ -50,11 +50,12 @@ def check_link(name: bytes, untrusted_target: bytes, *, allow_all_names: bool = 
 
     The target must be relative, with ``..`` only at its start and fewer of them than there are folders above
     the link within the top folder of the transfer: so a link at the top is always refused (ENOLINK), and what
-    is copied is the same wherever it is put. ``.`` and doubled slashes are tolerated. EILSEQ: characters as for
-    names; ENOENT: empty; ENAMETOOLONG: over :data:`LINK_TARGET_MAX_BYTES`. The refusal names the target.
+    is copied is the same wherever it is put. ``.`` and doubled slashes are tolerated and count for nothing, also
+    before ``..``. EILSEQ: characters as for names; ENOENT: empty; ENAMETOOLONG: over :data:`LINK_TARGET_MAX_BYTES`.
+    The refusal names the target, and the link where that is empty.
     """
     if not untrusted_target:
-        raise Refused(errno.ENOENT, untrusted_target, "a symbolic link with an empty target")
+        raise Refused(errno.ENOENT, name, "a symbolic link with an empty target")
     if len(untrusted_target) > LINK_TARGET_MAX_BYTES:
         raise Refused(errno.ENAMETOOLONG, untrusted_target)
     if b"\0" in untrusted_target or (not allow_all_names and not is_plain(untrusted_target)):
@@ -64,7 +65,7 @@ def check_link(name: bytes, untrusted_target: bytes, *, allow_all_names: bool = 
         raise Refused(errno.ENOLINK, untrusted_target, "a symbolic link that is not inside a copied folder")
     if untrusted_target.startswith(b"/"):
         raise Refused(errno.ENOLINK, untrusted_target, "a symbolic link to an absolute path")
-    parts = untrusted_target.split(b"/")
+    parts = [part for part in untrusted_target.split(b"/") if part not in (b"", b".")]
     ups = next((i for i, part in enumerate(parts) if part != b".."), len(parts))
     if ups > levels or b".." in parts[ups:]:
         raise Refused(errno.ENOLINK, untrusted_target, "a symbolic link that points out of the copied folder")

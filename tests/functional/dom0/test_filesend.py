@@ -132,6 +132,11 @@ def test_link_targets_may_need_all_names_too(tree):
     assert not Sender([tree], skip_links=True).survey().needs_all_names
 
 
+def test_a_link_that_goes_up_behind_a_dot_is_sent(tree):
+    (tree / "b" / "up").symlink_to("./../a")
+    assert Symlink(b"%s/b/up" % os.fsencode(tree.name), b"./../a") in sent(Sender([tree]))
+
+
 def test_sockets_and_pipes_are_left_out_and_noted(tree):
     before = without_access_times(sent(Sender([tree / "b"]))[1:-2])
     os.mkfifo(tree / "b" / "pipe")

@@ -16,7 +16,7 @@ from tests.support.stores import need
 from tests.support.xservers import XServer, lack
 from vminterface.deadline import Deadline
 from vminterface.dom0 import gui as daemon
-from vminterface.errors import ConnectionLost, DeadlineExceeded, LocalProtocolError, RemoteProtocolError
+from vminterface.errors import ConnectionLost, DeadlineExceeded, RemoteProtocolError
 from vminterface.values.keyboard import KeyboardLayout
 from vminterface.values.monitor import MonitorLayout
 from vminterface.vm import gui as agent
@@ -72,9 +72,8 @@ def test_the_screen_is_that_of_the_monitor_layout() -> None:
     assert daemon.screen_of(aside) == XConf.of_screen(900, 650)
 
 
-def test_a_layout_that_no_screen_can_hold_is_refused() -> None:
-    with pytest.raises(LocalProtocolError, match="a screen of 49152 x 1080 pixels"):
-        daemon.screen_of(MonitorLayout.parse("16384 1080 32767 0\n"))
+def test_the_widest_layout_fits_into_a_screen() -> None:
+    assert daemon.screen_of(MonitorLayout.parse("16383 1080 16384 0\n")).width == 32768
 
 
 @pytest.mark.parametrize("minor", [0, 3, 4, 8])
@@ -178,5 +177,23 @@ def test_an_agent_that_reads_nothing_holds_nobody_up(pair: tuple[socket.socket, 
 def test_an_agent_that_goes_before_it_told_its_version_is_an_error(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     theirs.close()
-    with pytest.raises(RemoteProtocolError, match="stream ended after 0 of the 4 bytes of a version"):
+    with pytest.raises(
+        RemoteProtocolError, match="the agent closed the connection before it sent its GUI protocol version"
+    ):
         daemon.begin(ours, ONE, soon())
+
+
+@pytest.mark.parametrize("reads_it", [True, False])
+def test_a_daemon_of_another_major_version_is_named_to_the_agent_and_nothing_is_recorded(
+    tmp_path: Path, pair: tuple[socket.socket, socket.socket], reads_it: bool
+) -> None:
+    """The real one (xside.c) shows its user a message and ends, and says nothing to the agent."""
+    machine = Machine(str(tmp_path))
+    ours, theirs = pair
+    begun = InThread(lambda: agent.begin(theirs, machine, soon()))
+    assert ours.recv(4, 0 if reads_it else socket.MSG_PEEK) == CURRENT.render()
+    ours.close()
+    error = begun.end()
+    assert isinstance(error, RemoteProtocolError)
+    assert "closed the connection when it was offered GUI protocol 1.8 (expected one that speaks 1.x)" in str(error)
+    assert screen_file(machine) is None

@@ -68,7 +68,7 @@ def test_who_waits_in_vain_is_told_by_whom(folder, monkeypatch):
     with VMLocks() as one, VMLocks() as other:
         one.take("work")
         with pytest.raises(DeadlineExceeded) as raised:
-            other.take_all(["personal", "work"], Deadline.after(0.1))
+            other.take_all(["personal", "work"], Deadline.after(0.1), threading.Event())
     now = time.strftime("%Y-%m-%dT%H:")
     assert f"process {os.getpid()} (vminterface watch --pillar /srv/p\\x1b.yaml), since {now}" in str(raised.value)
 
@@ -90,7 +90,7 @@ def test_those_who_want_many_vms_in_any_order_do_not_wait_for_each_other_for_eve
     def go(order):
         for _ in range(20):
             with VMLocks() as locks:
-                locks.take_all(order, Deadline.after(20))
+                locks.take_all(order, Deadline.after(20), threading.Event())
                 rounds.append(order)
 
     threads = [threading.Thread(target=go, args=(order,)) for order in (vms, vms[::-1], vms[::2] + vms[1::2])]
@@ -99,6 +99,40 @@ def test_those_who_want_many_vms_in_any_order_do_not_wait_for_each_other_for_eve
     for thread in threads:
         thread.join()
     assert len(rounds) == 60
+
+
+def test_who_waits_gets_its_turn_between_those_of_a_program_that_comes_again_and_again(folder):
+    rounds, there = 0, threading.Event()
+
+    def again_and_again():
+        nonlocal rounds
+        while not there.is_set() and rounds < 500:
+            with VMLocks() as locks:
+                locks.take_all(["work"], Deadline.after(20), threading.Event())
+                time.sleep(0.01)
+                rounds += 1
+
+    thread = threading.Thread(target=again_and_again)
+    thread.start()
+    while not rounds:
+        time.sleep(0.001)
+    before = rounds
+    with VMLocks() as locks:
+        locks.take_all(["work"], Deadline.after(20), threading.Event())
+        waited = rounds - before
+        there.set()
+    thread.join()
+    assert waited <= 20
+
+
+def test_who_gives_up_is_no_longer_the_next(folder):
+    with VMLocks() as one, VMLocks() as other, VMLocks() as third:
+        assert one.take("work")
+        assert not other.take("work")
+        one.release("work")
+        assert not third.take("work")
+        other.give_up("work")
+        assert third.take("work")
 
 
 def test_programs_that_add_vms_at_the_same_time_agree_on_their_places(folder):

@@ -72,7 +72,7 @@ def test_one_that_gets_none_in_time_is_an_error_and_holds_up_no_other(host, run)
         work, other = run([settings(), settings("other")], targets)
     assert time.monotonic() - started < 3
     assert isinstance(work.error, VMStarting)
-    assert work.comment() == "work is starting: it has got no QubesDB yet within 1 s"
+    assert work.comment() == "work is starting: it has got no QubesDB yet within 0.5 s"
     assert (work.changes, work.running) == ({}, True)
     assert set(other.changes) == {"timezone"}
     assert host.xen.read("work", "qubes-timezone") is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.qubesd import Unanswered
+from lab.qubesd import Qube, Unanswered
 from lab.qubesd.firewall import parse_rules
 from tests.support.firewallservice import FirewallService
 from tests.support.qubeshost import R4, r4
@@ -325,6 +325,41 @@ def test_a_qubesd_that_does_not_reply_costs_its_deadline_once_and_changes_no_key
     assert isinstance(outcomes[0].error, DeadlineExceeded)
     qubes.qubesd.hung.clear()
     assert qubes.host.dump() == before
+
+
+@pytest.mark.parametrize(
+    ("persist", "own", "pillar", "provider"),
+    [
+        (None, "", {}, "none"),
+        (False, "", {}, "none"),
+        (None, "other-net", {}, "other-net"),
+        (False, "other-net", {}, "other-net"),
+        (None, "other-net", {"netvm": "sys-net"}, None),
+        (None, None, {"netvm": "none"}, "none"),
+        (None, "other-net", {"netvm": "default"}, None),
+        (None, None, {}, None),
+    ],
+)
+def test_rules_in_a_vm_that_is_not_the_provider_are_said_to_have_no_effect(qubes, persist, own, pillar, provider):
+    wanted = settings(qubes, **pillar).with_options(persist=persist)
+    qubes.qubesd.qubes["other-net"] = Qube(properties={"provides_network": "True", "netvm": ""})
+    if own is not None:
+        qubes.qubesd.stop_vm("work")
+        qubes.qubesd.qubes["work"].properties["netvm"] = own
+    for run in (qubes.diff, qubes.push, qubes.push):
+        (outcome,) = run(wanted)
+        assert outcome.ok, outcome.comment()
+        expected = f"the rules in sys-net have no effect, as qubesd has {provider} as the VM's netvm"
+        assert (expected in outcome.comment()) is (provider is not None), outcome.comment()
+
+
+def test_without_persist_a_qubesd_that_does_not_reply_keeps_no_rules_back(qubes, monkeypatch):
+    monkeypatch.setattr(adminapi.AdminAPI.open.__func__, "__defaults__", (0.3,))
+    wanted = settings(qubes, persist=False)
+    qubes.qubesd.hung.set()
+    (outcome,) = qubes.push(wanted)
+    assert outcome.ok, outcome.comment()
+    assert live(qubes) == CLOSED
 
 
 def test_a_vm_that_qubesd_does_not_know_is_an_error_of_its_own(qubes):

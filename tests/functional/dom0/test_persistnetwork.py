@@ -212,6 +212,46 @@ def test_the_default_of_the_default_user_is_the_one_that_qubesd_gives(qubes):
     assert qubes.push(VMSettings.parse("work", {"default_user": "default"}))[0].changes == {}
 
 
+NETWORK_AGAIN = "network: none holds until the VM's next start, when qubesd gives the VM one (netvm: none lasts)"
+
+
+@pytest.mark.parametrize("persist", [None, False])
+@pytest.mark.parametrize("vm", ["work", "personal"])
+def test_a_network_that_is_removed_alone_is_there_again_after_the_start_and_each_run_says_so(qubes, vm, persist):
+    wanted = VMSettings.parse(vm, {"network": "none"}).with_options(persist=persist)
+    for run in (qubes.diff, qubes.push, qubes.push):
+        (outcome,) = run(wanted)
+        assert outcome.ok
+        assert outcome.comment().endswith(f"; {NETWORK_AGAIN}")
+        assert "for which qubesd keeps it" not in outcome.comment()
+    if vm == "work":
+        assert qubes.host.read(vm, "qubes-ip") is None
+    qubes.qubesd.start_vm(vm)
+    assert qubes.host.read(vm, "qubes-ip") is not None
+
+
+@pytest.mark.parametrize("by", ["pillar", "property"])
+def test_without_a_netvm_no_network_comes_back(qubes, by):
+    if by == "property":
+        qubes.qubesd.qubes["work"].properties["netvm"] = ""
+    wanted = VMSettings.parse("work", {"network": "none", **({"netvm": "none"} if by == "pillar" else {})})
+    (outcome,) = qubes.push(wanted)
+    assert outcome.comment().endswith("set; no agent is running there")
+    qubes.qubesd.start_vm("work")
+    (again,) = qubes.push(wanted)
+    assert again.comment() == "work is already as configured"
+
+
+def test_a_stopped_qubesd_keeps_nobody_from_removing_a_network(qubes, tmp_path, monkeypatch):
+    (tmp_path / "qubes.xml").touch()
+    monkeypatch.setattr(adminapi, "KEPT", str(tmp_path / "qubes.xml"))
+    qubes.qubesd.stop_listening()
+    (outcome,) = qubes.push(VMSettings.parse("work", {"network": "none"}))
+    assert outcome.ok, outcome.comment()
+    assert outcome.comment().endswith(NETWORK_AGAIN)
+    assert qubes.host.read("work", "qubes-ip") is None
+
+
 def test_without_persist_an_address_with_which_the_vm_is_not_attached_is_refused(qubes):
     old = qubes.host.read("work", "qubes-ip")
     before = qubes.host.dump()

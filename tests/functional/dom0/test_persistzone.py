@@ -12,6 +12,8 @@ from vminterface.errors import DeadlineExceeded
 
 DEFAULTS = {"timezone": "Europe/Warsaw"}
 CHECK = "admin.vm.feature.CheckWithTemplate"
+#: By which names are checked.
+LIST = ("admin.vm.List", "", "dom0")
 FEATURE = "vm-config.vminterface-timezone"
 
 
@@ -84,7 +86,7 @@ def test_a_vm_without_the_feature_has_the_zone_at_the_cost_of_one_call(r4):
     r4.start("work")
     r4.qubesd.calls.clear()
     (outcome,) = r4.push(r4.settings(defaults={**DEFAULTS, "persist": False}))
-    assert r4.qubesd.calls == [(CHECK, "anon-timezone", "work")]
+    assert r4.qubesd.calls == [(CHECK, "anon-timezone", "work"), LIST]
     assert outcome.ok
     assert r4.host.read("work", "qubes-timezone") == "Europe/Warsaw"
 
@@ -93,7 +95,7 @@ def test_qubesd_is_not_asked_where_no_zone_comes_from_the_defaults(r4):
     r4.start("work")
     r4.qubesd.calls.clear()
     r4.push(r4.settings(defaults={"persist": False, "debug": True}, timezone="Europe/Warsaw"))
-    assert r4.qubesd.calls == []
+    assert r4.qubesd.calls == [LIST]
 
 
 def test_a_qubesd_that_cannot_be_asked_costs_the_zone_alone(r4, monkeypatch):

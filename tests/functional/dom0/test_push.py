@@ -13,9 +13,11 @@ import pytest
 
 from lab import fakexen
 from tests.support.dom0 import Dom0
-from vminterface.dom0 import onestore
+from vminterface.channel.xenstore import XenStore
+from vminterface.dom0 import keychanges, onestore
 from vminterface.dom0.push import Outcome, diff, push
 from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.targets import Targets
 from vminterface.errors import ConnectionLost, DeadlineExceeded, SettingRefused, StoreError, VMNotRunning
 
 pytestmark = pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
@@ -256,8 +258,6 @@ def test_a_setting_refused_earlier_is_not_reported_as_well(dom0):
 
 def test_no_xenstored_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setenv("XENSTORED_PATH", str(tmp_path / "nothing"))
-    from vminterface.dom0.targets import Targets
-
     with Targets() as targets, pytest.raises(ConnectionLost, match="nothing"):
         push([settings(WORK)], targets)
 
@@ -269,9 +269,6 @@ def test_a_daemon_stopped_in_the_middle_ends_in_time_and_the_next_run_converges(
         dom0.start_vm(vm)
     process = dom0.daemon.process
     assert process is not None
-    from vminterface.channel.xenstore import XenStore
-    from vminterface.dom0.targets import Targets
-
     with Targets(lambda: XenStore.open(dom0.path, timeout=1.0)) as targets:
         targets.running()
         threading.Timer(0.005, os.kill, [process.pid, how]).start()
@@ -296,3 +293,33 @@ def test_a_daemon_stopped_in_the_middle_ends_in_time_and_the_next_run_converges(
     outcomes = pushed(dom0, *(settings({"timezone": "Europe/Lisbon"}, vm=vm) for vm in vms))
     assert all(o.ok for o in outcomes)
     assert {dom0.read(vm, "qubes-timezone") for vm in vms} == {"Europe/Lisbon"}
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.parametrize("late", [False, True])
+def test_where_the_xenstore_is_lost_in_the_middle_each_vm_has_how_it_is_left(dom0, monkeypatch, how, late):
+    """Once before the second VM's transaction has written anything, once when only its end is missing."""
+    real = keychanges.put
+    process = dom0.daemon.process
+    assert process is not None
+
+    def put(store, target, *arguments):
+        if target.vm != "b":
+            return real(store, target, *arguments)
+        if late:
+            real(store, target, *arguments)
+        os.kill(process.pid, how)
+        return None if late else real(store, target, *arguments)
+
+    for vm in "abc":
+        dom0.start_vm(vm)
+    monkeypatch.setattr(keychanges, "put", put)
+    with Targets(lambda: XenStore.open(dom0.path, timeout=1.0)) as targets:
+        a, b, c = push([settings(WORK, vm=vm) for vm in "abc"], targets)
+    if how == signal.SIGSTOP:
+        os.kill(process.pid, signal.SIGCONT)
+    assert a.comment().startswith("a: has its new values, which could not be taken back: ")
+    left = "is left with all of its new values or with none" if late else "nothing was written"
+    assert b.comment().startswith(f"b: {left}: ")
+    assert c.comment().startswith("c: nothing was written: ")
+    assert not any(outcome.changes for outcome in (a, b, c))

@@ -13,6 +13,7 @@ from tests.support.dom0 import Dom0
 from tests.support.qubesdb import QubesHost
 from tests.support.stores import need
 from vminterface.channel import qubesdb_connection
+from vminterface.channel.store import Write
 from vminterface.dom0 import known, state
 from vminterface.dom0.settings import VMSettings
 from vminterface.errors import ConnectionLost, DeadlineExceeded, StoreError
@@ -53,6 +54,35 @@ def test_one_vm_alone_has_its_name_in_the_fault_too(full: QubesHost) -> None:
         error = state.read([targets.one("full")])["full"].error
     assert isinstance(error, StoreError)
     assert str(error).startswith("full: /: more than ")
+
+
+@pytest.mark.parametrize(("count", "length"), [(30, 0), (4, 3000)])
+def test_a_vm_that_has_written_too_many_fields_is_left_out(
+    qubes: QubesHost, monkeypatch: pytest.MonkeyPatch, count: int, length: int
+) -> None:
+    monkeypatch.setattr(state, "KEYS_MAX", 20)
+    monkeypatch.setattr(state, "BYTES_MAX", 10_000)
+    qubes.start_vm("full")
+    with qubes.daemons["full"].guest("full") as store:
+        store.batch([Write(f"/vm-config/c{number}", b"x" * length) for number in range(count)])
+    with qubes.targets() as targets:
+        states, faults = state.observe(targets, targets.running())
+        assert sorted(states) == ["quiet", "work"]
+        assert {vm: str(error) for vm, error in faults.items()} == {
+            "full": "full: /: more than 20 keys or 10000 bytes of fields"
+        }
+        # Those alone count that somebody asks for.
+        states, faults = state.observe(targets, targets.running(), fields=["timezone"])
+        assert (sorted(states), faults) == (["full", "quiet", "work"], {})
+
+
+def test_what_a_vm_writes_beside_its_fields_is_never_held(qubes: QubesHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qubesdb_connection, "ENTRIES_MAX", 20)
+    with qubes.daemons["work"].guest("work") as store:
+        store.batch([Write(f"/own/{number}", b"") for number in range(100)])
+    with qubes.targets() as targets:
+        states, faults = state.observe(targets, ["work"])
+    assert (states["work"].texts["timezone"], faults) == ("UTC", {})
 
 
 def test_what_is_known_leaves_that_vm_out(full: QubesHost) -> None:

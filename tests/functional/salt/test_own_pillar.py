@@ -29,7 +29,7 @@ def salt_call(tmp_path):
         }
         (tmp_path / "pillar").mkdir(exist_ok=True)
         (tmp_path / "pillar/top.sls").write_text("base: {'*': [own]}")
-        (tmp_path / "pillar/own.sls").write_text(yaml.safe_dump({"vminterface": own}))
+        (tmp_path / "pillar/own.sls").write_text(yaml.safe_dump({"vminterface": own, "qubes": {"vms": {}}}))
         (tmp_path / "srv").mkdir(exist_ok=True)
         (tmp_path / "minion").write_text(yaml.safe_dump(config))
         command = [str(Path(sys.executable).with_name("salt-call")), "-c", str(tmp_path), "--local", "--out=json"]
@@ -115,3 +115,34 @@ def test_a_pillar_that_is_no_mapping_is_a_fault(salt_call):
     ((line),) = lines.values()
     assert line["result"] is False
     assert line["name"] == "vminterface: expected a mapping of agent, handlers, watch"
+
+
+def other_python(folder, version):
+    """Stand in for a Python of another *version*, of which the states ask nothing but that."""
+    program = folder / f"python{version}"
+    program.write_text(f"#!/bin/sh\necho {version}\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+@pytest.mark.parametrize("test", [False, True])
+@pytest.mark.parametrize("version", ["2.7", "3.9", "3.10"])
+def test_a_python_that_is_too_old_is_the_one_error_and_nothing_is_changed(salt_call, tmp_path, version, test):
+    own = {"agent": {"library": f"{tmp_path}/vm/lib", "command": f"{tmp_path}/vm/vminterface"}}
+    own["agent"]["python"] = other_python(tmp_path, version)
+    sls = ",".join(f"vminterface.{sls}" for sls in ("agent", "handlers", "library"))
+    status, lines = salt_call(own, "state.apply", sls, f"test={test}")
+    assert status != 0
+    assert len(lines) == 3
+    for line in lines.values():
+        assert (line["result"], line["changes"]) == (False, {})
+        assert line["name"].startswith(f"Python 3.11 or later is needed, this VM has {version} as {tmp_path}/python")
+    assert not (tmp_path / "vm").exists()
+
+
+def test_a_python_that_is_not_there_is_named(salt_call, tmp_path):
+    own = {"agent": {"library": f"{tmp_path}/vm/lib", "python": f"{tmp_path}/nothing"}}
+    status, lines = salt_call(own, "state.apply", "vminterface.library")
+    assert status != 0
+    ((line),) = lines.values()
+    assert f"{tmp_path}/nothing does not work here" in line["comment"]

@@ -80,7 +80,12 @@ BAD = {
         {"name": "{0}/fi\0le", "vm": "work", "location": "/"},
         {"name": "{0}/file", "vm": "work", "location": "a\nb"},
     ],
-    "qubes_rpc.disk_resized": [{"name": "work", "device": "xvdb"}, {"name": "work", "device": "{1}/nothing"}],
+    "qubes_rpc.disk_resized": [
+        {"name": "work", "device": "xvdb"},
+        {"name": "work", "device": "{1}/nothing"},
+        {"name": "work", "size": "20G"},
+        {"name": "work", "size": True},
+    ],
     "qubes_vm.clock_synced": [
         {"name": "clocks", "vms": "work"},
         {"name": "clocks", "vms": ["no/name"]},

@@ -65,6 +65,8 @@ def checkout(tmp_path: Path) -> Checkout:
     [
         (None, "{python}: there is no such program"),
         ("#!/bin/sh\necho oh >&2; echo not configured >&2; exit 127\n", "{python} does not work: not configured"),
+        # It does whatever it is asked, and is no Python.
+        ("#!/bin/sh\n", "{python} is not a Python"),
         # As an old Python does: what it is asked, it answers for itself.
         (
             "#!/bin/sh\ncase $2 in *print*) echo 3.9.2;; *) exit 1;; esac\n",

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.netns import InNamespace, namespace, need_pyroute2
 from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError
-from vminterface.vm.apply import link, network
+from vminterface.vm.apply import link, network, resolvers
 from vminterface.vm.apply.linkstate import Link
 from vminterface.vm.machine import Machine
 
@@ -81,6 +81,43 @@ def test_more_resolvers_than_two_are_all_asked(vm: InNamespace) -> None:
     assert vm.read_text("/etc/resolv.conf") == "".join(f"nameserver {server}\n" for server in servers)
     network.apply(INPUTS, vm)
     assert vm.read_text("/etc/resolv.conf") == RESOLV_CONF
+
+
+def test_resolvers_of_ipv6_alone_and_search_domains_are_in_resolv_conf(vm: InNamespace) -> None:
+    servers = {"network:all_dns": "fd00::53 fd00::54", "network:dns_search": "corp.example.org example.org"}
+    inputs = {field: text for field, text in INPUTS.items() if not field.endswith("_dns")}
+    network.apply({**inputs, **IPV6, **servers}, vm)
+    lines = ["search corp.example.org example.org", "nameserver fd00::53", "nameserver fd00::54"]
+    assert vm.read_text("/etc/resolv.conf") == "".join(f"{line}\n" for line in lines)
+    network.apply(INPUTS, vm)
+    assert vm.read_text("/etc/resolv.conf") == RESOLV_CONF
+
+
+RESOLVECTL = """#!/bin/sh
+# Stands for resolvectl(1): shows and sets what one link has, an empty word for nothing.
+[ "$1" = --no-pager ] && shift
+file="{folder}/$1"
+if [ $# -eq 2 ]; then echo "Link 2 ($2): $(cat "$file" 2>/dev/null)"; else shift 2; echo "$*" >"$file"; fi
+"""
+
+
+def test_systemd_resolved_is_given_the_search_domains_of_the_link_and_loses_them_again(
+    vm: InNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    (folder / "resolvectl").write_text(RESOLVECTL.format(folder=folder))
+    (folder / "resolvectl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    vm.write_file(resolvers.RESOLVED, "")
+    domains = {"network:dns_search": "corp.example.org example.org"}
+    network.apply({**INPUTS, **domains}, vm)
+    assert resolvers.search_of_link(vm, "eth0") == ["corp.example.org", "example.org"]
+    network.apply(INPUTS, vm)
+    assert resolvers.search_of_link(vm, "eth0") == []
+    network.apply({**INPUTS, **domains}, vm)
+    network.apply({}, vm)
+    assert resolvers.search_of_link(vm, "eth0") == []
 
 
 def test_applying_twice_touches_nothing_the_second_time(vm: InNamespace, steps: list[list[str]]) -> None:

@@ -98,6 +98,11 @@ def test_systemd_resolved_is_told_of_a_links_resolvers_and_asked_for_its_own(bus
     network.apply(INPUTS, vm)
     vm.fails = lambda argv: False
 
+    network.apply({**INPUTS, "network:dns_search": "corp.example.org example.org"}, vm)
+    assert resolvers.search_of_link(vm, "eth0") == ["corp.example.org", "example.org"]
+    network.apply(INPUTS, vm)
+    assert resolvers.search_of_link(vm, "eth0") == []
+
     note = provider.apply({"provides_network:gateway": "10.137.0.9"}, vm)
     assert "asked of 10.139.1.1, 10.139.1.2" in note
 

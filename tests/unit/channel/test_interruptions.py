@@ -5,6 +5,7 @@ The signal comes at the worst of moments, for certain: as the last thing that th
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from lab import processes
 from vminterface.channel import interruptions, process
 from vminterface.channel.interruptions import Held
 from vminterface.deadline import Deadline
-from vminterface.errors import ProgramMissing
+from vminterface.errors import ProgramFailed, ProgramMissing
 from vminterface.vm.handlers.programs import Program
 from vminterface.vm.machine import Machine
 
@@ -105,6 +106,23 @@ def test_after_a_start_that_failed_signals_are_heard_again(handled: None, argv: 
         with pytest.raises((ProgramMissing, ValueError)):
             start()
         assert signal.getsignal(signal.SIGTERM) is raising
+
+
+def test_a_program_that_cannot_be_waited_for_is_ended_and_signals_are_heard_again(
+    handled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def refused(pid: int) -> int:
+        made.append(pid)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    with pytest.raises(ProgramFailed, match="sleep cannot be waited for: Too many open files"):
+        Program(_SLEEP)
+    with pytest.raises(ProcessLookupError):
+        os.kill(made[0], 0)
+    assert signal.getsignal(signal.SIGTERM) is raising
 
 
 def test_what_came_is_heard_at_the_release(handled: None) -> None:

@@ -47,6 +47,17 @@ def test_a_whole_transfer_is_put_there_whatever_its_pieces(place, tmp_path, step
     assert os.listdir(tmp_path) == ["here"]
 
 
+def test_a_file_keeps_its_holes(place):
+    content = bytes(1 << 20) + b"x" + bytes(1 << 20)
+    with Arrival(place, Limits()) as arrival:
+        for start in range(0, len(data := stream((b"a", FILE, content), (b"b", FILE, b"y"))), 65536):
+            arrival.write(data[start : start + 65536])
+        arrival.put("it")
+    assert open(f"{place}/a", "rb").read() == content  # noqa: SIM115
+    assert open(f"{place}/b").read() == "y"  # noqa: SIM115
+    assert os.stat(f"{place}/a").st_blocks * 512 <= 64 << 10
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -75,7 +75,10 @@ def test_a_shorter_list_takes_the_long_one_away():
     ("dns", "where"),
     [
         (["10.139.1.1", "10.139.1.2", "x"], ["vms:work:network:dns:2"]),
-        (["fd00::53", "10.139.1.2", "10.139.1.3"], ["vms:work:network:dns:0"]),
+        (["10.139.1.1", "10.139", "9.9.9.9"], ["vms:work:network:dns:1"]),
+        ([None, "10.139.1.1", "9.9.9.9"], ["vms:work:network:dns:0"]),
+        (["x", None, "9.9.9"], ["vms:work:network:dns:0", "vms:work:network:dns:1", "vms:work:network:dns:2"]),
+        (["fd00::53"], ["vms:work:network:dns"]),
         (["x", "10.139.1.2", "10.139.1.3"], ["vms:work:network:dns:0"]),
         (["10.139.1.1", "10.139.1.2", 3], ["vms:work:network:dns:2"]),
         (["10.139.1.1"] * 17, ["vms:work:network:dns"]),
@@ -83,6 +86,37 @@ def test_a_shorter_list_takes_the_long_one_away():
 )
 def test_a_fault_of_a_resolver_has_its_number(dns, where):
     assert faults({"network": {**NETWORK, "dns": dns}}) == where
+
+
+@pytest.mark.parametrize(
+    ("dns", "primary", "secondary"),
+    [
+        (["fd00::53"], None, None),
+        (["fd00::53", "fd00::54"], None, None),
+        (["fd00::53", "10.139.1.2"], "10.139.1.2", None),
+        (["10.139.1.1", "fd00::53", "10.139.1.2"], "10.139.1.1", "10.139.1.2"),
+    ],
+)
+def test_resolvers_of_ipv6_are_in_the_key_of_all_in_their_order(dns, primary, secondary):
+    got = desired({"network": {**NETWORK, "ip6": "fd00::c", "dns": dns}})
+    assert (got["network:primary_dns"], got["network:secondary_dns"]) == (primary, secondary)
+    assert got["network:all_dns"] == " ".join(dns)
+
+
+def test_search_domains_become_one_text_and_an_empty_list_takes_them_away():
+    domains = ["corp.example.org", "Example.ORG"]
+    got = desired({"network": {**NETWORK, "dns_search": domains}})
+    assert got["network:dns_search"] == "corp.example.org example.org"
+    assert "network:primary_dns" not in got
+    for none in ([], "default"):
+        assert desired({"network": {**NETWORK, "dns_search": none}})["network:dns_search"] is None
+    assert "network:dns_search" not in desired({"network": NETWORK})
+
+
+@pytest.mark.parametrize("domain", ["", ".", "a..b", "a.", ".a", "-a", "a b", "a\n", "é.example", "a" * 64, 7, "a/b"])
+def test_what_is_no_domain_is_refused_with_its_number(domain):
+    assert faults({"network": {**NETWORK, "dns_search": ["a", domain]}}) == ["vms:work:network:dns_search:1"]
+    assert faults({"network": {**NETWORK, "dns_search": ["a"] * 17}}) == ["vms:work:network:dns_search"]
 
 
 def test_a_provider_has_two_addresses_for_names():

@@ -154,6 +154,24 @@ def test_what_a_failed_push_took_back_is_no_reason_for_another_one(clock):
     assert heard.take() == {"work"}
 
 
+def test_a_start_is_acted_upon_at_once_whatever_was_heard_or_failed_before(clock):
+    heard = Heard()
+    for _ in range(8):
+        heard.note("work")
+        clock.now = heard.due()
+        assert heard.take() == {"work"}
+    heard.note("work")
+    assert heard.due() > clock.now + 10, "the pause was to be a long one by now"
+    heard.forget("work")
+    heard.note("work", started=True)
+    assert heard.due() == clock.now + watch_events.QUIET
+    clock.now += watch_events.QUIET
+    assert heard.take() == {"work"}
+    # What follows it waits as ever.
+    heard.note("work")
+    assert heard.due() == clock.now + watch_events.PAUSE
+
+
 class Stop(threading.Event):
     """A stop event that keeps how long it was waited for, and is set after some waits."""
 

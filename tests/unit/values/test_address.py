@@ -110,7 +110,7 @@ def test_an_ipv6_address_that_no_host_can_have_is_refused(text):
         parse_ipv6(text)
 
 
-@pytest.mark.parametrize("prefix", range(33))
+@pytest.mark.parametrize("prefix", range(1, 33))
 def test_a_netmask_as_a_number_is_rendered_dotted_and_read_again(prefix):
     dotted = render(parse_netmask(str(prefix)))
     assert dotted == str(ipaddress.IPv4Network(f"0.0.0.0/{prefix}").netmask)
@@ -136,6 +136,8 @@ def test_a_netmask_as_a_number_is_rendered_dotted_and_read_again(prefix):
         "\u00b2",
         "ffffff00",
         "255.255.255.00",
+        "0",
+        "0.0.0.0",
     ],
 )
 def test_masks_with_gaps_and_other_texts_are_refused(text):

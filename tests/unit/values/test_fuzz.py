@@ -82,7 +82,7 @@ PARSERS: dict[str, tuple[Callable[[str], Any], Callable[[Any], str | None], tupl
     "one or zero": (flags.parse_one_zero, flags.render_one_zero, ("0", "1")),
     "ipv4": (address.parse_ipv4, address.render, NETWORK_TEXTS),
     "ipv6": (address.parse_ipv6, address.render, NETWORK_TEXTS),
-    "netmask": (address.parse_netmask, address.render, (*NETWORK_TEXTS, "255.255.255.255", "0")),
+    "netmask": (address.parse_netmask, address.render, (*NETWORK_TEXTS, "255.255.255.255", "1")),
     "mac": (address.parse_mac, address.render, NETWORK_TEXTS),
     "clients": (Clients.parse, str, ("10.137.0.12,00:16:3e:5e:6c:01,vif5.0 fd09::c", "10.137.0.12,,vif5.0", "")),
     "keyboard layout": (

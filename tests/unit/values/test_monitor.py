@@ -105,7 +105,7 @@ class TestPillarForm:
                 ]
             )
         assert {fault.where: str(fault) for fault in info.value.faults} == {
-            "0:width": "'1920' is not a whole number from 1 to 32767",
+            "0:width": "'1920' is not a whole number from 1 to 32767 (unquote it)",
             "0:height": "True is not a whole number from 1 to 32767",
             "1:hieght": "unknown field (expected width, height, x, y, width_mm, height_mm, dpi)",
             "1:height": "missing",

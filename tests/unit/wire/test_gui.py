@@ -77,7 +77,7 @@ def test_every_pair_of_versions_agrees_on_the_lower_one_or_says_why_not(agent_mi
     assert answer == (Version(1, lower).render() if lower >= 4 else b"") + FULL_HD
     if agent_minor >= 4 > daemon_minor:
         # The daemon is too old to answer, so that the screen's width comes where a version is awaited.
-        with pytest.raises(RemoteProtocolError, match=r"GUI protocol 0\.1920"):
+        with pytest.raises(RemoteProtocolError, match=r"chose no GUI protocol version: it is older than 1\.4"):
             events(agent, answer)
         return
     assert events(agent, answer)[-1] == SCREEN
@@ -89,6 +89,24 @@ def test_every_pair_of_versions_agrees_on_the_lower_one_or_says_why_not(agent_mi
 def test_another_major_version_is_refused(role):
     with pytest.raises(RemoteProtocolError, match=r"GUI protocol 2\.8 \(expected 1\.x, up to 1\.8\)"):
         events(Connection(role), Version(2, 8).render())
+
+
+@pytest.mark.parametrize("own", [Version(1, 3), CURRENT, Version(2, 0)])
+def test_a_daemon_that_closes_when_it_is_offered_a_version_does_not_speak_it(own):
+    agent = Connection(AGENT, own)
+    agent.send(own)
+    agent.receive_data(b"")
+    said = rf"when it was offered GUI protocol {own} \(expected one that speaks {own.major}\.x\)"
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match=said):
+            agent.next_event()
+
+
+def test_an_agent_that_closes_without_a_version_is_named():
+    daemon = Connection(DAEMON)
+    daemon.receive_data(b"")
+    with pytest.raises(RemoteProtocolError, match="the agent closed the connection before it sent its GUI protocol"):
+        daemon.next_event()
 
 
 def test_a_newer_agent_is_spoken_to_in_the_daemons_version():

@@ -40,13 +40,19 @@ def test_unusual_characters_become_underscores_one_for_each_byte():
 @pytest.mark.parametrize(
     "name",
     [
-        b"", b"a/b", b"/etc/passwd", b".", b"..", b".bashrc", b"-rf", b"a\nb", b"a\x1bb", b"a\x7f", b"view-only-",
-        b"view-only-.x", b"view-only--x", b"view-only-a/b", b"a" * 256, b"a\0b",
+        b"", b"a/b", b"/etc/passwd", b".", b"..", b"a\nb", b"a\x1bb", b"a\x7f", b"view-only-",
+        b"view-only-.", b"view-only-..", b"view-only-a/b", b"a" * 256, b"a\0b",
     ],
 )  # fmt: skip
 def test_a_name_that_could_do_harm_is_refused(name):
     with pytest.raises(RemoteProtocolError):
         Header.parse(name.ljust(256, b"\0"))
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".bashrc", "-x.txt", "--help", "...", "..x", "view-only"])
+def test_a_name_may_begin_with_a_dot_or_a_dash(name):
+    assert Header.parse(openinvm.header(name.encode())) == Header(name, view_only=False)
+    assert Header.parse(openinvm.header(name.encode(), view_only=True)) == Header(name, view_only=True)
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 257, 100_000])

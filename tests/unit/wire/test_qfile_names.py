@@ -64,6 +64,11 @@ def test_unusual_characters_need_allow_all_names(name):
         (b"d/l", b"./a"),
         (b"d/l", b"a//b"),
         (b"d/l", b"a/"),
+        (b"d/e/l", b"./../a"),
+        (b"d/e/l", b".//.."),
+        (b"d/e/l", b"..//.//a"),
+        (b"d/e/f/l", b".././../a"),
+        (b"d/e/f/l", b".././/../"),
         (b"d/l", "é".encode()),
     ],
 )
@@ -80,9 +85,12 @@ def test_links_inside_the_copied_folder_are_taken(name, target):
         (b"d/l", b"../a", errno.ENOLINK),
         (b"d/e/l", b"../../a", errno.ENOLINK),
         (b"d/e/l", b"x/../y", errno.ENOLINK),
-        (b"d/e/l", b"./../y", errno.ENOLINK),
+        (b"d/l", b"./../y", errno.ENOLINK),
+        (b"d/l", b".//..", errno.ENOLINK),
+        (b"d/e/l", b".././../y", errno.ENOLINK),
+        (b"d/e/l", b"./x/./../y", errno.ENOLINK),
+        (b"d/e/l", b"//../y", errno.ENOLINK),
         (b"d/e/l", b"x/..", errno.ENOLINK),
-        (b"d/l", b"", errno.ENOENT),
         (b"d/l", b"a" * 4096, errno.ENAMETOOLONG),
         (b"d/l", b"a\0b", errno.EILSEQ),
         (b"d/l", b"\x1b", errno.EILSEQ),
@@ -93,6 +101,12 @@ def test_other_links_are_refused_and_the_refusal_names_the_target(name, target, 
     with pytest.raises(Refused) as caught:
         check_link(name, target)
     assert (caught.value.code, caught.value.name) == (code, target)
+
+
+def test_a_link_without_a_target_is_refused_by_its_own_name():
+    with pytest.raises(Refused, match="'d/l': a symbolic link with an empty target") as caught:
+        check_link(b"d/l", b"")
+    assert (caught.value.code, caught.value.name) == (errno.ENOENT, b"d/l")
 
 
 def test_allow_all_names_does_not_lift_the_rules_on_links():

@@ -99,15 +99,17 @@ def set_layout(qrexec: Qrexec, vm: str, layout: MonitorLayout, *, timeout: float
     qrexec.call(vm, SERVICE, stdin=layout.render().encode("ascii"), stdout_limit=NOISE, timeout=timeout)
 
 
-def of_dom0(*, program: str = "xrandr", timeout: float = 10.0) -> MonitorLayout:
+def of_dom0(*, program: str = "xrandr", probe: bool = True, timeout: float = 10.0) -> MonitorLayout:
     """Return the monitors of the display that this process is on, physical sizes blurred.
 
+    Without *probe* the X server says what it knows, and no monitor is asked, which takes long and may flicker.
     Raises ProgramMissing, ProgramFailed, InvalidValue (no monitor), DeadlineExceeded.
     """
-    ended = process.run([program, "-q"], "dom0's monitors", Deadline.after(timeout), stdout_limit=_XRANDR_LIMIT)
+    option = "-q" if probe else "--current"
+    ended = process.run([program, option], "dom0's monitors", Deadline.after(timeout), stdout_limit=_XRANDR_LIMIT)
     if ended.status:
         said = printable(ended.untrusted_stderr.strip())
-        raise ProgramFailed(f"dom0's monitors: {program} -q: exit status {ended.status}{said and ': '}{said}")
+        raise ProgramFailed(f"dom0's monitors: {program} {option}: exit status {ended.status}{said and ': '}{said}")
     return layout_of_dom0(ended.untrusted_stdout.decode("utf-8", "replace"))
 
 

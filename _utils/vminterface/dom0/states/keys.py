@@ -55,8 +55,7 @@ def _brought(
                 found = update.differences(opened.store, wanted(opened.store, path))
             else:
                 # What a tree is to be made of is found in the store too.
-                with opened.locked([path]):
-                    found = update.update(opened.store, wanted(opened.store, path))
+                found = opened.change([path], lambda: update.update(opened.store, wanted(opened.store, path)))
             changes = {opened.shown(path): change for path, change in returns.key_changes(found).items()}
     except VMInterfaceError as error:
         return returns.failure(name, error)

@@ -12,6 +12,7 @@ from vminterface.dom0.steps import clocks, display, files, programs, storage
 from vminterface.dom0.steps.step import Step
 from vminterface.errors import VMInterfaceError
 from vminterface.values.guimode import GuiMode
+from vminterface.values.volume import parse_size
 
 State = dict[str, Any]
 
@@ -106,13 +107,14 @@ def backup_made(name: Any, vm: Any, location: Any, *, test: bool) -> State:
     )
 
 
-def disk_resized(name: Any, device: Any, *, test: bool) -> State:
-    """See :func:`storage.disk_resized`."""
-    return _brought(
-        name,
-        test,
-        lambda qrexec: storage.disk_resized(qrexec, text(name, "name"), device=text(device, "device")),
-    )
+def disk_resized(name: Any, device: Any, size: Any, *, test: bool) -> State:
+    """See :func:`storage.disk_resized`; *size* is a number of bytes or text such as ``20GiB``."""
+
+    def look(qrexec: Qrexec) -> Step:
+        bytes_ = None if size is None else parse_size(size)
+        return storage.disk_resized(qrexec, text(name, "name"), device=text(device, "device"), size=bytes_)
+
+    return _brought(name, test, look)
 
 
 def _brought(name: Any, test: bool, look: Callable[[Qrexec], Step]) -> State:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 from dataclasses import dataclass
 
+from vminterface.channel.adminapi import AdminAPI
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.services import backup, commands, disk
 from vminterface.dom0.steps.files import sha256
 from vminterface.dom0.steps.step import Step, not_so, there
 from vminterface.dom0.tools import PRIVATE_DEVICE
 from vminterface.dom0.wholefile import FileFault
-from vminterface.errors import InvalidValue, RemoteProtocolError, printable
+from vminterface.errors import InvalidValue, RemoteProtocolError, VMNotRunning, printable
 from vminterface.values.volume import Volume
 
 _LIMIT = 1 << 20
+#: Seconds for qubesd to enlarge a volume, and for a running VM its file system.
+_GROW_SECONDS = 600.0
 _LOOK_FOR_BACKUP = """if [ -d "$1" ]; then
 find "$1/" -maxdepth 1 -type f -name 'qubes-backup-*' -size "$2c" -exec sha256sum -z -- {} +
 elif [ -f "$1" ]; then sha256sum -z -- "$1"; else exit 3; fi"""
@@ -63,22 +67,60 @@ def _holds(qrexec: Qrexec, vm: str, location: str, size: int, digest: bytes) -> 
     return any(line.partition(b"  ")[0] == digest for line in output.untrusted_stdout.split(b"\0"))
 
 
-def disk_resized(qrexec: Qrexec, vm: str, *, device: str = PRIVATE_DEVICE) -> Step:
-    """Let the ext file system on the VM's private volume, which is *device* there, have all of the volume."""
+def disk_resized(qrexec: Qrexec, vm: str, *, device: str = PRIVATE_DEVICE, size: int | None = None) -> Step:
+    """Let the ext file system on the VM's private volume, which is *device* there, have all of the volume.
+
+    With *size* qubesd gives the volume that many bytes first; then the VM need not run. Raises ProgramMissing on a
+    host without Qubes' client, InvalidValue for fewer bytes than the volume has: qubesd shrinks none.
+    """
     if not device.startswith("/"):
         raise InvalidValue(f"'{printable(device, 60)}' is no absolute path of a device")
-    found = _disk(qrexec, vm, device)
+    if size is not None:
+        api = AdminAPI.open()
+        former = api.volume_size(vm, Volume.PRIVATE.value)
+        if size < former:
+            raise InvalidValue(f"{vm}: size: {size} is less than the {former} bytes of the private volume")
+        if size > former:
+            return _grown(qrexec, vm, device, api, former, size)
     what = f"the file system on {printable(device)}"
+    try:
+        found = _disk(qrexec, vm, device)
+    except VMNotRunning:
+        if size is None:
+            raise
+        return Step(
+            vm, "the private volume", already="is already as asked for; its file system grows at the VM's start"
+        )
     if not found.can_grow:
         return Step(vm, what, already="already has all of the volume")
 
     def resize() -> None:
-        disk.resize(qrexec, vm, Volume.PRIVATE)
-        if _disk(qrexec, vm, device).can_grow:
-            raise not_so(vm, what)
+        _grow_file_system(qrexec, vm, device)
 
     changes = {printable(device): {"old": f"{found.used} bytes", "new": f"{found.size} bytes"}}
     return Step(vm, what, changes, resize, done="resized")
+
+
+def _grown(qrexec: Qrexec, vm: str, device: str, api: AdminAPI, former: int, size: int) -> Step:
+    what = "the private volume"
+
+    def grow() -> None:
+        api.timeout = _GROW_SECONDS
+        api.resize_volume(vm, Volume.PRIVATE.value, size)
+        if api.volume_size(vm, Volume.PRIVATE.value) < size:
+            raise not_so(vm, what)
+        # qubesd has a running VM's file system grow, and a VM that starts sees to that itself.
+        with contextlib.suppress(VMNotRunning):
+            if _disk(qrexec, vm, device).can_grow:
+                _grow_file_system(qrexec, vm, device)
+
+    return Step(vm, what, {"size": {"old": former, "new": size}}, grow, done="resized")
+
+
+def _grow_file_system(qrexec: Qrexec, vm: str, device: str) -> None:
+    disk.resize(qrexec, vm, Volume.PRIVATE)
+    if _disk(qrexec, vm, device).can_grow:
+        raise not_so(vm, f"the file system on {printable(device)}")
 
 
 @dataclass(frozen=True, slots=True)

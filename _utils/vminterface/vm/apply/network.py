@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vminterface.errors import VMInterfaceError
 from vminterface.values.network import ClientNetwork
@@ -28,7 +28,7 @@ STATE = "/run/vminterface/network.json"
 class Own:
     """What is ours on *interface*: its *link*, the text of resolv.conf (None: not written), whether by a keyfile.
 
-    ``resolved`` are the resolvers of which systemd-resolved was told; None: it was told nothing.
+    ``resolved`` are the resolvers that systemd-resolved was given, ``search`` the domains; None: it was given none.
     """
 
     interface: str
@@ -36,6 +36,7 @@ class Own:
     resolv_conf: str | None = None
     keyfile: bool = False
     resolved: tuple[str, ...] | None = None
+    search: tuple[str, ...] | None = None
 
 
 def apply(inputs: Mapping[str, str], machine: Machine) -> str:
@@ -56,6 +57,8 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
         raise VMInterfaceError(f"there is no interface {wanted} in this VM now")
     interface, mac = found
     own = _wanted(machine, network, interface)
+    if own.search is None and own.resolved is not None and old is not None and old.search:
+        own = replace(own, search=())
     mine_before = old.link if old is not None and old.interface == interface else Link(up=False)
     before = link.read(machine, interface)
     # A default route that is there already on this interface is an older word of dom0.
@@ -64,6 +67,7 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
     put_back = [machine.keep(path) for path in (resolvers.RESOLV_CONF, networkmanager.path(interface), STATE)]
     changed = {interface: before}
     resolved_before: list[str] | None = None
+    search_before: list[str] | None = None
     try:
         if old is not None and old.interface != interface and link.find(machine, name=old.interface):
             # First, as two interfaces cannot have the same default route.
@@ -75,6 +79,9 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
         if own.resolved is not None:
             resolved_before = resolvers.of_link(machine, interface)
             resolvers.set_of_link(machine, interface, own.resolved)
+        if own.search is not None:
+            search_before = resolvers.search_of_link(machine, interface)
+            resolvers.set_search_of_link(machine, interface, own.search)
         if old is not None and old.keyfile and not (own.keyfile and old.interface == interface):
             networkmanager.unload(machine, old.interface)
         if own.keyfile:
@@ -88,6 +95,9 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
         if resolved_before is not None:
             with contextlib.suppress(VMInterfaceError):
                 resolvers.set_of_link(machine, interface, resolved_before)
+        if search_before is not None:
+            with contextlib.suppress(VMInterfaceError):
+                resolvers.set_search_of_link(machine, interface, search_before)
         raise
     by = " through NetworkManager" if own.keyfile else ""
     return f"{interface}: {network.ip}/{network.netmask.prefix} via {network.gateway}{by}"
@@ -115,18 +125,23 @@ def _wanted(machine: Machine, network: ClientNetwork, interface: str) -> Own:
     if "disable-default-route" not in off:
         routes |= {f"default via {gateway} onlink" for gateway in gateways}
     servers = () if "disable-dns-server" in off else network.dns
-    resolved = tuple(map(str, servers)) if resolvers.resolved_is_in_work(machine) else None
+    domains = () if network.dns_search is None or "disable-dns-server" in off else network.dns_search.members
+    in_work = resolvers.resolved_is_in_work(machine)
+    resolved = tuple(map(str, servers)) if in_work else None
     resolv_conf = None
     if not machine.is_protected(resolvers.RESOLV_CONF):
-        resolv_conf = "".join(f"nameserver {server}\n" for server in servers)
+        search = f"search {' '.join(domains)}\n" if domains else ""
+        resolv_conf = search + "".join(f"nameserver {server}\n" for server in servers)
     link_wanted = Link(True, frozenset(addresses), frozenset(routes), neighbours, nft.UPLINK)
-    return Own(interface, link_wanted, resolv_conf, resolved=resolved)
+    return Own(interface, link_wanted, resolv_conf, resolved=resolved, search=domains if in_work and domains else None)
 
 
 def _withdraw(machine: Machine, old: Own) -> str:
     if link.find(machine, name=old.interface):
         if old.resolved and resolvers.resolved_is_in_work(machine):
             resolvers.set_of_link(machine, old.interface, ())
+        if old.search and resolvers.resolved_is_in_work(machine):
+            resolvers.set_search_of_link(machine, old.interface, ())
         link.change(machine, old.interface, link.read(machine, old.interface).with_own(old.link, Link(up=False)))
     if old.resolv_conf and _resolv_conf(machine) == old.resolv_conf and not machine.is_protected(resolvers.RESOLV_CONF):
         machine.write_file(resolvers.RESOLV_CONF, "")
@@ -152,6 +167,7 @@ def _recall(machine: Machine) -> Own | None:
             None if resolv_conf is None else str(resolv_conf),
             record["keyfile"] is True,
             tuple(map(str, record.get("resolved") or ())),
+            tuple(map(str, record.get("search") or ())),
         )
     except (ValueError, TypeError, KeyError):
         return None
@@ -164,6 +180,7 @@ def _remember(machine: Machine, own: Own) -> None:
         "resolv_conf": own.resolv_conf,
         "keyfile": own.keyfile,
         "resolved": own.resolved,
+        "search": own.search,
     }
     text = json.dumps(record, indent=1) + "\n"
     if machine.read_text(STATE) != text:

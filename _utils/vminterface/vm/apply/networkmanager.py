@@ -42,8 +42,10 @@ def keyfile(network: ClientNetwork, interface: str, mac: str, off: Collection[st
     # A gateway outside of the subnet needs a way to it.
     lines.append(f"route1={network.gateway}/32")
     resolvers = () if "disable-dns-server" in off else network.dns
-    if resolvers:
+    if any(server.version == 4 for server in resolvers):
         lines.append(_dns(resolvers, 4))
+    if network.dns_search is not None and "disable-dns-server" not in off:
+        lines.append(f"dns-search={''.join(f'{domain};' for domain in network.dns_search.members)}")
     lines += ["", "[ipv6]"]
     if network.ip6 is None:
         lines.append("method=ignore")

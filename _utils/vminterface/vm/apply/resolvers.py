@@ -51,6 +51,19 @@ def set_of_link(machine: Machine, interface: str, addresses: Iterable[str]) -> N
         machine.run(["resolvectl", "dns", interface, *(wanted or [""])], timeout=_SECONDS)
 
 
+def search_of_link(machine: Machine, interface: str) -> list[str]:
+    """Return the domains that systemd-resolved looks in by way of *interface*. Raises VMInterfaceError."""
+    line = machine.run(["resolvectl", "--no-pager", "domain", interface], timeout=_SECONDS).decode("utf-8", "replace")
+    return line.partition(":")[2].split()
+
+
+def set_search_of_link(machine: Machine, interface: str, domains: Iterable[str]) -> None:
+    """Let systemd-resolved look in *domains* by way of *interface*; none: in none. Raises VMInterfaceError."""
+    wanted = list(domains)
+    if search_of_link(machine, interface) != wanted:
+        machine.run(["resolvectl", "domain", interface, *(wanted or [""])], timeout=_SECONDS)
+
+
 def stamp(machine: Machine) -> tuple[int, ...]:
     """Return numbers that change when the resolvers may have changed."""
     return machine.changed_at(RESOLV_CONF), machine.changed_at(RESOLVED)

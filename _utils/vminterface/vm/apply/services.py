@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 
 from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError, printable
+from vminterface.values import servicecatalogue
 from vminterface.values.service import ServiceName, ServiceState
 from vminterface.values.vmtype import VMType
 from vminterface.vm.machine import Machine
@@ -20,20 +21,10 @@ STATE = "/run/vminterface/services.json"
 #: Keys that are ignored of which the note tells the names.
 _TOLD = 2
 
-_MINIMAL = frozenset({"meminfo-writer", "software-rendering"})
-_COMMON = _MINIMAL | {"qubes-update-check"}
-_APP = _COMMON | {"tracker", "evolution-data-server"}
-_BY_TYPE: Mapping[VMType, frozenset[str]] = {
-    VMType.NET_VM: _COMMON | {"network-manager", "qubes-network", "qubes-updates-proxy", "qubes-firewall"},
-    VMType.PROXY_VM: _COMMON | {"qubes-network", "qubes-firewall"},
-    VMType.APP_VM: _APP,
-    VMType.TEMPLATE_VM: _APP | {"updates-proxy-setup"},
-}
-
 
 def defaults_for(vm_type: VMType | None) -> frozenset[str]:
     """Return the services that are on in a VM of that type when dom0 says nothing; an unknown type is an AppVM."""
-    return _APP if vm_type is None else _BY_TYPE.get(vm_type, _MINIMAL)
+    return servicecatalogue.defaults_for(vm_type or VMType.APP_VM)
 
 
 def apply(

@@ -60,13 +60,15 @@ class _Member(tarfile.TarInfo):
         if member.type == tarfile.XGLTYPE:
             raise InvalidValue("the archive has a header for all of its members, which no backup has")
         if member.type == tarfile.GNUTYPE_SPARSE:
-            cls._refuse_holes()
+            cls._refuse_holes(member)
         member.strict = True
         return member
 
     @staticmethod
-    def _refuse_holes(*_: object) -> NoReturn:
-        raise InvalidValue("the archive has a file stored with holes, which no backup has")
+    def _refuse_holes(member: tarfile.TarInfo, *_: object) -> NoReturn:
+        raise InvalidValue(
+            f"'{printable(member.name, 120)}' in the archive is stored with holes, as no backup's file is"
+        )
 
     # What tarfile calls for the three ways in which extended headers tell of holes; it would loop where they lie.
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_holes

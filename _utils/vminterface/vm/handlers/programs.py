@@ -11,7 +11,7 @@ import select
 import signal
 
 from vminterface.deadline import Deadline
-from vminterface.errors import OutputTooLarge, ProgramMissing, ServiceFailed, ServiceNotFound, printable
+from vminterface.errors import OutputTooLarge, ProgramFailed, ProgramMissing, ServiceFailed, ServiceNotFound, printable
 
 TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
 if TYPE_CHECKING:
@@ -100,7 +100,14 @@ class Program:
             )
         except OSError as error:
             raise ProgramMissing(f"{self.name} cannot be started: {error.strerror}") from None
-        self._ended = os.pidfd_open(self._process.pid)
+        try:
+            self._ended = os.pidfd_open(self._process.pid)
+        except OSError as error:
+            # As where this program may open nothing more.
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+            self._held.release()
+            raise ProgramFailed(f"{self.name} cannot be waited for: {error.strerror}") from None
 
     def __enter__(self) -> Program:
         try:

@@ -26,6 +26,7 @@ _XEN_FRONTEND, _CDROM, _RAM = 202, 11, 1
 _SECTOR = 512
 _NUMBER = re.compile(r"[0-9]{1,7}:[0-9]{1,7}")
 _USB_INTERFACE = re.compile(r"/([0-9]+-[0-9.]+:[0-9]+\.[0-9]+)/")
+_HEX4 = re.compile(r"[0-9a-f]{4}")
 _MOUNT_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -168,14 +169,36 @@ def _keys(machine: Machine, device: _Device) -> dict[str, str] | None:
 
 
 def _description(machine: Machine, device: _Device) -> str:
-    """The file of a loop device, the name of a device-mapper's, else ``MODEL (LABEL)``."""
+    """The file of a loop device, the name of a device-mapper's, else ``MODEL (LABEL)`` of its disk."""
     folder = f"{_FOLDER}/{device.name}"
     if file := attribute(machine, f"{folder}/loop/backing_file"):
         return file
     if device.dm_name:
         return device.dm_name
-    model = device.known.get("ID_MODEL") or attribute(machine, f"{folder}/device/model").strip().replace(" ", "_")
-    return f"{model} ({device.known.get('ID_FS_LABEL', '')})"
+    return f"{_model(machine, device)} ({device.known.get('ID_FS_LABEL', '')})"
+
+
+def _model(machine: Machine, device: _Device) -> str:
+    """The model of the disk, the name of a memory card, else the numbers of vendor and product, else its own name."""
+    model, product = device.known.get("ID_MODEL", ""), device.known.get("ID_MODEL_ID", "")
+    # Of a USB device without strings udev gives the product's number as its model.
+    if model and model != product:
+        return model
+    disk = f"{_FOLDER}/{device.disk or device.name}/device"
+    name = attribute(machine, f"{disk}/model") or device.known.get("ID_NAME") or attribute(machine, f"{disk}/name")
+    return name.replace(" ", "_") or _numbers(machine, device) or device.name
+
+
+def _numbers(machine: Machine, device: _Device) -> str:
+    """Return ``VENDOR:PRODUCT`` of the USB or PCI device that the disk is in, four hexadecimal digits each."""
+    folder = f"/sys/{device.link.lstrip('./')}"
+    while "/" in folder.removeprefix("/sys/devices/"):
+        folder = folder.rpartition("/")[0]
+        for pair in (("idVendor", "idProduct"), ("vendor", "device")):
+            numbers = [attribute(machine, f"{folder}/{file}").removeprefix("0x") for file in pair]
+            if all(_HEX4.fullmatch(number) for number in numbers):
+                return ":".join(numbers)
+    return ""
 
 
 def _ascii(text: str) -> str:

@@ -69,11 +69,17 @@ def _properties(machine: Machine, folder: str) -> dict[str, str] | None:
 
 def _description(machine: Machine, folder: str, ids: tuple[str, str], known: dict[str, str]) -> str:
     """``VID:PID vendor model serial``, each of the last three one word."""
-    vendor = known.get("ID_VENDOR_ENC") or escape(attribute(machine, f"{folder}/manufacturer")) or ids[0]
-    model = known.get("ID_MODEL_ENC") or escape(attribute(machine, f"{folder}/product")) or ids[1]
+    vendor = _known(known, "ID_VENDOR_ENC") or escape(attribute(machine, f"{folder}/manufacturer")) or ids[0]
+    model = _known(known, "ID_MODEL_ENC") or escape(attribute(machine, f"{folder}/product")) or ids[1]
     serial = escape(known.get("ID_SERIAL") or attribute(machine, f"{folder}/serial")) or "_"
     fields = (text.encode("ascii", "replace").decode().replace(" ", r"\x20")[:80] for text in (vendor, model, serial))
     return f"{ids[0]}:{ids[1]} {' '.join(fields)}"[:DESC_LIMIT]
+
+
+def _known(known: dict[str, str], name: str) -> str:
+    """Return a text of udev's, "" for one that is blank: some devices have strings of blanks alone."""
+    text = known.get(name, "")
+    return text if text.replace(r"\x20", "").strip() else ""
 
 
 def _interfaces(machine: Machine, folder: str, name: str) -> str:

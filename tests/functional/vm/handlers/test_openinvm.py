@@ -367,10 +367,10 @@ def test_a_time_that_is_none_is_a_fault(vm: VM, opener, text: str) -> None:
         b"a" * 256 + b"x",
         header(b"../a") + b"x",
         header(b"/etc/passwd") + b"x",
-        header(b".bashrc") + b"x",
-        header(b"-rf") + b"x",
+        header(b".") + b"x",
+        header(b"..") + b"x",
         header(b"view-only-") + b"x",
-        header(b"view-only-.x") + b"x",
+        header(b"view-only-..") + b"x",
         header(b"a\nb") + b"x",
         header(b"a\x7fb") + b"x",
         b"a\0b".ljust(256, b"\0") + b"x",
@@ -383,6 +383,17 @@ def test_every_name_that_could_mean_something_else_is_refused(vm: VM, opener, me
     call(vm, SERVICE, message).refused(SERVICE)
     assert leftovers(vm) == []
     assert not notes.exists()
+
+
+@pytest.mark.parametrize("name", [".gitignore", "-x.txt", "...", "--help"])
+def test_a_name_may_begin_with_a_dot_or_a_dash(vm: VM, opener, name: str) -> None:
+    notes = opener('echo "$1" >"$NOTES"; echo more >>"$1"')
+    answer = call(vm, SERVICE, header(name.encode()) + b"hi\n")
+    assert (answer.status, answer.stdout, answer.stderr) == (0, b"hi\nmore\n", "")
+    path = notes.read_text().rstrip("\n")
+    assert path.startswith(f"{vm.root}/tmp/work-"), "no opener takes it for an option"
+    assert path.endswith(f"/{name}")
+    assert leftovers(vm) == []
 
 
 def test_a_header_cut_at_any_byte_is_refused(vm: VM) -> None:

@@ -32,6 +32,45 @@ def test_a_usb_sticks_disk_names_its_interface_and_its_partition_the_disk(vm):
     assert found["sdb1"]["parent"] == "sdb"
 
 
+def card_reader(vm, **ids):
+    """The files of a USB card reader whose SCSI model is blank."""
+    vm.block("sdb", "8:16", folder=STICK, files={"device/model": "                "})
+    device = STICK.partition("/2-1:1.0")[0]
+    for name, number in ids.items():
+        vm.write(f"sys/{device}/{name}", f"{number}\n")
+
+
+def test_a_card_reader_without_strings_shows_the_numbers_of_vendor_and_product(vm):
+    card_reader(vm, idVendor="0bda", idProduct="0129")
+    vm.partition("sdb1", "8:17", "sdb", folder=STICK)
+    assert [device["desc"] for device in read(vm.machine).values()] == ["0bda:0129 ()", "0bda:0129 ()"]
+
+
+def test_what_udev_made_of_no_strings_shows_both_numbers_too(vm):
+    card_reader(vm, idVendor="0bda", idProduct="0129")
+    ids = {"ID_VENDOR": "0bda", "ID_VENDOR_ID": "0bda", "ID_MODEL": "0129", "ID_MODEL_ID": "0129"}
+    vm.udev("b8:16", {**ids, "ID_FS_LABEL": "CAM"})
+    assert read(vm.machine)["sdb"]["desc"] == "0bda:0129 (CAM)"
+
+
+def test_a_memory_card_shows_its_name_or_its_readers_numbers(vm):
+    """A card of a PCI reader has no model; its name is what its maker wrote into it."""
+    reader = "devices/pci0000:00/0000:02:00.0"
+    folder = f"{reader}/rtsx_pci_sdmmc.0/mmc_host/mmc0/mmc0:aaaa/block"
+    vm.write(f"sys/{reader}/vendor", "0x10ec\n")
+    vm.write(f"sys/{reader}/device", "0x525a\n")
+    vm.block("mmcblk0", "179:0", folder=folder, files={"device/name": "SC16G"})
+    vm.partition("mmcblk0p1", "179:1", "mmcblk0", folder=folder)
+    assert [device["desc"] for device in read(vm.machine).values()] == ["SC16G ()", "SC16G ()"]
+    vm.write(f"sys/{folder}/mmcblk0/device/name", "\n")
+    assert [device["desc"] for device in read(vm.machine).values()] == ["10ec:525a ()", "10ec:525a ()"]
+
+
+def test_a_disk_of_which_nothing_is_known_shows_its_own_name(vm):
+    vm.block("sda", "8:0")
+    assert read(vm.machine)["sda"]["desc"] == "sda ()"
+
+
 def test_a_label_is_transliterated_and_cleaned(vm):
     vm.block("sda", "8:0", udev={"ID_MODEL": "Żółty", "ID_FS_LABEL": "a\x1b[2J;日"})
     assert read(vm.machine)["sda"]["desc"] == "Zo_ty (a__2J__)"

@@ -77,3 +77,9 @@ def test_a_device_that_udev_has_yet_to_look_at_waits_for_its_event(vm):
     assert read(vm.machine) == {}
     vm.udev("c189:3", {})
     assert list(read(vm.machine)) == ["2-1"]
+
+
+def test_a_device_whose_strings_are_blank_shows_its_numbers(vm):
+    blank = r"\x20\x20\x20"
+    vm.usb("2-1", manufacturer="  ", product="", udev={"ID_VENDOR_ENC": blank, "ID_MODEL_ENC": blank})
+    assert UsbDevice.parse("2-1", read(vm.machine)["2-1"]).description == "046d c52b _"

@@ -1,0 +1,12 @@
+"""What to say of a number or a truth value that somebody has quoted, so that YAML takes it for text."""
+
+from __future__ import annotations
+
+import re
+
+_UNQUOTED = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?|true|false|on|off|yes|no", re.IGNORECASE)
+
+
+def hint(value: object) -> str:
+    """Return `` (unquote it)`` for such a text, else nothing."""
+    return " (unquote it)" if isinstance(value, str) and _UNQUOTED.fullmatch(value) else ""
