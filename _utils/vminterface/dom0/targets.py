@@ -189,7 +189,7 @@ class Targets:
             if vm in found:
                 return found[vm]
             if wait and isinstance(errors.get(vm), VMStarting):
-                return self.wait_for(settings, threading.Event())
+                return self.wait_for(settings, threading.Event(), Deadline.after(settings.timeout))
             if vm in errors:
                 raise errors[vm]
         raise VMNotRunning(f"{printable_value(vm)}: no running VM has this name")
