@@ -223,7 +223,7 @@ def _report(options: argparse.Namespace, outcomes: Sequence[Any], *, test: bool)
     for vm, own in data.items():
         lines.append(own["comment"])
         lines += [f"  {vm}: {field}: {c['old']} -> {c['new']}" for field, c in own["changes"].items()]
-    _print(options, data, lines)
+    _print(options, data, lines or ["0 VMs: nothing to do"])
 
 
 def _chosen(options: argparse.Namespace) -> list[Any]:
