@@ -49,7 +49,9 @@ def _errors():
 
 def _wanted(vm, only):
     vm = None if vm is None else _arguments.text(vm, "vm")
-    return _settings.parse_pillar(_pillar(), vm=vm, only=only, source=_source())
+    # Salt takes an invalid argument for a wrong call, and answers with the function's whole documentation.
+    with _returns.raising(CommandExecutionError, CommandExecutionError):
+        return _settings.parse_pillar(_pillar(), vm=vm, only=only, source=_source())
 
 
 def _source():

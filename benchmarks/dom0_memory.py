@@ -1,4 +1,4 @@
-"""How much memory service calls take in dom0 while the VM sends the most that each call takes.
+"""How much memory service calls, and looks at all VMs, take in dom0 while the VMs send the most that is taken of them.
 
     PYTHONPATH=_utils:. python benchmarks/dom0_memory.py [--only NAME] [--bound 512]
 
@@ -16,13 +16,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0 import servicelist
+from vminterface.channel.qubesdb import QubesDB
+from vminterface.channel.store import Write
+from vminterface.channel.xenstore import XenStore
+from vminterface.dom0 import reports, servicelist, state
 from vminterface.dom0.services import appmenus, backup, commands, files, images
 from vminterface.dom0.steps.files import file_sent
+from vminterface.dom0.targets import Targets
 from vminterface.errors import VMInterfaceError
 
 #: MiB that no call may take.
@@ -70,10 +74,49 @@ def _picture(qrexec: Qrexec, folder: Path) -> None:
     images.save(images.picture(qrexec, "work", "/picture"), folder / "picture.png")
 
 
+@contextlib.contextmanager
+def _vms(folder: Path, keys: dict[str, bytes], others: int = 0) -> Iterator[Targets]:
+    """VMs of which each has *keys* in its QubesDB, the lab's, and so many *others* that are none of the product's."""
+    names = [f"vm{number}" for number in range(_VMS)]
+    words = [sys.executable, "-m", "lab.qubesdb", str(folder), *names]
+    daemons = subprocess.Popen(words, stdout=subprocess.PIPE)
+    try:
+        assert daemons.stdout is not None
+        daemons.stdout.readline()
+        writes = [Write(path, value) for path, value in keys.items()]
+        writes += [Write(f"/own/{number}", b"v" * 3000) for number in range(others)]
+        for name in names:
+            with QubesDB.open(name, 300, folder=str(folder)) as store:
+                assert not any(store.batch(writes))
+        with Targets(lambda: XenStore.open(str(folder / "none")), qubesdb_folder=str(folder)) as targets:
+            yield targets
+    finally:
+        daemons.terminate()
+        daemons.wait()
+
+
+def _fields(folder: Path, count: int, others: int) -> None:
+    with _vms(folder, {f"/vm-config/c{number}": b"v" * 100 for number in range(count)}, others) as targets:
+        _, errors = state.observe(targets, targets.running())
+    for error in errors.values():
+        raise error
+
+
+def _reports(folder: Path) -> None:
+    device = {"desc": b"x" * 255, "size": b"1", "mode": b"w"}
+    base = "/qubes-block-devices"
+    keys = {f"{base}/d{number}/{key}": text for number in range(1000) for key, text in device.items()}
+    with _vms(folder, keys) as targets:
+        reports.read(targets)
+
+
 def _note(folder: Path) -> str:
     (folder / "note").write_text("ours")
     return str(folder / "note")
 
+
+#: VMs that dom0 looks at, all at once.
+_VMS = 16
 
 #: What is called, and the Python program that answers in the VM.
 CALLS: dict[str, tuple[Callable[[Qrexec, Path], object], str]] = {
@@ -101,6 +144,9 @@ CALLS: dict[str, tuple[Callable[[Qrexec, Path], object], str]] = {
         "import os, sys\nsys.stdin.buffer.read()\nfor _ in range(8192): os.write(1, bytes(65536))",
     ),
     "filecopy": (lambda q, f: files.send(q, "work", [_note(f)]), "import os\nwhile True: os.write(1, bytes(65536))"),
+    "fields of 16 VMs": (lambda _, f: _fields(f, 2000, 4000), ""),
+    "too many fields": (lambda _, f: _fields(f, 6000, 0), ""),
+    "reports of 16 VMs": (lambda _, f: _reports(f), ""),
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from vminterface.cli_pillar import load
 from vminterface.errors import InvalidValue, ResourcesExhausted, VMInterfaceError, printable
 
 DONE, FAILED, DRIFT = 0, 1, 3
-#: By Ctrl-C; by SIGTERM it is 143.
+#: By Ctrl-C; by SIGTERM it is 143, by SIGHUP 129.
 ENDED = 130
 
 
@@ -37,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         # What is under way comes to its end, as at Ctrl-C; commands that stay have handlers of their own.
         signal.signal(signal.SIGTERM, _end)
+        # A terminal that is closed; what nohup(1) starts goes on.
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, _end)
     try:
         return int(options.run(options))
     except VMInterfaceError as error:
@@ -220,7 +223,7 @@ def _report(options: argparse.Namespace, outcomes: Sequence[Any], *, test: bool)
     for vm, own in data.items():
         lines.append(own["comment"])
         lines += [f"  {vm}: {field}: {c['old']} -> {c['new']}" for field, c in own["changes"].items()]
-    _print(options, data, lines)
+    _print(options, data, lines or ["0 VMs: nothing to do"])
 
 
 def _chosen(options: argparse.Namespace) -> list[Any]:

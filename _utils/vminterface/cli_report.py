@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-DONE = 0
+DONE, FAILED = 0, 1
 
 Command = Callable[[str, Any, str], argparse.ArgumentParser]
 
@@ -30,4 +30,5 @@ def _report(options: argparse.Namespace) -> int:
         print(json.dumps(data, indent=2, sort_keys=True))
     else:
         print(reporttable.render(data, shutil.get_terminal_size().columns), end="")
-    return DONE
+    # Of the others everything is shown; but it is not all that was asked for.
+    return FAILED if any(report.unread for report in found.values()) else DONE

@@ -185,6 +185,7 @@ class Server:
             try:
                 event = peer.protocol.next_event()
             except RemoteProtocolError:
+                self._send(peer)
                 self._hang_up(peer)
                 return False
             if event is NEED_DATA:
@@ -197,7 +198,7 @@ class Server:
             peer.side.handle(peer.client, event)
             if peer.side.ended:
                 return False
-            if isinstance(event, BadRequest) and event.closes:
+            if isinstance(event, BadRequest) and event.closes and not peer.client.read_only:
                 peer.ending = True
                 return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from lab.xenstored.client import Client
@@ -17,8 +18,12 @@ Answer = tuple[bytes, tuple[str, ...]]
 
 
 def as_number(text: str) -> int:
-    """Return what C's ``atoi`` makes of digits that fit."""
-    return min(int(text), 0x7FFFFFFF)
+    """Return what C's ``atoi`` makes of *text*: the low 32 bits, with their sign, of a ``long`` as near as can be."""
+    digits = re.match(r"[ \t-\r]*([+-]?[0-9]+)", text, re.ASCII)
+    if digits is None:
+        return 0
+    low = min(max(int(digits[1]), -(1 << 63)), (1 << 63) - 1) % (1 << 32)
+    return low - (1 << 32) if low >> 31 else low
 
 
 def read(store: Store, nodes: Nodes, client: Client, request: Request) -> Answer:
@@ -35,7 +40,7 @@ def directory_part(store: Store, nodes: Nodes, client: Client, request: Request)
     """DIRECTORY_PART: names from a byte offset on, as many as one message takes."""
     node = nodes.get(client.absolute(request.path), READ)
     names = "".join(f"{child}\0" for child in node.children)
-    generation, offset = str(node.generation), as_number(request.arguments[0])
+    generation, offset = str(node.generation), as_number(request.arguments[0]) % (1 << 32)
     room = PAYLOAD_MAX - len(generation) - 2
     rest = names[offset : offset + room]
     rest = rest[: rest.rfind("\0") + 1]

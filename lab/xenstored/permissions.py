@@ -6,6 +6,7 @@ readable to domain 3.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -30,7 +31,7 @@ class Permission:
     def parse(cls, text: str) -> Permission:
         """Read ``r3``. Raises ValueError."""
         letter, digits = text[:1], text[1:]
-        if letter not in _LETTERS or not digits.isdecimal():
+        if letter not in _LETTERS or not re.fullmatch(r"-?[0-9]+", digits):
             raise ValueError(f"{text!r} is no permission")
         return cls(letter, int(digits))
 

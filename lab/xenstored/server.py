@@ -16,7 +16,7 @@ from lab.xenstored.client import Client
 from lab.xenstored.domains import Domain, Quotas
 from lab.xenstored.store import Store
 from vminterface.errors import LocalProtocolError, RemoteProtocolError
-from vminterface.wire.xenstore import SERVER, BadRequest, Connection, ConnectionClosed, Request, WatchEvent
+from vminterface.wire.xenstore import SERVER, BadRequest, Connection, ConnectionClosed, Op, Request, WatchEvent
 
 #: Bytes that wait for a client before it must read on to be served again.
 OUTPUT_LIMIT = 65536
@@ -177,6 +177,9 @@ class Server:
                     self._close(peer)
                 return
             answer, ticket = self.store.handle(peer.client, event)
+            # Watches fire while the request is done; a new watch's own first event comes when it is registered.
+            if not (isinstance(event, Request) and event.op is Op.WATCH):
+                peer.queue_events()
             peer.output += peer.protocol.send(answer)
             peer.queue_events()
             if ticket:

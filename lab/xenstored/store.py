@@ -6,6 +6,7 @@ check comes first, what a watch sees), this does what C xenstored 4.17 does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from lab.xenstored.client import Client, Ticket
@@ -17,12 +18,20 @@ from lab.xenstored.transaction import Transaction
 from lab.xenstored.tree import Node, Refused, Tree, parent_of
 from lab.xenstored.watches import Watch
 from vminterface.wire.xenstore import PAYLOAD_MAX, BadRequest, ErrorReply, Op, Reply, Request
+from vminterface.wire.xenstore_messages import RELATIVE_PATH_MAX
 
 _PRIVILEGED = {Op.CONTROL, Op.INTRODUCE, Op.RELEASE, Op.IS_DOMAIN_INTRODUCED, Op.RESUME, Op.SET_TARGET}
 _NO_TRANSACTION = {Op.WATCH, Op.UNWATCH}
 INTRODUCED, RELEASED = "@introduceDomain", "@releaseDomain"
 #: DOMID_SELF of xen/include/public/xen.h.
 _SELF = 0x7FF0
+_HOME = re.compile(r"/local/domain/[0-9]{1,5}/")
+
+
+def _is_too_long(path: str) -> bool:
+    """Whether C xenstored refuses the absolute *path*: what counts is its part in a domain's home, or all of it."""
+    home = _HOME.match(path)
+    return len(path) - (home.end() if home else 0) > RELATIVE_PATH_MAX
 
 
 class Store:
@@ -81,6 +90,8 @@ class Store:
             transaction = client.transactions.get(request.transaction)
             if transaction is None:
                 raise Refused("ENOENT")
+        if op is not Op.UNWATCH and _is_too_long(client.absolute(request.path) if request.path else ""):
+            raise Refused("EINVAL")
         value: bytes = b""
         if op in HANDLERS:
             nodes = Nodes(client, self.tree, transaction, self.domains, self.quotas, self._fire)
@@ -107,6 +118,8 @@ class Store:
         return ()
 
     def _unwatch(self, client: Client, request: Request, _none: Transaction | None) -> tuple[str, ...]:
+        if not request.path:
+            raise Refused("ENOENT")
         client.watches.remove(client.absolute(request.path), request.arguments[0])
         if client.domain:
             client.domain.watches -= 1
@@ -230,7 +243,7 @@ class Store:
         return ("T" if domid == _SELF or self.domains.introduced(domid) else "F",)
 
     def _domain_path(self, client: Client, request: Request, _transaction: Transaction | None) -> tuple[str, ...]:
-        return (f"/local/domain/{as_number(request.arguments[0])}",)
+        return (f"/local/domain/{as_number(request.arguments[0]) % (1 << 32)}",)
 
     def _control(self, client: Client, request: Request, _transaction: Transaction | None) -> tuple[str, ...]:
         raise Refused("EINVAL")  # what an unknown command gets: there is nothing here to control

@@ -76,6 +76,13 @@ def test_help_says_that_monitors_are_left_out(command):
     assert "monitors" in vminterface(None, command, "--help").stdout
 
 
+@pytest.mark.parametrize("command", ["push", "diff"])
+def test_a_pillar_that_wants_nothing_is_said_to(dom0, tmp_path, command):
+    (tmp_path / "none.yaml").write_text("qubes: {vms: {}}")
+    done = vminterface(dom0, command, "--pillar", str(tmp_path / "none.yaml"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 VMs: nothing to do\n", "")
+
+
 WRONG_CALLS = {
     ("frobnicate",): "invalid choice: 'frobnicate'",
     ("push",): "the following arguments are required: --pillar (see vminterface push --help)",

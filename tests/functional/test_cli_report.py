@@ -14,6 +14,7 @@ import pytest
 import vminterface
 from lab.fakexen import missing
 from tests.support.dom0 import Dom0
+from tests.support.qubesdb import QubesHost
 from tests.support.stores import need
 from vminterface.dom0.introduce import introduce
 
@@ -35,8 +36,8 @@ def host(tmp_path: Path) -> Iterator[Dom0]:
         yield host
 
 
-def report(host: Dom0, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(LIBRARY), "XENSTORED_PATH": host.path, "COLUMNS": "80"}
+def report(host: Dom0, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY), "XENSTORED_PATH": host.path, "COLUMNS": "80", **more}
     command = [sys.executable, "-m", "vminterface", "report", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
 
@@ -48,6 +49,19 @@ def test_the_table_has_a_bar_of_memory_and_a_line_for_each_device(host: Dom0) ->
         f"work  [{'#' * 19}{'.' * 17}]  52 %  205 MiB of 391 MiB",
         "  block sda             1.0 MiB r  Stick (X)",
     ]
+
+
+def test_a_vm_whose_qubesdb_is_dead_is_named_and_fails_the_command(host: Dom0, tmp_path: Path) -> None:
+    host.start_vm("dead")
+    with QubesHost(tmp_path / "q") as qubes:
+        qubes.start_vm("work")
+        qubes.start_vm("dead")
+        qubes.stop_vm("dead")
+        shown = report(host, VMINTERFACE_QUBESDB_DIR=str(qubes.folder))
+        assert shown.returncode == 1
+        assert "  ! dead: runs, but its QubesDB in dom0 is dead: " in shown.stdout
+        assert "  52 %  205 MiB of 391 MiB" in shown.stdout
+        assert report(host, "work", VMINTERFACE_QUBESDB_DIR=str(qubes.folder)).returncode == 0
 
 
 def test_json_is_what_the_salt_function_returns(host: Dom0) -> None:

@@ -11,6 +11,7 @@ from lab.own_store import OwnXenstored
 from tests.support.stores import need
 from vminterface.wire.xenstore import (
     CLIENT,
+    HEADER,
     NEED_DATA,
     Connection,
     ConnectionClosed,
@@ -47,16 +48,28 @@ class RawClient:
         self._stream.settimeout(seconds)
         self._connection = Connection(CLIENT)
         self.events: list[tuple[str, str]] = []
+        #: How many events came before the last answer.
+        self.before = 0
 
     def ask(
         self, op: Op, path: str = "", value: bytes = b"", arguments: tuple[str, ...] = (), transaction: int = 0
     ) -> Answer:
         """Send one request and return its answer; events that come before it are kept."""
-        self._stream.sendall(self._connection.send(Request(op, path, value, arguments, transaction)))
+        return self._send(self._connection.send(Request(op, path, value, arguments, transaction)))
+
+    def ask_raw(self, like: Request, payload: bytes) -> Answer:
+        """Do so with *payload* in the place of what the well-formed request *like* has."""
+        kind, request_id, transaction, _ = HEADER.unpack(self._connection.send(like)[: HEADER.size])
+        return self._send(HEADER.pack(kind, request_id, transaction, len(payload)) + payload)
+
+    def _send(self, message: bytes) -> Answer:
+        self._stream.sendall(message)
+        self.before = 0
         while True:
             event = self._connection.next_event()
             if isinstance(event, WatchEvent):
                 self.events.append((event.path, event.token))
+                self.before += 1
             elif isinstance(event, Reply):
                 return ("OK", event.value, event.strings)
             elif isinstance(event, ErrorReply):

@@ -69,7 +69,7 @@ class BareKeys:
 
     def _open(self) -> KeyStore:
         if self.vm is not None:
-            target = self._targets.one(self.vm, self.channel)
+            target = self._targets.one(self.vm, self.channel, wait=True)
             self.base = target.base
             return target.store
         if self.channel == "xenstore":

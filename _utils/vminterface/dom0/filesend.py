@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 
 from vminterface.channel import filecopy
@@ -47,13 +47,15 @@ class Survey:
 
     *needs_all_names* is the first path of which the name or link target has characters that are taken only by a
     receiver that was called with the argument ``allow-all-names``, None: no path. *may_need_all_names*: one has some
-    beyond ASCII, of which a receiver of another version may take fewer.
+    beyond ASCII, of which a receiver of another version may take fewer. *least_bytes*: what the files take at least on
+    another disk, holes left out.
     """
 
     total_bytes: int
     needs_all_names: bytes | None
     skipped: tuple[bytes, ...]
     may_need_all_names: bool = False
+    least_bytes: int = field(default=0, compare=False)
 
 
 class Sender:
@@ -88,7 +90,7 @@ class Sender:
         Raises :class:`InvalidValues` with every symbolic link and name that a receiver would refuse, and
         :class:`SourceFault`.
         """
-        total, may_need_all, faults = 0, False, []
+        total, least, may_need_all, faults = 0, 0, False, []
         needs_all: bytes | None = None
         skipped: list[bytes] = []
         for found in self._walk(skipped.append):
@@ -110,9 +112,10 @@ class Sender:
                 faults.append(fault)
             if stat.S_ISREG(found.stat.st_mode):
                 total += found.stat.st_size
+                least += min(found.stat.st_size, found.stat.st_blocks * 512)
         if faults:
             raise InvalidValues(faults)
-        return Survey(total, needs_all, tuple(skipped), may_need_all)
+        return Survey(total, needs_all, tuple(skipped), may_need_all, least)
 
     def chunks(self, progress: Progress | None = None, total_bytes: int = 0) -> Iterator[bytes]:
         """Yield the stream. *progress* is told the bytes of content sent so far and *total_bytes*, after each chunk.

@@ -74,6 +74,8 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     #: Warnings beyond those that are kept.
     more_warnings: int = 0
+    #: Whether its QubesDB could not be read, so that its devices are not known.
+    unread: bool = False
 
     def warn(self, text: str) -> None:
         """Keep one more warning, or count it."""
@@ -112,7 +114,8 @@ def read(targets: Targets, vms: Collection[str] | None = None, parts: Collection
             errors: dict[str, VMInterfaceError] = {}
             found = targets.of({vm: domids[vm] for vm in part}, errors)
             for vm, error in errors.items():
-                reports[vm].warn(str(error).removeprefix(f"{vm}: "))
+                reports[vm].unread = True
+                reports[vm].warn(str(error).removeprefix(f"{vm}: ").removeprefix(f"{vm} "))
             groups.run(by_store(found.values()), lambda group: _speak(group, reports, kinds), _nothing)
         _check_owners(reports, domids)
     return reports
@@ -146,6 +149,7 @@ def _speak(group: Sequence[Target], reports: Mapping[str, Report], kinds: Sequen
     except VMInterfaceError as error:
         if group[0].store.channel == "xenstore":
             raise
+        reports[group[0].vm].unread = True
         reports[group[0].vm].warn(f"its QubesDB cannot be read: {error}")
 
 

@@ -84,11 +84,13 @@ class Targets:
             self._xenstore = self._open_xenstore()
         return self._xenstore
 
-    def running(self, on_xenstore: Collection[str] = ()) -> dict[str, int | None]:
+    def running(
+        self, on_xenstore: Collection[str] = (), starting: dict[str, int] | None = None
+    ) -> dict[str, int | None]:
         """Return the domids of the running VMs by name, dom0 left out; None for one that only QubesDB knows.
 
         Where QubesDB is in use, domains without a socket are left out, but for those of *on_xenstore*: they are no VMs,
-        or are starting.
+        or are starting. *starting* gets the domids of these.
         """
         domids = self._domids(must=False)
         sockets = [vm for vm in find_vms(self._folder) if not is_dom0(vm)]
@@ -98,12 +100,16 @@ class Targets:
         for vm in sockets:
             if vm in domids or self._is_heard(vm):
                 found[vm] = domids.get(vm)
+        if starting is not None:
+            starting.update({vm: domid for vm, domid in domids.items() if vm not in found})
         return found
 
-    def starts(self, on_xenstore: Collection[str] = ()) -> dict[str, tuple[int, ...]]:
+    def starts(
+        self, on_xenstore: Collection[str] = (), starting: dict[str, int] | None = None
+    ) -> dict[str, tuple[int, ...]]:
         """Return the running VMs, as :meth:`running` does, each with what is another one after each of its starts."""
         found: dict[str, tuple[int, ...]] = {}
-        for vm, domid in self.running(on_xenstore).items():
+        for vm, domid in self.running(on_xenstore, starting).items():
             mark: tuple[int, ...] = () if domid is None else (domid,)
             if (path := self._socket(vm)) is not None:
                 with suppress(OSError):
@@ -170,17 +176,20 @@ class Targets:
         with_qubesdb = set(find_vms(self._folder))
         return self.of({vm: domid for vm, domid in running.items() if vm not in with_qubesdb})
 
-    def one(self, vm: str, channel: str = "auto") -> Target:
-        """Return the target of *vm* on that channel.
+    def one(self, vm: str, channel: str = "auto", *, wait: bool = False) -> Target:
+        """Return the target of *vm* on that channel; with *wait*, one that is starting is waited for as in a push.
 
         Raises VMNotRunning, VMStarting, ConnectionLost, InvalidValue for dom0.
         """
         refuse_dom0(vm)
         errors: dict[str, VMInterfaceError] = {}
         if isinstance(vm, str):
-            found = self.find([vm], {vm: VMSettings(vm, channel=channel)}, errors)
+            settings = VMSettings(vm, channel=channel)
+            found = self.find([vm], {vm: settings}, errors)
             if vm in found:
                 return found[vm]
+            if wait and isinstance(errors.get(vm), VMStarting):
+                return self.wait_for(settings, threading.Event(), Deadline.after(settings.timeout))
             if vm in errors:
                 raise errors[vm]
         raise VMNotRunning(f"{printable_value(vm)}: no running VM has this name")

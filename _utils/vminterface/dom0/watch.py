@@ -165,11 +165,14 @@ class Watcher:
         """Note which VMs have started since the last look."""
         try:
             with self._open() as targets:
-                running = targets.starts([vm for vm, one in self._pillar.settings.items() if one.channel == "xenstore"])
+                on_xenstore = [vm for vm, one in self._pillar.settings.items() if one.channel == "xenstore"]
+                starting: dict[str, int] = {}
+                running = targets.starts(on_xenstore, starting)
         except VMInterfaceError as error:
             self._tell(error)
             return
         self._tell(None)
+        self._boots.unmet(self._pillar.settings, starting)
         for vm in [vm for vm, start in self._starts.items() if running.get(vm) != start.mark]:
             del self._starts[vm]
             self._boots.forget(vm)

@@ -1,4 +1,4 @@
-"""VMs that the watcher has pushed to while they were booting: it waits for their agents, and pushes once more then.
+"""VMs that boot: those without a QubesDB yet, and those that the watcher has pushed to and whose agents it waits for.
 
 An agent announces itself some time after the VM's start. The second push changes nothing; it waits for the
 acknowledgements, and reports what the agent refuses.
@@ -7,7 +7,7 @@ acknowledgements, and reports what the agent refuses.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from vminterface import keys
@@ -32,6 +32,24 @@ class Boots:
         self._awaited: dict[str, tuple[VMSettings, float]] = {}
         self._there: set[str] = set()
         self._looking = False
+        #: Domids of VMs without a QubesDB, and by when each is to have one (monotonic; None: the log has it).
+        self._unmet: dict[str, tuple[int, float | None]] = {}
+
+    def unmet(self, settings: Mapping[str, VMSettings], starting: Mapping[str, int]) -> None:
+        """Log once which VMs of *settings* are among those that are *starting* for longer than a push waits for it."""
+        now = time.monotonic()
+        former, self._unmet = self._unmet, {}
+        for vm in starting.keys() & settings.keys():
+            domid, until = former.get(vm, (None, None))
+            if domid != starting[vm]:
+                until = now + settings[vm].timeout
+            if until is not None and until <= now:
+                until = None
+                self._log(
+                    f"{vm} is starting: it has got no QubesDB yet within {settings[vm].timeout:g} s; "
+                    "it is pushed to once it has one"
+                )
+            self._unmet[vm] = starting[vm], until
 
     def note(self, settings: VMSettings, outcome: Outcome, *, booting: bool) -> None:
         """Take in what came of a push, and say in its note what is waited for."""

@@ -1,4 +1,4 @@
-"""Ends the watcher within two seconds of SIGTERM or SIGINT, whatever its threads are in the middle of."""
+"""Ends the watcher within two seconds of SIGTERM, SIGINT or SIGHUP, whatever its threads are in the middle of."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def run(work: Callable[[threading.Event], bool]) -> bool:
             os.write(writer, b"x")
 
     # The main thread waits for a pipe: a handler that sets an event for which its own thread waits may wait for ever.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os.write(writer, b"x"))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: os.write(writer, b"x"))
     thread = threading.Thread(target=do, name="watcher", daemon=True)
     thread.start()
     os.read(reader, 1)

@@ -231,7 +231,8 @@ class Connection:
         path = raw.decode("latin-1")
         command = _COMMANDS.get(kind)
         if command is None:
-            return self._refuse(path, f"unknown command {kind}", length)
+            # No terminator is set before the command is known: all 64 bytes come back.
+            return self._refuse(field.partition(b"\0")[0].decode("latin-1"), f"unknown command {kind}", length)
         if not has_good_characters(raw):
             return self._refuse(path, "bad character in the path", length)
         if command is not Command.WRITE:
@@ -250,10 +251,10 @@ class Connection:
             return NEED_DATA
         value = self._buffer[self._at + _SIZE : end]
         self._at = end
-        if not path.startswith("/") or path.endswith("/"):
-            return BadRequest(path, "no path of a key", True)
         if b"\0" in value:
             return BadRequest(path, "value with a NUL byte")
+        if not path.startswith("/") or path.endswith("/"):
+            return BadRequest(path, "no path of a key", True)
         return Request(command, path, value)
 
     def _refuse(self, path: str, reason: str, length: int) -> Event | Sentinel:

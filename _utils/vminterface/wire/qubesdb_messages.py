@@ -169,7 +169,7 @@ def encode_answer(event: Event) -> bytes:
         case ErrorReply():
             # It echoes what was asked, be it a path or not.
             kind = Response.ERROR_NOENT if event.missing else Response.ERROR
-            return HEADER.pack(kind, event.path.encode("latin-1")[:PATH_MAX], 0)
+            return HEADER.pack(kind, event.path.encode("latin-1")[: PATH_MAX + 1], 0)
         case WatchEvent():
             return HEADER.pack(Response.WATCH, encode_path(Command.RM, event.path), 0)
         case Entry(Command.MULTIREAD) | Entry(Command.LIST, value=b""):

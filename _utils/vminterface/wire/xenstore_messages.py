@@ -7,7 +7,7 @@ The numbers and limits are those of ``xen/include/public/io/xs_wire.h``, the pay
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 
@@ -182,7 +182,11 @@ def _check_arguments(op: Op, shape: Shape, arguments: tuple[str, ...]) -> None:
 
 
 def decode_request(op: Op, untrusted_payload: bytes) -> tuple[str, bytes, tuple[str, ...]]:
-    """Return path, value and arguments of a request, checked. Raises :class:`Malformed`."""
+    """Return path, value and arguments of a request, as a daemon takes it. Raises :class:`Malformed`.
+
+    C xenstored (``xenstored_domain.c``, ``xenstored_watch.c``) makes a number of any text, and looks for a watch that
+    is to be removed whatever its path is like.
+    """
     shape = SHAPES.get(op)
     if shape is None:
         raise Malformed(f"{op.name} is no request")
@@ -195,12 +199,15 @@ def decode_request(op: Op, untrusted_payload: bytes) -> tuple[str, bytes, tuple[
         if not end:
             raise Malformed(f"{op.name}: path without terminator")
         path = start.decode("latin-1")
-        check_path(path, shape.special)
+        if op is not Op.UNWATCH:
+            check_path(path, shape.special)
     if op is Op.WRITE:
         return path, rest, ()
     if rest and not rest.endswith(b"\0"):
         raise Malformed(f"{op.name}: argument without terminator")
     arguments = tuple(rest[:-1].decode("latin-1").split("\0")) if rest else ()
+    if shape.pattern in (_NUMBER, _PERMISSION):
+        shape = replace(shape, pattern=None)
     _check_arguments(op, shape, arguments)
     return path, value, arguments
 

@@ -220,11 +220,14 @@ def test_a_path_with_its_last_slash_is_what_is_below_it(daemons):
 def waits(process: subprocess.Popen[bytes]) -> bool:
     """Whether *process* waits for what comes through a socket of its own."""
     folder = Path(f"/proc/{process.pid}")
-    sockets = [one for one in folder.joinpath("fd").iterdir() if os.readlink(one).startswith("socket:")]
+    sockets = []
+    for one in folder.joinpath("fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            sockets += [one] if os.readlink(one).startswith("socket:") else []
     return bool(sockets) and "poll" in folder.joinpath("wchan").read_text()
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_command_that_is_ended_while_it_waits_ends_no_daemon(daemons, number, status):
     environment = {
         **os.environ, "PYTHONPATH": f"{PROJECT}/_utils", "VMINTERFACE_QUBESDB_DIR": str(daemons.folder),

@@ -19,9 +19,10 @@ from lab.fakexen import missing
 from tests.support.dom0 import Dom0
 from tests.support.qubesdb import QubesHost
 from tests.support.stores import need
-from vminterface.dom0 import known, reports, state
+from vminterface.dom0 import known, reports, state, targets
 from vminterface.dom0.push import diff, push
 from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.states import keys as states
 from vminterface.dom0.targets import Targets
 from vminterface.errors import ConnectionLost, VMNotRunning, VMStarting
 
@@ -109,6 +110,30 @@ def test_a_vm_whose_settings_name_the_xenstore_is_met_there(host):
 
 
 @pytest.fixture
+def found_by_environment(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What opens its stores itself finds those of the host."""
+    monkeypatch.setenv("XENSTORED_PATH", host.xen.path)
+    monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(host.qubes.folder))
+
+
+def test_bare_keys_wait_for_a_vm_that_starts(host, found_by_environment):
+    host.xen.start_vm("work")
+    threading.Timer(0.5, host.qubes.start_vm, ["work"]).start()
+    state = states.present("qubesdb", "/t", "x", "work", require_running=False, test=False)
+    assert (state["result"], list(state["changes"])) == (True, ["/t"]), state
+    assert host.qubes.read("work", "t") == "x"
+
+
+@pytest.mark.parametrize("test", [False, True])
+def test_a_state_of_bare_keys_fails_where_the_vm_gets_no_qubesdb_in_time(host, found_by_environment, test, monkeypatch):
+    monkeypatch.setattr(targets, "VMSettings", lambda vm, **more: VMSettings(vm, timeout=0.5, **more))
+    host.xen.start_vm("work")
+    state = states.present("qubesdb", "/t", "x", "work", require_running=False, test=test)
+    assert (state["result"], state["changes"]) == (False, {})
+    assert state["comment"] == "work is starting: it has got no QubesDB yet within 0.5 s"
+
+
+@pytest.fixture
 def dead(host: Host) -> Host:
     """The daemon of ``work`` in dom0 has died while the VM runs."""
     host.xen.start_vm("work")
@@ -136,7 +161,8 @@ def test_a_running_vm_whose_qubesdb_is_dead_is_an_error_of_its_own(dead):
         assert list(known.read(targets)[1]) == ["work"]
         report = reports.read(targets)
         assert report["other"].warnings == []
-        assert "its QubesDB in dom0 is dead" in report["work"].warnings[0]
+        assert report["work"].warnings[0].startswith("work: runs, but its QubesDB in dom0 is dead: ")
+        assert (report["work"].unread, report["other"].unread) == (True, False)
 
 
 def test_a_socket_that_is_left_of_a_vm_that_does_not_run_is_no_error(dead):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,28 @@ def test_it_writes_into_no_xenstore_and_reports_what_the_agent_refuses(host, fil
         soon(lambda: log.has("work refused timezone: there is no such zone here"))
         assert host.xen.read("work", "qubes-timezone") is None
         assert not log.has("next start", "work: timezone set")
+
+
+def test_it_says_once_when_a_vm_gets_no_qubesdb_in_time_and_waits_on(host, file):
+    vms = {"work": {"timezone": "Europe/Warsaw", "timeout": 1}, "later": {"timezone": "UTC"}}
+    file.write_text(json.dumps({"qubes": {"vms": vms}}))
+    line = "work is starting: it has got no QubesDB yet within 1 s; it is pushed to once it has one"
+    with watching(host.targets, file) as log:
+        host.xen.start_vm("work")
+        host.xen.start_vm("unknown")
+        soon(lambda: log.has(line))
+        host.xen.start_vm("later")
+        host.qubes.start_vm("later")  # more looks at what runs
+        soon(lambda: watchers_saw(log))
+        assert log.count(line) == 1
+        host.qubes.start_vm("work")
+        soon(lambda: log.has("work: timezone set"))
+        assert not log.has("unknown")
+        host.xen.stop_vm("work")
+        host.qubes.stop_vm("work")
+        (host.qubes.folder / "qubesdb.work.sock").unlink()
+        host.xen.start_vm("work")
+        soon(lambda: log.count(line) == 2)
 
 
 def test_it_says_when_the_agent_has_acknowledged(host, file):

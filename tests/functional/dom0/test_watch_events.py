@@ -72,9 +72,9 @@ def pushes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The VMs of each push that the watcher makes."""
     real, made = watch.push, []
 
-    def counted(settings, targets):
+    def counted(settings, targets, **how):
         made.append([one.vm for one in settings])
-        return real(settings, targets)
+        return real(settings, targets, **how)
 
     monkeypatch.setattr(watch, "push", counted)
     return made

@@ -98,6 +98,8 @@ def guest(daemons: Daemons) -> Iterator[Raw]:
         (6, b"/any/", b"", NOENT),
         (7, b"/a", b"", ERROR),
         (255, b"/a", b"x", ERROR),
+        (255, b"/" + 62 * b"a", b"", ERROR),
+        (1, b"/a/", b"a\0b", ERROR),
     ],
 )
 def test_a_request_gets_its_answer_and_the_connection_goes_on(dom0, kind, path, value, answer):
@@ -109,6 +111,22 @@ def test_a_request_gets_its_answer_and_the_connection_goes_on(dom0, kind, path, 
 def test_a_write_to_what_is_no_key_gets_an_error_and_ends_the_connection(dom0, path):
     assert dom0.ask(1, path, b"v") == (ERROR, path, b"")
     assert dom0.hear() == CLOSED
+
+
+def test_a_write_to_what_is_no_key_ends_no_connection_that_can_only_read(daemons):
+    client = Raw(daemons.folder / "qubesdb.work.ro.sock")
+    assert client.ask(1, b"/a/", b"v") == (ERROR, b"/a/", b"")
+    assert client.ask(0, b"/a") == (NOENT, b"/a", b"")
+    client.stream.close()
+
+
+def test_an_unknown_command_gets_all_64_bytes_of_its_path_back(dom0):
+    assert dom0.ask(99, b"/" + 63 * b"a") == (ERROR, b"/" + 63 * b"a", b"")
+
+
+def test_what_was_asked_before_a_read_with_data_is_answered(dom0):
+    dom0.stream.sendall(HEADER.pack(1, b"/a", 1) + b"v" + HEADER.pack(0, b"/a", 0) + HEADER.pack(0, b"/a", 1) + b"x")
+    assert [dom0.hear() for _ in range(3)] == [(OK, b"/a", b""), (VALUE, b"/a", b"v"), CLOSED]
 
 
 def test_a_read_with_data_ends_the_connection_without_a_word(dom0):

@@ -10,7 +10,7 @@ import pytest
 
 from lab.fakexen import find_xenstored
 from tests.support.lab_store import KINDS, Answer, Daemon, RawClient, daemon
-from vminterface.wire.xenstore import Op
+from vminterface.wire.xenstore import Op, Request
 
 
 class Scene:
@@ -234,10 +234,64 @@ def device_model(scene: Scene) -> object:
     return before, helper.ask(Op.READ, "/local/domain/1/data/x"), helper.ask(Op.WRITE, "/local/domain/1/data/y", b"")
 
 
+def texts_that_are_no_numbers(scene: Scene) -> object:
+    number, pair = Request(Op.GET_DOMAIN_PATH, arguments=("0",)), Request(Op.SET_PERMS, "/tool", arguments=("n0",))
+    texts = (b"x", b"-1", b" 7", b"7x", b"", b"99999999999")
+    answers = [scene.dom0.ask_raw(number, text + b"\0") for text in texts]
+    answers += [
+        scene.dom0.ask_raw(Request(op, arguments=("0",)), b"x\0")
+        for op in (Op.IS_DOMAIN_INTRODUCED, Op.RELEASE, Op.RESUME)
+    ]
+    return answers, [
+        scene.dom0.ask_raw(pair, b"/tool\0" + text + b"\0") for text in (b"n-1", b"n0\0r-1", b"nx", b"n", b"x0")
+    ]
+
+
+def paths_that_are_none(scene: Scene) -> object:
+    dom0, long = scene.dom0, "/" + "a" * 2047
+    unwatched = [
+        dom0.ask_raw(Request(Op.UNWATCH, "/a", arguments=("t",)), p + b"\0t\0") for p in (b"/a/", b"/a b", b"")
+    ]
+    home = "/local/domain/1/"
+    paths = (long, long + "a", home + "a" * 2048, home + "a" * 2049, "/local/domain/" + "a" * 2048)
+    asked = [Request(op, path) for op in (Op.READ, Op.DIRECTORY, Op.RM, Op.GET_PERMS) for path in paths]
+    asked += [Request(Op.WATCH, path, arguments=("t",)) for path in paths]
+    asked += [Request(Op.SET_PERMS, path, arguments=("n0",)) for path in paths]
+    answers = []
+    for request in asked:
+        words = "".join(f"{word}\0" for word in (request.path, *request.arguments)).encode()
+        plain = Request(request.op, "/a", arguments=request.arguments)
+        answers.append(dom0.ask_raw(plain, words))
+    return unwatched, answers
+
+
+def own_events_and_the_answer(scene: Scene) -> object:
+    """Whether a client's own event comes before the answer to what has caused it, or after it."""
+    found = []
+    for client in (scene.dom0, scene.guest(1, own="t")):
+        where = "/t" if client is scene.dom0 else "t"
+        client.ask(Op.WATCH, where, arguments=("w",))
+        found.append(("watch", client.before))
+        client.new_events()
+        for op in (Op.WRITE, Op.MKDIR, Op.RM):
+            client.ask(op, f"{where}/x")
+            found.append((op.name, client.before))
+            client.new_events()
+        number = int(client.ask(Op.TRANSACTION_START)[2][0])
+        client.ask(Op.WRITE, f"{where}/y", b"1", transaction=number)
+        client.ask(Op.TRANSACTION_END, arguments=("T",), transaction=number)
+        found.append(("commit", client.before))
+        client.new_events()
+    scene.dom0.ask(Op.WATCH, "@introduceDomain", arguments=("w",))
+    scene.dom0.new_events()
+    return found
+
+
 SCENARIOS: list[Callable[[Scene], object]] = [
     many_nodes, many_watches, many_transactions, value_sizes, long_lists_of_permissions, too_large_in_a_transaction,
     quota_in_a_transaction, long_directory, domain_that_goes, special_watches, odd_requests,
-    made_and_removed_in_one_transaction, device_model,
+    made_and_removed_in_one_transaction, device_model, texts_that_are_no_numbers, paths_that_are_none,
+    own_events_and_the_answer,
 ]  # fmt: skip
 
 

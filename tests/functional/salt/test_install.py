@@ -48,6 +48,16 @@ def test_a_second_install_renews_what_is_ours_and_leaves_what_is_the_admins(tmp_
     assert not (tmp_path / "srv/salt/_utils/vminterface/gone.py").exists()
 
 
+def test_a_top_file_of_the_admins_that_does_not_name_the_formula_is_pointed_out(tmp_path):
+    top = tmp_path / "srv/salt/top.sls"
+    top.parent.mkdir(parents=True)
+    top.write_text("base: {'*': [mine]}")
+    said = install(tmp_path)
+    assert f"left as it is: {top}; name vminterface there for 'host', else nothing is pushed\n" in said
+    top.write_text("base: {'*': [mine, vminterface]}")
+    assert f"left as it is: {top}\n" in install(tmp_path)
+
+
 def test_no_package_files_and_no_caches_are_installed(tmp_path):
     install(tmp_path)
     names = {path.name for path in tmp_path.rglob("*")}

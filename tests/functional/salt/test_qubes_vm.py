@@ -77,7 +77,7 @@ def test_settings_show_the_pillar_with_its_defaults(pillar):
 def test_a_vm_that_the_pillar_does_not_name_is_an_error(pillar):
     modules = pillar(PILLAR, reload=True)
     for function in ("settings", "diff", "push"):
-        with pytest.raises(SaltInvocationError, match=r"qubes:vms:nosuch: "):
+        with pytest.raises(CommandExecutionError, match=r"^qubes:vms:nosuch: the pillar has no such VM$"):
             getattr(modules.qubes_vm, function)("nosuch")
 
 

@@ -7,6 +7,7 @@ The location may be a command that the VM runs: it comes from dom0's admin, neve
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,6 +17,7 @@ from typing import BinaryIO, cast
 from vminterface.channel.process import Input, Preceded, Progress
 from vminterface.channel.qrexec import Qrexec, checked_timeout
 from vminterface.deadline import Deadline
+from vminterface.dom0.services import room
 from vminterface.dom0.unpack import Arrival, Limits, Overrun
 from vminterface.dom0.wholefile import FileFault
 from vminterface.errors import DeadlineExceeded, InvalidValue, ServiceFailed, VMInterfaceError, printable
@@ -58,6 +60,8 @@ def backup(
     first = line(location)
     stdin: Input = chain((first,), archive)
     if hasattr(archive, "read"):
+        if location.startswith("/"):
+            room.check(qrexec, vm, [location], _size(cast(BinaryIO, archive)), f"{BACKUP} in {vm}")
         stdin = Preceded(first, cast(BinaryIO, archive))
     try:
         qrexec.call(vm, BACKUP, stdin=stdin, stdout_limit=_NOISE, progress=progress, timeout=timeout)
@@ -65,6 +69,15 @@ def backup(
         raise
     except OSError as error:
         raise FileFault.at(str(getattr(archive, "name", "the archive")), error) from error
+
+
+def _size(archive: BinaryIO) -> int:
+    """Return the bytes of an archive, 0 for a pipe and whatever else does not say."""
+    try:
+        found = os.fstat(archive.fileno())
+    except (OSError, ValueError):
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def open_archive(path: str) -> BinaryIO:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from vminterface.channel.qrexec import Qrexec
 from vminterface.dom0.filesend import Progress, Sender, Survey
+from vminterface.dom0.services import room
 from vminterface.dom0.services.answer import Kept
 from vminterface.dom0.unpack import Limits
 from vminterface.dom0.wholefile import FileFault, WholeFile
@@ -23,6 +24,8 @@ from vminterface.wire.qfile_result import RESULT_MAX_BYTES, Refused, Result, che
 
 COPY = "qubes.Filecopy"
 OPEN = "qubes.OpenInVM"
+#: Where a VM's user finds what dom0 sends.
+INCOMING = "QubesIncoming/dom0"
 ALL_NAMES = "allow-all-names"
 #: Seconds that a transfer or an edit may take unless the call says otherwise.
 TIMEOUT = 3600.0
@@ -59,7 +62,9 @@ def send(
 ) -> Sent:
     """Copy files and folders into ``QubesIncoming/dom0`` of the VM's user.
 
-    Everything is looked at before anything is sent. With *allow_all_names* the VM is asked to take any character in
+    Everything is looked at before anything is sent, and the VM is asked whether it has room for it.
+
+    With *allow_all_names* the VM is asked to take any character in
     names where one is beyond ASCII: it cannot be asked after it has refused one, for what came before stays there.
     *progress* is told the bytes of content sent and their total.
 
@@ -67,6 +72,7 @@ def send(
     RemoteProtocolError, else as :meth:`Qrexec.call`.
     """
     survey = look(paths, allow_all_names=allow_all_names, skip_links=skip_links)
+    room.check(qrexec, vm, [INCOMING, "."], survey.least_bytes, f"{COPY} in {vm}")
     sender = Sender(paths, skip_links=skip_links)
     argument = ALL_NAMES if allow_all_names and survey.may_need_all_names else ""
     chunks = sender.chunks(progress, survey.total_bytes)

@@ -14,7 +14,7 @@ from vminterface.channel.store import KeyStore
 from vminterface.channel.update import Wanted
 from vminterface.dom0 import returns
 from vminterface.dom0.barekeys import BareKeys
-from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, printable_value
+from vminterface.errors import InvalidValue, VMInterfaceError, VMNotRunning, VMStarting, printable_value
 
 State = dict[str, Any]
 
@@ -45,8 +45,8 @@ def _brought(
             raise InvalidValue(f"expected a VM's name, found {printable_value(vm, quoted=True)}", "vm")
         try:
             opened = BareKeys(channel, vm).__enter__()
-        except VMNotRunning:
-            if require_running:
+        except VMNotRunning as error:
+            if require_running or isinstance(error, VMStarting):
                 raise
             return returns.state(name, {}, f"{vm} is not running: {name} was left alone", test=test)
         with opened:

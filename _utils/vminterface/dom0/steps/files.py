@@ -16,8 +16,7 @@ from vminterface.dom0.steps.step import Step, not_so, there
 from vminterface.dom0.wholefile import FileFault
 from vminterface.errors import InvalidValue, VMInterfaceError, printable
 
-#: Where a VM's user finds what dom0 sends.
-INCOMING = "QubesIncoming/dom0"
+INCOMING = files.INCOMING
 _TIMEOUT = 1800.0
 
 # What filelist.py reads.

@@ -47,7 +47,7 @@ def test_dom0_owns_everything_whatever_the_entries_say() -> None:
     assert access(permissions("n3 n0"), (0,)) & OWNER
 
 
-@pytest.mark.parametrize("text", ["", "x0", "r", "r-1", "rr1", "0"])
+@pytest.mark.parametrize("text", ["", "x0", "r", "r-", "rr1", "0", "nobody"])
 def test_what_is_no_permission_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no permission"):
         Permission.parse(text)
