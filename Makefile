@@ -14,7 +14,7 @@ XEN_JOBS ?= $(shell awk -v jobs=$$(nproc) '/^MemAvailable/ { fit = int($$2 / 419
     END { if (jobs > 2) jobs = 2; if (jobs > fit) jobs = fit; print (jobs > 1) ? jobs : 1 }' /proc/meminfo)
 XEN_PACKAGES = $(shell sed 's/\#.*//' tools/system-packages-xen)
 # What goes through Salt; the lab itself needs none, and its demo is run on the newest.
-SALT_FACING := tests/functional/salt $(filter-out tests/system/test_lab%, $(wildcard tests/system/test_*.py))
+SALT_SYSTEM := $(filter-out tests/system/test_lab%, $(wildcard tests/system/test_*.py))
 
 .PHONY: say-missing demo demo-xen install test test-xen test-main test-salt3007 test-salt3006 lint format bench clean
 
@@ -54,7 +54,10 @@ test-main: $(MAIN)/.stamp
 
 test-salt3007 test-salt3006: test-%: $(VENV)/%/.stamp
 	@echo "== the Salt-facing tests, $*"
-	@$(VENV)/$*/$(PYTEST) $(SALT_FACING)
+	@status=0; \
+	$(VENV)/$*/$(PYTEST) tests/functional/salt --numprocesses $(JOBS) --dist loadfile || status=1; \
+	$(VENV)/$*/$(PYTEST) $(SALT_SYSTEM) || status=1; \
+	exit $$status
 
 lint: $(LINT)/.stamp
 	$(LINT)/bin/ruff check .

@@ -16,6 +16,8 @@ from vminterface.errors import ConnectionLost, DeadlineExceeded, ProgramMissing,
 
 #: How many times longer than one call qubesd has to end what did not reply in time, before that is taken back.
 PATIENCE = 3
+#: Seconds that the list of VMs may take: it only helps to find misspelt names, and shall hold up no push.
+NAMES_WITHIN = 2.0
 
 T = TypeVar("T")
 
@@ -27,7 +29,6 @@ class Qubesd:
         self._api: AdminAPI | None = None
         self._lost: VMInterfaceError | None = None
         self._waited = False
-        self._names: frozenset[str] | None = None
 
     @functools.cached_property
     def available(self) -> bool:
@@ -57,11 +58,15 @@ class Qubesd:
                 self._lost = error
             raise type(error)(f"{where}: {str(error).removeprefix(f'{thing} of {vm}: ')}") from error
 
-    def names(self, vm: str) -> frozenset[str]:
-        """Return the names of all VMs, asked for once, on behalf of *vm*. Raises as :meth:`call`."""
-        if self._names is None:
-            self._names = frozenset(self.call(vm, "name", "the list of VMs", lambda api: api.domains()))
-        return self._names
+    @functools.cached_property
+    def names(self) -> frozenset[str] | None:
+        """The names of all VMs, asked for once; None where qubesd does not list them within NAMES_WITHIN."""
+        if self._lost is not None:
+            return None
+        try:
+            return frozenset(AdminAPI.open(timeout=NAMES_WITHIN).domains())
+        except VMInterfaceError:
+            return None
 
     def check(self, vm: str) -> None:
         """Raise the error of a call that would not be made for *vm*, because an earlier one was lost."""

@@ -7,17 +7,13 @@ import difflib
 from vminterface.dom0.fields import DEFAULT
 from vminterface.dom0.qubesd import Qubesd
 from vminterface.dom0.settings import VMSettings
-from vminterface.errors import VMInterfaceError, VMNotFound
+from vminterface.errors import VMNotFound
 
 
 def check(settings: VMSettings, qubesd: Qubesd) -> None:
     """Raise VMNotFound for a name that is not in qubesd's list; where that cannot be had, nothing is checked."""
-    if not qubesd.available:
+    if not qubesd.available or (known := qubesd.names) is None:
         return
-    try:
-        known = qubesd.names(settings.vm)
-    except VMInterfaceError:
-        return  # whoever needs qubesd meets this too
     named = {"": settings.vm, "netvm": settings.netvm}
     if settings.firewall is not None:
         named["firewall:netvm"] = settings.firewall.netvm

@@ -12,7 +12,7 @@ from tests.support.rpcstandin import StandIn
 from tests.support.xrandr import fake_xrandr
 from vminterface.channel.qrexec import Qrexec
 from vminterface.deadline import Deadline
-from vminterface.dom0.services import backup, clock, dialogs, disk, files, monitors, session
+from vminterface.dom0.services import backup, clock, dialogs, disk, files, monitors, room, session
 from vminterface.dom0.steps.display import monitor_layout
 from vminterface.dom0.steps.files import file_sent
 from vminterface.errors import VMInterfaceError
@@ -66,6 +66,10 @@ def faults(vms, work, qrexec, tmp_path, monkeypatch):
     vms.handler("slow", "qubes.GetDate", "exec sleep 100")
     vms.handler("loud", "qubes.GetDate", "exec cat /dev/zero")
     little_memory(vms)
+    vms.machine("full")
+    vms.program("full", "df", "echo /dev/xvdb 2031440 2031435 5 100% /rw")
+    large = tmp_path / "large"
+    large.write_bytes(b"x" * room.FROM)
     vms.machine("other")
     fake_xrandr(vms, "other")
     (vms.folder / "vms/other" / monitors.SERVICE).unlink()
@@ -84,6 +88,7 @@ def faults(vms, work, qrexec, tmp_path, monkeypatch):
         "no server": XServer(Machine(str(work)), ":0", Deadline.after(1)).wait,
         "no display": lambda: monitors.of_vm(qrexec, "work"),
         "little memory": lambda: monitors.set_layout(qrexec, "small", LAYOUT),
+        "no room": lambda: files.send(qrexec, "full", [large]),
         "other layout": lambda: monitor_layout(qrexec, "other", LAYOUT).run(test=False),
         "no dialog": lambda: dialogs.select_file(qrexec, "work"),
         "no session": lambda: session.wait(qrexec, "work"),
@@ -95,7 +100,7 @@ def faults(vms, work, qrexec, tmp_path, monkeypatch):
         with pytest.raises(VMInterfaceError) as caught:
             attempt()
         # The names of the VMs are the test's.
-        said[name] = re.sub(r"\b(nobody|slow|loud|small|other)\b", "work", str(caught.value))
+        said[name] = re.sub(r"\b(nobody|slow|loud|full|small|other)\b", "work", str(caught.value))
     return said
 
 

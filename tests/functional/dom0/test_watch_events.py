@@ -248,10 +248,12 @@ def test_a_qubesd_that_goes_away_and_comes_back_is_listened_to_again(host, qubes
         soon(lambda: rules(host) == RULES)
 
 
-def test_a_qubesd_that_hangs_holds_up_no_push(host, qubesd, tmp_path):
+def test_a_qubesd_that_hangs_holds_up_no_push_that_does_without_it(host, qubesd, tmp_path):
     qubesd.start_vm("sys-net")
     qubesd.hung.set()
-    with watching(host, tmp_path, work=WORK):
+    # With a firewall it is asked how the VM's network is attached, for as long as a call may take.
+    without = {field: value for field, value in WORK.items() if field != "firewall"}
+    with watching(host, tmp_path, work=without):
         qubesd.start_vm("work")
         soon(lambda: host.read("work", "qubes-timezone") == "Europe/Warsaw", 5)
 

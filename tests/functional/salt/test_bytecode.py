@@ -14,19 +14,22 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_library_is_compiled_at_the_first_run_alone(tmp_path):
-    tree, config = tmp_path / "srv", tmp_path / "etc"
-    for folder in (tree, config):
+    tree, config, pillar = tmp_path / "srv", tmp_path / "etc", tmp_path / "pillar"
+    for folder in (tree, config, pillar):
         folder.mkdir()
     for name in ("_modules", "_states", "_utils"):
         (tree / name).symlink_to(ROOT / name)
     states = {"monitors": {"qubes_rpc.all_monitors": []}}
     (tree / "monitors.sls").write_text(json.dumps(states))
     (tree / "top.sls").write_text(json.dumps({"base": {"*": ["monitors"]}}))
+    (pillar / "top.sls").write_text(json.dumps({"base": {"*": ["vms"]}}))
+    (pillar / "vms.sls").write_text(json.dumps({"qubes": {"vms": {}}}))
     settings = {
         "id": "host",
         "file_client": "local",
         "root_dir": str(tmp_path / "run"),
         "file_roots": {"base": [str(tree)]},
+        "pillar_roots": {"base": [str(pillar)]},
     }
     (config / "minion").write_text(json.dumps(settings))
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}

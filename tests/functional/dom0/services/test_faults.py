@@ -214,7 +214,8 @@ def callers():
 
 
 def test_no_caller_is_left_out():
-    assert {name.partition(" ")[0] for name in (*CALLS, *LOOKS)} == callers()
+    # That one takes a VM that cannot reply for one that has room: test_room.py.
+    assert {name.partition(" ")[0] for name in (*CALLS, *LOOKS)} == callers() - {"room.check"}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

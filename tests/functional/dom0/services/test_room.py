@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vminterface.dom0.services import backup, files, room
-from vminterface.errors import ServiceFailed
+from vminterface.dom0.services import backup, commands, files, room
+from vminterface.errors import DeadlineExceeded, OutputTooLarge, ServiceFailed
 
 
 def has_free(vms, kib: int) -> None:
@@ -46,6 +46,16 @@ def test_a_vm_that_cannot_tell_is_sent_the_files(vms, work, qrexec, large, scrip
     vms.program("work", "df", script)
     files.send(qrexec, "work", [large])
     assert (work / "home/user/QubesIncoming/dom0/large").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "error"), [("exec cat /dev/zero", OutputTooLarge), ("exec sleep 1000", DeadlineExceeded)]
+)
+def test_a_vm_that_misbehaves_is_our_error_in_time(vms, qrexec, monkeypatch, script, error):
+    monkeypatch.setattr(room, "_SECONDS", 0.5)
+    vms.handler("bad", commands.EXEC, script)
+    with pytest.raises(error):
+        room.check(qrexec, "bad", ["x"], room.FROM, "it")
 
 
 def test_a_backup_goes_only_into_a_folder_that_has_room(vms, work, qrexec, large):

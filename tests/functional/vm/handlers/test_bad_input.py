@@ -88,8 +88,8 @@ OUT_OF_RANGE = {
     "qubes.SetMonitorLayout": [
         b"1920 1080 0 0",
         b"0 1080 0 0\n",
-        b"16385 1080 0 0\n",
-        b"1920 6145 0 0\n",
+        b"32768 1080 0 0\n",
+        b"1920 32768 0 0\n",
         b"1920 1080 0 32768\n",
         b"1920 1080 0 0 65536 1\n",
         b"1920 1080 -1 0\n",
@@ -326,5 +326,5 @@ def test_a_caller_that_keeps_its_side_open_gets_its_line_answered(vm: VM) -> Non
         assert process.stderr is not None
         process.stdin.write(b"/nonexistent\n")
         process.stdin.flush()
-        assert process.stderr.read().startswith(b"qubes.GetImageRGBA: /nonexistent ")
+        assert process.stderr.read().startswith(b"qubes.GetImageRGBA: /nonexistent: ")
         assert process.wait(10) == 1
