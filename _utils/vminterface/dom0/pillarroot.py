@@ -53,7 +53,7 @@ def sections(
     faults += misspelt
     if top.get(VMS) is None and not misspelt:
         faults.append(_missing(root, source, ""))
-    return _mapping(top.get(DEFAULTS), f"{root}:{DEFAULTS}", faults), _mapping(top.get(VMS), f"{root}:{VMS}", faults)
+    return mapping(top.get(DEFAULTS), f"{root}:{DEFAULTS}", faults), mapping(top.get(VMS), f"{root}:{VMS}", faults)
 
 
 def _missing(root: str, source: str, found: str) -> InvalidValue:
@@ -99,7 +99,8 @@ def _is_vm(value: Any, fields: Collection[str]) -> bool:
     return known > 0 and 2 * known >= len(value)
 
 
-def _mapping(raw: Any, where: str, faults: list[InvalidValue]) -> Mapping[Any, Any]:
+def mapping(raw: Any, where: str, faults: list[InvalidValue]) -> Mapping[Any, Any]:
+    """Return *raw*, an empty mapping for None; for anything else too, with an error at *where* added to *faults*."""
     if raw is None:
         return {}
     if isinstance(raw, Mapping):

@@ -15,7 +15,7 @@ from typing import Any
 from vminterface.dom0 import across
 from vminterface.dom0.fields import DEFAULT, FIELDS, NETWORK_OPTIONS, REATTACH, Collector, suggest, yaml_text
 from vminterface.dom0.firewallsettings import ClientFirewall
-from vminterface.dom0.pillarroot import sections
+from vminterface.dom0.pillarroot import mapping, sections
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.keys import for_field
 from vminterface.values import monitorsetting, quoted
@@ -220,15 +220,6 @@ def _check_name(vm: Any, where: str, faults: list[InvalidValue]) -> None:
         faults.append(InvalidValue(str(error), where))
 
 
-def _mapping(raw: Any, where: str, faults: list[InvalidValue]) -> Mapping[Any, Any]:
-    if raw is None:
-        return {}
-    if isinstance(raw, Mapping):
-        return raw
-    faults.append(InvalidValue(f"expected a mapping, found {type(raw).__name__}", where))
-    return {}
-
-
 @dataclass(slots=True)
 class _Collected:
     desired: dict[str, str | None]
@@ -245,7 +236,7 @@ class _Collected:
 
 def _collect(raw: Any, where: str, faults: list[InvalidValue]) -> _Collected:
     collected = _Collected({}, {}, set())
-    for name, value in _mapping(raw, where, faults).items():
+    for name, value in mapping(raw, where, faults).items():
         path = f"{where}:{printable_value(name)}"
         before = len(faults)
         if name in _OPTIONS and value is None:
