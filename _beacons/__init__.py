@@ -1,1 +1,1 @@
-"""Salt beacons: thin faces of the library, found by file name."""
+"""Salt beacons: thin faces of the library, loaded by file name."""

@@ -1,1 +1,1 @@
-"""Salt grains: thin faces of the library, found by file name."""
+"""Salt grains: thin faces of the library, loaded by file name."""

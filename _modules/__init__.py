@@ -1,1 +1,1 @@
-"""Salt execution modules: thin faces of the library, found by file name."""
+"""Salt execution modules: thin faces of the library, loaded by file name."""

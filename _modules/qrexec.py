@@ -4,35 +4,47 @@ Bare Qubes RPC calls into VMs, each with a deadline and bounds. ``qubes_rpc`` ha
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
-    from vminterface.channel import qrexec as _qrexec
-    from vminterface.dom0 import returns as _returns
-    from vminterface.dom0 import servicelist as _servicelist
+    from vminterface.channel.qrexec import client as _qrexec
+    from vminterface.dom0.results import raising as _raising
+    from vminterface.dom0.results import servicelist as _servicelist
 
     MISSING = ""
 except ImportError as error:
     MISSING = str(error)
 
+__context__: dict[str, Any]
+
 __virtualname__ = "qrexec"
 
 
-def __virtual__():
+def __virtual__() -> str | tuple[bool, str]:
     if MISSING:
-        return False, f"qrexec: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+        return False, f"qrexec: {MISSING}; run saltutil.sync_all, or with salt-ssh set thin_extra_mods: vminterface"
     return __virtualname__
 
 
-def _errors():
-    return _returns.raising(SaltInvocationError, CommandExecutionError)
+def _errors() -> AbstractContextManager[None]:
+    return _raising.raising(SaltInvocationError, CommandExecutionError)
 
 
-def call(vm, service, argument="", user=None, stdin="", timeout=60, limit=1 << 20):
+def call(
+    vm: str, service: str, argument: str = "", user: str | None = None, stdin: str = "", timeout: float = 60,
+    limit: int = 1 << 20,
+) -> dict[str, Any]:  # fmt: skip
     """
     Call a service in a VM. Returns ``status``, ``stdout`` and ``stderr``, as printable ASCII in lines.
 
-    A status other than 0 is no error here, but the exit status of the command is then 1.
+    A status other than 0 is not an error, but the exit status of the command is then 1.
+
+    .. versionadded:: 0.1.0
 
     vm
         Name of the VM.
@@ -57,17 +69,19 @@ def call(vm, service, argument="", user=None, stdin="", timeout=60, limit=1 << 2
         salt-call qrexec.call work qubes.SetGuiMode stdin=SEAMLESS
     """
     with _errors():
-        answer = _servicelist.call(
+        reply = _servicelist.call(
             _qrexec.Qrexec(), vm, service, argument, user=user, stdin=stdin, timeout=timeout, limit=limit
         )
-    if answer["status"]:
+    if reply["status"]:
         __context__["retcode"] = 1
-    return answer
+    return reply
 
 
-def services(vm=None):
+def services(vm: str | None = None) -> dict[str, Any] | list[str]:
     """
     Return the services that have a function of their own, by name: which one, and what the service does.
+
+    .. versionadded:: 0.1.0
 
     vm
         Name of a VM: then the names of all services that this VM has a handler for.

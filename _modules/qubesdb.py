@@ -1,17 +1,23 @@
 """
 Read and write QubesDB keys from dom0 (Qubes R3 and later).
 
-Each VM has a QubesDB of its own, which ``vm`` names; without it, the one of this machine is meant. A path may go
+Each VM has a QubesDB of its own, which ``vm`` names; without it, the one of this machine is used. A path may go
 without its first slash. Values are shown as printable ASCII, every other byte as an escape such as ``\\x1b``, because
 a VM may write any key.
 
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
-    from vminterface.dom0 import barekeys as _barekeys
+    from vminterface.dom0.results import barekeys as _barekeys
 
     MISSING = ""
 except ImportError as error:
@@ -21,20 +27,22 @@ __virtualname__ = "qubesdb"
 __func_alias__ = {"list_": "list"}
 
 
-def __virtual__():
+def __virtual__() -> str | tuple[bool, str]:
     if MISSING:
-        return False, f"qubesdb: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+        return False, f"qubesdb: {MISSING}; run saltutil.sync_all, or with salt-ssh set thin_extra_mods: vminterface"
     return __virtualname__
 
 
-def _keys(vm):
+def _keys(vm: str | None, timeout: float | None = None) -> AbstractContextManager[_barekeys.BareKeys]:
     """The store for one call; its errors become Salt's."""
-    return _barekeys.opened("qubesdb", vm, SaltInvocationError, CommandExecutionError)
+    return _barekeys.opened("qubesdb", vm, SaltInvocationError, CommandExecutionError, timeout)
 
 
-def read(path, vm=None):
+def read(path: str, vm: str | None = None) -> str | None:
     """
     Return the value of a key.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
@@ -51,9 +59,11 @@ def read(path, vm=None):
         return keys.read(path)
 
 
-def write(path, value, vm=None):
+def write(path: str, value: str | int, vm: str | None = None) -> bool:
     """
     Set a key to a value, whatever it held. Returns True.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
@@ -73,9 +83,11 @@ def write(path, value, vm=None):
     return True
 
 
-def list_(path, vm=None):
+def list_(path: str, vm: str | None = None) -> list[str]:
     """
     Return the names directly below a key, sorted.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
@@ -92,9 +104,11 @@ def list_(path, vm=None):
         return keys.list(path)
 
 
-def tree(path, vm=None):
+def tree(path: str, vm: str | None = None) -> dict[str, str | None]:
     """
     Return the values of a key and of all keys below it, by full path.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
@@ -111,9 +125,11 @@ def tree(path, vm=None):
         return keys.tree(path)
 
 
-def exists(path, vm=None):
+def exists(path: str, vm: str | None = None) -> bool:
     """
-    Say whether there is such a key; it may be empty.
+    Return whether the key exists; it may be empty.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
@@ -130,9 +146,11 @@ def exists(path, vm=None):
         return keys.exists(path)
 
 
-def remove(path, vm=None):
+def remove(path: str, vm: str | None = None) -> bool:
     """
     Remove a key and all keys below it. Returns whether there was one.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
@@ -149,18 +167,22 @@ def remove(path, vm=None):
         return keys.remove(path)
 
 
-def wait(path, value=None, absent=False, timeout=10, vm=None):
+def wait(
+    path: str, value: str | int | None = None, absent: bool = False, timeout: float = 10, vm: str | None = None
+) -> str | None:
     """
-    Wait until a key has a value (without ``value``: until there is such a key), and return its value.
+    Wait until a key has a value (without ``value``: until the key exists), and return its value.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
     value
         Text or whole number to wait for.
     absent
-        Wait until there is no such key instead.
+        Wait until the key does not exist.
     timeout
-        Seconds to wait at most; then this is an error.
+        Seconds to wait at most, for the store and the VM too; then this is an error.
     vm
         Name of a running VM.
 
@@ -170,15 +192,17 @@ def wait(path, value=None, absent=False, timeout=10, vm=None):
 
         salt-call qubesdb.wait /vminterface/agent vm=work timeout=30
     """
-    with _keys(vm) as keys:
-        return keys.wait(path, value, absent=absent, timeout=timeout)
+    with _keys(vm, timeout) as keys:
+        return keys.wait(path, value, absent=absent)
 
 
-def update(keys, vm=None):
+def update(keys: Mapping[str, Any], vm: str | None = None) -> dict[str, dict[str, str | None]]:
     """
     Bring many keys to their values at once: one batch to compare, one to write what differs.
 
-    Returns ``{path: {"old": …, "new": …}}`` of what differed; None stands for no such key.
+    Returns ``{path: {"old": …, "new": …}}`` of what differed; None stands for a missing key.
+
+    .. versionadded:: 0.1.0
 
     keys
         Mapping of paths to values; null removes a key and all keys below it.

@@ -7,12 +7,18 @@ printable ASCII, every other byte as an escape such as ``\\x1b``, because a VM m
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 try:
-    from vminterface.dom0 import barekeys as _barekeys
-    from vminterface.dom0 import returns as _returns
-    from vminterface.dom0 import targets as _targets
+    from vminterface.dom0.inventory import targets as _targets
+    from vminterface.dom0.results import barekeys as _barekeys
+    from vminterface.dom0.results import raising as _raising
 
     MISSING = ""
 except ImportError as error:
@@ -22,25 +28,27 @@ __virtualname__ = "xenstore"
 __func_alias__ = {"list_": "list"}
 
 
-def __virtual__():
+def __virtual__() -> str | tuple[bool, str]:
     if MISSING:
-        return False, f"xenstore: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+        return False, f"xenstore: {MISSING}; run saltutil.sync_all, or with salt-ssh set thin_extra_mods: vminterface"
     return __virtualname__
 
 
-def _keys(vm):
+def _keys(vm: str | None, timeout: float | None = None) -> AbstractContextManager[_barekeys.BareKeys]:
     """The store for one call; its errors become Salt's."""
-    return _barekeys.opened("xenstore", vm, SaltInvocationError, CommandExecutionError)
+    return _barekeys.opened("xenstore", vm, SaltInvocationError, CommandExecutionError, timeout)
 
 
-def read(path, vm=None):
+def read(path: str, vm: str | None = None) -> str | None:
     """
     Return the value of a key.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
     vm
-        Name of a running VM whose own keys are meant.
+        Name of a running VM whose own keys are used.
 
     CLI Example:
 
@@ -52,16 +60,18 @@ def read(path, vm=None):
         return keys.read(path)
 
 
-def write(path, value, vm=None):
+def write(path: str, value: str | int, vm: str | None = None) -> bool:
     """
     Set a key to a value, whatever it held; missing parents are made. Returns True.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
     value
         Text or a whole number.
     vm
-        Name of a running VM whose own keys are meant.
+        Name of a running VM whose own keys are used.
 
     CLI Example:
 
@@ -74,14 +84,16 @@ def write(path, value, vm=None):
     return True
 
 
-def list_(path, vm=None):
+def list_(path: str, vm: str | None = None) -> list[str]:
     """
     Return the names directly below a key, sorted.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
     vm
-        Name of a running VM whose own keys are meant.
+        Name of a running VM whose own keys are used.
 
     CLI Example:
 
@@ -93,14 +105,16 @@ def list_(path, vm=None):
         return keys.list(path)
 
 
-def tree(path, vm=None):
+def tree(path: str, vm: str | None = None) -> dict[str, str | None]:
     """
     Return the values of a key and of all keys below it, by full path.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
     vm
-        Name of a running VM whose own keys are meant.
+        Name of a running VM whose own keys are used.
 
     CLI Example:
 
@@ -112,14 +126,16 @@ def tree(path, vm=None):
         return keys.tree(path)
 
 
-def exists(path, vm=None):
+def exists(path: str, vm: str | None = None) -> bool:
     """
-    Say whether there is such a key; it may be empty.
+    Return whether the key exists; it may be empty.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
     vm
-        Name of a running VM whose own keys are meant.
+        Name of a running VM whose own keys are used.
 
     CLI Example:
 
@@ -131,14 +147,16 @@ def exists(path, vm=None):
         return keys.exists(path)
 
 
-def remove(path, vm=None):
+def remove(path: str, vm: str | None = None) -> bool:
     """
     Remove a key and all keys below it. Returns whether there was one.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
     vm
-        Name of a running VM whose own keys are meant.
+        Name of a running VM whose own keys are used.
 
     CLI Example:
 
@@ -150,14 +168,16 @@ def remove(path, vm=None):
         return keys.remove(path)
 
 
-def perms(path, vm=None):
+def perms(path: str, vm: str | None = None) -> list[str]:
     """
     Return the permissions of a key in XenStore's own notation, the owner first: ``["n0", "r3"]``.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
     vm
-        Name of a running VM whose own keys are meant.
+        Name of a running VM whose own keys are used.
 
     CLI Example:
 
@@ -169,9 +189,11 @@ def perms(path, vm=None):
         return keys.permissions(path)
 
 
-def set_perms(path, perms, vm=None):
+def set_perms(path: str, perms: Sequence[str] | str, vm: str | None = None) -> bool:
     """
     Replace the permissions of a key. Returns True.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
@@ -179,7 +201,7 @@ def set_perms(path, perms, vm=None):
         List of permissions, or one text with commas: the owner first (``n0``: others may do nothing), then one
         for each other domain (``r3``, ``w3``, ``b3``: domain 3 may read, write, do both).
     vm
-        Name of a running VM whose own keys are meant.
+        Name of a running VM whose own keys are used.
 
     CLI Example:
 
@@ -192,20 +214,24 @@ def set_perms(path, perms, vm=None):
     return True
 
 
-def wait(path, value=None, absent=False, timeout=10, vm=None):
+def wait(
+    path: str, value: str | int | None = None, absent: bool = False, timeout: float = 10, vm: str | None = None
+) -> str | None:
     """
-    Wait until a key has a value (without ``value``: until there is such a key), and return its value.
+    Wait until a key has a value (without ``value``: until the key exists), and return its value.
+
+    .. versionadded:: 0.1.0
 
     path
         Path of the key.
     value
         Text or whole number to wait for.
     absent
-        Wait until there is no such key instead.
+        Wait until the key does not exist.
     timeout
-        Seconds to wait at most; then this is an error.
+        Seconds to wait at most, for the store and the VM too; then this is an error.
     vm
-        Name of a running VM whose own keys are meant.
+        Name of a running VM whose own keys are used.
 
     CLI Example:
 
@@ -213,13 +239,15 @@ def wait(path, value=None, absent=False, timeout=10, vm=None):
 
         salt-call xenstore.wait vminterface/agent vm=work timeout=30
     """
-    with _keys(vm) as keys:
-        return keys.wait(path, value, absent=absent, timeout=timeout)
+    with _keys(vm, timeout) as keys:
+        return keys.wait(path, value, absent=absent)
 
 
-def domid(vm):
+def domid(vm: str) -> int | None:
     """
     Return the domid of a running VM.
+
+    .. versionadded:: 0.1.0
 
     vm
         Name of the VM.
@@ -230,20 +258,22 @@ def domid(vm):
 
         salt-call xenstore.domid work
     """
-    with _returns.raising(SaltInvocationError, CommandExecutionError), _targets.Targets() as targets:
+    with _raising.raising(SaltInvocationError, CommandExecutionError), _targets.Targets() as targets:
         return targets.one(vm, "xenstore").domid
 
 
-def update(keys, vm=None):
+def update(keys: Mapping[str, Any], vm: str | None = None) -> dict[str, dict[str, str | None]]:
     """
     Bring many keys to their values at once: one batch to compare, one transaction to write what differs.
 
-    Returns ``{path: {"old": …, "new": …}}`` of what differed; None stands for no such key.
+    Returns ``{path: {"old": …, "new": …}}`` of what differed; None stands for a missing key.
+
+    .. versionadded:: 0.1.0
 
     keys
         Mapping of paths to values; null removes a key and all keys below it.
     vm
-        Name of a running VM whose own keys are meant.
+        Name of a running VM whose own keys are used.
 
     CLI Example:
 

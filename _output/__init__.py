@@ -1,1 +1,1 @@
-"""Salt outputters: thin faces of the library, found by file name."""
+"""Salt outputters: thin faces of the library, loaded by file name."""

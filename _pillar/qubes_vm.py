@@ -2,7 +2,7 @@
 What dom0 knows of its VMs, as pillar ``qubes_known``, so that formulas can use it: by VM ``running``, ``domid``,
 ``keys`` (by field, such as ``timezone`` or ``network:ip``), ``invalid``, and on Qubes R4 ``class`` and ``features``.
 
-It is the host that compiles the pillar that is looked at, so this is for a masterless minion in dom0, or for a master
+The VMs are those of the host that compiles the pillar, so this is for a masterless minion in dom0, or for a master
 that is dom0. The minion called ``dom0`` gets what is known of all VMs, a minion that has a VM's name that of this VM
 alone: Qubes sends each VM its pillar. ``minion`` names another one to get all of it, and then no other gets any. In the
 configuration of that minion or master:
@@ -20,12 +20,16 @@ something to YAML, so in a state file it is to be written with ``| tojson``.
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 try:
-    from vminterface.channel.xenstore import XenStore as _XenStore
-    from vminterface.dom0 import known as _known
-    from vminterface.dom0.targets import Targets as _Targets
+    from vminterface.channel.xenstore.store import XenStore as _XenStore
+    from vminterface.dom0.inventory.targets import Targets as _Targets
+    from vminterface.dom0.results import known as _known
     from vminterface.errors import VMInterfaceError
 
     MISSING = ""
@@ -41,13 +45,13 @@ DOM0 = "dom0"
 TIMEOUT = 2.0
 
 
-def __virtual__():
+def __virtual__() -> bool | tuple[bool, str]:
     if MISSING:
-        return False, f"qubes_vm: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+        return False, f"qubes_vm: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_all"
     return True
 
 
-def ext_pillar(minion_id, pillar, minion=None):
+def ext_pillar(minion_id: str, pillar: Mapping[str, Any], minion: str | None = None) -> dict[str, Any]:
     """
     Return the pillar ``qubes_known``; nothing where the host's stores cannot be reached, without a VM whose own
     QubesDB cannot be read. Either is logged.
@@ -64,10 +68,10 @@ def ext_pillar(minion_id, pillar, minion=None):
     only = None if minion is not None or minion_id == DOM0 else minion_id
     try:
         with _Targets(lambda: _XenStore.open(timeout=TIMEOUT)) as targets:
-            found, faults = _known.read(targets, only=only, timeout=TIMEOUT)
+            found, errors = _known.read(targets, only=only, timeout=TIMEOUT)
     except VMInterfaceError as error:
         log.warning("pillar %s: %s", KEY, error)
         return {}
-    for error in faults.values():
-        log.warning("pillar %s: %s; left out", KEY, error)
+    for problem in errors.values():
+        log.warning("pillar %s: %s; left out", KEY, problem)
     return {KEY: found} if found or only is None else {}

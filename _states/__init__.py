@@ -1,1 +1,1 @@
-"""Salt state modules: read, compare, push, report; found by file name."""
+"""Salt state modules: read, compare, push, report; loaded by file name."""

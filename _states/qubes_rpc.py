@@ -1,8 +1,8 @@
 """
-What VMs shall have that no key tells them, but a Qubes RPC call: monitors, clock, files, handlers, a finished command.
+States of VMs that a Qubes RPC call sets, not a key: monitors, clock, files, handlers, commands.
 
-Each state looks at the VM first, by a call that changes nothing, and again afterwards; test mode does the first alone.
-A VM that is not running is a failure, as nothing waits for its next start; ``all_monitors`` passes over such VMs.
+Each state probes the VM by a call that changes nothing, acts, and probes it again; test mode only does the first probe.
+A VM that is not running is a failure, because nothing is stored for its next start; ``all_monitors`` omits such VMs.
 
 .. code-block:: yaml
 
@@ -16,29 +16,52 @@ A VM that is not running is a failure, as nothing waits for its next start; ``al
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 try:
-    from vminterface.dom0.states import rpc as _rpc
-    from vminterface.dom0.states import watched as _watched
+    from vminterface.dom0.desired import arguments as _arguments
+    from vminterface.dom0.desired.arguments import given as _given
+    from vminterface.dom0.desired.arguments import text as _text
+    from vminterface.dom0.results.states import ensured as _ensured
+    from vminterface.dom0.results.states import watched as _watched
 
     MISSING = ""
 except ImportError as error:
     MISSING = str(error)
 
+if TYPE_CHECKING:
+    from vminterface.channel.qrexec.client import Qrexec
+    from vminterface.dom0.ensure.step import Step
+
+__opts__: dict[str, Any]
+__pillar__: dict[str, Any]
+__low__: dict[str, Any]
+
 __virtualname__ = "qubes_rpc"
 
 
-def __virtual__():
+def __virtual__() -> str | tuple[bool, str]:
     if MISSING:
-        return False, f"qubes_rpc: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+        return False, f"qubes_rpc: {MISSING}; run saltutil.sync_all, or with salt-ssh set thin_extra_mods: vminterface"
     return __virtualname__
 
 
-def all_monitors(name):
+def _state(name: str, vm: str, probe: Callable[[Qrexec], Step]) -> dict[str, Any]:
+    return _ensured.ensured(name, vm, probe, test=__opts__["test"])
+
+
+def all_monitors(name: str) -> dict[str, Any]:
     """
-    Tell every running VM that has ``monitors`` in the pillar its layout, if its X server shows another one.
+    Push the ``monitors`` of every VM that has some in the pillar, as ``qubes_vm.all_configured`` does with
+    ``only: [monitors]``; the other name is from the time when no push had them.
 
     Each VM is a line of its own in the run's report. Without ``monitors`` in the pillar there is nothing to do, also
     where there is no qrexec.
+
+    .. versionadded:: 0.1.0
 
     name
         Any text; requisites refer to it.
@@ -48,18 +71,22 @@ def all_monitors(name):
         vminterface-monitors:
           qubes_rpc.all_monitors: []
     """
+    from vminterface.dom0.results.states import vm
+
     source = f"the pillar of minion {__opts__['id']}"
     state_id = __low__.get("__id__", name)
-    return _rpc.all_monitors(name, __pillar__, source=source, state_id=state_id, test=__opts__["test"])
+    return vm.all_monitors(name, __pillar__, source=source, state_id=state_id, test=__opts__["test"])
 
 
-def monitor_layout(name, monitors="from_dom0"):
+def monitors(name: str, monitors: Any = "from_dom0") -> dict[str, Any]:
     """
     Give a VM its monitors (``qubes.SetMonitorLayout``).
 
     What it has is read from its X server (``xrandr --prop``, run there by ``qubes.VMExec``), as that alone shows what
     has become of a layout. Compared are sizes and places in pixels, where a width that ``cvt`` makes of the one
     asked for counts as it, and millimetres, where the server or the VM's handler knows them.
+
+    .. versionadded:: 0.1.0
 
     name
         Name of the VM.
@@ -70,16 +97,24 @@ def monitor_layout(name, monitors="from_dom0"):
     .. code-block:: yaml
 
         work:
-          qubes_rpc.monitor_layout:
+          qubes_rpc.monitors:
             - monitors:
               - {width: 1920, height: 1080, x: 0, y: 0}
     """
-    return _rpc.monitor_layout(name, monitors, test=__opts__["test"])
+    from vminterface.dom0.ensure import display
+
+    return _state(name, name, lambda qrexec: display.monitor_layout(qrexec, name, display.desired(monitors)))
 
 
-def clock_set(name):
+# Its former name, until 1.0.
+monitor_layout = monitors
+
+
+def clock_set(name: str) -> dict[str, Any]:
     """
     Bring a VM's clock to dom0's, if it is off by more than 2 s (``qubes.GetDate``, ``qubes.SetDateTime``).
+
+    .. versionadded:: 0.1.0
 
     name
         Name of the VM.
@@ -89,14 +124,19 @@ def clock_set(name):
         work:
           qubes_rpc.clock_set: []
     """
-    return _rpc.clock_set(name, test=__opts__["test"])
+    from vminterface.dom0.results import clocks
+
+    return _state(name, name, lambda qrexec: clocks.clock_set(qrexec, name))
 
 
-def gui_mode(name, mode):
+def gui_mode(name: str, mode: str) -> dict[str, Any]:
     """
-    Show a VM's desktop in one window, or its windows alone (``qubes.SetGuiMode``).
+    Show a VM's desktop in one window, or only its windows (``qubes.SetGuiMode``).
 
-    What it has is what its handler remembers; a VM that cannot be asked for that is told, and reported, each time.
+    The present mode is the one that the VM's handler remembers. A VM without such a record is set, and reported, each
+    time.
+
+    .. versionadded:: 0.1.0
 
     name
         Name of the VM.
@@ -109,25 +149,38 @@ def gui_mode(name, mode):
           qubes_rpc.gui_mode:
             - mode: SEAMLESS
     """
-    return _rpc.gui_mode(name, mode, test=__opts__["test"])
+    from vminterface.dom0.ensure import display
+    from vminterface.values.guimode import GuiMode
+
+    def probe(qrexec: Qrexec) -> Step:
+        return display.gui_mode(qrexec, name, GuiMode.parse(_text(mode, "mode")))
+
+    return _state(name, name, probe)
 
 
-def file_sent(name, vm, replace=False, allow_all_names=False):
+def file_sent(
+    name: str, vm: str, replace: bool = False, allow_all_names: bool = False, follow_links: bool = False
+) -> dict[str, Any]:
     """
-    Let ``QubesIncoming/dom0`` of a VM's user have a file or folder of dom0 (``qubes.Filecopy``).
+    Ensure that ``QubesIncoming/dom0`` of a VM's user has a file or folder of dom0 (``qubes.Filecopy``).
 
     Checksums, folders and links are compared first, and nothing is sent where they are the same. Permissions and times
     go along and are not compared.
+
+    .. versionadded:: 0.1.0
 
     name
         Absolute path in dom0.
     vm
         Name of the VM.
     replace
-        Put it in the place of what is there under that name with another content, which is else an error. The old one
-        is removed when the new one has arrived whole.
+        Replace a file of that name with different content, which is otherwise an error. The old one
+        is removed when the new one has arrived completely.
     allow_all_names
-        Ask the VM to take unusual characters in names, where there are any.
+        Ask the VM to accept unusual characters in names.
+    follow_links
+        Send and compare the target of symbolic links that point outside the folder, which is otherwise an error. Links
+        inside the folder stay links.
 
     .. code-block:: yaml
 
@@ -135,16 +188,28 @@ def file_sent(name, vm, replace=False, allow_all_names=False):
           qubes_rpc.file_sent:
             - vm: work
             - replace: True
+            - follow_links: True
     """
-    return _rpc.file_sent(name, vm, replace=replace, allow_all_names=allow_all_names, test=__opts__["test"])
+    from vminterface.dom0.ensure import files
+
+    def probe(qrexec: Qrexec) -> Step:
+        more = {"replace": replace, "allow_all_names": allow_all_names, "follow_links": follow_links}
+        return files.file_sent(qrexec, vm, name, **_given(_arguments.flag, **more))
+
+    return _state(name, vm, probe)
 
 
-def command_run(name, vm, unless_in_vm=None, onlyif_in_vm=None, root=False, timeout=60):
+def command_run(
+    name: str, vm: str, unless_in_vm: str | None = None, onlyif_in_vm: str | None = None, root: bool = False,
+    timeout: float = 60,
+) -> dict[str, Any]:  # fmt: skip
     """
     Run a command in a VM's shell (``qubes.VMShell``); a status other than 0 is a failure.
 
     Without a guard it runs each time. Guards run in test mode too: they must change nothing. (Salt's own ``unless`` and
-    ``onlyif`` look at dom0.)
+    ``onlyif`` run in dom0.)
+
+    .. versionadded:: 0.1.0
 
     name
         The command.
@@ -166,13 +231,21 @@ def command_run(name, vm, unless_in_vm=None, onlyif_in_vm=None, root=False, time
             - vm: work
             - unless_in_vm: test -d ~/reports
     """
-    guards = {"unless": unless_in_vm, "onlyif": onlyif_in_vm}
-    return _rpc.command_run(name, vm, root=root, timeout=timeout, test=__opts__["test"], **guards)
+    from vminterface.dom0.ensure import programs
+
+    def probe(qrexec: Qrexec) -> Step:
+        guards = _given(_text, unless_in_vm=unless_in_vm, onlyif_in_vm=onlyif_in_vm)
+        guards = {guard.removesuffix("_in_vm"): command for guard, command in guards.items()}
+        return programs.command_run(qrexec, vm, name, root=_arguments.flag(root, "root"), timeout=timeout, **guards)
+
+    return _state(name, vm, probe)
 
 
-def handler_installed(name, vm, source, folder="/usr/local/etc/qubes-rpc"):
+def handler_installed(name: str, vm: str, source: str, folder: str = "/usr/local/etc/qubes-rpc") -> dict[str, Any]:
     """
-    Let a VM answer a service by a program of dom0 (``qubes.VMRootExec`` puts it there).
+    Install a program of dom0 as a service handler of a VM (``qubes.VMRootExec`` puts it there).
+
+    .. versionadded:: 0.1.0
 
     name
         Name of the service, or name, ``+`` and argument.
@@ -181,7 +254,7 @@ def handler_installed(name, vm, source, folder="/usr/local/etc/qubes-rpc"):
     source
         Absolute path of the program in dom0.
     folder
-        Where the VM's qrexec agent looks for it.
+        Folder in which the VM's qrexec agent finds handlers.
 
     .. code-block:: yaml
 
@@ -190,15 +263,23 @@ def handler_installed(name, vm, source, folder="/usr/local/etc/qubes-rpc"):
             - vm: work
             - source: /srv/handlers/report
     """
-    return _rpc.handler_installed(name, vm, source, folder, test=__opts__["test"])
+    from vminterface.dom0.ensure import programs
+
+    def probe(qrexec: Qrexec) -> Step:
+        content = programs.read_handler(_text(source, "source"))
+        return programs.handler_installed(qrexec, vm, name, content, folder=_text(folder, "folder"))
+
+    return _state(name, vm, probe)
 
 
-def backup_made(name, vm, location):
+def backup_made(name: str, vm: str, location: str) -> dict[str, Any]:
     """
-    Let a VM hold a copy of a backup of dom0 (``qubes.Backup``).
+    Ensure that a VM has a copy of a backup of dom0 (``qubes.Backup``).
 
     If the location is a folder of the VM's and a backup with the same content is there, nothing is sent. Behind a
-    command nobody can look: it is run each time.
+    command nothing can be compared: it is run each time.
+
+    .. versionadded:: 0.1.0
 
     name
         Absolute path of the backup in dom0.
@@ -214,20 +295,24 @@ def backup_made(name, vm, location):
             - vm: vault
             - location: /home/user/backups
     """
-    return _rpc.backup_made(name, vm, location, test=__opts__["test"])
+    from vminterface.dom0.ensure import storage
+
+    return _state(name, vm, lambda qrexec: storage.backup_made(qrexec, vm, name, _text(location, "location")))
 
 
-def disk_resized(name, device="/dev/xvdb", size=None):
+def disk_resized(name: str, device: str = "/dev/xvdb", size: int | str | None = None) -> dict[str, Any]:
     """
-    Let the ext file system on a VM's private volume have all of the volume (``qubes.ResizeDisk``).
+    Grow the ext file system on a VM's private volume to the whole volume (``qubes.ResizeDisk``).
+
+    .. versionadded:: 0.1.0
 
     name
         Name of the VM.
     device
-        What the private volume is in the VM.
+        Device of the private volume in the VM.
     size
-        What the volume itself shall have, in bytes or as in ``20GiB``: qubesd enlarges it first, also while the VM is
-        halted. Qubes R4 alone; a volume is never made smaller. By default it stays as large as it is.
+        Size of the volume itself, in bytes or as in ``20GiB``: qubesd enlarges it first, also while the VM is
+        halted. Only on Qubes R4; a volume is never made smaller. By default it stays as large as it is.
 
     .. code-block:: yaml
 
@@ -235,13 +320,52 @@ def disk_resized(name, device="/dev/xvdb", size=None):
           qubes_rpc.disk_resized:
             - size: 20GiB
     """
-    return _rpc.disk_resized(name, device, size, test=__opts__["test"])
+    from vminterface.dom0.ensure import storage
+    from vminterface.values.volume import parse_size
+
+    def probe(qrexec: Qrexec) -> Step:
+        given = {} if size is None else {"size": parse_size(size)}
+        return storage.disk_resized(qrexec, name, device=_text(device, "device"), **given)
+
+    return _state(name, name, probe)
 
 
-def mod_watch(name, sfun=None, **kwargs):
+def appmenus_synced(name: str) -> dict[str, Any]:
+    """
+    Update dom0's menu with the applications of a VM, as after an installation in a template (``qubes.GetAppmenus``).
+
+    Compared are their names and other texts. On Qubes the menu is that of the desktop's user, and
+    ``qvm-sync-appmenus`` writes it, icons and the menus of the VMs based on a template too; elsewhere it is desktop
+    files in ``/usr/local/share/applications``.
+
+    .. versionadded:: 0.1.0
+
+    name
+        Name of the VM, which has to run.
+
+    .. code-block:: yaml
+
+        debian-13:
+          qubes_rpc.appmenus_synced: []
+    """
+    from vminterface.dom0.ensure import menu
+
+    return _state(name, name, lambda qrexec: menu.appmenus_synced(qrexec, name))
+
+
+def mod_watch(name: str, sfun: str = "", **kwargs: Any) -> dict[str, Any]:
     """
     A watched state has changed: do what the state *sfun* does once more, so that requisites and ``listen`` work.
 
     Not for use in SLS files.
+
+    .. versionadded:: 0.1.0
+
+    name
+        Name of the watched state.
+    sfun
+        Function of the watched state.
+    kwargs
+        Its other arguments.
     """
     return _watched.once_more(globals()[sfun], name, kwargs)

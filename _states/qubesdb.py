@@ -1,8 +1,8 @@
 """
-Bare QubesDB keys (Qubes R3 and later), for what ``qubes_vm`` has no word for. Nothing waits for an agent here.
+Bare QubesDB keys (Qubes R3 and later), for settings that ``qubes_vm`` does not know. They do not wait for an agent.
 
-Each VM has a QubesDB of its own, which ``vm`` names; without it, the one of this machine is meant. A path may go
-without its first slash. The keys of a VM that is not running are no error, unless ``require_running: True`` says so.
+Each VM has a QubesDB of its own, which ``vm`` names; without it, the one of this machine is used. A path may go
+without its first slash. The keys of a VM that is not running are an error only with ``require_running: True``.
 In test mode nothing is written.
 
 .. code-block:: yaml
@@ -15,26 +15,35 @@ In test mode nothing is written.
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 try:
-    from vminterface.dom0.states import keys as _keys
-    from vminterface.dom0.states import watched as _watched
+    from vminterface.dom0.results.states import keys as _keys
+    from vminterface.dom0.results.states import watched as _watched
 
     MISSING = ""
 except ImportError as error:
     MISSING = str(error)
 
+__opts__: dict[str, Any]
+
 __virtualname__ = "qubesdb"
 
 
-def __virtual__():
+def __virtual__() -> str | tuple[bool, str]:
     if MISSING:
-        return False, f"qubesdb: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+        return False, f"qubesdb: {MISSING}; run saltutil.sync_all, or with salt-ssh set thin_extra_mods: vminterface"
     return __virtualname__
 
 
-def present(name, value, vm=None, require_running=False):
+def present(name: str, value: str | int, vm: str | None = None, require_running: bool = False) -> dict[str, Any]:
     """
     Let a key have a value.
+
+    .. versionadded:: 0.1.0
 
     name
         Path of the key.
@@ -55,9 +64,11 @@ def present(name, value, vm=None, require_running=False):
     return _keys.present("qubesdb", name, value, vm, require_running=require_running, test=__opts__["test"])
 
 
-def absent(name, vm=None, require_running=False):
+def absent(name: str, vm: str | None = None, require_running: bool = False) -> dict[str, Any]:
     """
     Let there be no such key, and none below it.
+
+    .. versionadded:: 0.1.0
 
     name
         Path of the key.
@@ -75,9 +86,13 @@ def absent(name, vm=None, require_running=False):
     return _keys.absent("qubesdb", name, vm, require_running=require_running, test=__opts__["test"])
 
 
-def tree(name, keys, vm=None, prune=False, require_running=False):
+def tree(
+    name: str, keys: Mapping[str, Any], vm: str | None = None, prune: bool = False, require_running: bool = False
+) -> dict[str, Any]:
     """
     Let the keys below a key have these values; the former ones are put back where one cannot be written.
+
+    .. versionadded:: 0.1.0
 
     name
         Path of the key.
@@ -103,10 +118,19 @@ def tree(name, keys, vm=None, prune=False, require_running=False):
     return _keys.tree("qubesdb", name, keys, vm, prune=prune, require_running=require_running, test=__opts__["test"])
 
 
-def mod_watch(name, sfun=None, **kwargs):
+def mod_watch(name: str, sfun: str = "", **kwargs: Any) -> dict[str, Any]:
     """
     A watched state has changed: do what the state *sfun* does once more, so that requisites and ``listen`` work.
 
     Not for use in SLS files.
+
+    .. versionadded:: 0.1.0
+
+    name
+        Name of the watched state.
+    sfun
+        Function of the watched state.
+    kwargs
+        Its other arguments.
     """
     return _watched.once_more(globals()[sfun], name, kwargs)

@@ -1,8 +1,8 @@
 """
-Bare XenStore keys, for what ``qubes_vm`` has no word for. Nothing waits for an agent here.
+Bare XenStore keys, for settings that ``qubes_vm`` does not know. They do not wait for an agent.
 
 A path is absolute (``/vm``), or, with ``vm``, below that VM's own ``/local/domain/<domid>/``; the keys of a VM that is
-not running are no error, unless ``require_running: True`` says so. In test mode nothing is written.
+not running are an error only with ``require_running: True``. In test mode nothing is written.
 
 .. code-block:: yaml
 
@@ -14,26 +14,35 @@ not running are no error, unless ``require_running: True`` says so. In test mode
 Needs the library ``vminterface``, which is synced from ``_utils`` or installed as a package.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 try:
-    from vminterface.dom0.states import keys as _keys
-    from vminterface.dom0.states import watched as _watched
+    from vminterface.dom0.results.states import keys as _keys
+    from vminterface.dom0.results.states import watched as _watched
 
     MISSING = ""
 except ImportError as error:
     MISSING = str(error)
 
+__opts__: dict[str, Any]
+
 __virtualname__ = "xenstore"
 
 
-def __virtual__():
+def __virtual__() -> str | tuple[bool, str]:
     if MISSING:
-        return False, f"xenstore: the library vminterface cannot be imported ({MISSING}); run saltutil.sync_utils"
+        return False, f"xenstore: {MISSING}; run saltutil.sync_all, or with salt-ssh set thin_extra_mods: vminterface"
     return __virtualname__
 
 
-def present(name, value, vm=None, require_running=False):
+def present(name: str, value: str | int, vm: str | None = None, require_running: bool = False) -> dict[str, Any]:
     """
     Let a key have a value.
+
+    .. versionadded:: 0.1.0
 
     name
         Path of the key.
@@ -54,9 +63,11 @@ def present(name, value, vm=None, require_running=False):
     return _keys.present("xenstore", name, value, vm, require_running=require_running, test=__opts__["test"])
 
 
-def absent(name, vm=None, require_running=False):
+def absent(name: str, vm: str | None = None, require_running: bool = False) -> dict[str, Any]:
     """
     Let there be no such key, and none below it.
+
+    .. versionadded:: 0.1.0
 
     name
         Path of the key.
@@ -74,9 +85,13 @@ def absent(name, vm=None, require_running=False):
     return _keys.absent("xenstore", name, vm, require_running=require_running, test=__opts__["test"])
 
 
-def tree(name, keys, vm=None, prune=False, require_running=False):
+def tree(
+    name: str, keys: Mapping[str, Any], vm: str | None = None, prune: bool = False, require_running: bool = False
+) -> dict[str, Any]:
     """
     Let the keys below a key have these values, all at once or not at all.
+
+    .. versionadded:: 0.1.0
 
     name
         Path of the key.
@@ -102,10 +117,19 @@ def tree(name, keys, vm=None, prune=False, require_running=False):
     return _keys.tree("xenstore", name, keys, vm, prune=prune, require_running=require_running, test=__opts__["test"])
 
 
-def mod_watch(name, sfun=None, **kwargs):
+def mod_watch(name: str, sfun: str = "", **kwargs: Any) -> dict[str, Any]:
     """
     A watched state has changed: do what the state *sfun* does once more, so that requisites and ``listen`` work.
 
     Not for use in SLS files.
+
+    .. versionadded:: 0.1.0
+
+    name
+        Name of the watched state.
+    sfun
+        Function of the watched state.
+    kwargs
+        Its other arguments.
     """
     return _watched.once_more(globals()[sfun], name, kwargs)

@@ -1,6 +1,6 @@
-"""What a Xen or Qubes dom0 tells its VMs, what they tell it, and how it checks that they listened.
+"""Settings from a Xen or Qubes dom0 to its VMs, reports back, and the checks that VMs applied them.
 
-Under another name the package imports nothing of itself here: Salt's own loader looks at this file when the package is
+Under another name the package imports nothing of itself here: Salt's own loader reads this file when the package is
 synced as ``_utils/vminterface`` and stumbles, silently, over such imports.
 """
 

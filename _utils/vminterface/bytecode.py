@@ -15,7 +15,7 @@ from types import CodeType
 #: Part of a path of which the front is Salt's cache folder, the end one of its synced files.
 SYNCED = "/extmods/utils/"
 #: The folder's name.
-KEPT = "vminterface-bytecode"
+FOLDER = "vminterface-bytecode"
 
 
 def keep(package: str) -> None:
@@ -28,7 +28,7 @@ def keep(package: str) -> None:
         """Loads a module, its compiled form from the other folder."""
 
         def get_code(self, fullname: str) -> CodeType | None:
-            before, sys.pycache_prefix = sys.pycache_prefix, os.path.join(cache, KEPT)
+            before, sys.pycache_prefix = sys.pycache_prefix, os.path.join(cache, FOLDER)
             try:
                 return super().get_code(fullname)
             finally:

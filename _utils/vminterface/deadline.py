@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
+from vminterface import runtime
 from vminterface.errors import DeadlineExceeded
 
 
 class Deadline:
-    """*seconds* from the moment it was made, on the monotonic clock.
+    """*seconds*, as messages print them, from the moment it was made, on the monotonic clock.
 
     A plain class: programs that are started for one call cannot afford the import of ``dataclasses``.
     """
@@ -22,27 +21,28 @@ class Deadline:
     @classmethod
     def after(cls, seconds: float) -> Deadline:
         """Return the deadline *seconds* from now."""
-        return cls(time.monotonic() + seconds, seconds)
+        # What is left of a whole second after a few steps is told as that second.
+        return cls(runtime.monotonic() + seconds, round(seconds, 2) or seconds)
 
     def shorten(self, seconds: float) -> None:
-        """Let it be *seconds* from now unless it is earlier already: whoever waits by it is to look at it again."""
-        expires = time.monotonic() + seconds
+        """Bring the deadline forward to *seconds* from now; never postpone it. Waiting code must check it again."""
+        expires = runtime.monotonic() + seconds
         if expires < self.expires:
             self.expires, self.seconds = expires, seconds
 
     @property
     def remaining(self) -> float:
         """Seconds left, 0.0 when it has passed."""
-        return max(0.0, self.expires - time.monotonic())
+        return max(0.0, self.expires - runtime.monotonic())
 
     @property
     def passed(self) -> bool:
         """Whether no time is left."""
-        return time.monotonic() >= self.expires
+        return runtime.monotonic() >= self.expires
 
     def check(self, what: str) -> float:
         """Return the seconds left, or raise :class:`DeadlineExceeded` saying that *what* gave no answer."""
         left = self.remaining
         if left <= 0.0:
-            raise DeadlineExceeded(f"{what}: no answer within {self.seconds:g} s")
+            raise DeadlineExceeded(f"{what}: no reply within {self.seconds:g} s")
         return left

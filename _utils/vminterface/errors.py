@@ -1,4 +1,4 @@
-"""The one tree of errors: every fault that this library reports is a ``VMInterfaceError``.
+"""The one tree of errors: every error that this library reports is a ``VMInterfaceError``.
 
 A class stands for one cause and inherits the built-in exception that fits too, so that callers may catch
 either. The message is always one sentence for the admin: it names the VM, key or pillar path and what was
@@ -17,12 +17,48 @@ def printable(untrusted_text: str | bytes, limit: int = 200) -> str:
 
     Every other byte or character becomes an escape such as ``\\x1b``; a cut text ends in ``...``.
     """
-    if isinstance(untrusted_text, bytes):
-        untrusted_text = untrusted_text[: limit + 1].decode("latin-1")
-    shown = "".join(
-        c if " " <= c <= "~" else c.encode("unicode_escape").decode("ascii") for c in untrusted_text[: limit + 1]
-    )
+    # Nearly every text is; a thousand hosts have a quarter of a million.
+    fits = isinstance(untrusted_text, str) and len(untrusted_text) <= limit
+    if fits and untrusted_text.isascii() and untrusted_text.isprintable():  # type: ignore[union-attr]
+        return str(untrusted_text)
+    shown = "".join(_escaped(untrusted_text[: limit + 1]))
     return shown if len(shown) <= limit else shown[: max(0, limit - 3)] + "..."
+
+
+def printable_lines(untrusted_text: str | bytes, limit: int = 4096) -> str:
+    """Return the lines of *untrusted_text*, each as of :func:`printable`."""
+    return "\n".join(printable(line, limit) for line in untrusted_text.splitlines())
+
+
+def printable_path(untrusted_path: str | bytes, limit: int = 200) -> str:
+    """Return a path as :func:`printable` does, but cut at its beginning: ``.../folder/file``.
+
+    The file name identifies the file, so the last parts are kept, complete if there is room.
+    """
+    pieces = _escaped(untrusted_path[-limit - 1 :])
+    if sum(map(len, pieces)) <= limit:
+        return "".join(pieces)
+    room = limit - 3
+    kept = len(pieces)
+    while kept and len(pieces[kept - 1]) <= room:
+        kept -= 1
+        room -= len(pieces[kept])
+    end = "".join(pieces[kept:])
+    at = end.find("/")
+    return f"...{end[at:] if 0 <= at < len(end) - 1 else end}"
+
+
+def _escaped(untrusted_text: str | bytes) -> list[str]:
+    """Return each byte or character as printable ASCII."""
+    text = untrusted_text.decode("latin-1") if isinstance(untrusted_text, bytes) else untrusted_text
+    return [c if " " <= c <= "~" else _escape(c) for c in text]
+
+
+def _escape(character: str) -> str:
+    """Return the escape of *character*; a byte that was no UTF-8 (``surrogateescape``) is shown as the byte it was."""
+    if "\udc80" <= character <= "\udcff":
+        character = chr(ord(character) & 0xFF)
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def printable_value(value: object, limit: int = 60, *, quoted: bool = False) -> str:
@@ -39,8 +75,10 @@ def printable_value(value: object, limit: int = 60, *, quoted: bool = False) -> 
             def repr_int(self, x: int, level: int) -> str:
                 return _number(x)
 
-            def repr_OrderedDict(self, x: dict[object, object], level: int) -> str:
-                return self.repr_dict(x, level)
+            def repr1(self, x: object, level: int) -> str:
+                # Whatever class it is of: Salt has some that show nothing of what they hold.
+                shown = getattr(self, f"repr_{kind_of(x)}", None)
+                return str(shown(x, level)) if shown else super().repr1(x, level)
 
         shortener = Bounded()
         shortener.maxlevel, shortener.maxstring, shortener.maxother = 3, limit, limit
@@ -48,7 +86,16 @@ def printable_value(value: object, limit: int = 60, *, quoted: bool = False) -> 
     try:
         return printable(_number(value) if isinstance(value, int) else str(value), limit)
     except (ValueError, RecursionError):
-        return f"a {type(value).__name__}"
+        return f"a {kind_of(value)}"
+
+
+#: The classes that YAML makes, a class before those that it is one of.
+_KINDS = (str, bytes, bool, int, float, dict, list, tuple, set, frozenset)
+
+
+def kind_of(value: object) -> str:
+    """Return the name of *value*'s class as YAML knows it: ``list`` for a list of any class."""
+    return next((known.__name__ for known in _KINDS if isinstance(value, known)), type(value).__name__)
 
 
 def _number(value: int) -> str:
@@ -56,6 +103,14 @@ def _number(value: int) -> str:
         return str(value)
     except ValueError:  # more decimal digits than Python writes
         return hex(value)
+
+
+def digits(value: int) -> str:
+    """Return a whole number in decimal digits. Raises InvalidValue for one with more digits than Python writes."""
+    try:
+        return str(value)
+    except ValueError:
+        raise InvalidValue("the number has too many digits (expected at most 4300)") from None
 
 
 class VMInterfaceError(Exception):
@@ -67,7 +122,7 @@ class VMInterfaceError(Exception):
 
 
 class InvalidValue(VMInterfaceError, ValueError):
-    """A value has not the form that its format asks for; nothing was done with it.
+    """A value is not valid in its format. Nothing was done with it.
 
     ``where`` is the place inside a composite value (``gateway``, ``dns:0``), empty for a plain one.
     """
@@ -77,33 +132,33 @@ class InvalidValue(VMInterfaceError, ValueError):
         self.where = where
 
     @property
-    def faults(self) -> tuple[InvalidValue, ...]:
-        """Every fault that was found, each with its own ``where``."""
+    def errors(self) -> tuple[InvalidValue, ...]:
+        """All errors, each with its own ``where``."""
         return (self,)
 
 
 class InvalidValues(InvalidValue):
-    """Several faults of one composite value, all of them found in one pass."""
+    """Several errors of one composite value, collected in one pass."""
 
-    def __init__(self, faults: Iterable[InvalidValue]) -> None:
-        self._faults = tuple(fault for group in faults for fault in group.faults)
-        super().__init__("\n".join(f"{f.where}: {f}" if f.where else str(f) for f in self._faults))
+    def __init__(self, errors: Iterable[InvalidValue]) -> None:
+        self._errors = tuple(error for group in errors for error in group.errors)
+        super().__init__("\n".join(f"{f.where}: {f}" if f.where else str(f) for f in self._errors))
 
     @property
-    def faults(self) -> tuple[InvalidValue, ...]:
-        return self._faults
+    def errors(self) -> tuple[InvalidValue, ...]:
+        return self._errors
 
 
 class DeadlineExceeded(VMInterfaceError, TimeoutError):
-    """The other side did not answer in the time that it was given."""
+    """A program or VM did not reply before the deadline."""
 
 
 class KeyNotFound(VMInterfaceError, KeyError):
-    """The store has no such key."""
+    """The key does not exist in the store."""
 
 
 class PermissionDenied(VMInterfaceError, PermissionError):
-    """The store does not let this domain read or write that key."""
+    """The store does not allow this domain to read or write the key."""
 
 
 class QuotaExceeded(VMInterfaceError):
@@ -111,7 +166,7 @@ class QuotaExceeded(VMInterfaceError):
 
 
 class TransactionConflict(VMInterfaceError):
-    """Others kept changing what a transaction used, as often as it was tried."""
+    """Other programs changed the keys of a transaction at every attempt."""
 
 
 class StoreError(VMInterfaceError):
@@ -119,23 +174,23 @@ class StoreError(VMInterfaceError):
 
 
 class ConnectionLost(VMInterfaceError, ConnectionError):
-    """The connection could not be made, or ended before the answer came."""
+    """The connection failed, or ended before the reply."""
 
 
 class ProtocolError(VMInterfaceError):
-    """Somebody broke a wire protocol: one of the two classes below."""
+    """A message violates the wire protocol."""
 
 
 class LocalProtocolError(ProtocolError):
-    """This side tried to send what the protocol forbids; nothing was sent."""
+    """This side tried to send what the protocol forbids. Nothing was sent."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent what the protocol forbids; its connection is of no more use."""
+    """The peer sent what the protocol forbids. The connection was closed."""
 
 
 class ControlDomain(VMInterfaceError):
-    """What is for VMs was started in dom0, or asked for dom0 itself."""
+    """A program for VMs was started in dom0, or a request names dom0 itself."""
 
 
 class VMNotRunning(VMInterfaceError):
@@ -143,7 +198,7 @@ class VMNotRunning(VMInterfaceError):
 
 
 class VMStarting(VMNotRunning):
-    """The VM is known to the XenStore, but has no QubesDB yet, which this host's VMs have."""
+    """The VM is starting: the XenStore has it, but its QubesDB does not exist yet."""
 
 
 class VMNotFound(VMInterfaceError, LookupError):
@@ -155,15 +210,15 @@ class SettingRefused(VMInterfaceError):
 
 
 class LockUnavailable(VMInterfaceError):
-    """The file by which dom0's programs keep apart cannot be used, so nothing was written."""
+    """The lock file of dom0's programs cannot be used. Nothing was written."""
 
 
 class Interrupted(VMInterfaceError):
-    """The program was told to end before the VM had what it was given; what was written has been taken back."""
+    """A signal stopped the program before the VM had its settings. What was written was restored."""
 
 
 class ResourcesExhausted(VMInterfaceError):
-    """This machine, or a limit of this process, leaves no memory or no further thread for the work."""
+    """The machine, or a limit of this process, allows no more memory or threads."""
 
     @classmethod
     def of(cls, error: BaseException) -> ResourcesExhausted | None:
@@ -174,11 +229,11 @@ class ResourcesExhausted(VMInterfaceError):
 
 
 class VerificationFailed(VMInterfaceError):
-    """What was read back is not what was written."""
+    """The value that was read back differs from the one that was written."""
 
 
 class ProgramMissing(VMInterfaceError, FileNotFoundError):
-    """A program that this step needs is not installed here."""
+    """A required program is not installed."""
 
 
 class ProgramFailed(VMInterfaceError):
@@ -191,7 +246,7 @@ class ProgramFailed(VMInterfaceError):
 
 
 class CallRefused(VMInterfaceError, PermissionError):
-    """The policy, or a user who was asked, does not allow this service call."""
+    """The qrexec policy, the user or the VM's owner does not allow the service call."""
 
 
 class ServiceNotFound(VMInterfaceError, LookupError):
@@ -199,15 +254,15 @@ class ServiceNotFound(VMInterfaceError, LookupError):
 
 
 class ServiceFailed(VMInterfaceError):
-    """The service ended with a status that its caller does not accept."""
+    """The service ended with an exit status that means failure."""
 
     def __init__(self, message: str, status: int, stderr: str = "") -> None:
         super().__init__(message)
         #: 1..255; 128+n: ended by signal n; 125: qrexec itself failed.
         self.status = status
-        #: What the handler said, printable ASCII.
+        #: The handler's standard error, printable ASCII.
         self.stderr = stderr
 
 
 class OutputTooLarge(VMInterfaceError):
-    """The other side sent more than it may; it was cut off and what had come is dropped."""
+    """A program or VM sent more than the limit. The data was discarded."""

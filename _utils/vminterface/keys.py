@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vminterface.errors import InvalidValue, printable
@@ -20,19 +20,26 @@ from vminterface.values.keyboard import KeyboardLayout, Keymap
 from vminterface.values.persistence import Persistence
 from vminterface.values.resolvers import Resolvers
 from vminterface.values.searchdomains import SearchDomains
-from vminterface.values.service import ServiceState
+from vminterface.values.service import ServiceState, hash_of, hashed_app
 from vminterface.values.timezone import Timezone
+from vminterface.values.unreadable import Unreadable
 from vminterface.values.vmtype import VMType
 
+#: The pillar's word that means: the key shall not exist, the VM uses its own default.
+DEFAULT = "default"
 #: The node that dom0 gives to the VM so that its agent can answer.
-ANSWERS = "vminterface"
+ACKNOWLEDGEMENTS = "vminterface"
 #: Written by the agent while it is in work.
-AGENT = f"{ANSWERS}/agent"
+AGENT = f"{ACKNOWLEDGEMENTS}/agent"
+
+
+#: What the fields begin with whose keys have a hash in place of a service's name.
+HASHED = "hashed:"
 
 
 def acknowledgement(setting: str) -> str:
     """Return the key under which the VM's agent acknowledges *setting*."""
-    return f"{ANSWERS}/ack/{setting}"
+    return f"{ACKNOWLEDGEMENTS}/ack/{setting}"
 
 
 class Condition(enum.Enum):
@@ -41,6 +48,11 @@ class Condition(enum.Enum):
     ALWAYS = "always"
     CLIENT = "only with a netvm"
     PROVIDER = "only if the VM provides network"
+
+
+def _render(value: Any) -> str:
+    """Return the text of a *value* that knows its own: by ``render``, else by ``str``."""
+    return str(value.render() if hasattr(value, "render") else value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,8 @@ class Key:
     drift: tuple[str, ...] = ()
     #: Whether pillar settings write it; else the toolstack or qubesd does.
     pushed: bool = True
+    #: From a value that is no Unreadable to the key's text.
+    render: Callable[[Any], str] = _render
 
     @property
     def family(self) -> bool:
@@ -66,9 +80,7 @@ class Key:
 
     def member(self, name: str) -> Key:
         """Return the row of one member of this family."""
-        return Key(
-            self.name[:-1] + name, self.field[:-1] + name, self.parse, self.setting, self.condition, (), self.pushed
-        )
+        return replace(self, name=self.name[:-1] + name, field=self.field[:-1] + name)
 
 
 def _text(limit: int) -> Callable[[str], str]:
@@ -80,14 +92,27 @@ def _text(limit: int) -> Callable[[str], str]:
     return parse
 
 
-#: The text of ``vm-config/NAME``.
-parse_config = _text(3071)
+#: The text of ``vm-config/NAME``, and its characters at most.
+CONFIG_LIMIT = 3071
+parse_config = _text(CONFIG_LIMIT)
 
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         raise InvalidValue(f"'{printable(text, 60)}' is not a decimal number")
     return int(text)
+
+
+def _parse_hashed(app: str, text: str) -> ServiceState:
+    """Read the key of a service by its hash, which says that it is on by the application's ID."""
+    if text != app:
+        raise InvalidValue(f"'{printable(text, 60)}' is not the application's ID '{app}'")
+    return ServiceState.ON
+
+
+def _addresses(parse: Callable[[str], Any]) -> Callable[[str], str]:
+    """Return what reads a list of addresses with blanks between."""
+    return lambda text: " ".join(str(parse(one)) for one in text.split())
 
 
 _NETWORK: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
@@ -125,8 +150,10 @@ TABLE: tuple[Key, ...] = (
     Key("vm-config/vminterface-timezone", "lasting:timezone", Timezone.parse, "timezone"),
     Key("keyboard-layout", "keyboard", KeyboardLayout.parse, "keyboard"),
     Key("qubes-keyboard", "keymap", Keymap.parse, "keyboard"),
-    Key("qubes-debug-mode", "debug", flags.parse_one_zero, "debug"),
-    Key("qubes-service/*", "services:*", ServiceState.from_key, "services"),
+    Key("qubes-debug-mode", "debug", flags.parse_one_zero, "debug", render=flags.render_one_zero),
+    Key("qubes-service/*", "services:*", ServiceState.from_key, "services", render=ServiceState.render),
+    # Services with names that are too long for a key; read as members of ``services``.
+    Key("hash-app-dispvm/*", f"{HASHED}*", _text(255), pushed=False),
     *(Key(name, f"network:{f}", parse, "network", Condition.CLIENT) for f, name, parse in _NETWORK),
     # Ours: all resolvers where the two keys are not all of them, so it goes before these.
     Key("vm-config/vminterface-dns", "network:all_dns", Resolvers.parse, "network", Condition.CLIENT),
@@ -139,6 +166,13 @@ TABLE: tuple[Key, ...] = (
     Key("qubes-audio-domain-xid", "audio_domain_xid", _number, pushed=False),
     Key("guivm-windows-prefix", "windows_prefix", _text(255), pushed=False),
     Key("vm-config/*", "vm_config:*", parse_config),
+    # Written by qubesd: of features custom-persist.NAME; in a relay, of VMs of other hosts; in an AudioVM, where the
+    # microphone is attached; in a provider, its clients.
+    Key("persist/*", "persist:*", _text(3071), pushed=False),
+    Key("remote/*", "remote:*", _text(255), pushed=False),
+    Key("audio-input-config/*", "audio_input:*", flags.parse_one_zero, pushed=False, render=flags.render_one_zero),
+    Key("connected-ips", "connected_ips", _addresses(address.parse_ipv4), pushed=False),
+    Key("connected-ips6", "connected_ips6", _addresses(address.parse_ipv6), pushed=False),
 )
 
 #: Rows by field; families under their ``*``.
@@ -152,14 +186,17 @@ def for_field(field: str) -> Key:
     if (key := BY_FIELD.get(field)) is not None and not key.family:
         return key
     group, colon, member = field.partition(":")
+    if group == "services" and (app := hashed_app(member)):
+        name = f"hash-app-dispvm/{hash_of(app)}"
+        return Key(name, field, functools.partial(_parse_hashed, app), render=lambda on: app)
     family = BY_FIELD.get(f"{group}:*")
     if family is None or not colon or not member:
-        raise InvalidValue(f"there is no field '{printable(field, 80)}'")
+        raise InvalidValue(f"unknown field '{printable(field, 80)}'")
     return family.member(member)
 
 
 def is_field(field: str) -> bool:
-    """Return whether *field* has a row; what is no key, such as ``persistent:timezone``, has none."""
+    """Return whether *field* has a row; a field without a key, such as ``persistent:timezone``, has none."""
     try:
         for_field(field)
     except InvalidValue:
@@ -175,6 +212,27 @@ def for_name(name: str) -> Key | None:
     folder, slash, member = name.partition("/")
     family = _BY_NAME.get(f"{folder}/*")
     return family.member(member) if family is not None and slash and member and "/" not in member else None
+
+
+def read_value(field: str, untrusted_text: str) -> Any:
+    """Return the value that *untrusted_text* is as *field*, Unreadable where it is none."""
+    try:
+        return _parsed(field, untrusted_text)
+    except InvalidValue:
+        return Unreadable(untrusted_text)
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(field: str, untrusted_text: str) -> Any:
+    # Most VMs hold the same texts. An error is not kept: a time zone may be installed later.
+    return for_field(field).parse(untrusted_text)
+
+
+def text_of(field: str, value: Any) -> str | None:
+    """Return the text of *value*, one that *field* can have or Unreadable; None for None, an absent key."""
+    if value is None:
+        return None
+    return value.text if isinstance(value, Unreadable) else for_field(field).render(value)
 
 
 def inputs_of(setting: str, texts: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 {#- In a VM (a template, as a rule): install the agent and keep it running. Stock Salt states alone, no pip.
 
-    The ID of the running agent is vminterface-agent.
+    The ID of the running agent is vminterface-agent. After it vminterface-agent-replies asks the agent itself, which
+    fails where it hangs, or has not reached its store within half a minute.
 -#}
 {%- from "vminterface/dom0.jinja" import in_dom0, refuse with context %}
 {%- from "vminterface/map.jinja" import agent, faults, refuse_pillar with context %}
@@ -13,6 +14,7 @@
 
 include:
   - vminterface.library
+  - vminterface.owner
 
 vminterface-agent:
   file.managed:
@@ -38,6 +40,18 @@ vminterface-agent:
       - file: vminterface-library
       - file: vminterface-command
       - file: vminterface-agent
+
+vminterface-agent-replies:
+  cmd.run:
+    - name: {{ agent.command }} agent --check --json
+    - stateful:
+      - test_name: >-
+          if test -S /run/vminterface-agent.sock -a -e {{ agent.command }};
+          then {{ agent.command }} agent --check --json;
+          else echo '{"changed": true, "comment": "the agent would be asked whether it works"}';
+          fi
+    - require:
+      - service: vminterface-agent
 {%- if not systemd %}
 
 # Salt itself enables such a service with insserv, which need not be installed.

@@ -14,6 +14,7 @@
 
 include:
   - vminterface.library
+  - vminterface.owner
 
 vminterface-handlers:
   cmd.run:
@@ -21,7 +22,7 @@ vminterface-handlers:
     # In a test what is to be installed may be missing itself; a check ends with 3 where something is to be done.
     - stateful:
       - test_name: >-
-          if test -e {{ agent.command }} -a -e {{ agent.library }}/vminterface/cli_handlers.py;
+          if test -e {{ agent.command }} -a -e {{ agent.library }}/vminterface/cli/handlers.py;
           then {{ command % "check" }} || test $? -eq 3;
           else echo '{"changed": true, "comment": "service handlers: would be installed"}';
           fi

@@ -1,12 +1,14 @@
-{#- In dom0: bring every running VM to what the pillar says (qubes:defaults, qubes:vms): its keys in one state, then the
-    monitors of those that have some there.
+{#- In dom0: bring every running VM to what the pillar says (qubes:defaults, qubes:vms), monitors too.
 
-    The states' IDs are for your requisites:
+    The state's ID is for your requisites:
 
       require:
         - qubes_vm: vminterface-push
-        - qubes_rpc: vminterface-push-monitors
+
+    vminterface-push-monitors is there for older ones: after the push it finds nothing left to do.
 -#}
+{%- from "vminterface/synced.jinja" import unsynced with context %}
+{{ unsynced("vminterface-push") }}
 vminterface-push:
   qubes_vm.all_configured: []
 

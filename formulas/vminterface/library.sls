@@ -1,7 +1,17 @@
 {#- In a VM: the library and the command, which the agent and the service handlers are made of. -#}
-{%- from "vminterface/map.jinja" import agent, faults, refuse_pillar with context %}
+{%- from "vminterface/map.jinja" import agent, faults, packaged, refuse_pillar with context %}
 {%- if faults %}
 {{ refuse_pillar("vminterface-library", faults) }}
+{%- elif packaged %}
+
+# A package has brought both, and renews them.
+vminterface-library:
+  file.exists:
+    - name: {{ agent.command }}
+
+vminterface-command:
+  file.exists:
+    - name: {{ agent.command }}
 {%- else %}
 
 vminterface-library:

@@ -1,3 +1,4 @@
+# yaml-language-server: $schema=../vminterface.schema.json
 qubes:
   defaults:
     timezone: Europe/Warsaw
@@ -12,6 +13,11 @@ qubes:
       # On Qubes, where services can be called: the monitors that dom0 has.
       # monitors: from_dom0
       debug: off
+      # On Qubes R4 qubesd keeps these, for VMs that do not run too. dom0 itself is never touched.
+      # label: blue
+      # memory: 400
+      # maxmem: 4GiB
+      # features: {gui-allow-fullscreen: on, check-updates: off}
     personal:
       type: AppVM
       services: {meminfo-writer: on}

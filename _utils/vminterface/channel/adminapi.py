@@ -1,10 +1,9 @@
 """qubesd's Admin API, through Qubes' own Python client: what lasts of a VM, its features and properties.
 
-``qubesadmin`` is installed in dom0 of Qubes R4; elsewhere :func:`available` is False, and :meth:`AdminAPI.open` says
-what is missing. The client waits for an answer without end. So its transport is replaced here by one whose every call
-has a deadline and a bound: no thread is left behind a daemon that hangs, and no socket of the rest of the process gets
-a timeout.
-Forms: ``developer/services/admin-api`` of the Qubes documentation.
+``qubesadmin`` is installed in dom0 of Qubes R4; elsewhere :func:`available` is False, and :meth:`AdminAPI.open`
+explains what is missing. The client waits for an answer without end. So its transport is replaced here by one whose
+every call has a deadline and a bound: no thread is left behind a daemon that hangs, and no socket of the rest of the
+process gets a timeout. Forms: ``developer/services/admin-api`` of the Qubes documentation.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ from vminterface.errors import (
 )
 
 #: Where qubesd keeps all that it knows; a dom0 of R4 has it, whether qubesd runs or not.
-KEPT = "/var/lib/qubes/qubes.xml"
+QUBES_XML = "/var/lib/qubes/qubes.xml"
 #: Seconds for one call, unless told otherwise.
 TIMEOUT = 10.0
 #: Bytes of an answer at most: the list of a thousand VMs has about 60 kB.
-ANSWER_LIMIT = 1 << 20
+REPLY_LIMIT = 1 << 20
 #: Bytes of a request at most, header and value together; qubesd cuts off what is longer.
 REQUEST_LIMIT = 65536
 _SIZE_DIGITS = 20
@@ -89,7 +88,7 @@ def available() -> bool:
 
 def expected() -> bool:
     """Whether this host is one with a qubesd, be it stopped."""
-    return available() or os.path.exists(KEPT)
+    return available() or os.path.exists(QUBES_XML)
 
 
 class AdminAPI:
@@ -116,15 +115,15 @@ class AdminAPI:
             ) from None
         path = str(qubesadmin.config.QUBESD_SOCKET)
 
-        class App(qubesadmin.app.QubesLocal):
+        class App(qubesadmin.app.QubesLocal):  # type: ignore[misc]
             """The client of a local qubesd, with a transport that does not wait without end."""
 
             def qubesd_call(
                 self, dest: str, method: str, arg: str | None = None, payload: bytes | None = None, *_: Any
             ) -> bytes:
                 request = _request(method, arg or "", dest, payload or b"")
-                answer = _exchange(path, request, Deadline.after(api.timeout), f"{method} of {dest}")
-                return bytes(self._parse_qubesd_response(answer))
+                reply = _exchange(path, request, Deadline.after(api.timeout), f"{method} of {dest}")
+                return bytes(self._parse_qubesd_response(reply))
 
         # Its calls are made with the timeout that the object has at that time.
         api = cls(App(), path, timeout)
@@ -133,8 +132,8 @@ class AdminAPI:
     def domains(self) -> dict[str, Domain]:
         """Return every VM that qubesd knows, dom0 left out."""
         with self._errors("the list of VMs"):
-            answer = self._app.qubesd_call("dom0", "admin.vm.List").decode("ascii")
-            found = [_domain(line) for line in answer.splitlines()]
+            reply = self._app.qubesd_call("dom0", "admin.vm.List").decode("ascii")
+            found = [_domain(line) for line in reply.splitlines()]
         return {one.name: one for one in found if one.klass != "AdminVM"}
 
     def features(self, vm: str) -> list[str]:
@@ -197,9 +196,9 @@ class AdminAPI:
         Raises KeyNotFound where VMs of its class have none of this name.
         """
         with self._errors(f"property {name} of {vm}"):
-            answer = self._call(vm, "admin.vm.property.GetDefault", name).decode("ascii")
-            kind, _, text = answer.partition(" ")
-            if answer and not kind.startswith("type="):
+            reply = self._call(vm, "admin.vm.property.GetDefault", name).decode("ascii")
+            kind, _, text = reply.partition(" ")
+            if reply and not kind.startswith("type="):
                 raise ValueError(kind)
             return text
 
@@ -219,8 +218,8 @@ class AdminAPI:
     def volume_size(self, vm: str, volume: str) -> int:
         """Return the bytes that the volume (``private``, ``root``, …) of *vm* has."""
         with self._errors(f"volume {volume} of {vm}"):
-            answer = self._call(vm, "admin.vm.volume.Info", volume).decode("ascii")
-            size = dict(line.partition("=")[::2] for line in answer.splitlines())["size"]
+            reply = self._call(vm, "admin.vm.volume.Info", volume).decode("ascii")
+            size = dict(line.partition("=")[::2] for line in reply.splitlines())["size"]
             if not (size.isdigit() and len(size) <= _SIZE_DIGITS):
                 raise ValueError(size)
             return int(size)
@@ -265,13 +264,14 @@ def _request(method: str, argument: str, dest: str, payload: bytes) -> bytes:
             )
     request = f"{method}+{argument} dom0 name {dest}\0".encode("ascii") + payload
     if len(request) > REQUEST_LIMIT:
-        raise LocalProtocolError(f"{method} of {dest}: too long for qubesd (at most {REQUEST_LIMIT} bytes)")
+        shown = f"{printable(method, 60)} of {printable(dest, 60)}"
+        raise LocalProtocolError(f"{shown}: too long for qubesd (expected at most {REQUEST_LIMIT} bytes)")
     return request
 
 
 def _exchange(path: str, request: bytes, deadline: Deadline, what: str) -> bytes:
     """Send one request and return the answer, all of it within *deadline*."""
-    answer = bytearray()
+    reply = bytearray()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(deadline.check(what))
@@ -283,14 +283,14 @@ def _exchange(path: str, request: bytes, deadline: Deadline, what: str) -> bytes
                 connection.settimeout(deadline.check(what))
                 piece = connection.recv(65536)
                 if not piece:
-                    return bytes(answer)
-                answer += piece
-                if len(answer) > ANSWER_LIMIT:
-                    raise OutputTooLarge(f"{what}: qubesd answers with more than {ANSWER_LIMIT} bytes")
+                    return bytes(reply)
+                reply += piece
+                if len(reply) > REPLY_LIMIT:
+                    raise OutputTooLarge(f"{what}: qubesd replies with more than {REPLY_LIMIT} bytes")
     except VMInterfaceError:
         raise
     except TimeoutError:
-        raise DeadlineExceeded(f"{what}: no answer from qubesd within {deadline.seconds:g} s") from None
+        raise DeadlineExceeded(f"{what}: no reply from qubesd within {deadline.seconds:g} s") from None
     except OSError as error:
         raise ConnectionLost(f"{path}: {error.strerror or error}") from error
 
@@ -311,7 +311,7 @@ def _error_of(error: BaseException, what: str) -> VMInterfaceError:
     names = {cls.__name__ for cls in type(error).__mro__}
     ours: type[VMInterfaceError]
     if "QubesVMNotFoundError" in names:
-        return VMNotFound(f"{what}: qubesd knows no such VM ({said})")
+        return VMNotFound(f"{what}: qubesd does not know the VM ({said})")
     if "QubesDaemonAccessError" in names or "PermissionDenied" in names:
         return PermissionDenied(f"{what}: qubesd refuses it without a reason (its journal may have one)")
     if "QubesDaemonCommunicationError" in names or isinstance(error, OSError):
@@ -319,7 +319,7 @@ def _error_of(error: BaseException, what: str) -> VMInterfaceError:
     elif isinstance(error, AttributeError):
         ours = KeyNotFound
     elif "QubesException" not in names:
-        return RemoteProtocolError(f"{what}: qubesd's answer cannot be read ({said})")
+        return RemoteProtocolError(f"{what}: qubesd's reply cannot be read ({said})")
     elif isinstance(error, ValueError):
         return InvalidValue(f"{what}: qubesd does not accept it: {said}")
     else:

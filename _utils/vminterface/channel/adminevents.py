@@ -67,7 +67,7 @@ class EventStream:
     def _ended(self) -> ConnectionLost | PermissionDenied:
         if not self._began:
             return PermissionDenied("events of qubesd: refused without a reason (its journal may have one)")
-        return ConnectionLost(f"{self._path}: qubesd has ended its events")
+        return ConnectionLost(f"{self._path}: qubesd stopped sending events")
 
     def close(self) -> None:
         """Hang up; may be called twice."""

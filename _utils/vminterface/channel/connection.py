@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+import select
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from vminterface.channel.store import Readable
 from vminterface.errors import ConnectionLost, VMInterfaceError
+
+
+def poll_of(*readable: Readable) -> select.poll:
+    """Return what waits until one of these can be read."""
+    poll = select.poll()
+    for one in readable:
+        poll.register(one, select.POLLIN)
+    return poll
+
+
+class Piece:
+    """How many bytes a connection asks for at once: few, and many as long as more than few come.
+
+    Python sets aside what is asked for, and gives back what did not come: an agent that hears a hundred bytes at a
+    time and asks for 64 KiB each time has a heap that is ever more in pieces, and grows by kilobytes at each push.
+    """
+
+    __slots__ = ("size",)
+    FEW, MANY = 4096, 65536
+
+    def __init__(self) -> None:
+        self.size = self.FEW
+
+    def of(self, data: bytes) -> bytes:
+        """Return *data*, which has come; the next size is that which its length asks for."""
+        self.size = self.MANY if len(data) >= self.FEW else self.FEW
+        return data
 
 
 class StoreConnection(ABC):

@@ -17,35 +17,35 @@ IDLE_TIMEOUT = 600.0
 
 
 def send(
-    chunks: Iterable[bytes], packer: Packer, output: int, answer: int, *, idle_timeout: float = IDLE_TIMEOUT
+    chunks: Iterable[bytes], packer: Packer, output: int, reply: int, *, idle_timeout: float = IDLE_TIMEOUT
 ) -> Result:
-    """Write *chunks*, which *packer* makes as they are taken, to *output* and read the receiver's result from *answer*.
+    """Write *chunks*, which *packer* makes as they are taken, to *output* and read the receiver's result from *reply*.
 
     A result that comes early ends the sending. *output* is closed in every case. Raises what *chunks* raises,
     :class:`vminterface.wire.qfile_result.Refused` for the receiver's error, :class:`ConnectionLost` if the receiver
     went away without a result, :class:`RemoteProtocolError` for an answer that is none or has another checksum, and
-    :class:`vminterface.errors.DeadlineExceeded` if for *idle_timeout* seconds nothing was taken or said.
+    :class:`vminterface.errors.DeadlineExceeded` if for *idle_timeout* seconds nothing was received or sent.
     """
     os.set_blocking(output, False)
     poll = select.poll()
     poll.register(output, select.POLLOUT)
-    poll.register(answer, select.POLLIN)
+    poll.register(reply, select.POLLIN)
     whole = True
     try:
         for chunk in chunks:
-            if not _write(poll, output, answer, chunk, idle_timeout):
+            if not _write(poll, output, reply, chunk, idle_timeout):
                 whole = False
                 break
     finally:
         os.close(output)
-    result = _read_result(answer, idle_timeout)
+    result = _read_result(reply, idle_timeout)
     check_result(result, packer.crc)
     if not whole:
-        raise RemoteProtocolError("the receiver says that it has everything before everything was sent")
+        raise RemoteProtocolError("the receiver confirmed the files before all of them were sent")
     return result
 
 
-def _write(poll: select.poll, output: int, answer: int, chunk: bytes, idle_timeout: float) -> bool:
+def _write(poll: select.poll, output: int, reply: int, chunk: bytes, idle_timeout: float) -> bool:
     """Write *chunk*; False if the receiver has answered, or takes no more."""
     rest = memoryview(chunk)
     while rest:
@@ -53,7 +53,7 @@ def _write(poll: select.poll, output: int, answer: int, chunk: bytes, idle_timeo
         ready = dict(poll.poll(deadline.remaining * 1000))
         if not ready:
             deadline.check("the receiver takes no more data")
-        if answer in ready:
+        if reply in ready:
             return False
         with suppress(BlockingIOError):
             try:
@@ -63,18 +63,18 @@ def _write(poll: select.poll, output: int, answer: int, chunk: bytes, idle_timeo
     return True
 
 
-def _read_result(answer: int, idle_timeout: float) -> Result:
+def _read_result(reply: int, idle_timeout: float) -> Result:
     deadline = Deadline.after(idle_timeout)
     poll = select.poll()
-    poll.register(answer, select.POLLIN)
-    untrusted_answer = b""
-    while len(untrusted_answer) <= RESULT_MAX_BYTES:
+    poll.register(reply, select.POLLIN)
+    untrusted_reply = b""
+    while len(untrusted_reply) <= RESULT_MAX_BYTES:
         if not poll.poll(deadline.check("the receiver's result") * 1000):
             continue
-        piece = os.read(answer, RESULT_MAX_BYTES + 1 - len(untrusted_answer))
+        piece = os.read(reply, RESULT_MAX_BYTES + 1 - len(untrusted_reply))
         if not piece:
             break
-        untrusted_answer += piece
-    if not untrusted_answer:
-        raise ConnectionLost("the receiver went away without saying whether it has the files")
-    return Result.parse(untrusted_answer)
+        untrusted_reply += piece
+    if not untrusted_reply:
+        raise ConnectionLost("the receiver closed the connection without confirming the files")
+    return Result.parse(untrusted_reply)

@@ -23,6 +23,9 @@ from vminterface.channel.interruptions import start
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, OutputTooLarge, ProgramFailed, ProgramMissing
 
+#: Seconds within which a deadline that is shortened meanwhile is noticed.
+_NOTICED = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Preceded:
@@ -55,6 +58,20 @@ class Writer(Protocol):
         """Take the next piece."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Input for a program, and the limits of its output; a service call is one, too."""
+
+    stdin: Input = b""
+    #: Bytes of output, also where it goes to *stdout_to*.
+    stdout_limit: int
+    #: Takes the output as it comes, instead of its being kept.
+    stdout_to: Writer | None = None
+    #: Whether the first byte of output ends the sending.
+    early_reply: bool = False
+    progress: Progress | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a program ended. *status* is negative if a signal ended it."""
@@ -68,20 +85,14 @@ def run(
     argv: Sequence[str],
     what: str,
     deadline: Deadline,
+    conversation: Conversation,
     *,
-    stdin: Input = b"",
-    stdout_limit: int,
-    stdout_to: Writer | None = None,
-    early_answer: bool = False,
-    progress: Progress | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run *argv* until it has ended and closed both of its outputs.
 
-    *what* names the undertaking in errors. *env* is added to this program's environment. *stdout_limit* is in bytes
-    and holds for *stdout_to* too; with *stdout_to*, nothing is kept. With *early_answer*, the first byte of output
-    ends the sending. A program that stops reading is not an error. After the deadline, ending the program takes up to
-    GRACE seconds.
+    *what* names the undertaking in errors. *env* is added to this program's environment. A program that stops reading
+    is not an error. After the deadline, ending the program takes up to GRACE seconds.
 
     Raises ProgramMissing, ProgramFailed (it could not be started), DeadlineExceeded, OutputTooLarge.
     """
@@ -96,16 +107,16 @@ def run(
             env=None if env is None else {**os.environ, **env},
         )
     except (FileNotFoundError, PermissionError) as error:
-        raise ProgramMissing(f"{what}: {argv[0]} is not a program here") from error
+        raise ProgramMissing(f"{what}: the program {argv[0]} is not installed") from error
     except OSError as error:
         raise ProgramFailed(f"{what}: {argv[0]} cannot be started: {error.strerror}") from error
-    exchange = _Exchange(process, what, stdout_limit, stdout_to, early_answer, progress)
+    exchange = _Exchange(process, what, conversation)
     try:
         held.release()
-        exchange.talk(_Source(stdin), deadline)
+        exchange.talk(_Source(conversation.stdin), deadline)
         status = process.wait(timeout=deadline.check(what))
     except subprocess.TimeoutExpired:
-        raise DeadlineExceeded(f"{what}: not ended within {deadline.seconds:g} s") from None
+        raise DeadlineExceeded(f"{what}: did not end within {deadline.seconds:g} s") from None
     finally:
         if process.returncode is None:
             _end(process)
@@ -189,25 +200,14 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
 class _Exchange:
     """The three pipes of a running program."""
 
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        what: str,
-        stdout_limit: int,
-        stdout_to: Writer | None,
-        early_answer: bool,
-        progress: Progress | None,
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], what: str, conversation: Conversation) -> None:
         self.stdin = cast(IO[bytes], process.stdin)
         self.out = cast(IO[bytes], process.stdout)
         self.err = cast(IO[bytes], process.stderr)
         self.stdout = bytearray()
         self.stderr = bytearray()
         self.what = what
-        self.stdout_limit = stdout_limit
-        self.stdout_to = stdout_to
-        self.early_answer = early_answer
-        self.progress = progress
+        self.conversation = conversation
         self.sent = 0
         self.received = 0
         self.selector = selectors.PollSelector()
@@ -226,7 +226,7 @@ class _Exchange:
         self.selector.register(self.err, selectors.EVENT_READ)
         while not (self.out.closed and self.err.closed):
             self._prepare(source)
-            for key, _events in self.selector.select(deadline.check(self.what)):
+            for key, _events in self.selector.select(min(deadline.check(self.what), _NOTICED)):
                 if key.fileobj is self.out:
                     self._receive(source)
                 elif key.fileobj is self.err:
@@ -249,11 +249,11 @@ class _Exchange:
         if source.descriptor is not None:
             self._watch(source.descriptor, selectors.EVENT_READ, not source.piece)
 
-    def _watch(self, file: IO[bytes] | int, events: int, wanted: bool) -> None:
+    def _watch(self, file: IO[bytes] | int, events: int, desired: bool) -> None:
         watched = file in self.selector.get_map()
-        if wanted and not watched:
+        if desired and not watched:
             self.selector.register(file, events)
-        elif watched and not wanted:
+        elif watched and not desired:
             self.selector.unregister(file)
 
     def _stop_sending(self, source: _Source) -> None:
@@ -281,17 +281,17 @@ class _Exchange:
 
     def _receive(self, source: _Source) -> None:
         data = self._read(self.out)
-        if self.early_answer and (data or self.out.closed):
+        if self.conversation.early_reply and (data or self.out.closed):
             self._stop_sending(source)
         if not data:
             return
         self.received += len(data)
-        if self.received > self.stdout_limit:
-            raise OutputTooLarge(f"{self.what}: it sent more than {self.stdout_limit} bytes")
-        if self.stdout_to is None:
+        if self.received > (limit := self.conversation.stdout_limit):
+            raise OutputTooLarge(f"{self.what}: sent more than {limit} bytes (the limit of this call)")
+        if self.conversation.stdout_to is None:
             self.stdout += data
         else:
-            self.stdout_to.write(data)
+            self.conversation.stdout_to.write(data)
         source.listening = False
         self._report()
 
@@ -311,5 +311,5 @@ class _Exchange:
         return data
 
     def _report(self) -> None:
-        if self.progress is not None:
-            self.progress(self.sent, self.received)
+        if self.conversation.progress is not None:
+            self.conversation.progress(self.sent, self.received)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, KeyNotFound, StoreError, VMInterfaceError
@@ -45,7 +45,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Outcome: None. The key and everything below it; :class:`KeyNotFound` if there is no such key.
+    """Outcome: None. The key and everything below it; :class:`KeyNotFound` if the key does not exist.
 
     In a QubesDB, a path that ends with ``/``: everything below it, but not the key itself.
     """
@@ -91,12 +91,22 @@ def ending(deadline: Deadline | None, seconds: float) -> Deadline:
     return Deadline.after(seconds if deadline is None else max(deadline.remaining, END_SECONDS))
 
 
+class Readable(Protocol):
+    """Something with a descriptor that poll(2) waits for."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+
+
 class Watch(ABC):
     """Some watched paths. Use it in a ``with`` block: its end removes the registrations."""
 
     @abstractmethod
-    def next(self, deadline: Deadline) -> list[WatchEvent]:
-        """Return the events that have come, at least one. Raises DeadlineExceeded, ConnectionLost."""
+    def next(self, deadline: Deadline, others: Sequence[Readable] = ()) -> list[WatchEvent]:
+        """Return the events that have come, at least one; none where one of *others* is readable before any comes.
+
+        Raises DeadlineExceeded, ConnectionLost.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -117,10 +127,28 @@ class KeyStore(ABC):
     the store's refusals: KeyNotFound, PermissionDenied, QuotaExceeded, StoreError.
     """
 
-    #: ``xenstore`` or ``qubesdb``: which name of a key to use here (see ``keys``).
+    #: ``xenstore`` or ``qubesdb``.
     channel: str
     #: Seconds that one call may take unless the call says otherwise.
     timeout: float
+    #: Whether it holds the keys of one VM alone, and comes and goes with that VM; else those of all domains of a host.
+    per_vm: bool
+    #: What the path of a key of the VM that this program runs in begins with.
+    home: str
+    #: Whether :meth:`transaction` is atomic.
+    transactions: bool
+    #: Whether a key has its parents: they are made with it, and it is gone with any of them.
+    parents: bool
+    #: Whether a value may have NUL bytes.
+    nul_bytes: bool
+
+    @abstractmethod
+    def max_value(self, path: str) -> int:
+        """Return how many bytes the value of *path* may have."""
+
+    @abstractmethod
+    def allows(self, name: str) -> bool:
+        """Return whether a key may be called *name*, which may be several names with ``/`` between."""
 
     @abstractmethod
     def batch(self, operations: Sequence[Operation], *, timeout: float | None = None) -> list[Any]:
@@ -136,11 +164,8 @@ class KeyStore(ABC):
 
         *work* is called again after a conflict, at most *attempts* times with a growing pause, then
         :class:`TransactionConflict` is raised. Where *work* raises, nothing is changed. A store that has no
-        transactions (``has_transactions`` is False) calls *work* once with itself.
+        transactions (``transactions`` is False) calls *work* once with itself.
         """
-
-    #: Whether :meth:`transaction` is atomic.
-    has_transactions: bool
 
     @abstractmethod
     def watch(self, paths: Iterable[str], *, timeout: float | None = None) -> Watch:
@@ -185,7 +210,7 @@ class KeyStore(ABC):
         return names
 
     def exists(self, path: str, *, timeout: float | None = None) -> bool:
-        """Say whether there is such a key (it may be empty)."""
+        """Return whether the key exists (it may be empty)."""
         try:
             self.read(path, timeout=timeout)
         except KeyNotFound:
@@ -234,14 +259,19 @@ class KeyStore(ABC):
         return found
 
     def wait_for(
-        self, path: str, predicate: Callable[[bytes | None], bool], *, timeout: float | None = None
+        self,
+        path: str,
+        predicate: Callable[[bytes | None], bool],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
     ) -> bytes | None:
         """Wait until *predicate* holds for the value of *path* (None: no such key) and return that value.
 
-        Ends within *timeout* and :data:`END_SECONDS`, whatever the daemon does.
+        Ends within *timeout* and :data:`END_SECONDS`, whatever the daemon does. *deadline* holds in its place.
         """
-        deadline = Deadline.after(self.timeout if timeout is None else timeout)
-        with self.watch([path], timeout=deadline.remaining) as watch:
+        deadline = deadline or Deadline.after(self.timeout if timeout is None else timeout)
+        with self.watch([path], timeout=deadline.check(path)) as watch:
             while True:
                 value = self.read_many([path], timeout=deadline.check(path))[0]
                 if predicate(value):
@@ -249,7 +279,40 @@ class KeyStore(ABC):
                 try:
                     watch.next(deadline)
                 except DeadlineExceeded:
-                    raise DeadlineExceeded(f"{path}: not as expected within {deadline.seconds:g} s") from None
+                    raise DeadlineExceeded(
+                        f"{path}: the expected value did not appear within {deadline.seconds:g} s"
+                    ) from None
+
+
+class HostStore(KeyStore):
+    """The one store of a host, with the keys of all its domains."""
+
+    @abstractmethod
+    def domains(self, *, timeout: float | None = None, unspoken: list[bytes] | None = None) -> dict[str, int]:
+        """Return the domid of each running VM by its name, dom0 left out; *unspoken* gets names that none can have."""
+
+
+class VMStore(KeyStore):
+    """The store of one VM alone, which comes and goes with it."""
+
+    @property
+    @abstractmethod
+    def closed(self) -> bool:
+        """Whether the connection has ended, be it by :meth:`close` or by a fault."""
+
+    @abstractmethod
+    def tree(
+        self,
+        path: str,
+        *,
+        limit: int = TREE_LIMIT,
+        timeout: float | None = None,
+        keep: Callable[[str], bool] | None = None,
+    ) -> dict[str, bytes]:
+        """Return the values of *path* and of everything below it, by full path: one request.
+
+        With *keep*, only those whose path it accepts; the others take no memory.
+        """
 
 
 def _unless_gone(outcome: Any, instead: Any) -> Any:

@@ -1,1 +1,1 @@
-"""The steering wing: what dom0 wants of its VMs, how it tells them, and what it hears back."""
+"""The steering wing: desired settings of VMs, pushes, acknowledgements and reports."""

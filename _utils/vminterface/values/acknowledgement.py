@@ -1,26 +1,30 @@
 """What a VM's agent answers to a setting: the text of ``vminterface/ack/SETTING``, and the digest that it names.
 
-Forms: ``ok DIGEST``, ``ok DIGEST NOTE``, ``refused DIGEST REASON``; printable ASCII, 512 bytes at most. The digest
-tells dom0 that the acknowledgement is of what the store holds now. That it is to this push, and not to an earlier one
-with the same values, dom0 sees to: before it writes, it replaces the acknowledgement by ``pending``. An agent applies a
-setting that is pending and acknowledges it, also where no value has changed.
+Forms: ``ok DIGEST``, ``ok DIGEST NOTE``, ``refused DIGEST REASON``; where the VM's owner does not let the agent apply
+it, ``ignored DIGEST REASON`` or ``unaccepted DIGEST REASON``, which older dom0s take for none. Printable ASCII, 512
+bytes at most. By the digest dom0 sees that the acknowledgement is of what the store holds now. That it is to this push,
+and not to an earlier one with the same values, dom0 sees to: before it writes, it replaces the acknowledgement by
+``pending``. An agent applies a setting that is pending and acknowledges it, also where no value has changed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.values.acceptance import ACCEPT, IGNORE, REFUSE
+from vminterface.values.sha256 import hexdigest
 
 #: What dom0 puts in place of an acknowledgement. It is not removed, as a key that the VM has removed at the same time
 #: would end both daemons of a QubesDB.
 PENDING = "pending"
 _LIMIT = 512
 _NOTE_LIMIT = 200
-_FORM = re.compile(r"(ok|refused) ([0-9a-f]{16})(?: ([!-~](?:[ -~]*[!-~])?))?")
+_FORM = re.compile(r"(ok|refused|ignored|unaccepted) ([0-9a-f]{16})(?: ([!-~](?:[ -~]*[!-~])?))?")
+#: The first word where the VM's owner does not accept the setting, by what the owner says.
+UNACCEPTED = {IGNORE: "ignored", REFUSE: "unaccepted"}
 
 
 def digest(inputs: Mapping[str, str]) -> str:
@@ -38,37 +42,45 @@ def digest(inputs: Mapping[str, str]) -> str:
         joined = "\0".join(parts).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise InvalidValue(
-            f"'{printable(', '.join(sorted(inputs)), 60)}' holds lone surrogates (expected text that was bytes)"
+            f"'{printable(', '.join(sorted(inputs)), 60)}' holds lone surrogates (expected decoded bytes)"
         ) from None
-    return hashlib.sha256(joined).hexdigest()[:16]
+    return hexdigest(joined)[:16]
 
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\0", "\\0")
 
 
+_OWNER = {word: owner for owner, word in UNACCEPTED.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The agent read the inputs with that *digest*, and applied them or refused to; *note* says more, or why."""
+    """The agent read the inputs with that *digest*, and applied or refused them; *note* has details or the reason.
+
+    Where *owner* is IGNORE or REFUSE it did not even try, as the VM's owner does not accept that setting.
+    """
 
     accepted: bool
     digest: str
     note: str = ""
+    owner: str = ACCEPT
 
     @classmethod
     def parse(cls, untrusted_text: str) -> Acknowledgement:
         """Read what the VM wrote. Raises InvalidValue."""
         form = _FORM.fullmatch(untrusted_text) if len(untrusted_text) <= _LIMIT else None
-        if form is None or (form[1] == "refused" and not form[3]):
+        if form is None or (form[1] != "ok" and not form[3]):
             raise InvalidValue(
-                f"'{printable(untrusted_text, 80)}' is no acknowledgement"
-                f" (expected 'ok DIGEST', 'ok DIGEST NOTE' or 'refused DIGEST REASON', {_LIMIT} bytes at most)"
+                f"'{printable(untrusted_text, 80)}' is not a valid acknowledgement"
+                " (expected 'ok DIGEST', 'ok DIGEST NOTE', or 'refused', 'ignored' or 'unaccepted DIGEST REASON',"
+                f" {_LIMIT} bytes at most)"
             )
-        return cls(form[1] == "ok", form[2], form[3] or "")
+        return cls(form[1] == "ok", form[2], form[3] or "", _OWNER.get(form[1], ACCEPT))
 
     def render(self) -> str:
         """Return the key's text: the note on one line, in printable ASCII, cut to 200 characters."""
         note = printable("; ".join(self.note.splitlines()), _NOTE_LIMIT).strip()
         if self.accepted:
             return f"ok {self.digest} {note}".rstrip()
-        return f"refused {self.digest} {note or 'no reason given'}"
+        return f"{UNACCEPTED.get(self.owner, 'refused')} {self.digest} {note or 'no reason given'}"

@@ -1,38 +1,56 @@
-"""What an agent says of itself while it is in work: the text of the key ``vminterface/agent``.
+"""The announcement of a running agent: the text of the key ``vminterface/agent``.
 
 Three words or more, one space between: the protocol's number (1), the agent's version, the settings that it
-applies and acknowledges. dom0 waits for no acknowledgement that is not promised here.
+applies and acknowledges. dom0 waits for no acknowledgement that is not promised here. A setting that the VM's owner
+does not accept is ``ignored_SETTING`` or ``unaccepted_SETTING``: an older dom0 takes that for one that it does not
+know, and reports that nobody in the VM applies SETTING.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.values.acceptance import IGNORE, REFUSE
 
 PROTOCOL = 1
 _FORM = re.compile(r"1 [0-9A-Za-z.+-]{1,32}(?: [a-z_]{1,32}){0,32}\Z", re.ASCII)
+#: What stands before a setting that the VM's owner does not accept, by what the owner says.
+_PREFIXES = {IGNORE: "ignored_", REFUSE: "unaccepted_"}
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """An agent of *version* is in work and acknowledges *settings*."""
+    """An agent of *version* is in work and acknowledges *settings*.
+
+    *unaccepted* is IGNORE or REFUSE for each setting that the VM's owner does not let it apply.
+    """
 
     version: str
     settings: frozenset[str]
+    unaccepted: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, untrusted_text: str) -> Announcement:
         """Read what the VM wrote. Raises InvalidValue."""
         if len(untrusted_text) > 1200 or not _FORM.match(untrusted_text):
             raise InvalidValue(
-                f"'{printable(untrusted_text, 80)}' is no agent's announcement"
+                f"'{printable(untrusted_text, 80)}' is not a valid announcement of an agent"
                 f" (expected '{PROTOCOL} VERSION SETTING...')"
             )
-        _protocol, version, *settings = untrusted_text.split(" ")
-        return cls(version, frozenset(settings))
+        _protocol, version, *words = untrusted_text.split(" ")
+        unaccepted = {
+            word.removeprefix(prefix): owner
+            for owner, prefix in _PREFIXES.items()
+            for word in words
+            if word.startswith(prefix)
+        }
+        marked = {word for word in words if word.startswith(tuple(_PREFIXES.values()))}
+        return cls(version, frozenset(words) - marked - unaccepted.keys(), unaccepted)
 
     def render(self) -> str:
         """Return the key's text."""
-        return " ".join([str(PROTOCOL), self.version, *sorted(self.settings)])
+        marked = [f"{_PREFIXES[owner]}{setting}" for setting, owner in self.unaccepted.items()]
+        return " ".join([str(PROTOCOL), self.version, *sorted([*self.settings, *marked])])

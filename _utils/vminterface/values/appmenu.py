@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import InvalidValue, printable, printable_value
 from vminterface.values.transliterate import to_ascii
 
 #: Bytes of a line with its end; what is beyond is taken for a line of its own.
@@ -19,7 +19,7 @@ LINE_LIMIT = 1024
 #: So many lines are too many.
 LINE_COUNT = 100_000
 #: Bytes of an answer that has fewer lines.
-ANSWER_LIMIT = LINE_LIMIT * LINE_COUNT
+REPLY_LIMIT = LINE_LIMIT * LINE_COUNT
 #: Warnings that are kept; more are only counted.
 WARNING_LIMIT = 20
 _SHOWN = 60
@@ -72,6 +72,14 @@ CATEGORIES = frozenset(
 )  # fmt: skip
 
 
+def parse_id(text: str) -> str:
+    """Return *text* if it may be the id of an application, without ``.desktop`` at its end. Raises InvalidValue."""
+    if not isinstance(text, str) or not _ID.match(text) or len(text) > LINE_LIMIT:
+        shown = printable_value(text, _SHOWN)
+        raise InvalidValue(f"'{shown}' is not a valid id of an application (expected A-Z a-z 0-9 . _ -)")
+    return text.removesuffix(_SUFFIX) or text
+
+
 @dataclass(frozen=True, slots=True)
 class MenuEntry:
     """One application: its *id*, and its checked values by their desktop entry's key (``Name``, ``Exec``, ...)."""
@@ -102,14 +110,14 @@ class MenuEntries:
         return len(self.entries)
 
     @classmethod
-    def parse(cls, untrusted_answer: bytes) -> MenuEntries:
+    def parse(cls, untrusted_reply: bytes) -> MenuEntries:
         """Read what ``qubes.GetAppmenus`` answered.
 
         Keys that dom0 does not use, comments and lines that are not ASCII are passed over; of a key that is given
         twice the last value counts. Raises InvalidValue for 100000 lines or more.
         """
         found = _Found()
-        for number, untrusted_line in enumerate(_lines(untrusted_answer), 1):
+        for number, untrusted_line in enumerate(_lines(untrusted_reply), 1):
             if number >= LINE_COUNT:
                 raise InvalidValue(f"the menu entries have too many lines (expected less than {LINE_COUNT})")
             if untrusted_line.isascii():
@@ -122,7 +130,7 @@ class MenuEntries:
 class Rendered:
     """The answer of ``qubes.GetAppmenus``, and the applications that it leaves out, with the reason."""
 
-    answer: bytes
+    reply: bytes
     left_out: tuple[str, ...] = ()
 
 
@@ -138,11 +146,11 @@ def render(entries: Iterable[MenuEntry]) -> Rendered:
     for entry in entries:
         named = printable(f"{entry.id}{_SUFFIX}", _SHOWN)
         if not _ID.match(entry.id):
-            left_out.append(f"{named}: the name of the file has characters that dom0 does not take")
+            left_out.append(f"{named}: the file name has characters that dom0 does not accept")
             continue
         values = {key: _text(value) if key in TEXTS else value for key, value in entry.values.items()}
         if entry.values.get("Name") and not values["Name"]:
-            left_out.append(f"{named}: no character of its name is one that dom0 takes")
+            left_out.append(f"{named}: dom0 accepts no character of its name")
             continue
         shown = [
             f"{entry.id}{_SUFFIX}:{key}={value}"
@@ -183,7 +191,7 @@ class _Found:
             self.dropped += 1
             if len(self.warnings) < WARNING_LIMIT:
                 self.warnings.append(
-                    f"{printable(id_, _SHOWN)}: {key} has other characters than allowed: "
+                    f"{printable(id_, _SHOWN)}: {key} has characters that are not allowed: "
                     f"'{printable(untrusted_value, _SHOWN)}'"
                 )
             return
@@ -195,12 +203,12 @@ def _taken(key: str, value: str) -> bool:
     return key in _ALLOWED and _ALLOWED[key].match(value) is not None
 
 
-def _lines(untrusted_answer: bytes) -> Iterator[bytes]:
+def _lines(untrusted_reply: bytes) -> Iterator[bytes]:
     """Yield the lines, none longer than LINE_LIMIT."""
     start = 0
-    while start < len(untrusted_answer):
-        end = untrusted_answer.find(b"\n", start, start + LINE_LIMIT) + 1 or start + LINE_LIMIT
-        yield untrusted_answer[start:end]
+    while start < len(untrusted_reply):
+        end = untrusted_reply.find(b"\n", start, start + LINE_LIMIT) + 1 or start + LINE_LIMIT
+        yield untrusted_reply[start:end]
         start = end
 
 

@@ -1,48 +1,66 @@
 """One entry of ``qubes-block-devices/NAME/…``: a disk or partition that a VM offers to others.
 
-Sources: Qubes linux-utils ``udev-block-add-change`` (writer), core-admin ``qubes/ext/block.py`` and R2's and R3's
-``qubesutils.py`` (readers). An entry needs all of desc, size and mode in the form that every one of these readers
-takes; the description is then shown with the characters that R4 lets through.
+Sources: Qubes linux-utils ``udev-block-add-change`` (writer), core-admin ``qubes/ext/block.py`` (R4's reader) and R2's
+and R3's ``qubesutils.py``. As in R4 an entry with a valid name is a device whatever its other keys hold: for what is
+missing or malformed a value is assumed, and the device records that.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.values.transliterate import to_ascii
 
 #: The sub-keys that say something; ``device`` in R3 only, ``parent`` since R4.3.
-REQUIRED = ("desc", "size", "mode")
-OPTIONAL = ("device", "parent")
+KEYS = ("desc", "size", "mode", "device", "parent")
+#: Characters of a description that are shown; R2's and R3's dom0 take no more.
 DESC_LIMIT = 255
+#: Characters of a description that a store takes.
+_STORED_LIMIT = 3071
 
 _NAME = re.compile(r"[a-z0-9-]{1,12}")
 _SIZE = re.compile(r"[0-9]{1,20}")
+_MODE = re.compile(r"[rw]")
 _DEVICE = re.compile(r"[a-z0-9/-]{1,64}")
-#: A disk's name, or the USB interface of the whole stick (``2-1:1.0``).
-_PARENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._-]{0,63}")
 _UNUSUAL = re.compile(r"[^A-Za-z0-9()+,.:=_/ -]")
+_UNPRINTABLE = re.compile(r"[^ -~]")
+_UNPRINTABLE_OR_BLANK = re.compile(r"[^!-~]")
 
 
 def parse_name(text: str) -> str:
     """Read a device's name, 1 to 12 small letters, digits and dashes. Raises InvalidValue."""
     if not _NAME.fullmatch(text):
         raise InvalidValue(
-            f"'{printable(text, 40)}' is no block device's name (expected 1 to 12 of small letters, digits and '-')"
+            f"'{printable(text, 40)}' is not a valid block device name (expected 1 to 12 of small letters, digits and"
+            " '-')"
         )
     return text
 
 
-def clean_desc(text: str) -> str:
-    """Return *text* as a description: each unusual character becomes ``_``, 255 characters at most."""
-    return _UNUSUAL.sub("_", text[:DESC_LIMIT])
+def clean_desc(untrusted_text: str) -> str:
+    """Return a description as it is shown: R4's characters, any other is ``_``; what is not ASCII is left out."""
+    return _UNUSUAL.sub("_", _ascii(untrusted_text)[:DESC_LIMIT])
+
+
+def stored_desc(text: str) -> str:
+    """Return a description as it is written: printable ASCII, letters without their accents."""
+    return _UNPRINTABLE.sub("_", to_ascii(text))[:_STORED_LIMIT]
+
+
+def _ascii(untrusted_text: str) -> str:
+    return untrusted_text.encode("ascii", "ignore").decode()
 
 
 @dataclass(frozen=True, slots=True)
 class BlockDevice:
-    """A device: *size* in bytes, *read_only*; *device* is its file in the VM, *parent* what it is a part of, or ''."""
+    """A device: *size* in bytes, *read_only*, *device* its file in the VM.
+
+    *parent* is what it is a part of: a disk's name, the USB interface of a whole stick (``2-1:1.0``), the port of a
+    SATA disk (``ata9``), or ''.
+    """
 
     name: str
     desc: str
@@ -50,32 +68,31 @@ class BlockDevice:
     read_only: bool
     device: str
     parent: str = ""
+    #: The sub-keys for which a value is assumed, and what is wrong with each.
+    assumed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, untrusted_name: str, untrusted_keys: Mapping[str, str]) -> BlockDevice:
-        """Read one entry from the texts of its sub-keys. Raises InvalidValue, a single line that names the device."""
+        """Read one entry from the texts of its sub-keys. Raises InvalidValue for its name, and for nothing else."""
         name = parse_name(untrusted_name)
-        if missing := [key for key in REQUIRED if key not in untrusted_keys]:
-            raise InvalidValue(f"block device {name}: no {', '.join(missing)}")
-        desc, size, mode = (untrusted_keys[key] for key in REQUIRED)
-        if not 1 <= len(desc) <= DESC_LIMIT or "\n" in desc:
-            raise InvalidValue(
-                f"block device {name}: the desc '{printable(desc, 40)}' is not 1 to {DESC_LIMIT} characters on one line"
-            )
-        if not _SIZE.fullmatch(size):
-            raise InvalidValue(f"block device {name}: the size '{printable(size, 40)}' is not digits alone")
-        if mode not in ("r", "w"):
-            raise InvalidValue(f"block device {name}: the mode '{printable(mode, 40)}' is neither 'r' nor 'w'")
-        device = untrusted_keys.get("device", f"/dev/{name}")
-        if not _DEVICE.fullmatch(device):
-            raise InvalidValue(
-                f"block device {name}: the device '{printable(device, 40)}' is not 1 to 64 of small letters, digits,"
-                " '/' and '-'"
-            )
-        parent = untrusted_keys.get("parent", "")
-        if parent and not _PARENT.fullmatch(parent):
-            raise InvalidValue(f"block device {name}: the parent '{printable(parent, 40)}' is no device's name")
-        return cls(name, clean_desc(desc), int(size), mode == "r", device, parent)
+        assumed: dict[str, str] = {}
+
+        def text(key: str, form: re.Pattern[str], otherwise: str, expected: str) -> str:
+            untrusted_text = untrusted_keys.get(key)
+            if untrusted_text is not None and form.fullmatch(untrusted_text):
+                return untrusted_text
+            shown = f"no {key}" if untrusted_text is None else f"the {key} '{printable(untrusted_text, 40)}'"
+            assumed[key] = f"{shown} (expected {expected}; '{otherwise}' is assumed)"
+            return otherwise
+
+        size = text("size", _SIZE, "0", "1 to 20 digits")
+        mode = text("mode", _MODE, "w", "'r' or 'w'")
+        device = f"/dev/{name}"
+        if "device" in untrusted_keys:
+            device = text("device", _DEVICE, device, "1 to 64 of small letters, digits, '/' and '-'")
+        desc = clean_desc(untrusted_keys.get("desc", ""))
+        parent = _UNPRINTABLE_OR_BLANK.sub("_", _ascii(untrusted_keys.get("parent", "")))
+        return cls(name, desc, int(size), mode == "r", device, parent, assumed)
 
     def render(self) -> dict[str, str]:
         """Return the texts of the sub-keys, in the order in which they are to be written."""

@@ -8,17 +8,28 @@ provider otherwise learns from the toolstack's ``backend/vif/DOMID/DEVICE/{ip,ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.values import address, schema
 from vminterface.values.address import MAC, parse_ipv4, parse_ipv6, parse_mac
 
 #: Characters: what a QubesDB value holds; XenStore holds more.
 LIMIT = 3071
 #: What the toolstack calls a backend's interface; the name of no other interface can pass for one.
 _VIF = re.compile(r"vif(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,2})", re.ASCII)
+
+#: What the pillar says of one client; empty text for what is not known.
+SCHEMA = schema.mapping(
+    {
+        "ip": schema.any_of(address.IPV4, address.IPV6),
+        "mac": schema.any_of(schema.one_of(""), address.MAC_SCHEMA),
+        "vif": schema.any_of(schema.one_of(""), schema.text(_VIF.pattern)),
+    },
+    needed=["ip"],
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +44,8 @@ class Vif:
         """Read an interface's name such as ``vif5.0``. Raises InvalidValue."""
         if (form := _VIF.fullmatch(text)) is None:
             raise InvalidValue(
-                f"'{printable(text, 40)}' is no interface of a client (expected vif, domain, dot, device: vif5.0)"
+                f"'{printable(text, 40)}' is not a valid interface of a client (expected vif, domain, dot, device:"
+                f" vif5.0)"
             )
         return cls(int(form[1]), int(form[2]))
 
@@ -86,7 +98,7 @@ class Clients:
 
     @classmethod
     def parse(cls, text: str) -> Clients:
-        """Read the key's text; the empty one means that there is no client. Raises InvalidValue."""
+        """Read the key's text; the empty one means no clients. Raises InvalidValue."""
         if len(text) > LIMIT:
             raise InvalidValue(f"a list of clients with {len(text)} characters (expected at most {LIMIT})")
         return cls.of(Client.parse(word) for word in text.split(" ")) if text else cls()
@@ -95,19 +107,23 @@ class Clients:
     def of(cls, clients: Iterable[Client]) -> Clients:
         """Return *clients*, each on one interface once. Raises InvalidValues."""
         found: list[Client] = []
-        faults = []
+        errors = []
         for number, client in enumerate(clients):
             if any((client.ip, client.vif) == (other.ip, other.vif) for other in found):
-                faults.append(InvalidValue(f"{client.ip} is there twice (expected each address once)", str(number)))
+                errors.append(InvalidValue(f"{client.ip} is given twice (expected each address once)", str(number)))
             found.append(client)
-        if not faults and len(str(cls(frozenset(found)))) > LIMIT:
-            faults.append(InvalidValue(f"too many clients (expected at most {LIMIT} characters of addresses)"))
-        if faults:
-            raise InvalidValues(faults)
+        if not errors and len(str(cls(frozenset(found)))) > LIMIT:
+            errors.append(InvalidValue(f"too many clients (expected at most {LIMIT} characters of addresses)"))
+        if errors:
+            raise InvalidValues(errors)
         return cls(frozenset(found))
 
+    def __iter__(self) -> Iterator[Client]:
+        """Yield the clients in the order of the text."""
+        return iter(sorted(self.members, key=_order))
+
     def __str__(self) -> str:
-        return " ".join(str(client) for client in sorted(self.members, key=_order))
+        return " ".join(map(str, self))
 
 
 def _order(client: Client) -> tuple[int, int, str]:

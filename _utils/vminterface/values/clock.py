@@ -26,7 +26,7 @@ def parse(text: str) -> datetime:
     line = text.removesuffix("\n")
     offset = next((offset for offset in _OFFSETS if line.endswith(offset)), None)
     if offset is None or not _has_form(digits := line.removesuffix(offset)):
-        raise InvalidValue(f"'{printable(text, 60)}' is no time (expected YYYY-MM-DDTHH:MM:SS+00:00)")
+        raise InvalidValue(f"'{printable(text, 60)}' is not a valid time (expected YYYY-MM-DDTHH:MM:SS+00:00)")
     return _checked(digits, 0)
 
 
@@ -35,23 +35,23 @@ def render(moment: datetime, *, colon: bool = True) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}{'+00:00' if colon else '+0000'}\n"
 
 
-def parse_answer(untrusted_answer: bytes) -> datetime:
+def parse_reply(untrusted_reply: bytes) -> datetime:
     """Read what ``qubes.GetDate`` answers: exactly 26 bytes, or 36 with nanoseconds (of which microseconds are kept).
 
     Raises InvalidValue.
     """
     end = f"{_OFFSETS[0]}\n"
-    text = untrusted_answer[: _LENGTH + 20].decode("latin-1")
+    text = untrusted_reply[: _LENGTH + 20].decode("latin-1")
     digits, comma, fraction = text.removesuffix(end).partition(",")
     if not (text.endswith(end) and _has_form(digits) and (not comma or (len(fraction) == 9 and _is_number(fraction)))):
         raise InvalidValue(
-            f"'{printable(untrusted_answer, 60)}' is no time"
+            f"'{printable(untrusted_reply, 60)}' is not a valid time"
             " (expected YYYY-MM-DDTHH:MM:SS[,nnnnnnnnn]+00:00 and a line's end)"
         )
     return _checked(digits, int(fraction or "0") // 1000)
 
 
-def render_answer(moment: datetime, *, nanoseconds: bool = False) -> bytes:
+def render_reply(moment: datetime, *, nanoseconds: bool = False) -> bytes:
     """Return *moment* as ``qubes.GetDate`` answers it."""
     moment = moment.astimezone(UTC)
     fraction = f",{moment.microsecond:06}000" if nanoseconds else ""

@@ -28,7 +28,9 @@ class PciAddress:
     def parse(cls, text: str) -> PciAddress:
         """Read ``00:06.0`` or ``0000:00:06.0``: hexadecimal, small letters, all digits. Raises InvalidValue."""
         if not (shown := _FORM.match(text)):
-            raise InvalidValue(f"'{printable(text, 40)}' is no PCI address (expected as in 00:06.0 or 0000:00:06.0)")
+            raise InvalidValue(
+                f"'{printable(text, 40)}' is not a valid PCI address (expected as in 00:06.0 or 0000:00:06.0)"
+            )
         domain, bus, device, function = (int(part or "0", 16) for part in shown.groups())
         return cls(bus, device, function, domain)
 

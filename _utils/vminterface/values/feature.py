@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.values import schema
 from vminterface.values.service import ServiceName
 
 #: Bytes that a value of QubesDB has at most; more of a feature cannot become a key.
@@ -18,18 +19,25 @@ _KEY_LIMIT = 3071
 #: Bytes of a feature's text that fit into one request, with room for the longest names.
 _TEXT_LIMIT = 60_000
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+#: What :func:`check_name` takes.
+NAME_SCHEMA = schema.text(_NAME.pattern)
 _CONFIG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,51}")
 #: QubesDB's paths have 63 characters at most, ``/persist/`` is nine of them.
 _PERSISTED = re.compile(r"[A-Za-z0-9_.-]{1,54}")
 _RESOURCE = re.compile(r"(?:file|dir):[^:]*:[^:]*:[0-7]{1,4}:(/.*)")
 
 
-def check(name: str, text: str) -> None:
-    """Raise InvalidValue unless qubesd takes *text* as the feature called *name* and a VM with it can start."""
+def check_name(name: str) -> None:
+    """Raise InvalidValue unless qubesd takes a feature called *name*."""
     if not _NAME.fullmatch(name):
         raise InvalidValue(
             f"'{printable(name, 60)}' is not a valid feature name (expected letters, digits, '_', '.' and '-')"
         )
+
+
+def check(name: str, text: str) -> None:
+    """Raise InvalidValue unless qubesd takes *text* as the feature called *name* and a VM with it can start."""
+    check_name(name)
     if len(text) > _TEXT_LIMIT or any(not " " <= c <= "~" for c in text):
         raise InvalidValue(
             f"'{printable(text, 60)}' is not a valid text of the feature {name} (expected printable ASCII, at most"
@@ -66,7 +74,7 @@ def _custom_persist(name: str, member: str, text: str) -> None:
 def _fits(name: str, text: str) -> None:
     if len(text) > _KEY_LIMIT:
         raise InvalidValue(
-            f"a text of {len(text)} characters is too long for the feature {name} (at most {_KEY_LIMIT})"
+            f"a text of {len(text)} characters is too long for the feature {name} (expected at most {_KEY_LIMIT})"
         )
 
 

@@ -16,6 +16,8 @@ from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
 from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.values import schema
+from vminterface.values.schema import Schema
 
 #: The options of a rule in the order in which they are written.
 OPTIONS = ("action", "dst4", "dst6", "dsthost", "proto", "specialtarget", "dstports", "icmptype")
@@ -44,7 +46,7 @@ class Action(enum.Enum):
         for one in cls:
             if text == one.value:
                 return one
-        raise InvalidValue(f"'{printable(text, 40)}' is no action (expected accept or drop)")
+        raise InvalidValue(f"'{printable(text, 40)}' is not a valid action (expected accept or drop)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,10 @@ class Rule:
             name, equals, value = word.partition("=")
             if not equals or not name:
                 raise InvalidValue(
-                    f"'{printable(text, 80)}' is no rule (expected words option=value with one space between)"
+                    f"'{printable(text, 80)}' is not a valid rule (expected words option=value with one space between)"
                 )
             if name in options:
-                raise InvalidValue("is there twice", printable(name, 40))
+                raise InvalidValue("is given twice", printable(name, 40))
             options[name] = value
         return cls.of(options)
 
@@ -85,12 +87,12 @@ class Rule:
         *unreadable* are options that are there too, and whose errors are known already; what is raised are the others.
         """
         there = {*options, *unreadable}
-        faults = []
+        errors = []
         if "action" not in there:
-            faults.append(InvalidValue("a rule needs an action (expected accept or drop)", "action"))
+            errors.append(InvalidValue("a rule must have an action (expected accept or drop)", "action"))
         if len(targets := [name for name in OPTIONS[1:4] if name in there]) > 1:
-            faults.append(
-                InvalidValue(f"a rule has one destination, not both {targets[0]} and {targets[1]}", targets[1])
+            errors.append(
+                InvalidValue(f"a rule must have one destination, not both {targets[0]} and {targets[1]}", targets[1])
             )
         values: dict[str, Any] = {}
         for name, text in options.items():
@@ -100,19 +102,21 @@ class Rule:
                 attribute, value = _READ[name](text)
                 values[attribute] = value
             except InvalidValue as error:
-                faults.append(InvalidValue(str(error), name if name in OPTIONS else printable(name, 40)))
+                errors.append(InvalidValue(str(error), name if name in OPTIONS else printable(name, 40)))
         # A protocol that could not be read may be any.
         protocol = values.get("protocol", ... if "proto" in there else None)
         ports = values.get("ports")
         if ports is not None and protocol not in ("tcp", "udp", ...):
-            faults.append(InvalidValue("ports need proto=tcp or proto=udp", "dstports"))
+            errors.append(InvalidValue("ports are only valid with proto=tcp or proto=udp", "dstports"))
         if "icmp_type" in values and protocol not in ("icmp", ...):
-            faults.append(InvalidValue("a type of ICMP needs proto=icmp", "icmptype"))
+            errors.append(InvalidValue("an ICMP type is only valid with proto=icmp", "icmptype"))
         if "to_dns" in values and (protocol == "icmp" or ports not in (None, (53, 53))):
             # The reader would pass over such a rule without a word.
-            faults.append(InvalidValue("names are asked for by tcp and udp at port 53 alone", "specialtarget"))
-        if faults or unreadable:
-            raise faults[0] if len(faults) == 1 else InvalidValues(faults)
+            errors.append(
+                InvalidValue("specialtarget=dns is only valid with proto=tcp or proto=udp and port 53", "specialtarget")
+            )
+        if errors or unreadable:
+            raise errors[0] if len(errors) == 1 else InvalidValues(errors)
         return cls(**values)
 
     def render(self, *, with_end: bool = False) -> str:
@@ -156,11 +160,11 @@ class Firewall:
     def parse(cls, keys: Mapping[str, str]) -> Firewall:
         """Read the keys below a client's address: ``policy``, and rules under their numbers. Raises InvalidValue."""
         if POLICY not in keys:
-            raise InvalidValue("there is no policy", POLICY)
+            raise InvalidValue("must have a policy (accept or drop)", POLICY)
         rules = []
         for name in sorted(keys.keys() - {POLICY}):
             if not _NUMBER.fullmatch(name):
-                raise InvalidValue("is no number of a rule (expected four digits)", printable(name, 40))
+                raise InvalidValue("is not a valid rule number (expected four digits)", printable(name, 40))
             rules.append(Rule.parse(keys[name]))
         return cls(Action.parse(keys[POLICY]), tuple(rules))
 
@@ -216,7 +220,9 @@ def _network4(text: str) -> tuple[str, IPv4Interface]:
             return "network", IPv4Interface(text)
     except ValueError:
         pass
-    raise InvalidValue(f"'{printable(text, 60)}' is no IPv4 network (expected one such as 10.0.0.0/8, or an address)")
+    raise InvalidValue(
+        f"'{printable(text, 60)}' is not a valid IPv4 network (expected one such as 10.0.0.0/8, or an address)"
+    )
 
 
 def _network6(text: str) -> tuple[str, IPv6Interface]:
@@ -225,7 +231,9 @@ def _network6(text: str) -> tuple[str, IPv6Interface]:
             return "network", IPv6Interface(text)
     except ValueError:
         pass
-    raise InvalidValue(f"'{printable(text, 60)}' is no IPv6 network (expected one such as fd00::/8, or an address)")
+    raise InvalidValue(
+        f"'{printable(text, 60)}' is not a valid IPv6 network (expected one such as fd00::/8, or an address)"
+    )
 
 
 def _host(text: str) -> tuple[str, str]:
@@ -238,7 +246,7 @@ def _host(text: str) -> tuple[str, str]:
         raise InvalidValue(f"'{shown}' is an address (expected a host's name; this goes into dst{version})")
     if not _HOST.fullmatch(text):
         raise InvalidValue(
-            f"'{printable(text, 60)}' is no host's name (expected lower-case letters, digits, dots, - and _)"
+            f"'{printable(text, 60)}' is not a valid host name (expected lower-case letters, digits, dots, - and _)"
         )
     return "host", text
 
@@ -246,7 +254,7 @@ def _host(text: str) -> tuple[str, str]:
 def _one_of(field: str, *words: str) -> Callable[[str], tuple[str, Any]]:
     def read(text: str) -> tuple[str, Any]:
         if text not in words:
-            raise InvalidValue(f"'{printable(text, 40)}' is not known (expected {', '.join(words)})")
+            raise InvalidValue(f"'{printable(text, 40)}' is not valid (expected {', '.join(words)})")
         return (field, True) if field == "to_dns" else (field, text)
 
     return read
@@ -257,22 +265,37 @@ def _ports(text: str) -> tuple[str, tuple[int, int]]:
         first, last = int(form[1]), int(form[2] or form[1])
         if first <= last <= 65535:
             return "ports", (first, last)
-    raise InvalidValue(f"'{printable(text, 40)}' are no ports (expected one from 0 to 65535, or first-last)")
+    raise InvalidValue(
+        f"'{printable(text, 40)}' is not a valid port or range of ports (expected one from 0 to 65535, or first-last)"
+    )
 
 
 def _icmp_type(text: str) -> tuple[str, int]:
     if _TYPE.fullmatch(text) and int(text) <= 255:
         return "icmp_type", int(text)
-    raise InvalidValue(f"'{printable(text, 40)}' is no type of ICMP (expected a number from 0 to 255)")
+    raise InvalidValue(f"'{printable(text, 40)}' is not a valid ICMP type (expected a number from 0 to 255)")
 
 
+_PROTOCOLS, _SPECIAL = ("tcp", "udp", "icmp"), ("dns",)
 _READ: Mapping[str, Callable[[str], tuple[str, Any]]] = {
     "action": lambda text: ("action", Action.parse(text)),
     "dst4": _network4,
     "dst6": _network6,
     "dsthost": _host,
-    "proto": _one_of("protocol", "tcp", "udp", "icmp"),
-    "specialtarget": _one_of("to_dns", "dns"),
+    "proto": _one_of("protocol", *_PROTOCOLS),
+    "specialtarget": _one_of("to_dns", *_SPECIAL),
     "dstports": _ports,
     "icmptype": _icmp_type,
+}
+ACTION_SCHEMA = schema.one_of(*(one.value for one in Action))
+#: What each option of a rule may be; where that is digits, YAML makes a number of them.
+SCHEMAS: Mapping[str, Schema] = {
+    "action": ACTION_SCHEMA,
+    "dst4": schema.text(_PREFIXED4.pattern, not_like="/0$"),
+    "dst6": schema.text(_PREFIXED6.pattern, not_like="/0$"),
+    "dsthost": schema.text(_HOST.pattern),
+    "proto": schema.one_of(*_PROTOCOLS),
+    "specialtarget": schema.one_of(*_SPECIAL),
+    "dstports": schema.any_of(schema.number(0, 65535), schema.text(_PORTS.pattern)),
+    "icmptype": schema.any_of(schema.number(0, 255), schema.text(_TYPE.pattern)),
 }

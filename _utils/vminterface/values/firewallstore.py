@@ -1,7 +1,7 @@
 """A VM's firewall as qubesd keeps it: the text of ``admin.vm.firewall.Set`` and ``.Get``, one rule a line.
 
 The words are those of a provider's key, in which ``qvm-firewall --raw`` shows them too, and two more: ``expire=``, the
-second since 1970 from which on the rule is none any more, and ``comment=``, which is last and may hold blanks. There is
+second since 1970 from which on the rule has expired, and ``comment=``, which is last and may hold blanks. There is
 no policy: what no rule takes is dropped. Source: Qubes core-admin ``qubes/firewall.py``.
 """
 
@@ -42,12 +42,12 @@ class StoredRule:
             return cls(None, expire, comment)
 
     def ended(self, now: float) -> bool:
-        """Whether the rule is none any more at *now*, in seconds since 1970."""
+        """Whether the rule has expired at *now*, in seconds since 1970."""
         return self.expire is not None and self.expire <= now
 
 
 def parse(text: str, now: float) -> Firewall | None:
-    """Return the firewall that qubesd's *text* is for good, None where the pillar cannot say the same.
+    """Return the firewall that qubesd's *text* is for good, None where the pillar cannot express it.
 
     Rules that have ended before *now* (seconds since 1970) are passed over. One that will end is not equal to the rule
     without an end; comments are not compared, as they do nothing.

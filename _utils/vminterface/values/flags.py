@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import InvalidValue, kind_of, printable
+from vminterface.values import schema
 
 _WORDS = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+#: What :func:`from_word` takes.
+SCHEMA = schema.any_of(schema.BOOLEAN, schema.one_of(0, 1), schema.text(schema.any_case(_WORDS)))
 
 
 def parse_true_false(text: str) -> bool:
@@ -51,4 +54,4 @@ def from_word(word: str | int) -> bool:
 
 def found(word: object) -> str:
     """Return how a fault speaks of *word*, which YAML may have made into anything."""
-    return f"'{printable(word, 60)}'" if isinstance(word, str) else f"a value of type {type(word).__name__}"
+    return f"'{printable(word, 60)}'" if isinstance(word, str) else f"a value of type {kind_of(word)}"

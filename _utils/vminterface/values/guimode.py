@@ -22,7 +22,9 @@ class GuiMode(enum.Enum):
         try:
             return cls(text)
         except ValueError:
-            raise InvalidValue(f"'{printable(text, 40)}' is no GUI mode (expected FULLSCREEN or SEAMLESS)") from None
+            raise InvalidValue(
+                f"'{printable(text, 40)}' is not a valid GUI mode (expected FULLSCREEN or SEAMLESS)"
+            ) from None
 
     def render(self) -> str:
         """Return the service's input."""

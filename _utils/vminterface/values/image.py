@@ -33,7 +33,7 @@ class Limits:
         return len(f"{self.width} {self.height}\n")
 
     @property
-    def answer_size(self) -> int:
+    def reply_size(self) -> int:
         """Bytes of the longest answer: what to read at most."""
         return self.header_size + self.width * self.height * _CHANNELS
 
@@ -52,18 +52,18 @@ class Image:
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1 or len(self.rgba) != self.width * self.height * _CHANNELS:
-            raise InvalidValue(f"{len(self.rgba)} bytes are no picture of {self.width} by {self.height} pixels")
+            raise InvalidValue(f"{len(self.rgba)} bytes are not a picture of {self.width} by {self.height} pixels")
 
     @classmethod
-    def parse(cls, untrusted_answer: bytes, limits: Limits = ICON) -> Image:
-        """Read what ``qubes.GetImageRGBA`` answers. Bytes behind the last pixel are not looked at.
+    def parse(cls, untrusted_reply: bytes, limits: Limits = ICON) -> Image:
+        """Read what ``qubes.GetImageRGBA`` answers. Bytes behind the last pixel are ignored.
 
         Raises InvalidValue.
         """
-        shown = _HEADER.match(untrusted_answer[: limits.header_size])
+        shown = _HEADER.match(untrusted_reply[: limits.header_size])
         if not shown:
             raise InvalidValue(
-                f"'{printable(untrusted_answer[: limits.header_size], 60)}' does not begin a picture"
+                f"'{printable(untrusted_reply[: limits.header_size], 60)}' does not begin a picture"
                 f" (expected 'WIDTH HEIGHT' and a line's end in {limits.header_size} bytes)"
             )
         width, height = int(shown[1]), int(shown[2])
@@ -72,7 +72,7 @@ class Image:
                 f"a picture of {width} by {height} pixels (expected 1 to {limits.width} by 1 to {limits.height})"
             )
         size = width * height * _CHANNELS
-        rgba = untrusted_answer[shown.end() : shown.end() + size]
+        rgba = untrusted_reply[shown.end() : shown.end() + size]
         if len(rgba) < size:
             raise InvalidValue(f"a picture of {width} by {height} pixels has {len(rgba)} bytes (expected {size})")
         return cls(width, height, rgba)

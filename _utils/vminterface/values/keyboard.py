@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.values import schema
 
 #: X has room for four layouts side by side, which it calls groups.
 _GROUPS = 4
@@ -28,6 +29,13 @@ _TEXT = re.compile(r"[ -~\n\t]*")
 _TOKEN = re.compile(r'"[^"\n]*"|(?://|#)[^\n]*|["{}]')
 _BLANK = re.compile(r"(?:[ \n\t;]|(?://|#)[^\n]*(?:\n|\Z))*")
 _ESCAPE = re.compile(r"\\(?:([nt\\])|x([0-9A-Fa-f]{2}))?")
+
+#: What :meth:`KeyboardLayout.parse` and :meth:`Keymap.parse` take.
+LAYOUT_SCHEMA = schema.text(
+    rf"(?![A-Za-z]*(?:,[A-Za-z]*){{{_GROUPS}}}){_LAYOUT.pattern}(?:\+{_VARIANT.pattern}(?:\+{_OPTIONS.pattern})?)?",
+    most=_TEXT_LIMIT,
+)
+KEYMAP_SCHEMA = schema.text(f"{_OPENING.pattern}{_TEXT.pattern}", most=_KEYMAP_LIMIT)
 
 # What rules/evdev says of single layouts, for a keyboard of model pc105.
 _ALIASES = {"azerty": ("be", "fr"), "qwertz": ("al", "ch", "cz", "de", "hr", "hu", "ro", "si", "sk")}
@@ -53,23 +61,26 @@ class KeyboardLayout:
         parts = text.split("+") if len(text) <= _TEXT_LIMIT else []
         if not 1 <= len(parts) <= 3:
             raise InvalidValue(
-                f"'{printable(text, 60)}' is no keyboard layout (expected layout+variant+options, the last two"
+                f"'{printable(text, 60)}' is not a valid keyboard layout (expected layout+variant+options, the last two"
                 f" optional, {_TEXT_LIMIT} characters at most)"
             )
         layout, variant, options = [*parts, "", ""][:3]
         if not _LAYOUT.fullmatch(layout) or layout.count(",") >= _GROUPS:
             raise InvalidValue(
-                f"'{printable(layout, 60)}' is no keyboard layout (expected letters, or up to {_GROUPS} such with"
+                f"'{printable(layout, 60)}' is not a valid keyboard layout (expected letters, or up to {_GROUPS} such"
+                f" with"
                 " commas between)"
             )
         if not _VARIANT.fullmatch(variant) or (variant and variant.count(",") != layout.count(",")):
             raise InvalidValue(
-                f"'{printable(variant, 60)}' is no variant of the keyboard layout '{printable(layout, 60)}' (expected"
+                f"'{printable(variant, 60)}' is not a valid variant of the keyboard layout '{printable(layout, 60)}'"
+                f" (expected"
                 " letters, digits, '-' and '_', for each of its layouts one or nothing, with commas between)"
             )
         if not _OPTIONS.fullmatch(options):
             raise InvalidValue(
-                f"'{printable(options, 60)}' are no keyboard options (expected some such as compose:caps, with commas"
+                f"'{printable(options, 60)}' is not a valid list of keyboard options (expected some such as"
+                f" compose:caps, with commas"
                 " between)"
             )
         return cls(layout, variant if variant.strip(",") else "", options)
@@ -124,11 +135,13 @@ class Keymap:
         At most 3071 bytes. Whether the includes within it lead anywhere is known to xkbcomp alone. Raises InvalidValue.
         """
         if len(text) > _KEYMAP_LIMIT:
-            raise InvalidValue(f"a keymap of {len(text)} bytes is too long (expected {_KEYMAP_LIMIT} at most)")
+            raise InvalidValue(f"a keymap of {len(text)} bytes is too long (expected at most {_KEYMAP_LIMIT})")
         if not _TEXT.fullmatch(text):
-            raise InvalidValue(f"'{printable(text, 60)}' is no keymap (expected printable ASCII, newlines and tabs)")
+            raise InvalidValue(
+                f"'{printable(text, 60)}' is not a valid keymap (expected printable ASCII, newlines and tabs)"
+            )
         if not _OPENING.match(text):
-            raise InvalidValue(f"'{printable(text, 60)}' is no keymap (expected 'xkb_keymap {{' at its start)")
+            raise InvalidValue(f"'{printable(text, 60)}' is not a valid keymap (expected 'xkb_keymap {{' at its start)")
         depth = 0
         end = None
         for token in _TOKEN.finditer(text):
@@ -140,7 +153,7 @@ class Keymap:
                 break
         if end is None or not _BLANK.fullmatch(text, end):
             raise InvalidValue(
-                f"'{printable(text, 60)}' is no keymap (expected one block with braces and quotes in pairs)"
+                f"'{printable(text, 60)}' is not a valid keymap (expected one block with braces and quotes in pairs)"
             )
         return cls(text)
 
@@ -148,15 +161,17 @@ class Keymap:
     def from_escaped(cls, text: str) -> Keymap:
         """Read a keymap as the stores' tools print it. Raises InvalidValue.
 
-        ``\\n``, ``\\t``, ``\\\\`` and ``\\xHH`` stand for one byte each; there are no other escapes.
+        ``\\n``, ``\\t``, ``\\\\`` and ``\\xHH`` stand for one byte each; other escapes do not exist.
         """
         # Four characters of text are one byte at least: what is longer cannot become a keymap that fits.
         if len(text) > 4 * _KEYMAP_LIMIT:
-            raise InvalidValue(f"a keymap of {len(text)} escaped bytes is too long (expected {4 * _KEYMAP_LIMIT})")
+            raise InvalidValue(
+                f"a keymap of {len(text)} escaped bytes is too long (expected at most {4 * _KEYMAP_LIMIT})"
+            )
         for escape in _ESCAPE.finditer(text):
             if escape[0] == "\\":
                 found = printable(text[escape.start() : escape.start() + 4], 60)
-                raise InvalidValue(f"'{found}' is no escape in a keymap (expected \\n, \\t, \\\\ or \\xHH)")
+                raise InvalidValue(f"'{found}' is not a valid escape in a keymap (expected \\n, \\t, \\\\ or \\xHH)")
         return cls.parse(_ESCAPE.sub(_expand, text))
 
     def render(self) -> str:

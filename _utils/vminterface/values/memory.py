@@ -1,4 +1,5 @@
-"""How much memory a VM uses, as ``memory/meminfo`` tells it: a number (R4) or six lines of ``/proc/meminfo`` (R2, R3).
+"""How much memory a VM uses, as ``memory/meminfo`` reports it: a number (R4) or six lines of ``/proc/meminfo`` (R2,
+R3).
 
 Sources: Qubes linux-utils ``meminfo-writer.c`` (writer), core-admin ``qmemman`` (reader). Swap in use counts as used
 memory. Today's reader takes digits alone, not even a newline; whoever writes anything else is not balanced.
@@ -29,7 +30,7 @@ _FIELDS = {
 def parse_kb(text: str) -> int:
     """Read a number of kB: digits alone, 15 at most. Raises InvalidValue."""
     if not _NUMBER.fullmatch(text):
-        raise InvalidValue(f"'{printable(text, 60)}' is no number of kB (expected digits alone, 15 at most)")
+        raise InvalidValue(f"'{printable(text, 60)}' is not a valid number of kB (expected digits alone, 15 at most)")
     return int(text)
 
 
@@ -53,7 +54,7 @@ class Meminfo:
     def __post_init__(self) -> None:
         for field in fields(self):
             if not 0 <= getattr(self, field.name) < 10**15:
-                raise InvalidValue("is no number of kB (expected 0 to 15 digits)", field.name)
+                raise InvalidValue("is not a valid number of kB (expected 0 to 15 digits)", field.name)
         unused = self.free + self.buffers + self.cached
         if self.total < unused:
             raise InvalidValue(f"{unused} kB are free, buffers or cached, of a total of {self.total} kB")
@@ -67,7 +68,9 @@ class Meminfo:
         ``/proc/meminfo`` is such a text. Raises InvalidValue.
         """
         if len(text) > TEXT_LIMIT:
-            raise InvalidValue(f"a text of {len(text)} characters is no meminfo (expected {TEXT_LIMIT} at most)")
+            raise InvalidValue(
+                f"a text of {len(text)} characters is not a valid meminfo (expected at most {TEXT_LIMIT})"
+            )
         found: dict[str, int] = {}
         for line in _LINE.finditer(text):
             number = _KB.fullmatch(line[2])
@@ -75,7 +78,7 @@ class Meminfo:
                 raise InvalidValue(f"'{printable(line[0], 60)}' is not the one line '{line[1]}: N kB' of a meminfo")
             found[_FIELDS[line[1]]] = int(number[1])
         if missing := [name for name, field in _FIELDS.items() if field not in found]:
-            raise InvalidValue(f"'{printable(text, 60)}' is no meminfo (no line '{missing[0]}: N kB')")
+            raise InvalidValue(f"'{printable(text, 60)}' is not a valid meminfo (expected a line '{missing[0]}: N kB')")
         return cls(**found)
 
     def render(self) -> str:

@@ -1,4 +1,4 @@
-"""Monitors as a VM is told of them: the input of ``qubes.SetMonitorLayout``.
+"""Monitors in the form that a VM gets: the input of ``qubes.SetMonitorLayout``.
 
 One line a monitor, ``W H X Y`` or ``W H X Y Wmm Hmm``: pixels, then millimetres. Source: Qubes core-admin-client
 ``qvm_start_daemon`` (writer) and gui-agent-linux ``qubes-set-monitor-layout`` (reader). The reader switches all
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from vminterface.errors import InvalidValue, InvalidValues, printable, printable_value
-from vminterface.values import quoted
+from vminterface.values import quoted, schema
 
 #: The display that a VM's own windows are on. A VM with the file GUIVM draws other VMs' desktops too: these have its
 #: first display, and its own windows the second (gui-agent-linux ``qubes-set-monitor-layout``).
@@ -36,6 +36,20 @@ _RANGES: Mapping[str, tuple[int, int]] = {
 _NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z", re.ASCII)
 #: Pixels an inch that a pillar may ask for in place of millimetres.
 _DPI_RANGE = (20, 1000)
+DPI_SCHEMA = schema.any_of(schema.number(*_DPI_RANGE), schema.NULL)
+#: What the pillar says of one monitor; a size in millimetres may be null.
+SCHEMA = schema.mapping(
+    {
+        **{name: schema.number(*limits) for name, limits in _RANGES.items() if not name.endswith("_mm")},
+        **{
+            name: schema.any_of(schema.number(*limits), schema.NULL)
+            for name, limits in _RANGES.items()
+            if name.endswith("_mm")
+        },
+        "dpi": DPI_SCHEMA,
+    },
+    needed=("width", "height", "x", "y"),
+)
 #: A terminal's character is about twice as high as it is wide.
 _CELL = 2
 
@@ -52,18 +66,18 @@ class Monitor:
     height_mm: int | None = None
 
     def __post_init__(self) -> None:
-        faults = [fault for field in fields(self) if (fault := _fault(field.name, getattr(self, field.name)))]
+        errors = [error for field in fields(self) if (error := _error(field.name, getattr(self, field.name)))]
         if (self.width_mm is None) != (self.height_mm is None):
             missing = "width_mm" if self.width_mm is None else "height_mm"
-            faults.append(InvalidValue("missing (millimetres are given for both sides or for none)", missing))
-        if not faults:
-            faults = [
-                InvalidValue(f"{at} and {size} pixels more end beyond {_EDGE}, the last that X can address", name)
+            errors.append(InvalidValue("is missing (expected millimetres for both sides or for neither)", missing))
+        if not errors:
+            errors = [
+                InvalidValue(f"{at} and {size} more pixels end beyond {_EDGE}, the last coordinate of X", name)
                 for name, at, size in (("x", self.x, self.width), ("y", self.y, self.height))
                 if at + size > _EDGE
             ]
-        if faults:
-            raise InvalidValues(faults)
+        if errors:
+            raise InvalidValues(errors)
 
     @property
     def rectangle(self) -> tuple[int, int, int, int]:
@@ -80,18 +94,18 @@ class Monitor:
         return line if self.width_mm is None else f"{line} {self.width_mm} {self.height_mm}"
 
 
-def dpi_fault(value: object) -> InvalidValue | None:
+def dpi_error(value: object) -> InvalidValue | None:
     """Return what is wrong with *value* as the pillar's ``dpi``, None if nothing."""
-    return _number_fault("dpi", value, _DPI_RANGE)
+    return _number_error("dpi", value, _DPI_RANGE)
 
 
-def _fault(name: str, value: object) -> InvalidValue | None:
+def _error(name: str, value: object) -> InvalidValue | None:
     if value is None and name in ("width_mm", "height_mm"):
         return None
-    return _number_fault(name, value, _RANGES[name])
+    return _number_error(name, value, _RANGES[name])
 
 
-def _number_fault(name: str, value: object, limits: tuple[int, int]) -> InvalidValue | None:
+def _number_error(name: str, value: object, limits: tuple[int, int]) -> InvalidValue | None:
     low, high = limits
     # bool is an int to Python, but `width: yes` is a slip.
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
@@ -120,25 +134,29 @@ class MonitorLayout:
     def parse(cls, text: str) -> MonitorLayout:
         """Read the lines of ``qubes.SetMonitorLayout``. Raises InvalidValue, ``where`` as in ``0:width``."""
         if not text.endswith("\n"):
-            raise InvalidValue(f"'{printable(text, 80)}' is no monitor layout (expected lines, each with its end)")
+            raise InvalidValue(
+                f"'{printable(text, 80)}' is not a valid monitor layout (expected lines, each with its end)"
+            )
         lines = text[:-1].split("\n", LIMIT)
         if len(lines) > LIMIT:
             raise InvalidValue(f"the monitor layout has too many lines (expected at most {LIMIT})")
-        faults: list[InvalidValue] = []
+        errors: list[InvalidValue] = []
         monitors: list[Monitor] = []
         for index, line in enumerate(lines):
             words = line.split(" ")
             if len(words) not in (4, 6) or not all(_NUMBER.match(word) for word in words):
-                faults.append(
-                    InvalidValue(f"'{printable(line, 60)}' is no monitor (expected W H X Y [Wmm Hmm])", str(index))
+                errors.append(
+                    InvalidValue(
+                        f"'{printable(line, 60)}' is not a valid monitor (expected W H X Y [Wmm Hmm])", str(index)
+                    )
                 )
                 continue
             try:
                 monitors.append(Monitor(*map(int, words)))
             except InvalidValue as error:
-                faults.extend(_at(index, error))
-        if faults:
-            raise InvalidValues(faults)
+                errors.extend(_at(index, error))
+        if errors:
+            raise InvalidValues(errors)
         return cls(tuple(monitors))
 
     @classmethod
@@ -149,29 +167,34 @@ class MonitorLayout:
         """
         if not isinstance(monitors, Sequence) or isinstance(monitors, (str, bytes)):
             raise InvalidValue(f"{printable_value(monitors, quoted=True)} is not a list of monitors")
-        faults: list[InvalidValue] = []
+        errors: list[InvalidValue] = []
         found: list[Monitor] = []
         if not 1 <= len(monitors) <= LIMIT:
-            faults.append(InvalidValue(f"{len(monitors)} monitors (expected 1 to {LIMIT})"))
+            errors.append(InvalidValue(f"{len(monitors)} monitors (expected 1 to {LIMIT})"))
         for index, mapping in enumerate(monitors[:LIMIT]):
             try:
                 found.append(_from_mapping(mapping))
             except InvalidValue as error:
-                faults.extend(_at(index, error))
-        if faults:
-            raise InvalidValues(faults)
+                errors.extend(_at(index, error))
+        if errors:
+            raise InvalidValues(errors)
         return cls(tuple(found))
 
     def render(self) -> str:
         """Return the input of ``qubes.SetMonitorLayout``."""
         return "".join(f"{monitor.render()}\n" for monitor in self.monitors)
 
+    def mappings(self) -> list[dict[str, int]]:
+        """Return the pillar form: a list of mappings of the fields that each monitor has."""
+        names = ("width", "height", "x", "y", "width_mm", "height_mm")
+        return [{name: size for name in names if (size := getattr(m, name)) is not None} for m in self.monitors]
+
     def at(self, dpi: int) -> MonitorLayout:
         """Return this layout with the sizes in millimetres that make *dpi* pixels an inch."""
         return MonitorLayout(tuple(monitor.at(dpi) for monitor in self.monitors))
 
     def notes(self) -> list[str]:
-        """Return a sentence for each thing that X takes, and that an admin may not have meant."""
+        """Return a sentence for each detail that X accepts and the admin may not have intended."""
         found = []
         left, top, _, _ = self.bounding_box
         if left or top:
@@ -179,7 +202,7 @@ class MonitorLayout:
         for number, monitor in enumerate(self.monitors, 1):
             for other, before in enumerate(self.monitors[: number - 1], 1):
                 if monitor.rectangle == before.rectangle:
-                    found.append(f"monitors {other} and {number} show the same")
+                    found.append(f"monitors {other} and {number} show the same area")
         return found
 
     @property
@@ -198,7 +221,7 @@ class MonitorLayout:
         InvalidValue for less than 8 columns.
         """
         if columns < 8:
-            raise InvalidValue(f"{columns} columns are too few for a picture (at least 8)")
+            raise InvalidValue(f"{columns} columns are too few for a picture (expected at least 8)")
         left, top, width, height = self.bounding_box
         # Not more rows than columns: a column of many monitors is drawn flatter instead of without end.
         rows = max(3, min(columns, round(height * (columns - 1) / width / _CELL) + 1))
@@ -232,28 +255,28 @@ class MonitorLayout:
 def _from_mapping(mapping: object) -> Monitor:
     if not isinstance(mapping, Mapping):
         raise InvalidValue(f"{printable_value(mapping, quoted=True)} is not a mapping with width, height, x and y")
-    faults = [
+    errors = [
         InvalidValue(f"unknown field (expected {', '.join(_RANGES)}, dpi)", printable_value(name))
         for name in mapping
         if name not in _RANGES and name != "dpi"
     ]
     dpi = mapping.get("dpi")
-    if dpi is not None and (fault := dpi_fault(dpi)):
-        faults.append(fault)
+    if dpi is not None and (error := dpi_error(dpi)):
+        errors.append(error)
     if dpi is not None and not {"width_mm", "height_mm"}.isdisjoint(mapping):
-        faults.append(InvalidValue("is given beside millimetres (give one of both)", "dpi"))
+        errors.append(InvalidValue("is given together with millimetres (expected one of them)", "dpi"))
     known = {name: mapping[name] for name in _RANGES if name in mapping}
-    faults += [InvalidValue("missing", name) for name in ("width", "height", "x", "y") if name not in known]
-    if not faults:
+    errors += [InvalidValue("is missing", name) for name in ("width", "height", "x", "y") if name not in known]
+    if not errors:
         monitor = Monitor(**known)
         return monitor if dpi is None else monitor.at(dpi)
-    faults += [fault for name, value in known.items() if (fault := _fault(name, value))]
-    raise InvalidValues(faults)
+    errors += [error for name, value in known.items() if (error := _error(name, value))]
+    raise InvalidValues(errors)
 
 
 def _at(index: int, error: InvalidValue) -> list[InvalidValue]:
     """Return the faults of the monitor at *index*, each with its full place."""
-    return [InvalidValue(str(f), f"{index}:{f.where}" if f.where else str(index)) for f in error.faults]
+    return [InvalidValue(str(f), f"{index}:{f.where}" if f.where else str(index)) for f in error.errors]
 
 
 def _millimetres(pixels: int, dpi: int) -> int:

@@ -1,16 +1,24 @@
-"""What the pillar says of a VM's monitors: a list of them, or those that dom0 has, maybe at another resolution."""
+"""A VM's monitors in the pillar: a list of them, or those that dom0 has, maybe at another resolution."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
-from vminterface.values.monitor import MonitorLayout, dpi_fault
+from vminterface.values import monitor, schema
+from vminterface.values.monitor import MonitorLayout, dpi_error
 
 #: The word for "the monitors that dom0 has".
 FROM_DOM0 = "from_dom0"
 _DPI = "dpi"
+#: What :func:`parse` takes.
+SCHEMA = schema.any_of(
+    schema.one_of(FROM_DOM0),
+    schema.mapping({FROM_DOM0: schema.TRUE, _DPI: monitor.DPI_SCHEMA}, needed=[FROM_DOM0]),
+    schema.listed(monitor.SCHEMA, least=1, most=monitor.LIMIT),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,10 @@ class FromDom0:
     def layout(self, dom0: MonitorLayout) -> MonitorLayout:
         """Return the layout to give to the VM where dom0 has *dom0*."""
         return dom0 if self.dpi is None else dom0.at(self.dpi)
+
+    def mapping(self) -> str | dict[str, bool | int]:
+        """Return the pillar form."""
+        return FROM_DOM0 if self.dpi is None else {FROM_DOM0: True, _DPI: self.dpi}
 
     def __str__(self) -> str:
         return FROM_DOM0 if self.dpi is None else f"{FROM_DOM0}, {self.dpi} dpi"
@@ -41,22 +53,27 @@ def parse(raw: object) -> MonitorSetting:
         return _from_dom0(raw)
     if isinstance(raw, str | Mapping):
         forms = f"a list of monitors, {FROM_DOM0}, or {{{FROM_DOM0}: true, {_DPI}: NUMBER}}"
-        raise InvalidValue(f"expected {forms}, found '{printable_value(raw)}'")
+        raise InvalidValue(f"must be {forms}, not '{printable_value(raw)}'")
     return MonitorLayout.from_mappings(raw)
 
 
+def in_words(setting: MonitorSetting) -> Any:
+    """Return *setting* in the pillar's form."""
+    return setting.mapping() if isinstance(setting, FromDom0) else setting.mappings()
+
+
 def _from_dom0(raw: Mapping[object, object]) -> FromDom0:
-    faults = [
+    errors = [
         InvalidValue(f"unknown field (expected {FROM_DOM0}, {_DPI})", printable_value(name))
         for name in raw
         if name not in (FROM_DOM0, _DPI)
     ]
     if raw.get(FROM_DOM0) is not True:
-        faults.append(InvalidValue(f"must be true where {_DPI} is given (or give a list of monitors)", FROM_DOM0))
+        errors.append(InvalidValue(f"must be true if {_DPI} is given (or use a list of monitors)", FROM_DOM0))
     dpi = raw.get(_DPI)
-    if dpi is not None and (fault := dpi_fault(dpi)):
-        faults.append(fault)
-    if faults:
-        raise InvalidValues(faults)
+    if dpi is not None and (error := dpi_error(dpi)):
+        errors.append(error)
+    if errors:
+        raise InvalidValues(errors)
     assert dpi is None or isinstance(dpi, int)
     return FromDom0(dpi)

@@ -24,7 +24,7 @@ class Persistence(enum.Enum):
             return cls(text)
         except ValueError:
             raise InvalidValue(
-                f"'{printable(text, 60)}' is no persistence (expected 'full', 'rw-only' or 'none')"
+                f"'{printable(text, 60)}' is not a valid persistence (expected 'full', 'rw-only' or 'none')"
             ) from None
 
     def render(self) -> str:

@@ -1,4 +1,4 @@
-"""What to say of a number or a truth value that somebody has quoted, so that YAML takes it for text."""
+"""The hint for a number or a truth value that is quoted, so that YAML reads it as text."""
 
 from __future__ import annotations
 

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from vminterface.errors import InvalidValue
+from vminterface.values import address, schema
 from vminterface.values.address import parse_ipv4, parse_ipv6
 
 #: Far more than any resolver library asks.
 LIMIT = 16
+#: A list of what :func:`parse_resolver` takes.
+SCHEMA = schema.listed(schema.any_of(address.IPV4, address.IPV6), most=LIMIT)
 
 
 def parse_resolver(text: str) -> IPv4Address | IPv6Address:

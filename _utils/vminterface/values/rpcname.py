@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import InvalidValue, printable, printable_value
 
 #: The name alone, and name, ``+`` and argument together: bytes.
 SERVICE_LIMIT = 255
@@ -25,7 +25,7 @@ _KEYWORD = re.compile(rf"@(?:default|adminvm|dispvm(?::{_VM})?)\Z", re.ASCII)
 def _check_text(value: object) -> None:
     """Refuse what YAML and command lines may give in place of a text: no pattern would take it."""
     if not isinstance(value, str):
-        raise InvalidValue(f"expected text, found {printable(repr(value), 40)} (quote it where text is meant)")
+        raise InvalidValue(f"must be text, not {printable_value(value, 40)} (quote it where text is meant)")
 
 
 def parse_service(text: str) -> str:
@@ -33,7 +33,7 @@ def parse_service(text: str) -> str:
     _check_text(text)
     if len(text) > SERVICE_LIMIT or not _SERVICE.match(text):
         raise InvalidValue(
-            f"'{printable(text, 80)}' is no service name (expected 1 to {SERVICE_LIMIT} of A-Z a-z 0-9 . _ -)"
+            f"'{printable(text, 80)}' is not a valid service name (expected 1 to {SERVICE_LIMIT} of A-Z a-z 0-9 . _ -)"
         )
     return text
 
@@ -43,23 +43,25 @@ def parse_argument(text: str) -> str:
     _check_text(text)
     if len(text) > DESCRIPTOR_LIMIT or not _ARGUMENT.match(text):
         raise InvalidValue(
-            f"'{printable(text, 80)}' is no service argument (at most {DESCRIPTOR_LIMIT} of A-Z a-z 0-9 . _ - +)"
+            f"'{printable(text, 80)}' is not a valid service argument (expected at most {DESCRIPTOR_LIMIT} of A-Z a-z"
+            f" 0-9 . _"
+            f" - +)"
         )
     return text
 
 
 def descriptor(service: str, argument: str = "") -> str:
-    """Return ``SERVICE+ARGUMENT``, or ``SERVICE`` alone, which every release of Qubes looks up. Raises InvalidValue."""
+    """Return ``SERVICE+ARGUMENT``, or ``SERVICE`` alone, which every release of Qubes accepts. Raises InvalidValue."""
     joined = parse_service(service)
     if argument != "":
         joined = f"{joined}+{parse_argument(argument)}"
     if len(joined) > DESCRIPTOR_LIMIT:
-        raise InvalidValue(f"{service} and its argument have {len(joined)} bytes (at most {DESCRIPTOR_LIMIT})")
+        raise InvalidValue(f"{service} and its argument have {len(joined)} bytes (expected at most {DESCRIPTOR_LIMIT})")
     return joined
 
 
 def is_target(text: str) -> bool:
-    """Say whether *text* may name a VM that is called."""
+    """Return whether *text* may name a VM that is called."""
     return bool(_TARGET.match(text))
 
 
@@ -75,4 +77,4 @@ def parse_target(text: str, *, keywords: bool = False) -> str:
     expected = "1 to 31 of A-Z a-z 0-9 . _ -, a letter first" + (
         ", or @default, @adminvm, @dispvm, @dispvm:VM" if keywords else ""
     )
-    raise InvalidValue(f"'{printable(str(text), 80)}' is no VM to call (expected {expected})")
+    raise InvalidValue(f"'{printable(str(text), 80)}' is not a valid name of a VM to call (expected {expected})")

@@ -1,4 +1,4 @@
-"""The domains in which a VM looks for a name that has no dot; the key's text has them with one space between."""
+"""The domains in which a VM searches for a name without a dot; the key's text has them with one space between."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.values import schema
 
 LIMIT = 16
 #: Characters of all of them together, far below what QubesDB takes for a value.
 _TOTAL = 1024
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _FORM = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+#: A list of what :func:`parse_domain` takes.
+SCHEMA = schema.listed(schema.text(_FORM.pattern.replace("a-z", "A-Za-z"), most=253), most=LIMIT)
 
 
 def parse_domain(text: str) -> str:

@@ -15,20 +15,22 @@ LIMIT = 512
 _ALLOWED = re.compile(r"[A-Za-z0-9/:.,_+=()? -]+\Z", re.ASCII)
 
 
-def parse(untrusted_answer: bytes) -> str | None:
+def parse(untrusted_reply: bytes) -> str | None:
     """Return the chosen path, None if there is none. One line, at most 512 characters of a small set, no ``..``.
 
     A longer path is refused, not cut: the rest would be another path. Raises InvalidValue.
     """
     # Only the line's end is taken off: blanks may belong to the name.
-    untrusted_path = untrusted_answer.removesuffix(b"\n").decode("latin-1")
+    untrusted_path = untrusted_reply.removesuffix(b"\n").decode("latin-1")
     if not untrusted_path.strip():
         return None
     if len(untrusted_path) > LIMIT:
-        raise InvalidValue(f"'{printable(untrusted_path, 60)}' is too long a path (at most {LIMIT} characters)")
+        raise InvalidValue(
+            f"'{printable(untrusted_path, 60)}' is too long a path (expected at most {LIMIT} characters)"
+        )
     if not _ALLOWED.match(untrusted_path):
         raise InvalidValue(
-            f"'{printable(untrusted_path, 80)}' is no path for dom0"
+            f"'{printable(untrusted_path, 80)}' is not a path that dom0 accepts"
             " (expected one line of letters, digits, blanks and / : . , _ + = ( ) ? -)"
         )
     if ".." in untrusted_path.split("/"):
@@ -39,11 +41,13 @@ def parse(untrusted_answer: bytes) -> str | None:
 def render(path: str) -> bytes:
     """Return the answer that names *path*. Raises InvalidValue if dom0 would refuse it, or take another path for it.
 
-    Of blanks at its ends qubes-manager makes a shorter path, and it looks for ``../`` even behind other characters.
+    Of blanks at its ends qubes-manager makes a shorter path, and it finds ``../`` even behind other characters.
     """
     if path != path.strip() or "../" in path:
-        raise InvalidValue(f"'{printable(path, 80)}' is no path for dom0 (expected no blank at its ends, no '../')")
-    answer = f"{path}\n".encode("utf-8", "surrogateescape")
-    if parse(answer) is None:
-        raise InvalidValue("an empty path is no answer (expected the path that was chosen)")
-    return answer
+        raise InvalidValue(
+            f"'{printable(path, 80)}' is not a path that dom0 accepts (expected no blank at its ends, no '../')"
+        )
+    reply = f"{path}\n".encode("utf-8", "surrogateescape")
+    if parse(reply) is None:
+        raise InvalidValue("an empty path is not a valid reply (expected the path that was chosen)")
+    return reply

@@ -2,7 +2,8 @@
 
 Three answers: ``1`` switches it on, ``0`` off, and a key that is not there leaves it to the VM's own default.
 The name's form is what the VM's start script lets through (others it ignores); its length is dom0's limit, which
-keeps the path within QubesDB's 63 bytes.
+keeps the path within QubesDB's 63 bytes. Longer names has ``app-dispvm.ID`` alone: where it is on, the key
+``hash-app-dispvm/HASH`` holds the application's ID (core-admin, extension ``services``).
 """
 
 from __future__ import annotations
@@ -10,48 +11,74 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from vminterface.errors import InvalidValue, printable
-from vminterface.values import flags
+from vminterface.values import flags, schema
 
 _LIMIT = 48
+_APP = "app-dispvm."
+#: What leaves room for ``service.`` in the name of a feature.
+_LONGEST = 247
 _FORM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_XENSTORE_FORM = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceName:
     """A service's name, for instance ``cups`` or ``app-dispvm.firefox``."""
 
+    SCHEMA: ClassVar[schema.Schema] = schema.any_of(
+        schema.text(_FORM.pattern, most=_LIMIT),
+        schema.text(re.escape(_APP).replace(r"\-", "-") + r"[A-Za-z0-9_.-]*", most=_LONGEST),
+    )
+
     text: str
 
     @classmethod
-    def parse(cls, text: str, xenstore: bool = False) -> ServiceName:
-        """Read a name; with *xenstore* refuse one that cannot be a key in XenStore. Raises InvalidValue."""
-        if len(text) > _LIMIT or not _FORM.fullmatch(text):
+    def parse(cls, text: str) -> ServiceName:
+        """Read a name. Raises InvalidValue."""
+        if len(text) > (_LONGEST if text.startswith(_APP) else _LIMIT) or not _FORM.fullmatch(text):
             raise InvalidValue(
-                f"'{printable(text, 60)}' is no service name (expected a letter, digit or '_', then those, '.' or '-',"
-                f" {_LIMIT} characters at most)"
+                f"'{printable(text, 60)}' is not a valid service name (expected a letter, digit or '_', then those,"
+                f" '.' or '-',"
+                f" {_LIMIT} characters at most, {_LONGEST} after '{_APP}')"
             )
-        name = cls(text)
-        if xenstore and not name.fits_xenstore:
-            raise InvalidValue(
-                f"the service '{text}' cannot be a key in XenStore (expected letters, digits, '-' and '_' alone)"
-            )
-        return name
+        return cls(text)
 
     def render(self) -> str:
         """Return the last part of the key's path."""
         return self.text
 
-    @property
-    def fits_xenstore(self) -> bool:
-        """Whether XenStore, whose paths know no dot, can hold a key of this name."""
-        return _XENSTORE_FORM.fullmatch(self.text) is not None
+
+def hashed_app(name: str) -> str:
+    """Return the application's ID in the service *name* that is too long for a key of its own; empty for others."""
+    return name.removeprefix(_APP) if len(name) > _LIMIT and name.startswith(_APP) else ""
+
+
+def hash_of(app: str) -> str:
+    """Return what stands for the application's ID *app* in the name of a key."""
+    import base64  # here, as the VM's agent reads this file too
+    import hashlib
+
+    digest = hashlib.sha256(app.encode("utf-8", "surrogateescape")).digest()
+    return base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
+
+
+def of_hash(untrusted_hash: str, untrusted_app: str) -> str:
+    """Return the service whose key has that hash and holds that ID; empty where they do not fit, or the name is short.
+
+    A short one has ``qubes-service/NAME`` too, which counts.
+    """
+    name = _APP + untrusted_app
+    return name if hashed_app(name) and hash_of(untrusted_app) == untrusted_hash else ""
+
+
+#: What :meth:`ServiceState.from_word` takes.
+STATE_SCHEMA = schema.any_of(flags.SCHEMA, schema.one_of("default"), schema.text(schema.any_case(["default"])))
 
 
 class ServiceState(enum.Enum):
-    """What dom0 says of a service."""
+    """The state of a service that dom0 sets."""
 
     ON = "on"
     OFF = "off"
@@ -72,12 +99,12 @@ class ServiceState(enum.Enum):
             return cls.ON if flags.from_word(word) else cls.OFF
         except InvalidValue:
             raise InvalidValue(
-                f"{flags.found(word)} is no service's state (expected 'on', 'off' or 'default')"
+                f"{flags.found(word)} is not a valid state of a service (expected 'on', 'off' or 'default')"
             ) from None
 
-    def key_text(self) -> str | None:
-        """Return the key's text, None where the key is to be removed."""
-        return {ServiceState.ON: "1", ServiceState.OFF: "0", ServiceState.DEFAULT: None}[self]
+    def render(self) -> str:
+        """Return the key's text; a default has no key, hence none."""
+        return {ServiceState.ON: "1", ServiceState.OFF: "0"}[self]
 
     def word(self) -> str:
         """Return ``on``, ``off`` or ``default``."""

@@ -1,7 +1,7 @@
 """The services that VMs of Qubes know by name: what each does, and in which kinds of VM it is on by default.
 
 Sources: the manual page of ``qvm-service``, and core-agent's ``qubes-sysinit.sh`` (the same in R4.2 and R4.3), which
-switches the defaults on where dom0 says nothing. Any other name is right too, for programs of one's own.
+switches the defaults on where dom0 sets nothing. Any other name is valid too, for programs of one's own.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ KNOWN: Mapping[str, KnownService] = {
     "pulseaudio-vanilla-broken": KnownService("leaves PulseAudio as the distribution has it"),
     "qubes-firewall": KnownService("applies the firewall of the VM's clients", frozenset({_P, _N})),
     "qubes-network": KnownService("provides network to other VMs", frozenset({_P, _N})),
-    "qubes-update-check": KnownService("looks for updates and reports them to dom0", _FOUR),
+    "qubes-update-check": KnownService("checks for updates and reports them to dom0", _FOUR),
     "qubes-updates-proxy": KnownService("runs the proxy by which templates get updates", frozenset({_N})),
     "qubes-yum-proxy": KnownService("old name of qubes-updates-proxy"),
     "servicevm": KnownService("marks a VM that serves others, for menus"),
@@ -87,5 +87,5 @@ def misspelt(name: str) -> str:
         return ""
     import difflib  # here, as the VM's agent reads this file too
 
-    near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=_NEAR)
+    near = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=_NEAR)
     return near[0] if near else ""

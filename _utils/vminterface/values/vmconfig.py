@@ -6,10 +6,13 @@ import re
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.values import schema
 
 #: What begins so is this program's own.
 RESERVED = "vminterface-"
 _FORM = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,51}")
+#: What :meth:`ConfigName.parse` takes.
+SCHEMA = schema.text(_FORM.pattern, not_like=f"^{RESERVED}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +26,14 @@ class ConfigName:
         """Read a name. Raises InvalidValue, also for one of this program's own."""
         if not _FORM.fullmatch(text):
             raise InvalidValue(
-                f"'{printable(text, 60)}' is no name of a vm-config key (expected a letter, then letters, digits, '_',"
+                f"'{printable(text, 60)}' is not a valid name of a vm-config key (expected a letter, then letters,"
+                f" digits, '_',"
                 " '.' or '-', 52 characters at most)"
             )
         if text.startswith(RESERVED):
-            raise InvalidValue(f"'{text}' is a key of vminterface itself (expected another beginning)")
+            raise InvalidValue(f"'{text}' is reserved for vminterface (expected another prefix)")
         return cls(text)
 
     def render(self) -> str:
         """Return the last part of the key's path."""
         return self.text
-
-    @property
-    def fits_xenstore(self) -> bool:
-        """Whether XenStore, whose paths know no dot, can hold a key of this name."""
-        return "." not in self.text

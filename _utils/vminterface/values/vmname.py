@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from vminterface.errors import InvalidValue, printable
+from vminterface.errors import InvalidValue, printable, printable_value
+from vminterface.values import schema
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
 _RESERVED = ("none", "default", "Domain-0")
@@ -16,6 +17,10 @@ _RESERVED = ("none", "default", "Domain-0")
 _DOM0 = ("dom0", "Domain-0", "0", "@adminvm")
 #: A leading ``-`` would be an option to every tool that gets the name.
 _USER = re.compile(r"[A-Za-z0-9_+,.][A-Za-z0-9_+,.-]{0,31}")
+#: What :meth:`VMName.parse` takes, the same without what dom0 goes by, and what :func:`parse_default_user` takes.
+SCHEMA = schema.text(_NAME.pattern, not_like=f"^(?:{'|'.join(_RESERVED)})$|-dm$")
+NOT_DOM0 = schema.text(_NAME.pattern, not_like=f"^(?:{'|'.join((*_RESERVED, *_DOM0))})$|-dm$")
+USER_SCHEMA = schema.text(_USER.pattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +38,13 @@ class VMName:
         """
         if not _NAME.fullmatch(text):
             raise InvalidValue(
-                f"'{printable(text, 60)}' is no VM name (expected a letter, then letters, digits, '_', '.' or '-',"
+                f"'{printable(text, 60)}' is not a valid VM name (expected a letter, then letters, digits, '_', '.'"
+                f" or '-',"
                 " 31 characters at most)"
             )
         if text in _RESERVED or text.endswith("-dm"):
             raise InvalidValue(
-                f"'{text}' is a reserved VM name (expected none of {', '.join(_RESERVED)}, and no '-dm' at the end)"
+                f"'{text}' is a reserved VM name (expected none of {', '.join(_RESERVED)}, and not ending with '-dm')"
             )
         return cls(text)
 
@@ -58,16 +64,16 @@ def refuse_dom0(name: object, where: str = "") -> None:
     Its QubesDB has a socket like that of a VM, and its XenStore keys a folder like theirs.
     """
     if is_dom0(name):
-        raise InvalidValue(f"'{name}' is dom0 itself, which is no VM (expected a VM's name)", where)
+        raise InvalidValue(f"'{name}' is dom0 itself, which is not a VM (expected a VM's name)", where)
 
 
 def parse_default_user(text: str) -> str:
     """Read a user's name: letters, digits, ``_ - + , .``, 32 at most, no ``-`` first. Raises InvalidValue."""
     if not isinstance(text, str):
-        raise InvalidValue(f"expected a user's name, found {printable(repr(text), 40)} (quote it)")
+        raise InvalidValue(f"must be a user's name, not {printable_value(text, 40)} (quote it)")
     if not _USER.fullmatch(text):
         raise InvalidValue(
-            f"'{printable(text, 60)}' is no user name (expected 1 to 32 letters, digits, '_', '-', '+', ','"
-            " or '.', no '-' first)"
+            f"'{printable(text, 60)}' is not a valid user name (expected 1 to 32 letters, digits, '_', '-', '+', ','"
+            " or '.', not starting with '-')"
         )
     return text

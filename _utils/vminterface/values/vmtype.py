@@ -34,7 +34,7 @@ class VMType(enum.Enum):
             return cls(text)
         except ValueError:
             raise InvalidValue(
-                f"'{printable(text, 60)}' is no VM type (expected one of {', '.join(t.value for t in cls)})"
+                f"'{printable(text, 60)}' is not a valid VM type (expected one of {', '.join(t.value for t in cls)})"
             ) from None
 
     def render(self) -> str:
@@ -45,11 +45,6 @@ class VMType(enum.Enum):
     def provides_network(self) -> bool:
         """Whether a VM of this type serves network to others by its very type.
 
-        A class of R4 says nothing of it: there it is a property of the VM, and shows as ProxyVM or NetVM.
+        A class of R4 does not include it: there it is a property of the VM, and shows as ProxyVM or NetVM.
         """
         return self in (VMType.PROXY_VM, VMType.NET_VM)
-
-    @property
-    def has_own_netvm(self) -> bool:
-        """Whether a VM of this type may be a client of another VM's network: all but NetVM and dom0 itself."""
-        return self not in (VMType.NET_VM, VMType.ADMIN_VM)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import re
 
-from vminterface.errors import InvalidValue, printable, printable_value
+from vminterface.errors import InvalidValue, digits, printable, printable_value
 
 _SIZE = re.compile(r"([1-9][0-9]{0,17})(?: ?([KMGT])iB)?\Z", re.ASCII)
 #: A mebibyte at least, and what qubesd takes at most.
@@ -20,7 +20,7 @@ def parse_size(value: object) -> int:
 
     ``20G`` is refused: some programs mean powers of 1000 by it.
     """
-    text = str(value) if type(value) is int else value
+    text = digits(value) if type(value) is int else value
     found = _SIZE.match(text) if isinstance(text, str) else None
     size = int(found[1]) << {"K": 10, "M": 20, "G": 30, "T": 40, None: 0}[found[2]] if found else 0
     if not _SIZE_MIN <= size <= _SIZE_MAX:
@@ -44,7 +44,7 @@ class Volume(enum.Enum):
             return cls(text)
         except ValueError:
             raise InvalidValue(
-                f"'{printable(text, 40)}' is no volume that can grow in a running VM (expected private or root)"
+                f"'{printable(text, 40)}' is not a volume that can grow in a running VM (expected private or root)"
             ) from None
 
     def render(self) -> str:

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Iterable
 from pathlib import Path
 
+from vminterface.errors import printable
 from vminterface.values.keyboard import KeyboardLayout
 
 FILES = ("/usr/share/X11/xkb/rules/evdev.lst", "/usr/share/X11/xkb/rules/base.lst")
@@ -23,16 +24,16 @@ def warnings(layout: KeyboardLayout, files: Iterable[str] = FILES) -> list[str]:
     for name, variant in layout.groups if known is not None else ():
         assert known is not None
         if name not in known:
-            found.append(f"this system has no keyboard layout '{name}'{_hint(name, known)}")
+            found.append(f"this system does not have the keyboard layout '{name}'{_hint(name, known)}")
         elif variant and variant not in known[name]:
-            found.append(f"this system has no variant '{variant}' of the keyboard layout '{name}'"
+            found.append(f"this system does not have the variant '{variant}' of the keyboard layout '{name}'"
                          f"{_hint(variant, known[name])}")  # fmt: skip
     return found
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    return f" (did you mean '{printable(near[0], 40)}'?)" if near else ""
 
 
 @functools.lru_cache(maxsize=4)

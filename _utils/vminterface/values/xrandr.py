@@ -92,8 +92,8 @@ def layout_of_dom0(untrusted_text: str) -> MonitorLayout:
         try:
             monitors.append(output.monitor(_blurred(output)))
         except InvalidValue as error:
-            faults = "; ".join(f"{fault.where}: {fault}" for fault in error.faults)
-            raise InvalidValue(f"xrandr in dom0 shows a monitor on {printable(output.name, 40)}: {faults}") from None
+            errors = "; ".join(f"{one.where}: {one}" for one in error.errors)
+            raise InvalidValue(f"xrandr in dom0 shows a monitor on {printable(output.name, 40)}: {errors}") from None
     if not monitors:
         raise InvalidValue("xrandr in dom0 shows no output with a geometry")
     if len(monitors) > LIMIT:

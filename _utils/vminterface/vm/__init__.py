@@ -1,1 +1,1 @@
-"""The VM wing: reads what dom0 says, applies it to this machine, and says what came of it."""
+"""The VM wing: reads the settings from dom0, applies them to this machine, and acknowledges them."""

@@ -42,7 +42,7 @@ class EventParser:
     def next_event(self) -> AdminEvent | None:
         """Return the next event, None where more has to arrive. Raises RemoteProtocolError, OutputTooLarge."""
         if self._data and self._data[:1] != b"1":
-            raise RemoteProtocolError(f"qubesd sent no event but '{printable(bytes(self._data[:60]))}'")
+            raise RemoteProtocolError(f"qubesd did not send an event but '{printable(bytes(self._data[:60]))}'")
         fields: list[str] = []
         at = 0
         # The keys are at odd places from the fourth on; an empty one is the end.
@@ -59,6 +59,6 @@ class EventParser:
             at = end + 1
         del self._data[:at]
         if fields[0] != "1":
-            raise RemoteProtocolError(f"qubesd sent no event but '{printable(fields[0], 60)}'")
+            raise RemoteProtocolError(f"qubesd did not send an event but '{printable(fields[0], 60)}'")
         pairs = fields[3:-1]
         return AdminEvent(fields[1], fields[2], dict(zip(pairs[::2], pairs[1::2], strict=True)))

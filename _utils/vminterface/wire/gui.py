@@ -46,7 +46,7 @@ DAEMON, AGENT = Role.DAEMON, Role.AGENT
 
 
 class Sentinel(enum.Enum):
-    """Answers of ``next_event`` that are no event."""
+    """Results of ``next_event`` that are not events."""
 
     NEED_DATA = "need data"
     CLOSED = "closed"
@@ -100,7 +100,9 @@ class Version:
 
     def __post_init__(self) -> None:
         if not (0 <= self.major < 1 << 16 and 0 <= self.minor < 1 << 16):
-            raise LocalProtocolError(f"{self.major}.{self.minor} is no version (expected two numbers below 65536)")
+            raise LocalProtocolError(
+                f"{self.major}.{self.minor} is not a valid version (expected two numbers below 65536)"
+            )
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}"
@@ -124,10 +126,10 @@ class XConf:
     memory: int
 
     def __post_init__(self) -> None:
-        if fault := self._fault():
-            raise LocalProtocolError(fault)
+        if error := self._error():
+            raise LocalProtocolError(error)
 
-    def _fault(self) -> str:
+    def _error(self) -> str:
         if not (1 <= self.width <= _SIDE_MAX + 1 and 1 <= self.height <= _SIDE_MAX):
             return f"a screen of {self.width} x {self.height} pixels (expected sides of 1 to {_SIDE_MAX})"
         if self.depth not in _DEPTHS:
@@ -138,7 +140,7 @@ class XConf:
 
     @classmethod
     def of_screen(cls, width: int, height: int, depth: int = 24) -> XConf:
-        """Return what the daemon says of a root window: its width goes up to a multiple of 8, and so the memory."""
+        """Return the daemon's description of a root window: its width goes up to a multiple of 8, and so the memory."""
         width = (width + 7) // 8 * 8
         return cls(width, height, depth, width * height * 4 // 1024 + 1)
 
@@ -179,16 +181,11 @@ class Connection:
         self.version: Version | None = None
         self._buffer = b""
         self._eof = False
-        self._fault: str | None = None
+        self._error: str | None = None
         self._screen_known = False
         # An agent that knows of no answer to its version gets none.
         self._wants_version = role is DAEMON or own.minor >= _TWO_WAY
-        self._said_version = False
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether messages may go."""
-        return self._screen_known
+        self._version_sent = False
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer, ``b""`` for the end of the stream."""
@@ -204,8 +201,8 @@ class Connection:
 
         Raises RemoteProtocolError.
         """
-        if self._fault is not None:
-            raise RemoteProtocolError(self._fault)
+        if self._error is not None:
+            raise RemoteProtocolError(self._error)
         try:
             if self._wants_version:
                 return self._version()
@@ -213,7 +210,7 @@ class Connection:
                 return self._screen() if self.role is AGENT else self._idle()
             return self._message()
         except RemoteProtocolError as error:
-            self._fault = str(error)
+            self._error = str(error)
             raise
 
     def send(self, event: Event) -> bytes:
@@ -223,17 +220,17 @@ class Connection:
         that both agreed on goes with it.
         """
         if isinstance(event, Version):
-            if self.role is DAEMON or self._said_version or event != self.own:
-                raise LocalProtocolError("the version is sent by the agent, once, at the beginning")
-            self._said_version = True
+            if self.role is DAEMON or self._version_sent or event != self.own:
+                raise LocalProtocolError("the version must be sent by the agent, once, at the beginning")
+            self._version_sent = True
             return event.render()
         if isinstance(event, XConf):
             if self.role is AGENT or self.version is None or self._screen_known:
-                raise LocalProtocolError("the screen is sent by the daemon, once, after the agent's version")
+                raise LocalProtocolError("the screen must be sent by the daemon, once, after the agent's version")
             self._screen_known = True
             return (self.version.render() if self.version.minor >= _TWO_WAY else b"") + event.render()
         if not self._screen_known:
-            raise LocalProtocolError("no messages before the screen is known")
+            raise LocalProtocolError("a message was sent before the screen is known")
         size = _SIZES.get(event.type, len(event.body))
         if len(event.body) != size or size > BODY_MAX or not 0 <= event.window < 1 << 32:
             raise LocalProtocolError(f"{event.type.name} of {len(event.body)} bytes for window {event.window:#x}")
@@ -251,7 +248,7 @@ class Connection:
     def _idle(self) -> Sentinel:
         """The daemon has the agent's version and has yet to say how large the screen is: the agent waits."""
         if self._buffer:
-            raise RemoteProtocolError("the agent sent messages before it knew the screen")
+            raise RemoteProtocolError("the agent sent messages before the daemon sent the screen")
         return CLOSED if self._eof else NEED_DATA
 
     def _check_the_end(self) -> None:
@@ -265,7 +262,7 @@ class Connection:
             raise RemoteProtocolError("the agent closed the connection before it sent its GUI protocol version")
         if self.version is None:
             raise RemoteProtocolError(
-                f"the daemon closed the connection when it was offered GUI protocol {self.own}"
+                f"the daemon closed the connection after being offered GUI protocol {self.own}"
                 f" (expected one that speaks {self.own.major}.x)"
             )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from vminterface.errors import LocalProtocolError, RemoteProtocolError, printable
+from vminterface.errors import LocalProtocolError, RemoteProtocolError, printable, printable_path
 
 #: Bytes of the header. A name has one less: there is always a NUL.
 HEADER_SIZE = 256
@@ -20,7 +20,7 @@ _UNUSUAL = re.compile(rb"[^A-Za-z0-9._+@-]")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The name to give to the file, fit for a file system, and whether changes are not wanted back."""
+    """The name to give to the file, fit for a file system, and whether changes are not sent back."""
 
     name: str
     view_only: bool
@@ -55,6 +55,6 @@ def header(path: bytes, *, view_only: bool = False) -> bytes:
     """
     name = path.rpartition(b"/")[2]
     if name in (b"", b".", b"..") or b"\0" in name:
-        raise LocalProtocolError(f"'{printable(path, 60)}' names no file that could be sent")
+        raise LocalProtocolError(f"'{printable_path(path, 60)}' does not name a file that can be sent")
     prefix = _VIEW_ONLY if view_only else b""
     return (prefix + name[-(HEADER_SIZE - 1 - len(prefix)) :]).ljust(HEADER_SIZE, b"\0")

@@ -99,7 +99,7 @@ class Packer:
             raise LocalProtocolError(f"a name has 1 to {NAME_MAX_BYTES - 1} bytes without NUL, not {entry.path[:40]!r}")
         size = 0 if stat.S_ISDIR(entry.mode) else entry.size
         if not 0 <= size <= SIZE_MAX:
-            raise LocalProtocolError(f"{entry.path[:40]!r}: {size} bytes, expected 0 to {SIZE_MAX}")
+            raise LocalProtocolError(f"{entry.path[:40]!r}: {size} bytes (expected 0 to {SIZE_MAX})")
         header = _HEADER.pack(
             len(entry.path) + 1, entry.mode, size, *_seconds(entry.atime_ns), *_seconds(entry.mtime_ns)
         )
@@ -109,7 +109,7 @@ class Packer:
     def data(self, chunk: bytes | memoryview) -> bytes | memoryview:
         """Return *chunk*, the next bytes of the entry, as it is."""
         if len(chunk) > self._left:
-            raise LocalProtocolError(f"{len(chunk)} bytes of data where {self._left} are left to send")
+            raise LocalProtocolError(f"{len(chunk)} bytes of data (expected at most {self._left})")
         self._left -= len(chunk)
         self.crc = crc32(chunk, self.crc)
         return chunk
@@ -155,9 +155,9 @@ class Unpacker:
         self._input = memoryview(b"")
         self._at = 0
         self._known_crc: int | None = None
-        self._kept = bytearray()
+        self._buffered = bytearray()
         self._end_of_input = False
-        self._fault: Refused | None = None
+        self._error: Refused | None = None
         self._step: Callable[[], Event | None] = self._read_header
         self._name_length = self._left = 0
         self._fields: list[int] = []
@@ -169,8 +169,8 @@ class Unpacker:
         They are not copied: leave *data* unchanged until :meth:`next_event` has returned None. *crc* is the checksum of
         the stream up to the end of *data*, where that is known already: it is then not computed again within a file.
         """
-        if self._at < len(self._input) and not self.ended and self._fault is None:
-            raise LocalProtocolError("the events of the last data have not all been taken")
+        if self._at < len(self._input) and not self.ended and self._error is None:
+            raise LocalProtocolError("the events of the last data have not all been read")
         self._input = memoryview(data).cast("B")
         self._at = 0
         self._known_crc = crc
@@ -178,33 +178,33 @@ class Unpacker:
 
     def next_event(self) -> Event | None:
         """Return what comes next in the stream, None if that needs more data or nothing comes any more."""
-        if self._fault is not None:
-            raise self._fault
+        if self._error is not None:
+            raise self._error
         try:
             return self._step()
-        except Refused as fault:
-            self._fault = fault
+        except Refused as error:
+            self._error = error
             raise
 
-    def result(self, fault: Refused | None = None) -> Result:
-        """Return the result to send after the end of the stream, or after *fault*."""
-        if fault is None:
+    def result(self, error: Refused | None = None) -> Result:
+        """Return the result to send after the end of the stream, or after *error*."""
+        if error is None:
             return Result(0, self.crc, self.last_name)
-        return Result(fault.code, self.crc, fault.name)
+        return Result(error.code, self.crc, error.name)
 
     def _take(self, size: int) -> bytes | None:
         """Return *size* bytes, which enter the checksum, or None and keep what is there."""
-        start, kept = self._at, self._kept
-        piece = self._input[start : start + size - len(kept)]
+        start, buffered = self._at, self._buffered
+        piece = self._input[start : start + size - len(buffered)]
         self._at = start + len(piece)
-        if len(kept) + len(piece) < size:
+        if len(buffered) + len(piece) < size:
             if self._end_of_input:
                 inside_header = self._step == self._read_header
                 raise Refused(errno.EREMOTEIO if inside_header else LEGAL_EOF, self.last_name)
-            kept += piece
+            buffered += piece
             return None
-        taken = bytes(kept) + piece if kept else bytes(piece)
-        kept.clear()
+        taken = bytes(buffered) + piece if buffered else bytes(piece)
+        buffered.clear()
         self.crc = crc32(taken, self.crc)
         return taken
 

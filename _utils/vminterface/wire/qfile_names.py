@@ -19,7 +19,7 @@ _PLAIN_ASCII = re.compile(rb"[ -~]*")
 
 
 def is_plain(name: bytes) -> bool:
-    """Say whether every character of *name* is taken without ``allow-all-names``."""
+    """Return whether every character of *name* is accepted without ``allow-all-names``."""
     if _PLAIN_ASCII.fullmatch(name):
         return True
     try:
@@ -37,7 +37,7 @@ def check_name(untrusted_name: bytes, *, allow_all_names: bool = False) -> bytes
     """
     parts = untrusted_name.split(b"/")
     if b"" in parts or b"." in parts or b".." in parts:
-        raise Refused(errno.EILSEQ, untrusted_name, "expected a relative path without empty, '.' and '..' parts")
+        raise Refused(errno.EILSEQ, untrusted_name, "not a relative path without empty, '.' and '..' parts")
     if b"\0" in untrusted_name:
         raise Refused(errno.EILSEQ, untrusted_name, "a name cannot have a NUL byte")
     if not allow_all_names and not is_plain(untrusted_name):
@@ -68,5 +68,5 @@ def check_link(name: bytes, untrusted_target: bytes, *, allow_all_names: bool = 
     parts = [part for part in untrusted_target.split(b"/") if part not in (b"", b".")]
     ups = next((i for i, part in enumerate(parts) if part != b".."), len(parts))
     if ups > levels or b".." in parts[ups:]:
-        raise Refused(errno.ENOLINK, untrusted_target, "a symbolic link that points out of the copied folder")
+        raise Refused(errno.ENOLINK, untrusted_target, "a symbolic link that points outside the copied folder")
     return untrusted_target

@@ -11,7 +11,7 @@ import os
 import struct
 from dataclasses import dataclass
 
-from vminterface.errors import RemoteProtocolError, printable
+from vminterface.errors import RemoteProtocolError, printable_path
 
 #: The code for "the input ended inside an entry"; every other code is a Linux errno.
 LEGAL_EOF = 31415926
@@ -31,7 +31,7 @@ class Refused(RemoteProtocolError):
     """
 
     def __init__(self, code: int, untrusted_name: bytes | None, reason: str = "") -> None:
-        about = f"'{printable(untrusted_name)}': " if untrusted_name else ""
+        about = f"'{printable_path(untrusted_name)}': " if untrusted_name else ""
         super().__init__(f"{about}{reason or describe(code)} ({code_name(code)})")
         self.code = code
         self.name = untrusted_name
@@ -39,7 +39,7 @@ class Refused(RemoteProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the receiver says once: *code* (0: all is well), *crc* of the bytes it took, and the last name."""
+    """The one result of the receiver: *code* (0: all is well), *crc* of the bytes it took, and the last name."""
 
     code: int
     crc: int
@@ -56,18 +56,18 @@ class Result:
         return fixed if self.name is None else fixed + _NAME_LENGTH.pack(len(self.name)) + self.name
 
     @classmethod
-    def parse(cls, untrusted_answer: bytes) -> Result:
-        """Return what *untrusted_answer*, everything that the receiver sent, says.
+    def parse(cls, untrusted_reply: bytes) -> Result:
+        """Parse *untrusted_reply*, everything that the receiver sent.
 
         The name stays untrusted. Raises :class:`RemoteProtocolError` unless it is exactly one result, with or
         without (old receivers) a name.
         """
-        if len(untrusted_answer) < _FIXED.size:
+        if len(untrusted_reply) < _FIXED.size:
             raise RemoteProtocolError(
-                f"the receiver ended after {len(untrusted_answer)} of the {_FIXED.size} bytes of its result"
+                f"the receiver ended after {len(untrusted_reply)} of the {_FIXED.size} bytes of its result"
             )
-        code, _, crc = _FIXED.unpack_from(untrusted_answer)
-        rest = untrusted_answer[_FIXED.size :]
+        code, _, crc = _FIXED.unpack_from(untrusted_reply)
+        rest = untrusted_reply[_FIXED.size :]
         if not rest:
             return cls(code, crc)
         if len(rest) < _NAME_LENGTH.size:
@@ -76,7 +76,7 @@ class Result:
         name = rest[_NAME_LENGTH.size :]
         if length > NAME_MAX_BYTES or len(name) != length:
             raise RemoteProtocolError(
-                f"the receiver's result announces a name of {length} bytes (at most {NAME_MAX_BYTES}) "
+                f"the receiver's result announces a name of {length} bytes (expected at most {NAME_MAX_BYTES}) "
                 f"and carries {len(name)}"
             )
         return cls(code, crc, name)
@@ -91,7 +91,7 @@ def check_result(result: Result, crc: int) -> None:
         raise Refused(result.code, result.name)
     if result.crc != crc:
         raise RemoteProtocolError(
-            f"the files were damaged on their way: checksum {result.crc:#010x} received, {crc:#010x} sent"
+            f"the files were damaged in transit: checksum {result.crc:#010x} received, {crc:#010x} sent"
         )
 
 
@@ -107,7 +107,7 @@ def describe(code: int) -> str:
     meaning = _MEANINGS.get(as_errno(code))
     if meaning is None and as_errno(code) in errno.errorcode:
         meaning = os.strerror(as_errno(code)).lower()
-    return meaning or "refused for a reason that has no name"
+    return meaning or "refused for an unknown reason"
 
 
 def as_errno(code: int) -> int:
@@ -118,12 +118,12 @@ def as_errno(code: int) -> int:
 _MEANINGS = {
     errno.EEXIST: "a file of that name is already there",
     errno.EILSEQ: "the name or link target has characters or a form that is not allowed",
-    errno.ENOLINK: "a symbolic link that may point out of the received folder",
+    errno.ENOLINK: "a symbolic link that may point outside the received folder",
     errno.EINVAL: "not a regular file, folder or symbolic link with a valid time",
     errno.ENAMETOOLONG: "the name or link target is too long",
     errno.ENOENT: "its folder does not exist there, or the link target is empty",
     errno.ENOTDIR: "a part of its path is not a folder",
-    errno.EDQUOT: "larger or more than the receiver takes",
+    errno.EDQUOT: "larger or more than the receiver accepts",
     errno.EREMOTEIO: "the stream ended without its end entry",
     LEGAL_EOF: "the stream ended inside an entry",
 }

@@ -43,8 +43,8 @@ from vminterface.wire.qubesdb_messages import (
     Sentinel,
     WatchEvent,
     check_value,
-    encode_answer,
     encode_path,
+    encode_reply,
     has_good_characters,
     is_changed_path,
     is_key_path,
@@ -53,6 +53,7 @@ from vminterface.wire.qubesdb_messages import (
 __all__ = [
     "CLIENT", "DAEMON", "HEADER", "NEED_DATA", "PATH_MAX", "VALUE_MAX", "BadRequest", "Command", "Connection",
     "ConnectionClosed", "Entry", "ErrorReply", "Event", "Reply", "Request", "Response", "Role", "WatchEvent",
+    "is_key_path",
 ]  # fmt: skip
 
 
@@ -70,6 +71,9 @@ _CLOSED = ConnectionClosed()
 _SIZE = HEADER.size
 _COMMANDS: dict[int, Command] = {command.value: command for command in Command}
 _RESPONSES = frozenset(response.value for response in Response)
+#: The command of which each kind of answer is one of a series; those of MULTIREAD have values.
+_SERIES_KINDS: dict[int, Command] = {response.value: command for command, response in SERIES.items()}
+_WITH_VALUES = Response.MULTIREAD.value
 
 
 class Connection:
@@ -80,18 +84,13 @@ class Connection:
         self._buffer = b""
         self._at = 0
         self._eof = False
-        self._fault: str | None = None
+        self._error: str | None = None
         #: What is not yet answered: command, path, and the path as bytes with its terminator.
         self._in_flight: deque[tuple[Command, str, bytes]] = deque()
         self._entries = 0
         #: A request that is refused once so many bytes of its data have been skipped.
         self._refused: BadRequest | None = None
         self._skip = 0
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that were sent and not yet answered in full."""
-        return len(self._in_flight)
 
     @property
     def in_message(self) -> bool:
@@ -111,8 +110,8 @@ class Connection:
 
     def next_event(self) -> Event | Sentinel:
         """Return the next event, or NEED_DATA. Raises RemoteProtocolError."""
-        if self._fault is not None:
-            raise RemoteProtocolError(self._fault)
+        if self._error is not None:
+            raise RemoteProtocolError(self._error)
         if self._refused is not None:
             return self._skip_data()
         at, available = self._at, len(self._buffer) - self._at
@@ -126,15 +125,15 @@ class Connection:
         if self.role is DAEMON:
             return self._request(kind, field, length)
         try:
-            return self._answer(kind, field, length)
-        except Malformed as fault:
-            raise self._broken(str(fault)) from None
+            return self._from_daemon(kind, field, length)
+        except Malformed as error:
+            raise self._broken(str(error)) from None
 
     def events(self) -> list[Event]:
         """Return all that ``next_event`` gives until it gives NEED_DATA, or the end of the stream as the last one."""
         found: list[Event] = []
         while True:
-            if self.role is CLIENT and self._fault is None:
+            if self.role is CLIENT and self._error is None:
                 self._take_good(found)
             event = self.next_event()
             if isinstance(event, Sentinel):
@@ -146,7 +145,7 @@ class Connection:
     def _take_good(self, found: list[Event]) -> None:
         """Take the values and entries that come next: the same as ``next_event`` does, in one tight loop."""
         buffer, at, size, in_flight = self._buffer, self._at, len(self._buffer), self._in_flight
-        unpack, read, multiread = HEADER.unpack_from, Command.READ, Command.MULTIREAD
+        unpack, read, series = HEADER.unpack_from, Command.READ, _SERIES_KINDS
         while size - at >= _SIZE and in_flight:
             kind, field, length = unpack(buffer, at)
             end = at + _SIZE + length
@@ -159,24 +158,24 @@ class Connection:
             if kind == 10 and command is read and field.startswith(expected):
                 in_flight.popleft()
                 found.append(Reply(read, path, value))
-            elif kind == 11 and command is multiread:
+            elif series.get(kind) is command and (kind == _WITH_VALUES or not length):
                 name = field.partition(b"\0")[0]
                 if len(name) > PATH_MAX or not name.startswith(expected[:-1]) or not is_key_path(name):
                     break
                 self._entries += 1
-                found.append(Entry(multiread, name.decode("ascii"), value))
+                found.append(Entry(command, name.decode("ascii"), value))
             else:
                 break
             at = end
         self._at = at
 
-    def _answer(self, kind: int, field: bytes, length: int) -> Event | Sentinel:
+    def _from_daemon(self, kind: int, field: bytes, length: int) -> Event | Sentinel:
         """Take one message of a daemon."""
         if kind not in _RESPONSES:
-            raise Malformed(f"message of type {kind}, expected an answer (7 to 13)")
+            raise Malformed(f"message of type {kind} (expected a reply (7 to 13))")
         limit = VALUE_MAX if kind in (Response.READ, Response.MULTIREAD) else 0
         if length > limit:
-            raise Malformed(f"{Response(kind).name} with {length} bytes of data, expected at most {limit}")
+            raise Malformed(f"{Response(kind).name} with {length} bytes of data (expected at most {limit})")
         path, terminator, _ = field.partition(b"\0")
         if not terminator:
             raise Malformed("path without its terminator")
@@ -194,25 +193,25 @@ class Connection:
 
     def _change(self, path: bytes) -> WatchEvent:
         if not is_changed_path(path):
-            raise Malformed(f"watch event for '{printable(path)}', which is no path")
+            raise Malformed(f"watch event for '{printable(path)}', which is not a valid path")
         return WatchEvent(path.decode("ascii"))
 
     def _reply(self, kind: Response, path: bytes, value: bytes) -> Event:
         if not self._in_flight:
-            raise Malformed(f"{kind.name} although nothing was asked")
+            raise Malformed(f"{kind.name} although nothing was requested")
         command, asked, expected = self._in_flight[0]
         event: Event
         if (response := SERIES.get(command)) is not None and kind is response:
             if path:
                 if not is_key_path(path) or not path.startswith(expected[:-1]):
-                    raise Malformed(f"entry '{printable(path)}' in answer to {command.name} {asked}")
+                    raise Malformed(f"entry '{printable(path)}' in reply to {command.name} {asked}")
                 self._entries += 1
                 return Entry(command, path.decode("ascii"), value)
             if value:
                 raise Malformed(f"end of {command.name} {asked} with {len(value)} bytes of data")
             event = Reply(command, asked)
         elif path != expected[:-1]:
-            raise Malformed(f"answer about '{printable(path)}' to {command.name} {asked}")
+            raise Malformed(f"reply about '{printable(path)}' to {command.name} {asked}")
         elif kind is Response.ERROR and not self._entries:
             event = ErrorReply(asked)
         elif kind is Response.ERROR_NOENT and command in MAY_MISS:
@@ -220,7 +219,7 @@ class Connection:
         elif kind is (Response.READ if command is Command.READ else Response.OK) and response is None:
             event = Reply(command, asked, value)
         else:
-            raise Malformed(f"{kind.name} in answer to {command.name} {asked}")
+            raise Malformed(f"{kind.name} in reply to {command.name} {asked}")
         self._in_flight.popleft()
         self._entries = 0
         return event
@@ -254,7 +253,7 @@ class Connection:
         if b"\0" in value:
             return BadRequest(path, "value with a NUL byte")
         if not path.startswith("/") or path.endswith("/"):
-            return BadRequest(path, "no path of a key", True)
+            return BadRequest(path, "not the path of a key", True)
         return Request(command, path, value)
 
     def _refuse(self, path: str, reason: str, length: int) -> Event | Sentinel:
@@ -276,29 +275,29 @@ class Connection:
         return refused
 
     def _broken(self, reason: str) -> RemoteProtocolError:
-        self._fault = f"QubesDB peer: {reason}"
+        self._error = f"QubesDB peer: {reason}"
         self._buffer, self._at = b"", 0
-        return RemoteProtocolError(self._fault)
+        return RemoteProtocolError(self._error)
 
     def send(self, event: Event) -> bytes:
-        """Return the bytes that say *event*, one message. Raises LocalProtocolError; then nothing has changed here.
+        """Return the bytes of *event*, one message. Raises LocalProtocolError; then nothing has changed here.
 
         A client sends :class:`Request`, a daemon :class:`Reply`, :class:`Entry`, :class:`ErrorReply` and
         :class:`WatchEvent`.
         """
         if self.role is CLIENT:
             if not isinstance(event, Request):
-                raise LocalProtocolError(f"a client sends no {type(event).__name__}")
+                raise LocalProtocolError(f"a client does not send {type(event).__name__}")
             return self.send_all([event])[0]
         try:
-            return encode_answer(event)
-        except (Malformed, UnicodeEncodeError) as fault:
-            raise LocalProtocolError(str(fault)) from None
+            return encode_reply(event)
+        except (Malformed, UnicodeEncodeError) as error:
+            raise LocalProtocolError(str(error)) from None
 
     def send_all(self, requests: Sequence[Request]) -> list[bytes]:
         """Return the bytes of each request. Raises LocalProtocolError; then none of them was taken."""
         if self.role is DAEMON:
-            raise LocalProtocolError("a daemon sends no requests")
+            raise LocalProtocolError("a daemon does not send requests")
         messages: list[bytes] = []
         asked: list[tuple[Command, str, bytes]] = []
         pack, write = HEADER.pack, Command.WRITE
@@ -312,7 +311,7 @@ class Connection:
                     raise Malformed(f"{command.name} {path}: only WRITE has a value")
                 messages.append(pack(command, data, len(value)) + value)
                 asked.append((command, path, data + b"\0"))
-        except Malformed as fault:
-            raise LocalProtocolError(str(fault)) from None
+        except Malformed as error:
+            raise LocalProtocolError(str(error)) from None
         self._in_flight.extend(asked)
         return messages

@@ -1,4 +1,4 @@
-"""What a QubesDB message may say: its types, paths and values, and the events that stand for them.
+"""QubesDB messages: their types, paths and values, and the events that stand for them.
 
 The numbers and limits are those of ``include/qubesdb.h`` of qubes-core-qubesdb, as its daemon and library keep to
 them. Everything here is a pure function of its arguments.
@@ -35,7 +35,7 @@ class Command(IntEnum):
 
 
 class Response(IntEnum):
-    """What a daemon says."""
+    """What a daemon sends."""
 
     OK = 7
     ERROR_NOENT = 8
@@ -53,11 +53,11 @@ MAY_MISS = frozenset({Command.READ, Command.RM, Command.UNWATCH})
 
 
 class Malformed(ValueError):
-    """A message has not the shape of its type; the text says what is wrong with it."""
+    """A message does not match the form of its type; the text names the error."""
 
 
 class Sentinel(Enum):
-    """Answers of ``next_event`` that are no event."""
+    """Results of ``next_event`` that are not events."""
 
     NEED_DATA = "need data"
 
@@ -100,7 +100,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Entry:
-    """One of a series: a key that MULTIREAD (with its *value*) or LIST found."""
+    """One of a series: a key from MULTIREAD (with its *value*) or LIST."""
 
     command: Command
     path: str
@@ -109,7 +109,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ErrorReply:
-    """A refusal; *missing*: there is no such entry. *path* is the request's."""
+    """A refusal; *missing*: the entry does not exist. *path* is the request's."""
 
     path: str
     missing: bool = False
@@ -141,30 +141,30 @@ def encode_path(command: Command, path: str) -> bytes:
     try:
         data = path.encode("ascii")
     except UnicodeEncodeError:
-        raise Malformed(f"'{shown}': expected a path of ASCII letters, digits and - _ . : / @") from None
+        raise Malformed(f"'{shown}' is not a valid path (expected ASCII letters, digits and - _ . : / @)") from None
     if not data and command in (Command.MULTIREAD, Command.LIST, Command.WATCH, Command.UNWATCH):
         return data
     if not data.startswith(b"/"):
-        raise Malformed(f"'{shown}': expected a path that starts with /")
+        raise Malformed(f"'{shown}' is not a valid path (expected one that starts with /)")
     if not _PATH.fullmatch(data):
-        raise Malformed(f"'{shown}': expected a path of letters, digits and - _ . : / @")
+        raise Malformed(f"'{shown}' is not a valid path (expected letters, digits and - _ . : / @)")
     if len(data) > PATH_MAX:
-        raise Malformed(f"'{shown}': path of {len(data)} bytes, expected at most {PATH_MAX}")
+        raise Malformed(f"'{shown}': path of {len(data)} bytes (expected at most {PATH_MAX})")
     if command in (Command.READ, Command.WRITE) and data.endswith(b"/"):
-        raise Malformed(f"'{shown}': expected a path that does not end with /")
+        raise Malformed(f"'{shown}' is not a valid path (expected one that does not end with /)")
     return data
 
 
 def check_value(path: str, value: bytes) -> None:
     """Raise :class:`Malformed` unless *value* can be the value of a key."""
     if len(value) > VALUE_MAX:
-        raise Malformed(f"'{printable(path)}': value of {len(value)} bytes, expected at most {VALUE_MAX}")
+        raise Malformed(f"'{printable(path)}': value of {len(value)} bytes (expected at most {VALUE_MAX})")
     if b"\0" in value:
-        raise Malformed(f"'{printable(path)}': value with a NUL byte, which no key can hold")
+        raise Malformed(f"'{printable(path)}': value with a NUL byte (a key cannot hold one)")
 
 
-def encode_answer(event: Event) -> bytes:
-    """Return the message in which a daemon says *event*. Raises :class:`Malformed`, UnicodeEncodeError."""
+def encode_reply(event: Event) -> bytes:
+    """Return the message in which a daemon sends *event*. Raises :class:`Malformed`, UnicodeEncodeError."""
     match event:
         case ErrorReply():
             # It echoes what was asked, be it a path or not.
@@ -184,7 +184,7 @@ def encode_answer(event: Event) -> bytes:
             return HEADER.pack(SERIES[event.command], b"\0" + event.path.encode("ascii")[1:], 0)
         case Reply(value=b""):
             return HEADER.pack(Response.OK, event.path.encode("ascii"), 0)
-    raise Malformed(f"no daemon says {event!r}")
+    raise Malformed(f"a daemon does not send {printable(repr(event), 200)}")
 
 
 def is_key_path(path: bytes) -> bool:
@@ -193,7 +193,7 @@ def is_key_path(path: bytes) -> bool:
 
 
 def is_changed_path(path: bytes) -> bool:
-    """Whether a daemon can tell of a change of *path* (without terminator), or of all that is below it."""
+    """Whether a daemon can send an event for *path* (without terminator), or of all that is below it."""
     return _PATH.fullmatch(path) is not None
 
 

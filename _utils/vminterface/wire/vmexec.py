@@ -24,7 +24,7 @@ def encode(argv: Sequence[str | bytes]) -> str:
     :class:`InvalidValue` for no program, an empty program name or a NUL byte: such a command cannot run.
     """
     if isinstance(argv, str | bytes):
-        raise InvalidValue("a command is a list of arguments, not one text")
+        raise InvalidValue("a command must be a list of arguments, not one text")
     return "+".join(_encode_part(part) for part in _runnable([_as_bytes(part) for part in argv]))
 
 
@@ -36,8 +36,8 @@ def decode(text: str) -> list[bytes]:
     """
     if not _ARGUMENT.fullmatch(text):
         raise InvalidValue(
-            f"'{printable(text)}' is not an encoded command: expected letters, digits, '.', '_', '+', '--' "
-            "and '-' with two upper-case hexadecimal digits"
+            f"'{printable(text)}' is not an encoded command (expected letters, digits, '.', '_', '+', '--' "
+            "and '-' with two upper-case hexadecimal digits)"
         )
     return _runnable([_ESCAPE.sub(_unescape, part).encode("latin-1") for part in text.split("+")])
 
@@ -56,7 +56,7 @@ def _runnable(argv: list[bytes]) -> list[bytes]:
         raise InvalidValue("the command has no program: its first argument must not be empty")
     for part in argv:
         if b"\0" in part:
-            raise InvalidValue(f"argument '{printable(part)}' has a NUL byte, which no program can be given")
+            raise InvalidValue(f"argument '{printable(part)}' has a NUL byte, which a program cannot get")
     return argv
 
 

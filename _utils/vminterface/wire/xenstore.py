@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from enum import Enum
 from struct import Struct
 
-from vminterface.errors import LocalProtocolError, RemoteProtocolError
+from vminterface.errors import LocalProtocolError, RemoteProtocolError, printable
 from vminterface.wire.xenstore_events import (
     NEED_DATA,
     BadRequest,
@@ -87,18 +87,13 @@ class Connection:
         self._buffer = b""
         self._at = 0
         self._eof = False
-        self._fault: str | None = None
+        self._error: str | None = None
         #: Bytes of an answer that are still to be passed over.
         self._skip = 0
         self._next_id = first_request_id % _IDS
         self._in_flight: dict[int, Op] = {}
         #: The id that the last request sent was given.
         self.request_id = 0
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that were sent and not yet answered."""
-        return len(self._in_flight)
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer, ``b""`` for the end of the stream."""
@@ -113,8 +108,8 @@ class Connection:
 
     def next_event(self) -> Event | Sentinel:
         """Return the next event, or NEED_DATA. Raises RemoteProtocolError."""
-        if self._fault is not None:
-            raise RemoteProtocolError(self._fault)
+        if self._error is not None:
+            raise RemoteProtocolError(self._error)
         if self._skip:
             self._pass_over()
         at, available = self._at, len(self._buffer) - self._at
@@ -128,7 +123,7 @@ class Connection:
         if length > PAYLOAD_MAX:
             listing = self._client and kind == Op.DIRECTORY
             if length > (PASSED_OVER_MAX if listing else PAYLOAD_MAX):
-                raise self._broken(f"message of {length} bytes, expected at most {PAYLOAD_MAX}")
+                raise self._broken(f"message of {length} bytes (expected at most {PAYLOAD_MAX})")
             if length > LISTING_MAX:
                 return self._too_many_names(request_id, transaction, length)
         if available < 16 + length:
@@ -141,14 +136,16 @@ class Connection:
         if not self._client:
             return self._request(kind, request_id, transaction, payload)
         try:
-            return self._answer(kind, request_id, transaction, payload)
-        except Malformed as fault:
-            raise self._broken(str(fault)) from None
+            return self._reply(kind, request_id, transaction, payload)
+        except Malformed as error:
+            raise self._broken(str(error)) from None
 
     def _too_many_names(self, request_id: int, transaction: int, length: int) -> Event:
         """Refuse the answer that begins here and pass over its *length* bytes."""
         if self._in_flight.pop(request_id, None) is not Op.DIRECTORY:
-            raise self._broken(f"answer of type {Op.DIRECTORY.value} to request {request_id}, which asked for none")
+            raise self._broken(
+                f"reply of type {Op.DIRECTORY.value} to request {request_id}, which expects no such reply"
+            )
         self._at += 16
         self._skip = length
         self._pass_over()
@@ -163,7 +160,7 @@ class Connection:
         """Return all that ``next_event`` gives until it gives NEED_DATA, or the end of the stream as the last one."""
         found: list[Event] = []
         while True:
-            if self._client and self._fault is None:
+            if self._client and self._error is None:
                 self._take_values(found)
             event = self.next_event()
             if isinstance(event, Sentinel):
@@ -188,12 +185,12 @@ class Connection:
             at = end
         self._at = at
 
-    def _answer(self, kind: int, request_id: int, transaction: int, payload: bytes) -> Event:
+    def _reply(self, kind: int, request_id: int, transaction: int, payload: bytes) -> Event:
         if kind == Op.WATCH_EVENT:
             return WatchEvent(*decode_watch_event(payload))
         op = self._in_flight.get(request_id)
         if op is None:
-            raise Malformed(f"answer to request {request_id}, which is not in flight")
+            raise Malformed(f"reply to request {request_id}, which is not in flight")
         if op is Op.DIRECTORY and kind == op and payload.count(0) > NAMES_MAX:
             event: Event = ErrorReply(request_id, TOO_MANY_NAMES, transaction)
         elif kind == op:
@@ -201,7 +198,7 @@ class Connection:
         elif kind == Op.ERROR:
             event = ErrorReply(request_id, decode_error(payload), transaction)
         else:
-            raise Malformed(f"answer of type {kind} to request {request_id}, expected {op.value} ({op.name})")
+            raise Malformed(f"reply of type {kind} to request {request_id} (expected {op.value} ({op.name}))")
         del self._in_flight[request_id]
         return event
 
@@ -211,17 +208,17 @@ class Connection:
             return BadRequest(request_id, transaction, "ENOSYS", f"unknown operation {kind}")
         try:
             path, value, arguments = decode_request(op, payload)
-        except Malformed as fault:
-            return BadRequest(request_id, transaction, "EINVAL", str(fault))
+        except Malformed as error:
+            return BadRequest(request_id, transaction, "EINVAL", str(error))
         return Request(op, path, value, arguments, transaction, request_id)
 
     def _broken(self, reason: str) -> RemoteProtocolError:
-        self._fault = f"XenStore peer: {reason}"
+        self._error = f"XenStore peer: {reason}"
         self._buffer, self._at = b"", 0
-        return RemoteProtocolError(self._fault)
+        return RemoteProtocolError(self._error)
 
     def send(self, event: Event) -> bytes:
-        """Return the bytes that say *event*. Raises LocalProtocolError; then nothing has changed here.
+        """Return the bytes of *event*. Raises LocalProtocolError; then nothing has changed here.
 
         A client sends :class:`Request` (its id is then in ``request_id``), a server :class:`Reply`,
         :class:`ErrorReply` and :class:`WatchEvent`.
@@ -229,9 +226,9 @@ class Connection:
         try:
             if isinstance(event, Request):
                 return self._send_request(event)
-            return self._send_answer(event)
-        except (Malformed, UnicodeEncodeError) as fault:
-            raise LocalProtocolError(str(fault)) from None
+            return self._send_reply(event)
+        except (Malformed, UnicodeEncodeError) as error:
+            raise LocalProtocolError(str(error)) from None
 
     def send_all(self, requests: Sequence[Request]) -> tuple[list[bytes], list[int]]:
         """Return the bytes and the id of each request. Raises LocalProtocolError; then none of them was taken."""
@@ -241,22 +238,22 @@ class Connection:
             for request in requests:
                 frames.append(self._send_request(request))
                 ids.append(self.request_id)
-        except Malformed as fault:
+        except Malformed as error:
             for request_id in ids:
                 del self._in_flight[request_id]
-            raise LocalProtocolError(str(fault)) from None
+            raise LocalProtocolError(str(error)) from None
         return frames, ids
 
     def _send_request(self, request: Request) -> bytes:
         if not self._client:
-            raise Malformed("a server sends no requests")
+            raise Malformed("a server does not send requests")
         op = request.op
         payload = encode_request(op, request.path, request.value, request.arguments)
         length = len(payload)
         if length > self.payload_max:
             raise self._too_long(op, request.path, length)
         if not 0 <= request.transaction < _IDS:
-            raise Malformed(f"transaction {request.transaction}, expected 32 bits")
+            raise Malformed(f"transaction {request.transaction} (expected 32 bits)")
         request_id = self._next_id
         in_flight = self._in_flight
         while request_id in in_flight:
@@ -266,9 +263,9 @@ class Connection:
         self.request_id = request_id
         return HEADER.pack(op, request_id, request.transaction, length) + payload
 
-    def _send_answer(self, event: Event) -> bytes:
+    def _send_reply(self, event: Event) -> bytes:
         if self._client:
-            raise Malformed(f"a client sends no {type(event).__name__}")
+            raise Malformed(f"a client does not send {type(event).__name__}")
         request_id = transaction = 0
         if isinstance(event, WatchEvent):
             kind = Op.WATCH_EVENT
@@ -282,7 +279,9 @@ class Connection:
         elif isinstance(event, Reply):
             kind, request_id, transaction = event.op, event.request_id, event.transaction
             if kind not in SHAPES or any("\0" in string for string in event.strings):
-                raise Malformed(f"{kind!r} with {event.strings!r} is no answer")
+                raise Malformed(
+                    f"{printable(repr(kind), 40)} with {printable(repr(event.strings), 200)} is not a reply"
+                )
             if kind in RAW:
                 payload = event.value
             elif kind in ACKNOWLEDGED:
@@ -291,11 +290,11 @@ class Connection:
                 payload = "".join([f"{string}\0" for string in event.strings]).encode("latin-1")
             decode_reply(kind, payload)
         else:
-            raise Malformed(f"a server sends no {type(event).__name__}")
+            raise Malformed(f"a server does not send {type(event).__name__}")
         if len(payload) > self.payload_max:
             raise self._too_long(kind, "", len(payload))
         return HEADER.pack(kind, request_id, transaction, len(payload)) + payload
 
     def _too_long(self, op: Op, path: str, length: int) -> Malformed:
         what = f"{op.name} {path[:60]}".rstrip()
-        return Malformed(f"{what}: message of {length} bytes, expected at most {self.payload_max}")
+        return Malformed(f"{what}: message of {length} bytes (expected at most {self.payload_max})")

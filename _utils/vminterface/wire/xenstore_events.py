@@ -1,4 +1,4 @@
-"""What the two ends of a XenStore connection say to each other, as ``wire.xenstore`` takes and gives it.
+"""The messages between the two ends of a XenStore connection, as ``wire.xenstore`` takes and gives it.
 
 The three of which a batch has thousands are named tuples, which are made in a third of a data class's time.
 """
@@ -13,7 +13,7 @@ from vminterface.wire.xenstore_messages import Op
 
 
 class Sentinel(Enum):
-    """Answers of ``next_event`` that are no event."""
+    """Results of ``next_event`` that are not events."""
 
     NEED_DATA = "need data"
 
@@ -46,7 +46,7 @@ class BadRequest:
 
 class Reply(NamedTuple):
     """A server's good answer. *value*: of READ and CONTROL. *strings*: of all other operations that answer with
-    more than ``OK``; for DIRECTORY_PART the generation, names, and a last "" if there are no more names.
+    more than ``OK``; for DIRECTORY_PART the generation, names, and a last "" at the end of the names.
     """
 
     request_id: int
@@ -66,7 +66,7 @@ class ErrorReply(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WatchEvent:
-    """*path* changed, says the watch that was registered with *token*."""
+    """*path* changed, according to the watch that was registered with *token*."""
 
     path: str
     token: str

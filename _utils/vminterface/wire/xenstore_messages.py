@@ -1,4 +1,4 @@
-"""What a XenStore message may say: operations, paths and the shape of each operation's payload.
+"""XenStore messages: operations, paths and the form of each operation's payload.
 
 The numbers and limits are those of ``xen/include/public/io/xs_wire.h``, the payloads those of Xen's
 ``docs/misc/xenstore.txt``. Everything here is a pure function of its arguments.
@@ -22,7 +22,7 @@ LISTING_MAX = 1 << 20
 NAMES_MAX = 100_000
 #: Bytes of a longer one that are passed over, so that it costs its own request alone.
 PASSED_OVER_MAX = 64 << 20
-#: The errno name that stands for a directory with more than that; no daemon says it.
+#: The errno name that stands for a directory with more than that; a daemon does not send it.
 TOO_MANY_NAMES = "EMSGSIZE"
 #: Bytes of an absolute and of a relative path, without its terminator.
 ABSOLUTE_PATH_MAX = 3072
@@ -57,7 +57,7 @@ class Op(IntEnum):
 
 
 class Malformed(ValueError):
-    """A payload or request has not the shape of its operation; the text says what is wrong with it."""
+    """A payload or request does not match the form of its operation; the text names the error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,8 @@ RAW = frozenset({Op.READ, Op.CONTROL})
 
 _PATH = re.compile(r"/|/?[A-Za-z0-9_@-]+(?:/[A-Za-z0-9_@-]+)*")
 _SPECIAL = re.compile(r"@[A-Za-z0-9_@-]+(?:/[A-Za-z0-9_@-]+)*")
+_NAME = re.compile(r"[A-Za-z0-9_@-]+")
+_NAMES = re.compile(rb"(?:[A-Za-z0-9_@-]++\0)*+")
 _HOME = re.compile(r"/local/domain/[0-9]{1,5}/")
 _ERRNO = re.compile(rb"E[A-Z0-9]{1,30}\0")
 
@@ -126,17 +128,27 @@ def check_path(path: str, special: bool = False) -> None:
         if not special:
             raise Malformed(f"special path {printable(path)!r} can only be watched")
         if not _SPECIAL.fullmatch(path):
-            raise Malformed(f"{printable(path)!r} is no path of the XenStore")
+            raise Malformed(f"{printable(path)!r} is not a XenStore path")
         return
     if not _PATH.fullmatch(path):
         raise Malformed(
-            f"{printable(path)!r} is no XenStore path: expected letters, digits, '-', '_' and '@' between single '/'"
+            f"{printable(path)!r} is not a valid XenStore path (expected letters, digits, '-', '_' and '@' between"
+            f" single '/'"
         )
     home = _HOME.match(path)
     relative = len(path) - home.end() if home else len(path)
     limit = RELATIVE_PATH_MAX if home or path[0] != "/" else ABSOLUTE_PATH_MAX
     if relative > limit:
-        raise Malformed(f"path of {len(path)} bytes, expected at most {limit}: {printable(path, 60)!r}")
+        raise Malformed(f"path of {len(path)} bytes (expected at most {limit}: {printable(path, 60)!r})")
+
+
+def is_path(path: str) -> bool:
+    """Return whether *path* is an ordinary path, absolute or relative."""
+    try:
+        check_path(path)
+    except Malformed:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)
@@ -152,7 +164,7 @@ def encode_request(op: Op, path: str, value: bytes, arguments: tuple[str, ...]) 
         return encoded_path(path)  # by far the most
     shape = SHAPES.get(op)
     if shape is None:
-        raise Malformed(f"{op!r} is no request")
+        raise Malformed(f"{op!r} is not a request")
     if value and op is not Op.WRITE:
         raise Malformed(f"{op.name} takes no value")
     if shape.path:
@@ -173,23 +185,23 @@ def encode_request(op: Op, path: str, value: bytes, arguments: tuple[str, ...]) 
 def _check_arguments(op: Op, shape: Shape, arguments: tuple[str, ...]) -> None:
     least, most = shape.arguments
     if not least <= len(arguments) <= most:
-        raise Malformed(f"{op.name} with {len(arguments)} arguments, expected {least if least == most else 'more'}")
+        raise Malformed(f"{op.name} with {len(arguments)} arguments (expected {least if least == most else 'more'})")
     for argument in arguments:
         if "\0" in argument:
             raise Malformed(f"{op.name}: argument with a NUL inside")
         if shape.pattern and not shape.pattern.fullmatch(argument):
-            raise Malformed(f"{op.name}: argument {printable(argument)!r} has not the form {shape.pattern.pattern}")
+            raise Malformed(f"{op.name}: argument {printable(argument)!r} does not match {shape.pattern.pattern}")
 
 
 def decode_request(op: Op, untrusted_payload: bytes) -> tuple[str, bytes, tuple[str, ...]]:
     """Return path, value and arguments of a request, as a daemon takes it. Raises :class:`Malformed`.
 
-    C xenstored (``xenstored_domain.c``, ``xenstored_watch.c``) makes a number of any text, and looks for a watch that
-    is to be removed whatever its path is like.
+    C xenstored (``xenstored_domain.c``, ``xenstored_watch.c``) makes a number of any text, and searches for a watch
+    that is to be removed whatever its path is like.
     """
     shape = SHAPES.get(op)
     if shape is None:
-        raise Malformed(f"{op.name} is no request")
+        raise Malformed(f"{op.name} is not a request")
     path, value = "", b""
     if not shape.path and shape.arguments == (0, 0):
         return path, value, ()  # what follows START and RESET_WATCHES is never looked at
@@ -218,40 +230,45 @@ def decode_reply(op: Op, untrusted_payload: bytes) -> tuple[bytes, tuple[str, ..
         return untrusted_payload, ()
     if op in ACKNOWLEDGED:
         if untrusted_payload != b"OK\0":
-            raise Malformed(f"{op.name} answered with {printable(untrusted_payload, 40)!r}, expected OK")
+            raise Malformed(f"{op.name} replied with {printable(untrusted_payload, 40)!r} (expected OK)")
         return b"", ()
     strings = _strings(op, untrusted_payload)
     if op is Op.DIRECTORY:
-        if not all(strings):
-            raise Malformed("DIRECTORY: empty name")
+        if not _NAMES.fullmatch(untrusted_payload):
+            raise Malformed("DIRECTORY: invalid names (expected letters, digits, '-', '_' and '@'")
     elif op is Op.DIRECTORY_PART:
-        if not strings or not _NUMBER.fullmatch(strings[0]) or not all(strings[:-1]):
-            raise Malformed("DIRECTORY_PART: expected a generation and names")
+        if not strings or not _NUMBER.fullmatch(strings[0]) or not all(map(_NAME.fullmatch, _without_end(strings[1:]))):
+            raise Malformed("DIRECTORY_PART: invalid reply (expected a generation and names)")
     elif op is Op.GET_PERMS:
         if not strings or not all(map(_PERMISSION.fullmatch, strings)):
-            raise Malformed("GET_PERMS: expected permissions such as n0")
+            raise Malformed("GET_PERMS: invalid permissions (expected such as n0)")
     elif len(strings) != 1:
-        raise Malformed(f"{op.name}: {len(strings)} strings, expected 1")
+        raise Malformed(f"{op.name}: {len(strings)} strings (expected 1)")
     elif op is Op.IS_DOMAIN_INTRODUCED:
         if not _END.fullmatch(strings[0]):
-            raise Malformed(f"{op.name} answered with {printable(strings[0], 40)!r}, expected T or F")
+            raise Malformed(f"{op.name} replied with {printable(strings[0], 40)!r} (expected T or F)")
     elif op is Op.TRANSACTION_START and not (_NUMBER.fullmatch(strings[0]) and 0 < int(strings[0]) < 1 << 32):
         # 0 means "in no transaction": a transaction of that number would not be one.
-        raise Malformed(f"TRANSACTION_START answered with {printable(strings[0], 40)!r}, expected a number")
+        raise Malformed(f"TRANSACTION_START replied with {printable(strings[0], 40)!r} (expected a number)")
     return b"", strings
+
+
+def _without_end(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the *names* of a part of a directory without the empty one that tells its end."""
+    return names[:-1] if names and not names[-1] else names
 
 
 def decode_error(untrusted_payload: bytes) -> str:
     """Return the errno name of an error reply. Raises :class:`Malformed`."""
     if not _ERRNO.fullmatch(untrusted_payload):
-        raise Malformed(f"error reply {printable(untrusted_payload, 40)!r}, expected an errno name")
+        raise Malformed(f"error reply {printable(untrusted_payload, 40)!r} (expected an errno name)")
     return untrusted_payload[:-1].decode("ascii")
 
 
 def decode_watch_event(untrusted_payload: bytes) -> tuple[str, str]:
     """Return path and token of a watch event. Raises :class:`Malformed`."""
     if untrusted_payload.count(b"\0") != 2 or not untrusted_payload.endswith(b"\0"):
-        raise Malformed("watch event, expected a path and a token with terminators")
+        raise Malformed("watch event (expected a path and a token with terminators)")
     path, token = untrusted_payload[:-1].decode("latin-1").split("\0")
     check_path(path, special=True)
     return path, token
@@ -261,7 +278,7 @@ def _strings(op: Op, untrusted_payload: bytes) -> tuple[str, ...]:
     if not untrusted_payload:
         return ()
     if not untrusted_payload.endswith(b"\0"):
-        raise Malformed(f"{op.name}: string without terminator in the answer")
+        raise Malformed(f"{op.name}: string without terminator in the reply")
     if not untrusted_payload.isascii():
-        raise Malformed(f"{op.name}: answer with bytes that are not ASCII")
+        raise Malformed(f"{op.name}: reply with bytes that are not ASCII")
     return tuple(untrusted_payload[:-1].decode("ascii").split("\0"))

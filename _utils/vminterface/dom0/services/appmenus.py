@@ -6,10 +6,11 @@ Sources: Qubes core-agent-linux ``qubes.GetAppmenus``, desktop-linux-common ``qu
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.services.answer import accepted
-from vminterface.values.appmenu import ANSWER_LIMIT, MenuEntries
+from vminterface.channel.qrexec.client import Call, Qrexec
+from vminterface.dom0.services.reply import accepted
+from vminterface.values.appmenu import REPLY_LIMIT, MenuEntries
 
 SERVICE = "qubes.GetAppmenus"
 
@@ -19,7 +20,13 @@ def get(qrexec: Qrexec, vm: str, *, timeout: float = 60.0) -> MenuEntries:
 
     Raises as :meth:`Qrexec.call`, RemoteProtocolError.
     """
-    answer = qrexec.call(vm, SERVICE, stdout_limit=ANSWER_LIMIT, timeout=timeout)
-    found = accepted(vm, SERVICE, MenuEntries.parse, answer)
-    note = answer.stderr.strip().partition("\n")[0]
+    reply = qrexec.call(Call(vm, SERVICE, stdout_limit=REPLY_LIMIT, timeout=timeout))
+    found = accepted(vm, SERVICE, MenuEntries.parse, reply)
+    note = reply.stderr.strip().partition("\n")[0]
     return replace(found, warnings=(*found.warnings, note)) if note else found
+
+
+def as_data(found: MenuEntries) -> dict[str, Any]:
+    """Return *found* as plain data: ``entries``, the values of each by its id, ``dropped`` and ``warnings``."""
+    entries = {entry.id: dict(entry.values) for entry in found}
+    return {"entries": entries, "dropped": found.dropped, "warnings": list(found.warnings)}

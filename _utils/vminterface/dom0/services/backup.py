@@ -1,4 +1,4 @@
-"""``qubes.Backup`` and ``qubes.Restore``: a backup written into a VM, and one read back out of it.
+"""``qubes.Backup``, ``qubes.Restore``, ``qubes.RestoreById``: a backup written into a VM, and one read back out of it.
 
 Sources: Qubes core-agent-linux (handlers), core-admin ``qubes/backup.py``, core-admin-client ``backup/restore.py``.
 The location may be a command that the VM runs: it comes from dom0's admin, never from a VM.
@@ -12,23 +12,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from os import PathLike, fspath
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from vminterface.channel.process import Input, Preceded, Progress
-from vminterface.channel.qrexec import Qrexec, checked_timeout
+from vminterface.channel.qrexec.client import Call, Qrexec, checked_timeout
 from vminterface.deadline import Deadline
-from vminterface.dom0.services import room
-from vminterface.dom0.unpack import Arrival, Limits, Overrun
-from vminterface.dom0.wholefile import FileFault
+from vminterface.dom0.services import backuplocation, room
+from vminterface.dom0.transfer.unpack import Arrival, Limits, Overrun
+from vminterface.dom0.transfer.wholefile import FileError
 from vminterface.errors import DeadlineExceeded, InvalidValue, ServiceFailed, VMInterfaceError, printable
 
 BACKUP = "qubes.Backup"
 RESTORE = "qubes.Restore"
+RESTORE_BY_ID = "qubes.RestoreById"
 #: Seconds that a backup may take unless the call says otherwise.
 TIMEOUT = 24 * 3600.0
 #: Bytes of what the VM says about its progress.
 _NOISE = 1 << 20
-_LINE_LIMIT = 4096
 #: Beside the content there are headers and names.
 _OVERHEAD_A_FILE = 1 << 15
 LIMITS = Limits()
@@ -40,6 +40,10 @@ class Restored:
 
     files: tuple[str, ...]
     total_bytes: int
+
+    def as_data(self) -> dict[str, Any]:
+        """Return both as plain data, fit for a terminal."""
+        return {"files": [printable(name, 4096) for name in self.files], "total_bytes": self.total_bytes}
 
 
 def backup(
@@ -54,21 +58,22 @@ def backup(
     """Have *vm* write *archive* to *location*, a folder of its or a command that reads it.
 
     *progress* is called with the bytes sent and received. A file that is a pipe and gives nothing is under *timeout*,
-    what blocks inside other pieces is not. Raises InvalidValue, FileFault (the archive cannot be read), else as
+    what blocks inside other pieces is not. Raises InvalidValue, FileError (the archive cannot be read), else as
     :meth:`Qrexec.call`.
     """
-    first = line(location)
+    first = backuplocation.line(location)
+    deadline = Deadline.after(checked_timeout(timeout))
     stdin: Input = chain((first,), archive)
     if hasattr(archive, "read"):
         if location.startswith("/"):
-            room.check(qrexec, vm, [location], _size(cast(BinaryIO, archive)), f"{BACKUP} in {vm}")
+            room.check(qrexec, vm, [location], _size(cast(BinaryIO, archive)), f"{BACKUP} in {vm}", deadline)
         stdin = Preceded(first, cast(BinaryIO, archive))
     try:
-        qrexec.call(vm, BACKUP, stdin=stdin, stdout_limit=_NOISE, progress=progress, timeout=timeout)
+        qrexec.call(Call(vm, BACKUP, stdin=stdin, stdout_limit=_NOISE, progress=progress, deadline=deadline))
     except VMInterfaceError:
         raise
     except OSError as error:
-        raise FileFault.at(str(getattr(archive, "name", "the archive")), error) from error
+        raise FileError.at(str(getattr(archive, "name", "the archive")), error) from error
 
 
 def _size(archive: BinaryIO) -> int:
@@ -81,11 +86,17 @@ def _size(archive: BinaryIO) -> int:
 
 
 def open_archive(path: str) -> BinaryIO:
-    """Open a backup of dom0, which may be a pipe: its writer is not waited for here. Raises FileFault."""
+    """Open a backup of dom0, which may be a pipe: its writer is not waited for here. Raises FileError."""
     try:
         return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
     except OSError as error:
-        raise FileFault.at(path, error) from error
+        raise FileError.at(path, error) from error
+
+
+def backup_file(qrexec: Qrexec, vm: str, location: str, path: str, *, timeout: float = TIMEOUT) -> None:
+    """Have *vm* write the file or pipe *path* of dom0 to *location*; else as :func:`backup`."""
+    with open_archive(path) as archive:
+        backup(qrexec, vm, location, archive, timeout=timeout)
 
 
 def restore(
@@ -102,22 +113,63 @@ def restore(
 ) -> Restored:
     """Unpack the backup that *vm* has at *location*, a file of its or a command that writes it, into *place* here.
 
-    *place* must not be there yet; it will be a folder, with *single* a file, and is made only when everything has
-    come. *members* are the names, or beginnings of names, wanted of the archive, none: all. A sender that is refused
-    has :data:`~vminterface.dom0.unpack.GRACE` seconds to end.
+    *place* must not be there yet; it will be a folder, with *single* a file, and is made only when everything has come.
+    *members* are the names, or beginnings of names, to extract from the archive, none: all. Where all of a file is
+    extracted, its size is read first, and nothing starts without enough room on the disk. A sender that is refused has
+    :data:`~vminterface.dom0.transfer.unpack.GRACE` seconds to end.
 
-    Raises InvalidValue, FileFault, RemoteProtocolError, OutputTooLarge, else as :meth:`Qrexec.call`.
+    Raises InvalidValue, FileError, RemoteProtocolError, OutputTooLarge, else as :meth:`Qrexec.call`.
     """
-    lines = line(location) + _members(members)
-    what = f"{RESTORE} in {vm}"
+    lines = backuplocation.line(location) + _members(members)
+    call = (qrexec, vm, RESTORE, "")
+    asked = "" if members else location
+    return _restore(call, asked, lines, place, single=single, limits=limits, progress=progress, timeout=timeout)
+
+
+def restore_by_id(
+    qrexec: Qrexec,
+    vm: str,
+    identifier: str,
+    place: str | PathLike[str],
+    members: Sequence[str] = (),
+    *,
+    single: bool = False,
+    limits: Limits = LIMITS,
+    progress: Progress | None = None,
+    timeout: float = TIMEOUT,
+) -> Restored:
+    """Unpack the backup at the location that *vm* knows as *identifier*; else as :func:`restore`.
+
+    The id is what ``qubes.RegisterBackupLocation`` gave (:func:`backuplocation.lend`); it holds while that call lasts.
+    """
+    call = (qrexec, vm, RESTORE_BY_ID, backuplocation.parse_id(identifier))
+    lines = _members(members)
+    return _restore(call, "", lines, place, single=single, limits=limits, progress=progress, timeout=timeout)
+
+
+def _restore(
+    call: tuple[Qrexec, str, str, str],
+    asked: str,
+    lines: bytes,
+    place: str | PathLike[str],
+    *,
+    single: bool,
+    limits: Limits,
+    progress: Progress | None,
+    timeout: float,
+) -> Restored:
+    """Make *call* (its VM, service and argument); of *asked*, a location, the size is looked at first."""
+    qrexec, vm, service, argument = call
+    what = f"{service} in {vm}"
     bound = limits.total_bytes + limits.entries * _OVERHEAD_A_FILE
     deadline = Deadline.after(checked_timeout(timeout))
     with Arrival(fspath(place), limits, single=single, deadline=deadline) as arrival:
+        if asked:
+            room.check_here(qrexec, vm, asked, fspath(place), limits.reserve, what, deadline)
         try:
-            qrexec.call(
-                vm, RESTORE, stdin=_until_result(lines, arrival), stdout_limit=bound, stdout_to=arrival,
-                progress=progress, timeout=timeout, deadline=deadline,
-            )  # fmt: skip
+            qrexec.call(Call(
+                vm, service, argument, stdin=_until_result(lines, arrival), stdout_limit=bound, stdout_to=arrival,
+                progress=progress, deadline=deadline))  # fmt: skip
         except Overrun:
             pass  # told below
         except (ServiceFailed, DeadlineExceeded):
@@ -128,23 +180,14 @@ def restore(
         return Restored(tuple(arrival.files), arrival.total_bytes)
 
 
-def line(location: str) -> bytes:
-    """Return the line that names *location*. Raises InvalidValue for what is no one line."""
-    text = location.encode("utf-8", "surrogateescape")
-    if not text.strip() or len(text) > _LINE_LIMIT or any(byte < 0x20 or byte == 0x7F for byte in text):
-        raise InvalidValue(
-            f"'{printable(location, 60)}' is no place for a backup (expected one line of at most {_LINE_LIMIT} bytes,"
-            " no control characters)"
-        )
-    return text + b"\n"
-
-
 def _members(members: Sequence[str]) -> bytes:
     if isinstance(members, str):
-        raise InvalidValue("the members of an archive are a list of names, not one text")
+        raise InvalidValue("members must be a list of names, not one text")
     for name in members:
         if not name or not name.isascii() or not name.isprintable() or " " in name:
-            raise InvalidValue(f"'{printable(name, 60)}' is no member of a backup (expected printable, no blanks)")
+            raise InvalidValue(
+                f"'{printable(name, 60)}' is not a valid member of a backup (expected printable, no blanks)"
+            )
     return " ".join(members).encode("ascii") + b"\n"
 
 

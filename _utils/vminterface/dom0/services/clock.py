@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.services.answer import NOISE, accepted
+from vminterface.channel.qrexec.client import Call, Qrexec
+from vminterface.dom0.services.reply import NOISE, accepted
 from vminterface.errors import InvalidValue
 from vminterface.values import clock
 
 SET = "qubes.SetDateTime"
 GET = "qubes.GetDate"
+#: The argument by which it is told to the nanosecond.
+NANOSECONDS = "nanoseconds"
 #: Seconds by which a VM's clock may be off before it counts as wrong: the handler leaves so small an error alone.
 TOLERANCE = 2.0
 #: The longest form of an answer has 36 bytes.
-_ANSWER_LIMIT = 64
+_REPLY_LIMIT = 64
 
 
 def set_clock(qrexec: Qrexec, vm: str, moment: datetime | None = None, *, timeout: float = 20.0) -> datetime:
@@ -30,11 +32,11 @@ def set_clock(qrexec: Qrexec, vm: str, moment: datetime | None = None, *, timeou
         raise InvalidValue(f"'{moment.isoformat()}' has no time zone (expected UTC)")
     line = clock.render(moment)
     clock.parse(line)
-    qrexec.call(vm, SET, user="root", stdin=line.encode("ascii"), stdout_limit=NOISE, timeout=timeout)
+    qrexec.call(Call(vm, SET, user="root", stdin=line.encode("ascii"), stdout_limit=NOISE, timeout=timeout))
     return moment
 
 
 def get_clock(qrexec: Qrexec, vm: str, *, timeout: float = 20.0) -> datetime:
-    """Return what the clock of *vm* says, with microseconds. Raises as :meth:`Qrexec.call`, RemoteProtocolError."""
-    answer = qrexec.call(vm, GET, "nanoseconds", stdout_limit=_ANSWER_LIMIT, timeout=timeout)
-    return accepted(vm, GET, clock.parse_answer, answer)
+    """Return the time of the clock of *vm*, with microseconds. Raises as :meth:`Qrexec.call`, RemoteProtocolError."""
+    reply = qrexec.call(Call(vm, GET, NANOSECONDS, stdout_limit=_REPLY_LIMIT, timeout=timeout))
+    return accepted(vm, GET, clock.parse_reply, reply)

@@ -5,8 +5,8 @@ Sources: Qubes core-agent-linux (handlers), qubes-manager ``utils.py`` (what dom
 
 from __future__ import annotations
 
-from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.services.answer import accepted
+from vminterface.channel.qrexec.client import Call, Qrexec
+from vminterface.dom0.services.reply import accepted
 from vminterface.errors import ServiceFailed
 from vminterface.values import selectedpath
 
@@ -32,10 +32,10 @@ def select_directory(qrexec: Qrexec, vm: str, *, timeout: float = 600.0) -> str 
 
 def _ask(qrexec: Qrexec, vm: str, service: str, timeout: float) -> str | None:
     try:
-        answer = qrexec.call(vm, service, stdout_limit=selectedpath.LIMIT + 1, timeout=timeout)
+        reply = qrexec.call(Call(vm, service, stdout_limit=selectedpath.LIMIT + 1, timeout=timeout))
     except ServiceFailed as error:
         # A handler that could not show the dialogue says so in a line that begins with the service's name.
         if error.status == _CANCELLED and not error.stderr.startswith(f"{service}:"):
             return None
         raise
-    return accepted(vm, service, selectedpath.parse, answer)
+    return accepted(vm, service, selectedpath.parse, reply)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.services.answer import NOISE
-from vminterface.values.volume import Volume
+from vminterface.channel.qrexec.client import Call, Qrexec
+from vminterface.dom0.services.reply import NOISE
+from vminterface.values.volume import Volume as Volume
 
 SERVICE = "qubes.ResizeDisk"
 
@@ -12,4 +12,4 @@ SERVICE = "qubes.ResizeDisk"
 def resize(qrexec: Qrexec, vm: str, volume: Volume, *, timeout: float = 600.0) -> None:
     """Grow the file system on *volume* of *vm* to the volume's size. Raises as :meth:`Qrexec.call`."""
     stdin = volume.render().encode("ascii")
-    qrexec.call(vm, SERVICE, user="root", stdin=stdin, stdout_limit=NOISE, timeout=timeout)
+    qrexec.call(Call(vm, SERVICE, user="root", stdin=stdin, stdout_limit=NOISE, timeout=timeout))

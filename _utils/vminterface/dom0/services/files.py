@@ -10,15 +10,23 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.filesend import Progress, Sender, Survey
+from vminterface.channel.qrexec.client import Call, Qrexec, checked_timeout
+from vminterface.deadline import Deadline
 from vminterface.dom0.services import room
-from vminterface.dom0.services.answer import Kept
-from vminterface.dom0.unpack import Limits
-from vminterface.dom0.wholefile import FileFault, WholeFile
-from vminterface.errors import InvalidValue, LocalProtocolError, RemoteProtocolError, ServiceFailed, printable
+from vminterface.dom0.services.reply import Captured
+from vminterface.dom0.transfer.send import Progress, Sender, Survey
+from vminterface.dom0.transfer.unpack import Limits
+from vminterface.dom0.transfer.wholefile import FileError, WholeFile
+from vminterface.errors import (
+    InvalidValue,
+    LocalProtocolError,
+    RemoteProtocolError,
+    ServiceFailed,
+    printable,
+    printable_path,
+)
 from vminterface.wire import openinvm
 from vminterface.wire.qfile_result import RESULT_MAX_BYTES, Refused, Result, check_result
 
@@ -49,6 +57,10 @@ class Sent:
     total_bytes: int
     skipped: tuple[bytes, ...]
 
+    def as_data(self) -> dict[str, Any]:
+        """Return both as plain data, fit for a terminal."""
+        return {"total_bytes": self.total_bytes, "skipped": [printable(path, 4096) for path in self.skipped]}
+
 
 def send(
     qrexec: Qrexec,
@@ -57,67 +69,72 @@ def send(
     *,
     allow_all_names: bool = False,
     skip_links: bool = False,
+    follow_links: bool = False,
     progress: Progress | None = None,
     timeout: float = TIMEOUT,
 ) -> Sent:
     """Copy files and folders into ``QubesIncoming/dom0`` of the VM's user.
 
-    Everything is looked at before anything is sent, and the VM is asked whether it has room for it.
+    Everything is read before anything is sent, and the VM is asked whether it has room for it.
 
-    With *allow_all_names* the VM is asked to take any character in
-    names where one is beyond ASCII: it cannot be asked after it has refused one, for what came before stays there.
-    *progress* is told the bytes of content sent and their total.
+    With *allow_all_names* the VM is asked to take any character in names where one is beyond ASCII: it cannot be asked
+    after it has refused one, for what came before stays there. *skip_links* and *follow_links* as for :class:`Sender`.
+    *progress* is called with the bytes of content sent and their total.
 
-    Raises InvalidValues (names and links that no receiver takes), SourceFault, :class:`NotTaken`,
-    RemoteProtocolError, else as :meth:`Qrexec.call`.
+    Raises InvalidValues (names and links that no receiver takes, or that cannot be followed), SourceError,
+    :class:`NotTaken`, RemoteProtocolError, else as :meth:`Qrexec.call`.
     """
-    survey = look(paths, allow_all_names=allow_all_names, skip_links=skip_links)
-    room.check(qrexec, vm, [INCOMING, "."], survey.least_bytes, f"{COPY} in {vm}")
-    sender = Sender(paths, skip_links=skip_links)
+    survey = inspect(paths, allow_all_names=allow_all_names, skip_links=skip_links, follow_links=follow_links)
+    deadline = Deadline.after(checked_timeout(timeout))
+    room.check(qrexec, vm, [INCOMING, "."], survey.least_bytes, f"{COPY} in {vm}", deadline)
+    sender = Sender(paths, skip_links=skip_links, follow_links=follow_links)
     argument = ALL_NAMES if allow_all_names and survey.may_need_all_names else ""
     chunks = sender.chunks(progress, survey.total_bytes)
-    _check(vm, sender, *_exchange(qrexec, vm, argument, chunks, timeout))
+    _check(vm, sender, *_exchange(qrexec, vm, argument, chunks, deadline))
     return Sent(survey.total_bytes, survey.skipped)
 
 
-def look(
-    paths: Sequence[str | bytes | PathLike[str]], *, allow_all_names: bool = False, skip_links: bool = False
+def inspect(
+    paths: Sequence[str | bytes | PathLike[str]],
+    *,
+    allow_all_names: bool = False,
+    skip_links: bool = False,
+    follow_links: bool = False,
 ) -> Survey:
     """Return what :func:`send` would send. Raises as it does for *paths*, before any call."""
-    survey = Sender(paths, skip_links=skip_links).survey()
+    survey = Sender(paths, skip_links=skip_links, follow_links=follow_links).survey()
     if survey.needs_all_names is not None and not allow_all_names:
-        shown = printable(survey.needs_all_names)
+        shown = printable_path(survey.needs_all_names)
         raise InvalidValue(
-            f"{shown}: the name or link target has characters that a VM takes only if asked to (allow_all_names)"
+            f"{shown}: the name or link target has characters that a VM only accepts with allow_all_names"
         )
     return survey
 
 
 def _exchange(
-    qrexec: Qrexec, vm: str, argument: str, chunks: Iterator[bytes], timeout: float
+    qrexec: Qrexec, vm: str, argument: str, chunks: Iterator[bytes], deadline: Deadline
 ) -> tuple[bytes, ServiceFailed | None]:
     """Return what the receiver said, and how its service failed."""
-    kept = Kept()
+    captured = Captured()
     try:
-        qrexec.call(
-            vm, COPY, argument, stdin=chunks, stdout_limit=RESULT_MAX_BYTES, stdout_to=kept, early_answer=True,
-            timeout=timeout,
-        )  # fmt: skip
+        qrexec.call(Call(
+            vm, COPY, argument, stdin=chunks, stdout_limit=RESULT_MAX_BYTES, stdout_to=captured, early_reply=True,
+            deadline=deadline))  # fmt: skip
     except ServiceFailed as error:
         # With a result, the status is only the result's code once more.
-        return kept.untrusted_data, error
-    return kept.untrusted_data, None
+        return captured.untrusted_data, error
+    return captured.untrusted_data, None
 
 
-def _check(vm: str, sender: Sender, untrusted_answer: bytes, failure: ServiceFailed | None) -> None:
-    if failure is not None and not untrusted_answer:
+def _check(vm: str, sender: Sender, untrusted_reply: bytes, failure: ServiceFailed | None) -> None:
+    if failure is not None and not untrusted_reply:
         raise failure
     try:
-        check_result(Result.parse(untrusted_answer), sender.crc)
-    except Refused as fault:
-        raise NotTaken(f"{COPY} in {vm}: {fault}", fault.code) from fault
-    except RemoteProtocolError as fault:
-        raise RemoteProtocolError(f"{COPY} in {vm}: {fault}") from fault
+        check_result(Result.parse(untrusted_reply), sender.crc)
+    except Refused as error:
+        raise NotTaken(f"{COPY} in {vm}: {error}", error.code) from error
+    except RemoteProtocolError as error:
+        raise RemoteProtocolError(f"{COPY} in {vm}: {error}") from error
     if failure is not None:
         raise failure
 
@@ -129,7 +146,7 @@ def open_in_vm(
 
     The copy comes into a new file beside *path* and takes its place only if the service ended well and sent
     something, and leaves as much of the disk free as a restore does. It has the owner, group and permissions of the
-    former file, but no set-id bits. With *view_only* nothing is taken back. Raises InvalidValue, FileFault,
+    former file, but no set-id bits. With *view_only* nothing is taken back. Raises InvalidValue, FileError,
     OutputTooLarge (more than EDITED_LIMIT comes back), else as :meth:`Qrexec.call`.
     """
     place = os.fspath(path)
@@ -140,19 +157,19 @@ def open_in_vm(
     try:
         descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise FileFault.at(place, error) from error
+        raise FileError.at(place, error) from error
     with open(descriptor, "rb") as source:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise InvalidValue(f"{printable(place)}: expected a file")
+            raise InvalidValue(f"{printable_path(place)}: is not a regular file")
         pieces = _pieces(header, source)
         if view_only:
-            qrexec.call(vm, OPEN, stdin=pieces, stdout_limit=EDITED_LIMIT, stdout_to=_Dropped(), timeout=timeout)
+            qrexec.call(Call(vm, OPEN, stdin=pieces, stdout_limit=EDITED_LIMIT, stdout_to=_Dropped(), timeout=timeout))
             return False
         # Through a link, so that the file itself is replaced.
         owner = (found.st_uid, found.st_gid)
         with WholeFile(os.path.realpath(place), owner=owner, reserve=Limits().reserve) as edited:
-            qrexec.call(vm, OPEN, stdin=pieces, stdout_limit=EDITED_LIMIT, stdout_to=edited, timeout=timeout)
+            qrexec.call(Call(vm, OPEN, stdin=pieces, stdout_limit=EDITED_LIMIT, stdout_to=edited, timeout=timeout))
             if not edited.size:
                 return False
             # What a VM has written shall run as nobody but its caller.
@@ -171,4 +188,4 @@ def _pieces(header: bytes, source: BinaryIO) -> Iterator[bytes]:
         while block := source.read(_BLOCK):
             yield block
     except OSError as error:
-        raise FileFault.at(source.name, error) from error
+        raise FileError.at(source.name, error) from error

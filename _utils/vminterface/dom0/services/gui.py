@@ -5,13 +5,13 @@ Source: Qubes core-agent-windows ``set-gui-mode``.
 
 from __future__ import annotations
 
-from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.services.answer import NOISE
-from vminterface.values.guimode import GuiMode
+from vminterface.channel.qrexec.client import Call, Qrexec
+from vminterface.dom0.services.reply import NOISE
+from vminterface.values.guimode import GuiMode as GuiMode
 
 SERVICE = "qubes.SetGuiMode"
 
 
 def set_mode(qrexec: Qrexec, vm: str, mode: GuiMode, *, timeout: float = 20.0) -> None:
     """Give *vm* the GUI *mode*. Raises as :meth:`Qrexec.call`."""
-    qrexec.call(vm, SERVICE, stdin=mode.render().encode("ascii"), stdout_limit=NOISE, timeout=timeout)
+    qrexec.call(Call(vm, SERVICE, stdin=mode.render().encode("ascii"), stdout_limit=NOISE, timeout=timeout))

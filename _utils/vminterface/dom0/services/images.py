@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from os import PathLike
 
-from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.services.answer import accepted
-from vminterface.dom0.wholefile import write_whole
+from vminterface.channel.qrexec.client import Call, Qrexec
+from vminterface.dom0.services.reply import accepted
+from vminterface.dom0.transfer.wholefile import write_whole
 from vminterface.errors import InvalidValue, printable
 from vminterface.values.image import ICON, PICTURE, Image, Limits
 
@@ -28,12 +28,12 @@ def icon(qrexec: Qrexec, vm: str, name: str, *, timeout: float = 60.0) -> Image:
 def picture(qrexec: Qrexec, vm: str, path: str, *, timeout: float = 60.0) -> Image:
     """Return the picture in the VM's file *path*, an absolute one. Raises as :func:`icon`."""
     if not path.startswith("/"):
-        raise InvalidValue(f"'{printable(path, 60)}' is no absolute path")
+        raise InvalidValue(f"'{printable(path, 60)}' is not an absolute path")
     return _ask(qrexec, vm, _line(path), PICTURE, timeout)
 
 
 def save(image: Image, path: str | PathLike[str]) -> None:
-    """Write *image* to *path* as PNG, at once or not at all. Raises FileFault."""
+    """Write *image* to *path* as PNG, at once or not at all. Raises FileError."""
     write_whole(path, image.png())
 
 
@@ -43,11 +43,12 @@ def _line(request: str) -> bytes:
         raise InvalidValue("the name of an icon is empty")
     if len(line) > _NAME_LIMIT or any(byte < 0x20 or byte == 0x7F for byte in line):
         raise InvalidValue(
-            f"'{printable(request, 60)}' names no picture (expected at most {_NAME_LIMIT} bytes, no control characters)"
+            f"'{printable(request, 60)}' does not name a picture (expected at most {_NAME_LIMIT} bytes, no control"
+            f" characters)"
         )
     return line + b"\n"
 
 
 def _ask(qrexec: Qrexec, vm: str, line: bytes, limits: Limits, timeout: float) -> Image:
-    answer = qrexec.call(vm, SERVICE, stdin=line, stdout_limit=limits.answer_size, timeout=timeout)
-    return accepted(vm, SERVICE, lambda untrusted_answer: Image.parse(untrusted_answer, limits), answer)
+    reply = qrexec.call(Call(vm, SERVICE, stdin=line, stdout_limit=limits.reply_size, timeout=timeout))
+    return accepted(vm, SERVICE, lambda untrusted_reply: Image.parse(untrusted_reply, limits), reply)

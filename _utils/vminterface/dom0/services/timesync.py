@@ -6,12 +6,12 @@ keeps its time by itself.
 
 from __future__ import annotations
 
-from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.services.answer import NOISE
+from vminterface.channel.qrexec.client import Call, Qrexec
+from vminterface.dom0.services.reply import NOISE
 
 SERVICE = "qubes.SyncNtpClock"
 
 
 def sync_ntp_clock(qrexec: Qrexec, vm: str, *, timeout: float = 60.0) -> None:
     """Let *vm* set its clock from the network. Raises ServiceNotFound (R4), else as :meth:`Qrexec.call`."""
-    qrexec.call(vm, SERVICE, user="root", stdout_limit=NOISE, timeout=timeout)
+    qrexec.call(Call(vm, SERVICE, user="root", stdout_limit=NOISE, timeout=timeout))

@@ -1,18 +1,18 @@
-"""Debug mode: whether the GUI agent is told to say more, through its environment file (Qubes gui-agent-linux)."""
+"""Debug mode: whether the GUI agent logs more, set in its environment file (Qubes gui-agent-linux)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from vminterface.values import flags
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.files import Files
 
 ENVIRONMENT = "/run/qubes-service-environment"
 LINE = "GUI_OPTS=-vv"
 
 
-def apply(inputs: Mapping[str, str], machine: Machine) -> str:
-    """Add or remove the GUI agent's option as ``debug`` says; without it, debug mode is off.
+def apply(inputs: Mapping[str, str], machine: Files) -> str:
+    """Add or remove the GUI agent's option for ``debug``; without it, debug mode is off.
 
     Returns what holds now. Raises InvalidValue and VMInterfaceError.
     """

@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from vminterface.deadline import Deadline
 from vminterface.errors import ProgramMissing, VMInterfaceError
 from vminterface.values.keyboard import KeyboardLayout, Keymap
-from vminterface.vm.machine import TIMEOUT, Machine
+from vminterface.vm.machine.files import Files
+from vminterface.vm.machine.machine import Machine
+from vminterface.vm.machine.programs import TIMEOUT
 
 SOCKETS = "/tmp/.X11-unix"
 #: What was asked for last, for a session that starts later.
@@ -26,13 +28,13 @@ REACH = 2.0
 #: Displays that are tried, those of the lowest numbers: any user of the VM can make sockets.
 DISPLAYS = 16
 #: Unreachable displays of which the note tells the names.
-_TOLD = 3
+_NAMED = 3
 #: Layouts in which Latin letters are where everybody expects them; all others get ``us`` as a second group.
 _ALONE = ("us", "si")
 
 
 def apply(inputs: Mapping[str, str], machine: Machine, *, user: str = "user") -> str:
-    """Give every X server the layout ``keyboard``, or the keymap ``keymap`` where there is no layout.
+    """Give every X server the layout ``keyboard``, or the keymap ``keymap`` without a layout.
 
     *user* is who owns the X session. Returns what holds now; it names the displays that could not be reached, of which
     anybody in the VM may leave one behind. Raises InvalidValue, and VMInterfaceError, also where none of several could
@@ -48,7 +50,7 @@ def apply(inputs: Mapping[str, str], machine: Machine, *, user: str = "user") ->
         words = "keymap from dom0" + ("" if choice is None else f", then the user's own layout {choice.render()}")
         return _on_all(machine, user, text, words, lambda x: _set_keymap(x, keymap, choice))
     machine.remove(STATE)
-    return "no keyboard from dom0: left as it is"
+    return "no keyboard from dom0: left unchanged"
 
 
 class _XServer:
@@ -110,7 +112,7 @@ def _on_all(machine: Machine, user: str, record: str, words: str, setting: Calla
                 lost.append(before.server.display)
                 reasons.append(reason)
         if reasons and not done:
-            raise VMInterfaceError(f"no X display could be reached ({_few(lost)}): {reasons[0]}")
+            raise VMInterfaceError(f"cannot reach an X display ({_few(lost)}): {reasons[0]}")
         if machine.read_text(STATE) != record:
             machine.write_file(STATE, record)
     except VMInterfaceError:
@@ -122,8 +124,8 @@ def _on_all(machine: Machine, user: str, record: str, words: str, setting: Calla
 
 
 def _few(displays: list[str]) -> str:
-    more = [f"{len(displays) - _TOLD} more"] if len(displays) > _TOLD else []
-    return ", ".join(displays[:_TOLD] + more)
+    more = [f"{len(displays) - _NAMED} more"] if len(displays) > _NAMED else []
+    return ", ".join(displays[:_NAMED] + more)
 
 
 def _set(server: _XServer, setting: Callable[[_XServer], None]) -> VMInterfaceError | None:
@@ -185,7 +187,7 @@ def _set_keymap(server: _XServer, keymap: Keymap, choice: KeyboardLayout | None)
         server.ask_for({"layout": choice.layout, "variant": choice.variant})
 
 
-def _choice(machine: Machine, user: str) -> KeyboardLayout | None:
+def _choice(machine: Files, user: str) -> KeyboardLayout | None:
     """Return the layout that the user chose; without a file that parses, dom0's keymap is not refused."""
     home = _home(machine, user)
     try:
@@ -195,7 +197,7 @@ def _choice(machine: Machine, user: str) -> KeyboardLayout | None:
         return None
 
 
-def _home(machine: Machine, user: str) -> str | None:
+def _home(machine: Files, user: str) -> str | None:
     for line in (machine.read_text("/etc/passwd") or "").splitlines():
         entry = line.split(":")
         if len(entry) == 7 and entry[0] == user and entry[5].startswith("/"):

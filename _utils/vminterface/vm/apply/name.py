@@ -11,7 +11,9 @@ from collections.abc import Mapping
 
 from vminterface.errors import VMInterfaceError
 from vminterface.values.vmname import VMName
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.machine import Machine
+from vminterface.vm.machine.programs import Programs
+from vminterface.vm.machine.protection import is_protected
 
 HOSTNAME = "/etc/hostname"
 HOSTS = "/etc/hosts"
@@ -25,22 +27,22 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
     The kernel's host name is set only where *machine* is the whole machine. Raises InvalidValue and VMInterfaceError.
     """
     if "name" not in inputs:
-        return "no name from dom0: left as it is"
+        return "no name from dom0: left unchanged"
     name = VMName.parse(inputs["name"]).render()
-    if machine.is_protected(HOSTNAME):
-        return f"left as it is: {HOSTNAME} is protected in this VM"
-    wanted = {HOSTNAME: f"{name}\n"}
+    if is_protected(machine, HOSTNAME):
+        return f"left unchanged: {HOSTNAME} is protected in this VM"
+    desired = {HOSTNAME: f"{name}\n"}
     hosts = machine.read_text(HOSTS)
-    if hosts is not None and not machine.is_protected(HOSTS):
+    if hosts is not None and not is_protected(machine, HOSTS):
         ipv4 = "127.0.1.1" if machine.exists("/etc/debian_version") else "127.0.0.1"
-        wanted[HOSTS] = "".join(_renamed(line, (ipv4, "::1"), name) for line in hosts.splitlines(keepends=True))
-    put_back = [machine.keep(path) for path in wanted]
+        desired[HOSTS] = "".join(_renamed(line, (ipv4, "::1"), name) for line in hosts.splitlines(keepends=True))
+    put_back = [machine.keep(path) for path in desired]
     try:
-        for path, text in wanted.items():
+        for path, text in desired.items():
             if machine.read_text(path) != text:
                 machine.write_file(path, text)
         if machine.is_whole and (machine.read_text(KERNEL) or "").rstrip("\n") != name:
-            _tell_kernel(machine, name)
+            _set_hostname(machine, name)
     except VMInterfaceError:
         for one in put_back:
             one()
@@ -48,7 +50,7 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
     return f"host name {name}"
 
 
-def _tell_kernel(machine: Machine, name: str) -> None:
+def _set_hostname(machine: Programs, name: str) -> None:
     if machine.which("hostname"):
         machine.run(["hostname", name])
         return

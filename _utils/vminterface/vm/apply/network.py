@@ -14,9 +14,12 @@ from dataclasses import dataclass, replace
 
 from vminterface.errors import VMInterfaceError
 from vminterface.values.network import ClientNetwork
-from vminterface.vm.apply import link, networkmanager, nft, resolvers, services
-from vminterface.vm.apply.linkstate import Link
-from vminterface.vm.machine import Machine
+from vminterface.vm.apply import services
+from vminterface.vm.machine.files import Files
+from vminterface.vm.machine.machine import Machine
+from vminterface.vm.machine.protection import is_protected
+from vminterface.vm.net import link, networkmanager, nft, resolvers
+from vminterface.vm.net.linkstate import Link
 
 #: The address under which every backend answers on a Qubes network interface.
 GATEWAY_MAC = "fe:ff:ff:ff:ff:ff"
@@ -40,7 +43,7 @@ class Own:
 
 
 def apply(inputs: Mapping[str, str], machine: Machine) -> str:
-    """Configure the interface as ``network:...`` says; without any of these, take away what was configured.
+    """Configure the interface from ``network:...``; without any of these, take away what was configured.
 
     The interface is the one with the MAC address that dom0 names, else ``eth0``. Returns what holds now. Raises
     InvalidValue and VMInterfaceError; the former configuration is then in place.
@@ -49,14 +52,14 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
     if not inputs:
         return "no network from dom0" if old is None else _withdraw(machine, old)
     if not machine.has_own_network:
-        raise VMInterfaceError("this machine is a folder on a host, whose interfaces are not its own")
+        raise VMInterfaceError("this machine is only a folder of a host (it has no interfaces of its own)")
     network = ClientNetwork.parse({field.partition(":")[2]: text for field, text in inputs.items()})
     found = link.find(machine, str(network.mac or ""))
     if found is None:
-        wanted = f"with MAC address {network.mac}, nor one called eth0" if network.mac else "eth0"
-        raise VMInterfaceError(f"there is no interface {wanted} in this VM now")
+        desired = f"with MAC address {network.mac}, nor one named eth0" if network.mac else "eth0"
+        raise VMInterfaceError(f"this VM has no interface {desired}")
     interface, mac = found
-    own = _wanted(machine, network, interface)
+    own = _desired(machine, network, interface)
     if own.search is None and own.resolved is not None and old is not None and old.search:
         own = replace(own, search=())
     mine_before = old.link if old is not None and old.interface == interface else Link(up=False)
@@ -103,14 +106,14 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
     return f"{interface}: {network.ip}/{network.netmask.prefix} via {network.gateway}{by}"
 
 
-def _off(machine: Machine) -> set[str]:
+def _off(machine: Files) -> set[str]:
     """What dom0 or the VM's admin has switched off of the usual configuration, by a service."""
     return {
         name for name in ("disable-default-route", "disable-dns-server") if machine.exists(f"{services.FOLDER}/{name}")
     }
 
 
-def _wanted(machine: Machine, network: ClientNetwork, interface: str) -> Own:
+def _desired(machine: Machine, network: ClientNetwork, interface: str) -> Own:
     off = _off(machine)
     gateways = [str(g) for g in (network.gateway, network.gateway6) if g is not None]
     neighbours = frozenset(f"{gateway} lladdr {GATEWAY_MAC}" for gateway in gateways)
@@ -129,11 +132,11 @@ def _wanted(machine: Machine, network: ClientNetwork, interface: str) -> Own:
     in_work = resolvers.resolved_is_in_work(machine)
     resolved = tuple(map(str, servers)) if in_work else None
     resolv_conf = None
-    if not machine.is_protected(resolvers.RESOLV_CONF):
+    if not is_protected(machine, resolvers.RESOLV_CONF):
         search = f"search {' '.join(domains)}\n" if domains else ""
         resolv_conf = search + "".join(f"nameserver {server}\n" for server in servers)
-    link_wanted = Link(True, frozenset(addresses), frozenset(routes), neighbours, nft.UPLINK)
-    return Own(interface, link_wanted, resolv_conf, resolved=resolved, search=domains if in_work and domains else None)
+    desired_link = Link(True, frozenset(addresses), frozenset(routes), neighbours, nft.UPLINK)
+    return Own(interface, desired_link, resolv_conf, resolved=resolved, search=domains if in_work and domains else None)
 
 
 def _withdraw(machine: Machine, old: Own) -> str:
@@ -143,7 +146,11 @@ def _withdraw(machine: Machine, old: Own) -> str:
         if old.search and resolvers.resolved_is_in_work(machine):
             resolvers.set_search_of_link(machine, old.interface, ())
         link.change(machine, old.interface, link.read(machine, old.interface).with_own(old.link, Link(up=False)))
-    if old.resolv_conf and _resolv_conf(machine) == old.resolv_conf and not machine.is_protected(resolvers.RESOLV_CONF):
+    if (
+        old.resolv_conf
+        and _resolv_conf(machine) == old.resolv_conf
+        and not is_protected(machine, resolvers.RESOLV_CONF)
+    ):
         machine.write_file(resolvers.RESOLV_CONF, "")
     if old.keyfile:
         networkmanager.unload(machine, old.interface)
@@ -151,12 +158,12 @@ def _withdraw(machine: Machine, old: Own) -> str:
     return f"no network: {old.interface} is down"
 
 
-def _resolv_conf(machine: Machine) -> str | None:
+def _resolv_conf(machine: Files) -> str | None:
     """Return the text of resolv.conf, None where it is a link to somebody else's file."""
     return None if machine.link_target(resolvers.RESOLV_CONF) is not None else machine.read_text(resolvers.RESOLV_CONF)
 
 
-def _recall(machine: Machine) -> Own | None:
+def _recall(machine: Files) -> Own | None:
     """Return what was configured, None where the record is gone or no longer whole."""
     try:
         record = json.loads(machine.read_text(STATE) or "null")
@@ -169,11 +176,11 @@ def _recall(machine: Machine) -> Own | None:
             tuple(map(str, record.get("resolved") or ())),
             tuple(map(str, record.get("search") or ())),
         )
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
-def _remember(machine: Machine, own: Own) -> None:
+def _remember(machine: Files, own: Own) -> None:
     record = {
         "interface": own.interface,
         **own.link.words(),

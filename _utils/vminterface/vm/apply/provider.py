@@ -8,7 +8,6 @@ forwarding off before anything else is put back. The parts are those of Qubes co
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -17,11 +16,14 @@ from ipaddress import ip_address
 from vminterface.errors import ProgramFailed, VMInterfaceError
 from vminterface.values.client import Client
 from vminterface.values.network import ProviderNetwork
-from vminterface.vm import backends
-from vminterface.vm.apply import link, nft, resolvers
-from vminterface.vm.apply.linkstate import Link
-from vminterface.vm.backends import Backend
-from vminterface.vm.machine import Machine
+from vminterface.values.sha256 import hexdigest
+from vminterface.vm.machine import backends
+from vminterface.vm.machine.backends import Backend
+from vminterface.vm.machine.files import Files
+from vminterface.vm.machine.machine import Machine
+from vminterface.vm.machine.programs import Programs
+from vminterface.vm.net import link, nft, resolvers
+from vminterface.vm.net.linkstate import Link
 
 FORWARDING = {"ip": "/proc/sys/net/ipv4/ip_forward", "ip6": "/proc/sys/net/ipv6/conf/all/forwarding"}
 #: What this program has configured, so that it can be taken away again and nothing else is.
@@ -47,20 +49,20 @@ class Own:
         )
 
 
-def apply(inputs: Mapping[str, str], machine: Machine, *, told: Collection[Backend] = ()) -> str:
-    """Provide network as ``provides_network:...`` says; without any of these, take away what was configured.
+def apply(inputs: Mapping[str, str], machine: Machine, *, by_toolstack: Collection[Backend] = ()) -> str:
+    """Provide network from ``provides_network:...``; without any of these, take away what was configured.
 
-    *told* is what the toolstack says of clients; ``provides_network:connected`` goes before that. Returns what holds
-    now. Raises InvalidValue, with nothing changed, and VMInterfaceError: then the former configuration is
+    *by_toolstack* are the clients from the toolstack; ``provides_network:connected`` overrides them. Returns what
+    holds now. Raises InvalidValue, with nothing changed, and VMInterfaceError: then the former configuration is
     in place where it could be restored with its firewall, else forwarding is off.
     """
     old = _recall(machine)
     if not inputs:
         return "provides no network" if old is None else _withdraw(machine, old)
     if not machine.has_own_network:
-        raise VMInterfaceError("this machine is a folder on a host, whose interfaces are not its own")
+        raise VMInterfaceError("this machine is only a folder of a host (it has no interfaces of its own)")
     network = ProviderNetwork.parse({field.partition(":")[2]: text for field, text in inputs.items()})
-    clients = backends.clients(network.connected, told)
+    clients = backends.clients(network.connected, by_toolstack)
     there = {name for name in link.names(machine) if name.startswith("vif")}
     links = _links(network, [c for c in clients if str(c.vif) in there])
     targets = resolvers.current(machine)
@@ -68,7 +70,8 @@ def apply(inputs: Mapping[str, str], machine: Machine, *, told: Collection[Backe
     if network.gateway6 is not None and "ip6" not in families:
         raise VMInterfaceError("gateway6 is set, but this VM's kernel has no IPv6")
     elements = frozenset((str(c.vif), c.ip) for c in clients if c.vif is not None)
-    rules = {family: nft.rules(family, network.dns, targets) for family in families}
+    asked = _asked(network)
+    rules = {family: nft.rules(family, asked, targets) for family in families}
     with _Change(machine, old, families) as change:
         marks = change.load(rules, elements)
         _forget_flows(machine, {ip for _, ip in elements - (frozenset() if old is None else old.elements)})
@@ -80,11 +83,28 @@ def apply(inputs: Mapping[str, str], machine: Machine, *, told: Collection[Backe
     return _note(network, targets, clients, set(links))
 
 
-def _note(network: ProviderNetwork, targets: Collection[object], clients: Collection[Client], there: set[str]) -> str:
-    names = ", ".join(map(str, targets)) or "nobody"
+def _asked(network: ProviderNetwork) -> list[nft.Address]:
+    """Return the addresses that clients ask for names.
+
+    A request to an address of the link comes from one, too, and cannot be sent on.
+    """
+    there = network.gateway6 is not None and not network.gateway6.is_link_local
+    return [*network.dns, *([network.gateway6] if there and network.gateway6 is not None else [])]
+
+
+def _note(
+    network: ProviderNetwork, targets: Collection[nft.Address], clients: Collection[Client], there: set[str]
+) -> str:
     here = sum(str(client.vif) in there for client in clients)
-    shown = f"{here} clients" if here == len(clients) else f"{here} of {len(clients)} clients are here"
-    return f"gateway {network.gateway}; names are asked of {names}; {shown}"
+    shown = f"{here} clients" if here == len(clients) else f"{here} of {len(clients)} clients are connected"
+    names = {version: ", ".join(str(one) for one in targets if one.version == version) for version in (4, 6)}
+    both = any(address.version == 6 for address in _asked(network))
+    said = f"DNS requests go to {', '.join(names[v] for v in (4, 6) if names[v] and (v == 4 or both)) or 'nobody'}"
+    if names[6] and not names[4]:
+        said = f"DNS requests over IPv4 are dropped, because this VM's own resolvers only have IPv6 ({names[6]})"
+        to_us = f"those to {network.gateway6} are forwarded to them"
+        said += f"; {to_us if both else 'clients with IPv6 may ask them directly'}"
+    return f"gateway {network.gateway}; {said}; {shown}"
 
 
 def _links(network: ProviderNetwork, clients: Collection[Client]) -> dict[str, Link]:
@@ -146,10 +166,10 @@ class _Change:
         """Let each client's interface have what is ours on it, and no longer what was."""
         for name in sorted({*links, *self._old.links} & link.names(self._machine)):
             before = link.read(self._machine, name)
-            wanted = before.with_own(self._old.links.get(name, Link(True)), links.get(name, Link(before.up)))
-            if wanted != before:
+            desired = before.with_own(self._old.links.get(name, Link(True)), links.get(name, Link(before.up)))
+            if desired != before:
                 self._links[name] = before
-                link.change(self._machine, name, wanted)
+                link.change(self._machine, name, desired)
 
     def forward(self, family: str, on: bool) -> None:
         """Turn forwarding on or off."""
@@ -171,7 +191,7 @@ class _Change:
                 nft.load(self._machine, "".join(nft.restoration(f, self._before[f]) for f in families))
 
 
-def _forget_flows(machine: Machine, addresses: Collection[nft.Address]) -> None:
+def _forget_flows(machine: Programs, addresses: Collection[nft.Address]) -> None:
     """Let the kernel forget what it knows of *addresses*: who had them before was another client.
 
     Without the program conntrack they end by themselves, as nobody goes on with them.
@@ -197,7 +217,7 @@ def _withdraw(machine: Machine, old: Own) -> str:
     return "provides no network: forwarding is off"
 
 
-def _forwards(machine: Machine, family: str) -> bool | None:
+def _forwards(machine: Programs, family: str) -> bool | None:
     """Whether packets of *family* are forwarded; None where the kernel does not know the family."""
     try:
         # By a program, as it is the network that programs of this machine see.
@@ -208,16 +228,16 @@ def _forwards(machine: Machine, family: str) -> bool | None:
         raise
 
 
-def _set_forwarding(machine: Machine, family: str, on: bool) -> None:
+def _set_forwarding(machine: Programs, family: str, on: bool) -> None:
     if _forwards(machine, family) is not on:
         machine.run(["tee", FORWARDING[family]], input=b"1\n" if on else b"0\n")
 
 
 def _mark(rules: Mapping[str, str]) -> str:
-    return hashlib.sha256("".join(rules.values()).encode()).hexdigest()
+    return hexdigest("".join(rules.values()).encode())
 
 
-def _recall(machine: Machine) -> Own | None:
+def _recall(machine: Files) -> Own | None:
     """Return what was configured, None where the record is gone or no longer whole."""
     try:
         record = json.loads(machine.read_text(STATE) or "null")
@@ -228,11 +248,11 @@ def _recall(machine: Machine) -> Own | None:
             {str(name): Link.of_words(words) for name, words in record["links"].items()},
             record["ipv6"] is True,
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
-def _remember(machine: Machine, own: Own) -> None:
+def _remember(machine: Files, own: Own) -> None:
     record = {
         "rules": own.rules,
         "marks": own.marks,

@@ -9,22 +9,23 @@ from collections.abc import Mapping
 
 from vminterface.errors import VMInterfaceError
 from vminterface.values.timezone import ZONES, Timezone
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.files import Files
+from vminterface.vm.machine.protection import is_protected
 
 LOCALTIME = "/etc/localtime"
 
 
-def apply(inputs: Mapping[str, str], machine: Machine) -> str:
+def apply(inputs: Mapping[str, str], machine: Files) -> str:
     """Set the zone and return what holds now: ``lasting:timezone``, else ``timezone``, else it stays as it is.
 
     Raises InvalidValue (no name of a zone, or one that this machine does not have) and VMInterfaceError.
     """
     said = inputs.get("lasting:timezone", inputs.get("timezone"))
     if said is None:
-        return "no time zone from dom0: left as it is"
+        return "no time zone from dom0: left unchanged"
     name = Timezone.parse(said, lambda name: _is_zone(machine, name)).render()
-    if machine.is_protected("/etc/timezone"):
-        return "left as it is: /etc/timezone is protected in this VM"
+    if is_protected(machine, "/etc/timezone"):
+        return "left unchanged: /etc/timezone is protected in this VM"
     link = f"../usr/share/zoneinfo/{name}"
     record, text = _record(machine, name)
     put_back = [machine.keep(path) for path in (record, LOCALTIME) if path]
@@ -40,13 +41,13 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
     return f"time zone {name}"
 
 
-def _is_zone(machine: Machine, name: str) -> bool:
+def _is_zone(machine: Files, name: str) -> bool:
     """Whether this machine has zone data (a TZif file, RFC 8536) of that name."""
     path = f"{ZONES}/{name}"
     return machine.is_file(path) and (machine.read_bytes(path) or b"").startswith(b"TZif")
 
 
-def _record(machine: Machine, name: str) -> tuple[str, str]:
+def _record(machine: Files, name: str) -> tuple[str, str]:
     """Return the file in which this distribution records the zone, and its text; no path where it has none."""
     if machine.exists("/etc/debian_version"):
         return "/etc/timezone", f"{name}\n"

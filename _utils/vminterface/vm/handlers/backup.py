@@ -4,11 +4,11 @@ Input: one line with the location, then the archive to the end of the input; it 
 The location is a folder (the file in it is then called ``qubes-backup-YYYY-MM-DDTHHMMSS``, local time), the absolute
 path of a file that is not there yet, or a shell command that reads the archive, where commands are switched on.
 The exit status is that of the command. After Qubes core-agent-linux's ``qubes.Backup``, which takes no file and always
-takes a command; here the file has its name only when it is whole and on the disk, so that it never looks like more.
+takes a command; here the file has its name only when it is whole and on the disk, so that it never seems to be more.
 
-Nothing in the input says where an archive ends: it is whole if the input ends while its caller is still there, who has
+Nothing in the input marks the end of an archive: it is whole if the input ends while its caller is still there, who has
 closed it then. A caller that has gone has broken off; a caller whose own source broke off, and who closes the input all
-the same, cannot be told from one that is done.
+the same, cannot be distinguished from one that is done.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import re
 import select
 from datetime import datetime
 
-from vminterface.errors import InvalidValue, ServiceFailed, VMInterfaceError, printable
-from vminterface.vm.handlers import location, stream
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.caller import Caller
-from vminterface.vm.handlers.naming import name_file
-from vminterface.vm.handlers.programs import STDERR, Program
-from vminterface.vm.regularfile import open_regular
+from vminterface.errors import InvalidValue, ServiceFailed, VMInterfaceError, printable_path
+from vminterface.vm.handlers.files import location
+from vminterface.vm.handlers.files.naming import name_file
+from vminterface.vm.handlers.runtime import stream
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.handlers.runtime.caller import Caller
+from vminterface.vm.handlers.runtime.programs import STDERR, Program
+from vminterface.vm.machine.regularfile import open_regular
 
 #: Seconds without a byte after which the backup is given up; dom0 may have to ask its user meanwhile.
 IDLE_TIMEOUT = 3600.0
@@ -38,19 +39,19 @@ def handle(call: Call) -> None:
     """Take the backup. Raises InvalidValue (location), ServiceFailed (the command's status), VMInterfaceError."""
     call.refuse_argument()
     line = location.read(call)
-    wanted = location.path(line)
+    desired = location.path(line)
     source, caller = call.stdin.fileno(), Caller(call.stdout.fileno())
-    if call.machine.is_folder(wanted):
-        wanted = os.path.join(wanted, f"qubes-backup-{datetime.now():%Y-%m-%dT%H%M%S}")
+    if call.machine.is_folder(desired):
+        desired = os.path.join(desired, f"qubes-backup-{datetime.now():%Y-%m-%dT%H%M%S}")
     elif (command := location.shell_command(call.machine, line)) is not None:
         _pipe(source, command, caller)
         return
     elif not line.startswith("/") or line.endswith("/") or not call.machine.is_folder(os.path.dirname(line)):
         raise InvalidValue(
-            f"'{printable(line, 120)}' is no folder here and no absolute path of a file in one"
+            f"'{printable_path(line, 120)}' is neither a folder nor the absolute path of a file in a folder"
             f"{location.hint(call.machine)}"
         )
-    _write(source, call.machine.path(wanted), caller)
+    _write(source, call.machine.path(desired), caller)
 
 
 def _pipe(source: int, command: list[str], caller: Caller) -> None:
@@ -87,7 +88,7 @@ def _write(source: int, place: str, caller: Caller) -> None:
     temporary = os.path.join(folder, f".{name[:200]}.{os.urandom(6).hex()}{_PART}")
     try:
         if os.path.lexists(place):
-            raise FileExistsError(0, "there is something of that name already")
+            raise FileExistsError(0, "a file with this name already exists")
         target = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(target, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,7 +103,7 @@ def _write(source: int, place: str, caller: Caller) -> None:
     except VMInterfaceError:
         raise
     except OSError as error:
-        raise VMInterfaceError(f"{printable(place)}: {error.strerror}") from None
+        raise VMInterfaceError(f"{printable_path(place)}: {error.strerror}") from None
 
 
 def _fill(target: int, source: int) -> None:
@@ -111,7 +112,7 @@ def _fill(target: int, source: int) -> None:
         stream.write_all(target, block)
         size += len(block)
     if not size:
-        raise InvalidValue("the input ends behind the location: there is no backup to keep")
+        raise InvalidValue("the input ends after the location (expected a backup)")
     os.fsync(target)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vminterface.errors import VMInterfaceError
 from vminterface.values.device import PciAddress
-from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.runtime.call import Call
 
 DEVICES = "/sys/bus/pci/devices"
 _LIMIT = 64
@@ -22,5 +22,5 @@ def handle(call: Call) -> None:
     if not call.machine.exists(device):
         raise VMInterfaceError(f"this VM has no PCI device {name}")
     if not call.machine.exists(f"{device}/driver"):
-        raise VMInterfaceError(f"no driver of this VM has the PCI device {name}")
+        raise VMInterfaceError(f"no driver of this VM uses the PCI device {name}")
     call.machine.write_attribute(f"{device}/driver/unbind", name)

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from vminterface.errors import InvalidValue, ServiceFailed, printable
-from vminterface.vm.filecopy import Terms, open_incoming, serve
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.home import home
+from vminterface.vm.handlers.files.home import home
+from vminterface.vm.handlers.files.receive import Terms, open_incoming, serve
+from vminterface.vm.handlers.runtime.call import Call
 from vminterface.wire.qfile_result import Refused
 
 ALLOW_ALL_NAMES = "allow-all-names"
@@ -25,7 +25,7 @@ def handle(call: Call) -> None:
     """
     if call.argument not in ("", ALLOW_ALL_NAMES):
         shown = printable(call.argument, 60)
-        raise InvalidValue(f"'{shown}' is no argument of it (expected {ALLOW_ALL_NAMES} or none)")
+        raise InvalidValue(f"'{shown}' is not an argument of this service (expected {ALLOW_ALL_NAMES} or none)")
     machine, user_home = call.machine, home()
     # A machine that is a folder of another has no link of its own that leads out of it.
     machine.path(f"{user_home}/QubesIncoming/{call.source}/.")

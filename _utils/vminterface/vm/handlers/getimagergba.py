@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 
-from vminterface.errors import InvalidValue, VMInterfaceError, printable
+from vminterface.errors import InvalidValue, VMInterfaceError, printable, printable_path
 from vminterface.values.image import ICON, PICTURE
-from vminterface.vm.handlers import icontheme, pictures
-from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.display import icontheme, pictures
+from vminterface.vm.handlers.runtime.call import Call
 
 _ICON = "xdgicon:"
 _DATA = "-"
@@ -25,21 +25,21 @@ def handle(call: Call) -> None:
     untrusted_line = call.read_line(_LINE_LIMIT)
     # What is left of a line that broke off may name another picture.
     if not untrusted_line.endswith(b"\n"):
-        raise InvalidValue("the input ends before the end of the line that names the picture")
-    wanted = untrusted_line[:-1].decode("utf-8", "surrogateescape")
-    if not wanted or "\0" in wanted:
-        raise InvalidValue("no picture was named (expected xdgicon:NAME, a path, or -)")
+        raise InvalidValue("the input ends inside the line that names the picture")
+    desired = untrusted_line[:-1].decode("utf-8", "surrogateescape")
+    if not desired or "\0" in desired:
+        raise InvalidValue("no picture is named (expected xdgicon:NAME, a path, or -)")
     limits, fit = PICTURE, None
-    if wanted.startswith(_ICON):
+    if desired.startswith(_ICON):
         limits, fit = ICON, icontheme.SIZE
-        data = _file(call, icontheme.find(call.machine, wanted.removeprefix(_ICON), os.environ))
-    elif wanted == _DATA or wanted.endswith(f":{_DATA}"):
-        name = wanted.removesuffix(_DATA).removesuffix(":").lower()
+        data = _file(call, icontheme.find(call.machine, desired.removeprefix(_ICON), os.environ))
+    elif desired == _DATA or desired.endswith(f":{_DATA}"):
+        name = desired.removesuffix(_DATA).removesuffix(":").lower()
         if name and name not in pictures.NAMES:
-            raise InvalidValue(f"'{printable(name, 40)}' is no form of pictures that is known here")
+            raise InvalidValue(f"'{printable(name, 40)}' is not a known picture format")
         data = call.read_all(pictures.FILE_LIMIT)
     else:
-        data = _file(call, os.path.abspath(wanted))
+        data = _file(call, os.path.abspath(desired))
     picture = pictures.decode(call.machine, data, limits, fit=fit)
     # Only now: a caller that sees the first line may count on the pixels.
     call.write(f"{picture.width} {picture.height}\n".encode("ascii"))
@@ -49,5 +49,5 @@ def handle(call: Call) -> None:
 def _file(call: Call, path: str) -> bytes:
     data = call.machine.read_bytes(path, limit=pictures.FILE_LIMIT)
     if data is None:
-        raise VMInterfaceError(f"{printable(path)}: there is no such file")
+        raise VMInterfaceError(f"{printable_path(path)}: the file does not exist")
     return data

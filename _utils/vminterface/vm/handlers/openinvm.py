@@ -15,32 +15,26 @@ is added), and give the user so many seconds with ``open-timeout`` in ``/etc/vmi
 
 from __future__ import annotations
 
-import shlex
 import time
 
 from vminterface.deadline import Deadline
 from vminterface.errors import (
     ConnectionLost,
     DeadlineExceeded,
-    ProgramMissing,
     ServiceFailed,
     VMInterfaceError,
     printable,
 )
-from vminterface.vm.handlers import config, stream
-from vminterface.vm.handlers.call import TIMEOUT, Call
-from vminterface.vm.handlers.caller import Caller
-from vminterface.vm.handlers.filewatch import OPENED, SAVED, FileWatch, in_use
-from vminterface.vm.handlers.peerfile import PeerFile
-from vminterface.vm.handlers.programs import Program
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.desktop.opener import WAITING, opener
+from vminterface.vm.handlers.files.filewatch import OPENED, SAVED, FileWatch, in_use
+from vminterface.vm.handlers.files.peerfile import PeerFile
+from vminterface.vm.handlers.runtime import config, stream
+from vminterface.vm.handlers.runtime.call import TIMEOUT, Call
+from vminterface.vm.handlers.runtime.caller import Caller
+from vminterface.vm.handlers.runtime.programs import Program
+from vminterface.vm.machine.files import Files
 from vminterface.wire.openinvm import HEADER_SIZE, Header
 
-COMMAND = "/etc/vminterface/open-command"
-#: Looked for in this order.
-OPENERS = ("qubes-open", "xdg-open")
-#: With a desktop named, xdg-open hands the file to a running program and returns before the user has seen it.
-_WAITING = {"DE": "generic", "XDG_CURRENT_DESKTOP": "X-Generic"}
 #: Seconds between two looks at whether a program still has the file open.
 PAUSE = 0.5
 #: Seconds within which an opener that hands the file on is done, and within which a viewer has read it after that.
@@ -60,7 +54,7 @@ def handle(call: Call) -> None:
     call.refuse_argument()
     peer, source = call.source.lstrip("@"), call.stdin.fileno()
     header = Header.parse(stream.read_exactly(source, HEADER_SIZE, timeout=TIMEOUT))
-    command, seconds = _command(call.machine), _seconds(call.machine)
+    command, seconds = opener(call.machine), _seconds(call.machine)
     caller = Caller(call.stdout.fileno())
     with PeerFile(call.machine, peer, header.name) as file:
         file.receive(source, view_only=header.view_only)
@@ -75,7 +69,7 @@ def handle(call: Call) -> None:
         except DeadlineExceeded as error:
             raise DeadlineExceeded(f"{error}{work.keep()}") from None
         except (BrokenPipeError, ConnectionLost):
-            raise ConnectionLost(f"the caller has gone{work.keep()}") from None
+            raise ConnectionLost(f"the caller closed the connection{work.keep()}") from None
         except BaseException:
             work.keep()
             raise
@@ -96,8 +90,8 @@ class _Work:
         """
         began = time.monotonic()
         with FileWatch(self._file.path) as watch:
-            with Program([*command, self._file.path], env=_WAITING) as opener:
-                status = opener.wait(deadline=self._deadline)
+            with Program([*command, self._file.path], env=WAITING) as program:
+                status = program.wait(deadline=self._deadline)
             self._until_unused()
             events = watch.events()
             if not status and time.monotonic() - began < MOMENTS and (self._view_only or not self._file.is_changed):
@@ -112,11 +106,11 @@ class _Work:
         return ""
 
     def _until_done(self, watch: FileWatch, before: int) -> None:
-        """Wait until the program that was handed the file has saved it, or has read what is to be viewed only."""
-        wanted = OPENED if self._view_only else SAVED
+        """Wait until the program that opens the file has saved it, or has read what is to be viewed only."""
+        desired = OPENED if self._view_only else SAVED
         seen = before if self._view_only else 0
-        while not seen & wanted:
-            self._caller.wait(watch.fileno(), seconds=self._left("the program that was handed the file"))
+        while not seen & desired:
+            self._caller.wait(watch.fileno(), seconds=self._left("the program that opens the file"))
             seen |= watch.events()
         while self._caller.wait(watch.fileno(), seconds=MOMENTS if self._view_only else QUIET):
             watch.events()
@@ -132,28 +126,11 @@ class _Work:
         return None if self._deadline is None else self._deadline.check(what)
 
 
-def _command(machine: Machine) -> list[str]:
-    """Return the opener. Raises ProgramMissing, VMInterfaceError for an unreadable configuration."""
-    text = machine.read_text(COMMAND)
-    if text is not None:
-        try:
-            words = shlex.split(text, comments=True)
-        except ValueError as error:
-            raise VMInterfaceError(f"{COMMAND}: {error}") from None
-        if not words:
-            raise VMInterfaceError(f"{COMMAND} names no program")
-        return words
-    for name in OPENERS:
-        if (program := machine.which(name)) is not None:
-            return [program]
-    raise ProgramMissing(f"nothing to open files with is installed here (looked for {', '.join(OPENERS)})")
-
-
-def _seconds(machine: Machine) -> float | None:
+def _seconds(machine: Files) -> float | None:
     text = config.option(machine, config.OPEN_TIMEOUT, "")
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 8 and int(text)):
         shown = f"{config.OPEN_TIMEOUT} = {printable(text, 40)}"
-        raise VMInterfaceError(f"{config.PATH}: '{shown}' is no number of seconds (1 to 9999999)")
+        raise VMInterfaceError(f"{config.PATH}: '{shown}' is not a valid number of seconds (1 to 9999999)")
     return float(text)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from vminterface.vm.handlers import location, registered
-from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.files import location, registered
+from vminterface.vm.handlers.runtime.call import Call
 
 
 def handle(call: Call) -> None:

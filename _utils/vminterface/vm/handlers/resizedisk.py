@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 
 from vminterface.values.volume import Volume
-from vminterface.vm.handlers import config
-from vminterface.vm.handlers.blockdevice import TIMEOUT, grow_file_system, grow_table, notice_size
-from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.runtime import config
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.machine.blockdevice import TIMEOUT, grow_file_system, grow_table, notice_size
 
 _DEFAULTS = {
     Volume.PRIVATE: (config.PRIVATE_DEVICE, "/dev/xvdb"),

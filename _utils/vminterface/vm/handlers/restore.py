@@ -2,7 +2,7 @@
 
 Input: a line with the location, a line with the beginnings of the members' names between blanks (empty: all of them),
 and at the end the result of the receiver in dom0. Output: a qfile stream. The location is a file, or a shell command
-that writes the archive, where commands are switched on. Exit status 2: there is no such location.
+that writes the archive, where commands are enabled. Exit status 2: the location does not exist.
 After Qubes core-agent-linux's ``qubes.Restore`` and ``tar2qfile.c``.
 """
 
@@ -13,12 +13,12 @@ import io
 import os
 
 from vminterface.channel import filecopy
-from vminterface.errors import ServiceFailed, VMInterfaceError, printable
-from vminterface.vm.handlers import location
-from vminterface.vm.handlers.archive import Conversion
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.caller import Caller
-from vminterface.vm.handlers.programs import STDERR, Program
+from vminterface.errors import ServiceFailed, VMInterfaceError, printable_path
+from vminterface.vm.handlers.files import location
+from vminterface.vm.handlers.files.archive import Conversion
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.handlers.runtime.caller import Caller
+from vminterface.vm.handlers.runtime.programs import STDERR, Program
 from vminterface.wire.qfile_result import Refused
 
 TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
@@ -33,28 +33,28 @@ END_TIMEOUT = 60.0
 
 
 def handle(call: Call) -> None:
-    """Send the members. Raises InvalidValue, ServiceFailed, VMInterfaceError; Refused: what dom0's receiver said."""
+    """Send the members. Raises InvalidValue, ServiceFailed, VMInterfaceError; Refused: the reply of dom0's receiver."""
     call.refuse_argument()
     restore(call, location.read(call))
 
 
 def restore(call: Call, line: str) -> None:
     """Read the line with the members and send them from the location *line*. Errors as for :func:`handle`."""
-    wanted = os.fsencode(location.read_line(call, "list of members", MEMBERS_LIMIT)).split()
+    desired = os.fsencode(location.read_line(call, "list of members", MEMBERS_LIMIT)).split()
     path = location.path(line)
     if call.machine.is_file(path):
         try:
             source = call.machine.open_file(path)
         except OSError as error:
-            raise ServiceFailed(f"{printable(path)}: {error.strerror}", NO_LOCATION) from None
-        _send(call, source, wanted, seekable=True)
+            raise ServiceFailed(f"{printable_path(path)}: {error.strerror}", NO_LOCATION) from None
+        _send(call, source, desired, seekable=True)
     elif (command := location.shell_command(call.machine, line)) is not None:
-        _from_command(call, command, wanted)
+        _from_command(call, command, desired)
     else:
-        raise ServiceFailed(f"'{printable(line, 120)}' is no file here{location.hint(call.machine)}", NO_LOCATION)
+        raise ServiceFailed(f"'{printable_path(line, 120)}' is not a file{location.hint(call.machine)}", NO_LOCATION)
 
 
-def _from_command(call: Call, command: list[str], wanted: list[bytes]) -> None:
+def _from_command(call: Call, command: list[str], desired: list[bytes]) -> None:
     source, program_end = os.pipe()
     try:
         reader = Program(command, stdout=program_end, stderr=STDERR)
@@ -65,7 +65,7 @@ def _from_command(call: Call, command: list[str], wanted: list[bytes]) -> None:
         os.close(program_end)
     with reader:
         # One that was not listened to until its end is ended, and cannot fail any more.
-        status = reader.wait(timeout=END_TIMEOUT) if _send(call, source, wanted, seekable=False) else 0
+        status = reader.wait(timeout=END_TIMEOUT) if _send(call, source, desired, seekable=False) else 0
     if status:
         raise VMInterfaceError(f"the command ended with status {status}")
 
@@ -90,16 +90,16 @@ class _FromProgram(io.RawIOBase):
         super().close()
 
 
-def _send(call: Call, source: int, wanted: list[bytes], *, seekable: bool) -> bool:
-    """Send what is *wanted* of the archive *source*, which is closed here; return whether it was read to its end."""
+def _send(call: Call, source: int, desired: list[bytes], *, seekable: bool) -> bool:
+    """Send what is *desired* of the archive *source*, which is closed here; return whether it was read to its end."""
     caller = Caller(call.stdout.fileno())
     with open(source, "rb") if seekable else io.BufferedReader(_FromProgram(source, caller)) as file:
-        conversion = Conversion(file, wanted, seekable=seekable)
+        conversion = Conversion(file, desired, seekable=seekable)
         try:
             filecopy.send(conversion.chunks(), conversion.packer, call.stdout.fileno(), call.stdin.fileno())
-        except Refused as fault:
+        except Refused as error:
             # With that dom0 says that it has got all that it wants.
-            if fault.code != errno.EDQUOT:
+            if error.code != errno.EDQUOT:
                 raise
             return False
     return conversion.whole

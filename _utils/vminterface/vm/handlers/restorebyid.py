@@ -6,9 +6,9 @@ core-agent-linux's ``qubes.RestoreById`` (R4.1).
 
 from __future__ import annotations
 
-from vminterface.vm.handlers import registered
-from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.files import registered
 from vminterface.vm.handlers.restore import restore
+from vminterface.vm.handlers.runtime.call import Call
 
 
 def handle(call: Call) -> None:

@@ -6,8 +6,8 @@ core-agent-linux's ``qubes.SelectDirectory``; a path that the readers in dom0 (q
 
 from __future__ import annotations
 
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.dialog import choose
+from vminterface.vm.handlers.display.dialog import choose
+from vminterface.vm.handlers.runtime.call import Call
 
 
 def handle(call: Call) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from vminterface.errors import InvalidValue
 from vminterface.values import clock
-from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.machine import systemclock
 
 #: Seconds by which the clock may be off: setting it costs programs more than so small an error.
 TOLERANCE = 2
@@ -21,7 +22,7 @@ def handle(call: Call) -> None:
     call.refuse_argument()
     untrusted_text = call.read_all(_LIMIT).decode("latin-1")
     if not untrusted_text.strip():
-        raise InvalidValue("no time was given (expected YYYY-MM-DDTHH:MM:SS+00:00)")
-    wanted = clock.parse(untrusted_text)
-    if abs((call.machine.now() - wanted).total_seconds()) > TOLERANCE:
-        call.machine.set_clock(wanted)
+        raise InvalidValue("no time is given (expected YYYY-MM-DDTHH:MM:SS+00:00)")
+    desired = clock.parse(untrusted_text)
+    if abs((systemclock.now(call.machine) - desired).total_seconds()) > TOLERANCE:
+        systemclock.set_clock(call.machine, desired)

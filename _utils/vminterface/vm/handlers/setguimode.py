@@ -11,11 +11,11 @@ import fcntl
 import os
 
 from vminterface.deadline import Deadline
-from vminterface.errors import ProgramFailed, printable
+from vminterface.errors import ProgramFailed, printable, printable_path
 from vminterface.values.guimode import GuiMode
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.programs import Program
-from vminterface.vm.handlers.remember import remember
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.handlers.runtime.programs import Program
+from vminterface.vm.machine.remember import remember
 
 HOOKS = "/etc/qubes/gui-mode.d"
 #: Seconds for all hooks: dom0 waits 20.
@@ -48,7 +48,7 @@ def _run(path: str, mode: GuiMode, deadline: Deadline) -> None:
     messages = _memory()
     try:
         with Program([path, mode.render()], stderr=messages) as hook:
-            status = hook.wait(timeout=deadline.check(printable(path)))
+            status = hook.wait(timeout=deadline.check(printable_path(path)))
         if status:
             length = min(os.lseek(messages, 0, os.SEEK_CUR), _TOLD)
             said = os.pread(messages, length, 0).decode("utf-8", "replace").strip()

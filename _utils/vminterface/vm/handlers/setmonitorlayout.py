@@ -16,11 +16,12 @@ from collections.abc import Iterator
 from vminterface.deadline import Deadline
 from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError
 from vminterface.values.monitor import DISPLAY, GUIVM, GUIVM_DISPLAY, MonitorLayout
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.remember import remember
-from vminterface.vm.handlers.xrandr import XServer
-from vminterface.vm.machine import Machine
-from vminterface.vm.screen import record_layout
+from vminterface.vm.handlers.display.xrandr import XServer
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.machine.files import Files
+from vminterface.vm.machine.machine import Machine
+from vminterface.vm.machine.remember import remember
+from vminterface.vm.machine.screen import record_layout
 
 #: Seconds for everything, most of them for an X server that may be starting just now: dom0 waits 60.
 TIMEOUT = 50.0
@@ -36,10 +37,10 @@ def handle(call: Call) -> None:
     call.refuse_argument()
     deadline = call.within(TIMEOUT)
     layout = MonitorLayout.parse(call.read_all(_LIMIT).decode("latin-1"))
-    show(layout, call.machine, deadline, os.environ.get("DISPLAY"))
+    apply(layout, call.machine, deadline, os.environ.get("DISPLAY"))
 
 
-def show(layout: MonitorLayout, machine: Machine, deadline: Deadline, display: str | None = None) -> None:
+def apply(layout: MonitorLayout, machine: Machine, deadline: Deadline, display: str | None = None) -> None:
     """Show *layout* on the VM's own display, and remember it as ``monitors``.
 
     That is *display*, by default the first one; in a GUI VM always the second, though its session has the first.
@@ -51,23 +52,28 @@ def show(layout: MonitorLayout, machine: Machine, deadline: Deadline, display: s
     server = XServer(machine, display, deadline)
     server.wait()
     with _alone(machine, deadline):
-        _show(layout, server)
+        _apply(layout, server)
     # The layout is shown as asked, whether or not this user may keep a note of it.
     with contextlib.suppress(VMInterfaceError):
         remember(machine, "monitors", layout.render())
         record_layout(machine, layout)
 
 
-def _show(layout: MonitorLayout, server: XServer) -> None:
+def _apply(layout: MonitorLayout, server: XServer) -> None:
     before = server.query()
     if len(layout) > len(before.monitors):
-        raise InvalidValue(f"{len(layout)} monitors are too many: the X server has {len(before.monitors)}")
+        raise InvalidValue(
+            f"{len(layout)} monitors are too many (expected at most {len(before.monitors)}: the outputs of the X"
+            f" server)"
+        )
     _, _, *size = layout.bounding_box
     if size[0] > before.limits[0] or size[1] > before.limits[1]:
         shown, largest = ("{}x{}".format(*pair) for pair in (size, before.limits))
-        raise InvalidValue(f"a layout of {shown} pixels is too large: the X server can have {largest}")
+        raise InvalidValue(
+            f"a layout of {shown} pixels is too large (expected at most {largest}: the limit of the X server)"
+        )
     try:
-        server.show(layout.monitors, before)
+        server.apply(layout.monitors, before)
     except ProgramFailed as error:
         # The only X requests that fail for the sake of a size; the server does not say what its memory would hold.
         if "RRSetScreenSize" not in str(error):
@@ -81,7 +87,7 @@ def _show(layout: MonitorLayout, server: XServer) -> None:
 
 
 @contextlib.contextmanager
-def _alone(machine: Machine, deadline: Deadline) -> Iterator[None]:
+def _alone(machine: Files, deadline: Deadline) -> Iterator[None]:
     """Let one call at a time change the outputs: dom0 sends a layout at each of several changes in a row."""
     if not machine.is_folder(SOCKETS):
         yield

@@ -1,16 +1,17 @@
 """``qubes.SuspendPost``: switch on again, after dom0 has resumed this VM, what ``qubes.SuspendPre`` switched off.
 
 No input, no output. Kernel modules are loaded again, PCI devices get their drivers back, their network interfaces go
-up, NetworkManager wakes. Drivers need memory in large pieces, so some is made free first. A step that fails is told at
-the end, after the others, and is tried again the next time. After Qubes core-agent-linux's ``prepare-suspend``.
+up, NetworkManager wakes. Drivers need memory in large pieces, so some is made free first. A step that fails is reported
+at the end, after the others, and is tried again the next time. After Qubes core-agent-linux's ``prepare-suspend``.
 """
 
 from __future__ import annotations
 
-from vminterface.vm.handlers import networkmanager, remembered
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.steps import Steps
+from vminterface.vm.handlers.runtime import sleepnetwork
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.handlers.runtime.steps import Steps
 from vminterface.vm.handlers.suspendpre import DEVICES, NETWORK, TIMEOUT
+from vminterface.vm.machine import remembered
 
 DRIVERS = "/sys/bus/pci/drivers"
 #: Exists while dom0 has the service ``minimal-netvm`` switched on here.
@@ -33,7 +34,7 @@ def handle(call: Call) -> None:
         _load(steps)
         _bind(steps)
     _interfaces_up(steps, INTERFACE_TIMEOUT if to_come else 0.0)
-    networkmanager.sleep(steps, False)
+    sleepnetwork.sleep(steps, False)
     steps.finish()
 
 
@@ -81,7 +82,7 @@ def _interfaces_up(steps: Steps, seconds: float) -> None:
     machine, down = steps.machine, remembered.interfaces(steps.machine)
     names = down.items()
     # NetworkManager does that itself.
-    if machine.exists(networkmanager.FLAG):
+    if machine.exists(sleepnetwork.FLAG):
         for name in names:
             down.remove(name)
         return

@@ -6,8 +6,8 @@ core-agent-linux's ``qubes.SuspendPostAll``; dom0 calls it in every VM, whether 
 
 from __future__ import annotations
 
-from vminterface.vm.handlers import hooks
-from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.runtime import hooks
+from vminterface.vm.handlers.runtime.call import Call
 
 FOLDER = "/etc/qubes/suspend-post.d"
 

@@ -2,16 +2,17 @@
 
 No input, no output. NetworkManager goes to sleep; network interfaces of real devices go down; the drivers of PCI
 devices let go of them; the kernel modules of the admin's lists are unloaded. What was switched off is remembered for
-``qubes.SuspendPost``. A step that fails is told at the end, after the others. After Qubes core-agent-linux's
+``qubes.SuspendPost``. A step that fails is reported at the end, after the others. After Qubes core-agent-linux's
 ``prepare-suspend``; the admin's programs belong to ``qubes.SuspendPreAll`` there and here.
 """
 
 from __future__ import annotations
 
-from vminterface.vm.handlers import networkmanager, remembered
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.steps import Steps
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.runtime import sleepnetwork
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.handlers.runtime.steps import Steps
+from vminterface.vm.machine import remembered
+from vminterface.vm.machine.files import Files
 
 TYPE_CHECKING = False  # as the type checker takes it; importing typing would cost each call time
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def handle(call: Call) -> None:
     """Do all of it. Raises InvalidValue for a call with an argument, VMInterfaceError with each step that failed."""
     call.refuse_argument()
     steps = Steps(call.machine, TIMEOUT)
-    networkmanager.sleep(steps, True)
+    sleepnetwork.sleep(steps, True)
     if KEEP_DEVICES not in (call.machine.read_text("/proc/cmdline") or "").split():
         _interfaces_down(steps)
         _unbind(steps)
@@ -102,7 +103,7 @@ def _unload(steps: Steps) -> None:
             break
         left = list(failures)
     for name, failure in failures.items():
-        steps.fault(f"the kernel module {name} is still loaded: {failure}")
+        steps.error(f"the kernel module {name} is still loaded: {failure}")
 
 
 def _listed(steps: Steps) -> Iterator[str]:
@@ -113,25 +114,25 @@ def _listed(steps: Steps) -> Iterator[str]:
                 continue
             names = line.split()
             if wrong := [one for one in names if not _MODULE_CHARACTERS.issuperset(one) or one.startswith("-")]:
-                steps.fault(f"{path}: '{wrong[0]}' is no name of a kernel module")
+                steps.error(f"{path}: '{wrong[0]}' is not a valid name of a kernel module")
                 continue
             yield from names
 
 
-def _is_loaded(machine: Machine, name: str) -> bool:
+def _is_loaded(machine: Files, name: str) -> bool:
     lines = (machine.read_text("/proc/modules") or "").splitlines()
     return name.replace("-", "_") in {line.partition(" ")[0] for line in lines}
 
 
-def _is_up(machine: Machine, name: str) -> bool:
+def _is_up(machine: Files, name: str) -> bool:
     return bool(_number(machine, f"{NETWORK}/{name}/flags") & _IFF_UP)
 
 
-def _attribute(machine: Machine, path: str) -> str:
+def _attribute(machine: Files, path: str) -> str:
     return (machine.read_text(path) or "").strip()
 
 
-def _number(machine: Machine, path: str) -> int:
+def _number(machine: Files, path: str) -> int:
     try:
         return int(_attribute(machine, path), 0)
     except ValueError:

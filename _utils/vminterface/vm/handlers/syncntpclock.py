@@ -1,6 +1,6 @@
 """``qubes.SyncNtpClock``: set this VM's clock by the network now, with the time service that is in work here.
 
-No input. Output: one line that says what set the clock. Exit status 1 where nothing can: dom0 then keeps from taking
+No input. Output: one line that names what set the clock. Exit status 1 where nothing can: dom0 then keeps from taking
 its own time from here. After Qubes core-agent-linux's ``sync-ntp-clock`` (R2, R3), which knew only ``ntpdate``.
 """
 
@@ -10,8 +10,9 @@ import time
 
 from vminterface.deadline import Deadline
 from vminterface.errors import ProgramMissing, VMInterfaceError
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.machine.machine import Machine
+from vminterface.vm.machine.programs import Programs
 
 #: Seconds for all of it, most of them for a time service to ask its servers: dom0 waits 60.
 TIMEOUT = 50.0
@@ -41,11 +42,11 @@ def handle(call: Call) -> None:
         machine.run(["ntpd", "-gq"], timeout=TIMEOUT)
         name = "ntpd"
     else:
-        raise ProgramMissing("no time service is in work here (expected chrony, systemd-timesyncd, ntpdate or ntpd)")
+        raise ProgramMissing("no time service is running (expected chrony, systemd-timesyncd, ntpdate or ntpd)")
     call.write(f"the clock was set by {name}\n".encode("ascii"))
 
 
-def _works(machine: Machine, question: list[str]) -> bool:
+def _works(machine: Programs, question: list[str]) -> bool:
     try:
         machine.run(question, timeout=QUESTION)
     except VMInterfaceError:
@@ -53,7 +54,7 @@ def _works(machine: Machine, question: list[str]) -> bool:
     return True
 
 
-def _chrony(machine: Machine) -> str:
+def _chrony(machine: Programs) -> str:
     for argv in (
         ["chronyc", "burst", "4/4"],
         # 30 tries, any correction, any skew, a second between them: until a server has answered.

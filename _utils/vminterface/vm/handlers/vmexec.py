@@ -1,13 +1,13 @@
 """``qubes.VMExec``, ``qubes.VMExecGUI``, ``qubes.VMRootExec``: run one program with exactly the arguments given.
 
-Argument: the encoded command line. Input, output, messages and exit status: the program's; 127 if there is no such
+Argument: the encoded command line. Input, output, messages and exit status: the program's; 127 without such a
 program, 126 if it cannot be started. After Qubes core-agent-linux's ``qubesagent/vmexec.py``.
 """
 
 from __future__ import annotations
 
-from vminterface.vm.handlers import programs
-from vminterface.vm.handlers.call import Call
+from vminterface.vm.handlers.runtime import programs
+from vminterface.vm.handlers.runtime.call import Call
 from vminterface.wire.vmexec import decode
 
 

@@ -1,6 +1,6 @@
 """``qubes.WaitForSession``: answer when the user's session is up.
 
-Input: the user's name, which nobody needs any more: dom0 tells the VM. No output. After Qubes core-qrexec's handler
+Input: the user's name, no longer needed: the VM has it from dom0. No output. After Qubes core-qrexec's handler
 (status 1 and the failed units where the session is up but degraded), which waits without end and takes an argument
 for no fault.
 """
@@ -11,33 +11,34 @@ import os
 import stat
 
 from vminterface.deadline import Deadline
-from vminterface.errors import DeadlineExceeded, InvalidValue, ProgramFailed, ServiceFailed, printable
-from vminterface.vm.handlers import config
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.caller import Caller
-from vminterface.vm.handlers.session import account, default_user, told
-from vminterface.vm.machine import Machine
+from vminterface.errors import DeadlineExceeded, ProgramFailed, ServiceFailed
+from vminterface.vm.handlers.runtime import config
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.handlers.runtime.caller import Caller
+from vminterface.vm.machine.files import Files
+from vminterface.vm.machine.machine import Machine
+from vminterface.vm.machine.programs import Programs
+from vminterface.vm.machine.session import account, default_user, read_key
 
 #: Seconds, unless the VM's configuration says otherwise: as long as dom0 gives a VM's start and more.
 TIMEOUT = 300
-_TIMEOUT_LIMIT = 24 * 3600
 _PAUSE = 0.1
 #: The socket of the fork server, which the session starts when it is up.
 SOCKET = "/run/qubes/qrexec-server.{}.sock"
+#: What systemctl is asked for the units that failed.
+FAILED_UNITS = ("list-units", "--failed", "--plain", "--no-legend")
 
 
 def handle(call: Call) -> None:
     """Wait for the session.
 
-    Raises InvalidValue (an argument), DeadlineExceeded, ConnectionLost (the caller has gone), ServiceFailed (degraded).
+    Raises InvalidValue (an argument), DeadlineExceeded, ConnectionLost (the caller closed the connection),
+    ServiceFailed (degraded).
     """
     call.refuse_argument()
-    text = config.option(call.machine, config.SESSION_TIMEOUT, str(TIMEOUT))
-    if not (text.isascii() and text.isdigit() and 0 < len(text) < 6 and 0 < int(text) <= _TIMEOUT_LIMIT):
-        shown = f"{config.PATH}: '{printable(text, 40)}' is no {config.SESSION_TIMEOUT}"
-        raise InvalidValue(f"{shown} (expected seconds, 1 to {_TIMEOUT_LIMIT})")
+    seconds = config.seconds(call.machine, config.SESSION_TIMEOUT, TIMEOUT)
     # The agent starts it too, before services that wait for the session, and may not listen to it.
-    wait(call.machine, float(text), Caller(call.stdout.fileno(), known_at_start=True))
+    wait(call.machine, seconds, Caller(call.stdout.fileno(), known_at_start=True))
 
 
 def wait(machine: Machine, timeout: float, caller: Caller) -> None:
@@ -48,18 +49,18 @@ def wait(machine: Machine, timeout: float, caller: Caller) -> None:
     if session:
         path = SOCKET.format(user)
         while not _is_socket(machine, path):
-            _pause(deadline, caller, f"the session of {user} (there is no {path})")
+            _pause(deadline, caller, f"the session of {user} ({path} does not exist)")
     if machine.exists("/run/systemd/system"):
         while not _systemd_is_done(machine, user, deadline, session):
             _pause(deadline, caller, f"the services of {user}'s session")
 
 
-def _has_session(machine: Machine) -> bool:
+def _has_session(machine: Programs) -> bool:
     """Whether this VM has a graphical session: dom0 may have given it none."""
-    return told(machine, "qubes-gui-enabled") in (None, "True")
+    return read_key(machine, "qubes-gui-enabled") in (None, "True")
 
 
-def _is_socket(machine: Machine, path: str) -> bool:
+def _is_socket(machine: Files, path: str) -> bool:
     try:
         return stat.S_ISSOCK(os.stat(machine.path(path)).st_mode)
     except OSError:
@@ -77,12 +78,16 @@ def _systemd_is_done(machine: Machine, user: str, deadline: Deadline, session: b
         # Whoever logs in, as a session does, is given that folder first, and then the manager.
         if session and machine.is_folder(_runtime_folder(machine, user)):
             return False  # not up yet
-        raise ServiceFailed(f"there is no service manager of {user}, nor a session to start it: {error}", 1) from None
+        raise ServiceFailed(f"{user} has neither a service manager nor a session to start one: {error}", 1) from None
     if state == "degraded":
-        failed = _systemctl(machine, user, deadline, "list-units", "--failed", "--plain", "--no-legend")
-        units = ", ".join(line.split()[0] for line in failed.splitlines() if line.strip())
-        raise ServiceFailed(f"the session is up, but these units failed: {units}", 1)
+        failed = _systemctl(machine, user, deadline, *FAILED_UNITS)
+        raise ServiceFailed(f"the session is up, but these units failed: {unit_names(failed)}", 1)
     return state == "running"
+
+
+def unit_names(listed: str) -> str:
+    """Return the names of the units that systemctl has *listed* by FAILED_UNITS, with commas between."""
+    return ", ".join(line.split()[0] for line in listed.splitlines() if line.strip())
 
 
 def _systemctl(machine: Machine, user: str, deadline: Deadline, *words: str) -> str:
@@ -94,7 +99,7 @@ def _systemctl(machine: Machine, user: str, deadline: Deadline, *words: str) -> 
     return machine.run(command, env=environment, timeout=timeout).decode("utf-8", "replace").strip()
 
 
-def _runtime_folder(machine: Machine, user: str) -> str:
+def _runtime_folder(machine: Files, user: str) -> str:
     """Return the folder in which the sockets of the user's session are."""
     other = _account_of_other(machine, user)
     own = os.environ.get("XDG_RUNTIME_DIR", "")
@@ -103,7 +108,7 @@ def _runtime_folder(machine: Machine, user: str) -> str:
     return f"/run/user/{os.geteuid() if other is None else other}"
 
 
-def _account_of_other(machine: Machine, user: str) -> int | None:
+def _account_of_other(machine: Files, user: str) -> int | None:
     """Return the number of *user*, None if this program runs as that user, or cannot run another as that user."""
     found = account(machine, user)
     return found[0] if os.geteuid() == 0 and user != "root" and found is not None else None

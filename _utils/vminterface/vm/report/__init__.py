@@ -1,1 +1,1 @@
-"""What a VM tells dom0: one report a file, each in a thread and on a connection of its own."""
+"""Reports of a VM to dom0: one report a file, each in a thread and on a connection of its own."""

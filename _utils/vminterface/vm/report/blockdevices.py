@@ -1,4 +1,4 @@
-"""The block devices that this VM offers, as ``qubes-block-devices/NAME/{desc,size,mode,parent}`` tells dom0 of them.
+"""The block devices that this VM offers, as ``qubes-block-devices/NAME/{desc,size,mode,parent}`` lists them.
 
 Rules: Qubes linux-utils ``udev-qubes-block.rules`` and ``udev-block-add-change``. Never offered are Xen's own disks,
 zram, and what udev or device-mapper flag; nor, while that lasts, what is in use here: mounted, swap, part of another
@@ -8,14 +8,15 @@ device. A device that another VM has already keeps its entry.
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, VMInterfaceError
-from vminterface.values.blockdevice import BlockDevice, clean_desc
-from vminterface.vm.machine import Machine
+from vminterface.values.blockdevice import BlockDevice, parse_name, stored_desc
+from vminterface.vm.machine.files import Files
+from vminterface.vm.machine.machine import Machine
+from vminterface.vm.machine.programs import Programs
 from vminterface.vm.report import udev
-from vminterface.vm.report.udev import attribute
+from vminterface.vm.report.udev import attribute, raw_attribute
 
 BASE, SUBSYSTEM = "qubes-block-devices", "block"
 #: A file of this name keeps the loop devices of all files below its folder here.
@@ -25,7 +26,9 @@ _FOLDER = "/sys/class/block"
 _XEN_FRONTEND, _CDROM, _RAM = 202, 11, 1
 _SECTOR = 512
 _NUMBER = re.compile(r"[0-9]{1,7}:[0-9]{1,7}")
-_USB_INTERFACE = re.compile(r"/([0-9]+-[0-9.]+:[0-9]+\.[0-9]+)/")
+_SECTORS = re.compile(r"[0-9]{1,17}")
+#: What is in front of a SCSI host: the USB interface of a stick (``2-1:1.0``), the port of a SATA disk (``ata9``).
+_HOST = re.compile(r"/([^/]+)/host")
 _HEX4 = re.compile(r"[0-9a-f]{4}")
 _MOUNT_ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -48,6 +51,10 @@ class _Device:
     def major(self) -> int:
         return int(self.number.partition(":")[0])
 
+    @property
+    def is_cd(self) -> bool:
+        return self.known.get("ID_TYPE") == "cd" or self.major == _CDROM
+
 
 def read(machine: Machine, attached: frozenset[str] = frozenset()) -> dict[str, dict[str, str]]:
     """Return the texts of each device's sub-keys by its name; *attached* are numbers (``8:1``) that other VMs have."""
@@ -65,7 +72,7 @@ def read(machine: Machine, attached: frozenset[str] = frozenset()) -> dict[str, 
     return found
 
 
-def _device(machine: Machine, name: str) -> _Device | None:
+def _device(machine: Files, name: str) -> _Device | None:
     folder = f"{_FOLDER}/{name}"
     number = attribute(machine, f"{folder}/dev")
     # Without a file in /dev nobody can attach it.
@@ -80,20 +87,20 @@ def _device(machine: Machine, name: str) -> _Device | None:
     return _Device(name, number, link, disk, known or {}, dm_name)
 
 
-def _is_never_offered(machine: Machine, device: _Device) -> bool:
+def _is_never_offered(machine: Files, device: _Device) -> bool:
     exported = device.known.get("QUBES_EXPORT_BLOCK_DEVICE")
     return (
         exported == "0"
         or device.major in (_XEN_FRONTEND, _RAM)
         or device.name.startswith("zram")
         or device.known.get("UDISKS_IGNORE") == "1"
-        or (device.known.get("DM_UDEV_DISABLE_OTHER_RULES_FLAG") == "1" and exported != "1")
+        or (device.known.get("DM_UDEV_DISABLE_DISK_RULES_FLAG") == "1" and exported != "1")
         or (device.dm_name is not None and (not device.dm_name or device.dm_name.startswith(("snapshot-", "origin-"))))
         or _is_excluded_loop(machine, device)
     )
 
 
-def _is_excluded_loop(machine: Machine, device: _Device) -> bool:
+def _is_excluded_loop(machine: Files, device: _Device) -> bool:
     folder = attribute(machine, f"{_FOLDER}/{device.name}/loop/backing_file")
     while "/" in folder:
         folder = folder.rpartition("/")[0]
@@ -103,20 +110,23 @@ def _is_excluded_loop(machine: Machine, device: _Device) -> bool:
 
 
 def _is_ready(machine: Machine, device: _Device) -> bool:
-    """Whether there is anything in it: a loop's file, a network disk's other end, a medium; and nobody on it."""
+    """Whether there is something behind it: a loop's file, a network disk's other end, a disc; and nobody on it.
+
+    A card reader is offered without a card too, with the size 0.
+    """
     folder = f"{_FOLDER}/{device.name}"
     if device.name.startswith("loop") and not device.disk:
         return bool(attribute(machine, f"{folder}/loop/backing_file"))
     if device.name.startswith("nbd") and not device.disk:
         return machine.exists(f"{folder}/pid")
-    if device.major == _CDROM and device.known:
+    if device.is_cd and device.known:
         return device.known.get("ID_CDROM_MEDIA") == "1"
     if device.dm_name is not None:
         return not _is_open(machine, device.dm_name)
-    return attribute(machine, f"{folder}/size") not in ("", "0")
+    return not device.is_cd or attribute(machine, f"{folder}/size") != "0"
 
 
-def _is_open(machine: Machine, dm_name: str) -> bool:
+def _is_open(machine: Programs, dm_name: str) -> bool:
     """Whether a device-mapper device is open; where that cannot be found out, it may be."""
     try:
         said = machine.run(["dmsetup", "info", "-c", "--noheadings", "-o", "open", "--", dm_name])
@@ -125,7 +135,7 @@ def _is_open(machine: Machine, dm_name: str) -> bool:
     return said.strip() != b"0"
 
 
-def _in_use(machine: Machine, devices: dict[str, _Device]) -> set[str]:
+def _in_use(machine: Files, devices: dict[str, _Device]) -> set[str]:
     """Return the names of devices that are mounted, swap, or held by another device."""
     by_number = {device.number: name for name, device in devices.items()}
     by_dm_name = {device.dm_name: name for name, device in devices.items() if device.dm_name}
@@ -150,35 +160,37 @@ def _name_of(path: str, by_dm_name: dict[str, str]) -> str:
     return path.removeprefix("/dev/") if path.startswith("/dev/") else ""
 
 
-def _keys(machine: Machine, device: _Device) -> dict[str, str] | None:
+def _keys(machine: Files, device: _Device) -> dict[str, str] | None:
     folder = f"{_FOLDER}/{device.name}"
     sectors = attribute(machine, f"{folder}/size")
-    read_only = attribute(machine, f"{folder}/ro") == "1" or device.major == _CDROM
-    interface = _USB_INTERFACE.search(f"{device.link}/")
-    keys = {
-        "desc": clean_desc(_ascii(_description(machine, device))),
-        "size": str(int(sectors) * _SECTOR) if sectors.isascii() and sectors.isdigit() else "",
-        "mode": "r" if read_only else "w",
-        "parent": device.disk or (interface[1] if interface else ""),
-    }
     try:
-        # What dom0 would refuse is not offered.
-        return BlockDevice.parse(device.name, keys).render()
+        # What dom0 passes over is not offered.
+        name = parse_name(device.name)
     except InvalidValue:
         return None
+    if not _SECTORS.fullmatch(sectors):
+        return None
+    return BlockDevice(
+        name,
+        stored_desc(_description(machine, device)),
+        int(sectors) * _SECTOR,
+        device.is_cd or attribute(machine, f"{folder}/ro") == "1",
+        f"/dev/{name}",
+        device.disk or (host[1] if (host := _HOST.search(device.link)) else ""),
+    ).render()
 
 
-def _description(machine: Machine, device: _Device) -> str:
+def _description(machine: Files, device: _Device) -> str:
     """The file of a loop device, the name of a device-mapper's, else ``MODEL (LABEL)`` of its disk."""
     folder = f"{_FOLDER}/{device.name}"
-    if file := attribute(machine, f"{folder}/loop/backing_file"):
+    if file := raw_attribute(machine, f"{folder}/loop/backing_file"):
         return file
     if device.dm_name:
         return device.dm_name
     return f"{_model(machine, device)} ({device.known.get('ID_FS_LABEL', '')})"
 
 
-def _model(machine: Machine, device: _Device) -> str:
+def _model(machine: Files, device: _Device) -> str:
     """The model of the disk, the name of a memory card, else the numbers of vendor and product, else its own name."""
     model, product = device.known.get("ID_MODEL", ""), device.known.get("ID_MODEL_ID", "")
     # Of a USB device without strings udev gives the product's number as its model.
@@ -189,7 +201,7 @@ def _model(machine: Machine, device: _Device) -> str:
     return name.replace(" ", "_") or _numbers(machine, device) or device.name
 
 
-def _numbers(machine: Machine, device: _Device) -> str:
+def _numbers(machine: Files, device: _Device) -> str:
     """Return ``VENDOR:PRODUCT`` of the USB or PCI device that the disk is in, four hexadecimal digits each."""
     folder = f"/sys/{device.link.lstrip('./')}"
     while "/" in folder.removeprefix("/sys/devices/"):
@@ -199,9 +211,3 @@ def _numbers(machine: Machine, device: _Device) -> str:
             if all(_HEX4.fullmatch(number) for number in numbers):
                 return ":".join(numbers)
     return ""
-
-
-def _ascii(text: str) -> str:
-    """Return *text* in ASCII: letters without their accents, ``?`` for what has no such form."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return plain.encode("ascii", "replace").decode("ascii")

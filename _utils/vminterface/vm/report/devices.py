@@ -9,9 +9,9 @@ from types import ModuleType
 
 from vminterface.channel.store import KeyStore, List, Read, Remove, Write
 from vminterface.errors import KeyNotFound, PermissionDenied, QuotaExceeded, VMInterfaceError
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.files import Files
+from vminterface.vm.machine.stop import Stop
 from vminterface.vm.report.uevents import Uevents
-from vminterface.vm.stop import Stop
 
 #: Where the backends of this VM's own block devices are: which devices others have.
 _BACKENDS = "backend/vbd"
@@ -26,7 +26,7 @@ Entries = Mapping[str, Mapping[str, str]]
 class DeviceReport:
     """One list: *kind* is the module that reads the devices (``blockdevices``, ``usbdevices``)."""
 
-    def __init__(self, machine: Machine, kind: ModuleType) -> None:
+    def __init__(self, machine: Files, kind: ModuleType) -> None:
         self._machine = machine
         self._kind = kind
         self._held: dict[str, dict[str, str]] | None = None
@@ -34,7 +34,7 @@ class DeviceReport:
     def serve(self, store: KeyStore, xenstore: KeyStore | None, stop: Stop, log: Callable[[str], None]) -> None:
         """Keep the list up to date until *stop* is set. Raises ConnectionLost and its like.
 
-        *xenstore* tells which block devices other VMs have.
+        *xenstore* shows which block devices other VMs have.
         """
         told = ""
         self._held = None
@@ -54,15 +54,15 @@ class DeviceReport:
                 events.wait(pause, stop)
 
     def publish(self, store: KeyStore, entries: Entries) -> bool:
-        """Make the list what *entries* say and return whether that changed anything. Raises the store's errors."""
-        base = f"/{self._kind.BASE}" if store.channel == "qubesdb" else self._kind.BASE
+        """Write *entries* as the list and return whether that changed anything. Raises the store's errors."""
+        base = store.home + self._kind.BASE
         held = self._held
         if held is None:
             try:
                 held = _read(store, base)
             except KeyNotFound:
                 # QubesDB lets every VM make the list; in the XenStore it is dom0's to make.
-                if store.channel != "qubesdb" and entries:
+                if not store.per_vm and entries:
                     raise
                 held = {}
         operations: list[Write | Remove] = [Remove(f"{base}/{name}") for name in sorted(held) if name not in entries]
@@ -112,10 +112,10 @@ def _listing(store: KeyStore, folders: list[str]) -> list[str]:
 def _read(store: KeyStore, base: str) -> dict[str, dict[str, str]]:
     """Return what the store holds of the list, left there by an earlier run."""
     names = store.list(base)
-    wanted = [(name, key) for name in names for key in _SUB_KEYS]
+    desired = [(name, key) for name in names for key in _SUB_KEYS]
     held: dict[str, dict[str, str]] = {name: {} for name in names}
     for (name, key), value in zip(
-        wanted, store.read_many([f"{base}/{name}/{key}" for name, key in wanted]), strict=True
+        desired, store.read_many([f"{base}/{name}/{key}" for name, key in desired]), strict=True
     ):
         if value is not None:
             held[name][key] = value.decode("ascii", "replace")

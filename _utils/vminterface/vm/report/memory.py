@@ -1,4 +1,4 @@
-"""Tells dom0 how much memory this VM uses: ``memory/meminfo``, and ``memory/swapinfo`` when it has changed.
+"""Reports to dom0 how much memory this VM uses: ``memory/meminfo``, and ``memory/swapinfo`` when it has changed.
 
 Does what Qubes' ``meminfo-writer`` does, with its thresholds (linux-utils ``meminfo-writer.c``), while the service of
 that name is on.
@@ -15,26 +15,27 @@ from contextlib import suppress
 from vminterface.channel.store import KeyStore
 from vminterface.errors import InvalidValue, KeyNotFound, PermissionDenied
 from vminterface.values.memory import TEXT_LIMIT, Meminfo, render_kb
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.files import Files
 
 MEMINFO, SWAPINFO = "memory/meminfo", "memory/swapinfo"
 SERVICE = "/run/qubes-service/meminfo-writer"
 #: kB that used memory must have changed by.
 THRESHOLD = 30_000
-#: Seconds between two readings while memory moves; and while it does not, where waking up is all that costs.
-PERIOD, QUIET_PERIOD = 0.1, 0.5
-#: Readings without movement after which memory counts as quiet, and kB of a movement.
-QUIET_AFTER, MOVEMENT = 10, THRESHOLD // 10
+#: Seconds between two readings: while memory moves; while it does not, where waking up is all that costs; and once it
+#: has not for a minute.
+PERIOD, QUIET_PERIOD, CALM_PERIOD = 0.1, 0.5, 2.0
+#: Readings without movement after which memory counts as quiet, and as calm, and kB of a movement.
+QUIET_AFTER, CALM_AFTER, MOVEMENT = 10, 130, THRESHOLD // 10
 #: Seconds between two looks at whether the service is on, and to a new attempt where dom0 has not given us the key.
-LOOK, REFUSED = 1.0, 5.0
+CHECK_SECONDS, REFUSED = 1.0, 5.0
 
 _CURRENT_KB = "/sys/devices/system/xen_memory/xen_memory0/info/current_kb"
 _RELEASE_FILES = ("/etc/qubes-release", "/usr/share/qubes/marker-vm")
 _RELEASE = re.compile(r"(?:^|release |R)([0-9]{1,2})(?:\.[0-9]+)?\b", re.MULTILINE)
 
 
-def wants_lines(machine: Machine) -> bool:
-    """Say whether this VM belongs to R2 or R3, whose dom0 reads six lines; later ones and plain Xen take a number."""
+def wants_lines(machine: Files) -> bool:
+    """Return whether this VM belongs to R2 or R3, whose dom0 reads six lines; later ones and Xen take a number."""
     for path in _RELEASE_FILES:
         for line in (machine.read_text(path, limit=TEXT_LIMIT) or "").splitlines():
             if not line.startswith("#") and (found := _RELEASE.search(line)):
@@ -45,7 +46,7 @@ def wants_lines(machine: Machine) -> bool:
 class MemoryReport:
     """What was read last and what was written last; dom0 learns of changes that matter to it, no others."""
 
-    def __init__(self, machine: Machine, *, threshold: int = THRESHOLD) -> None:
+    def __init__(self, machine: Files, *, threshold: int = THRESHOLD) -> None:
         self._machine = machine
         self._threshold = threshold
         self._lines = wants_lines(machine)
@@ -59,25 +60,25 @@ class MemoryReport:
         """Keep ``memory/meminfo`` up to date until *stop* is set. Raises ConnectionLost and its like."""
         told = ""
         self.forget()
-        on, look = False, 0.0
+        on, check_again = False, 0.0
         while not stop.is_set():
-            if look <= 0.0:
-                on, look = self._machine.exists(SERVICE), LOOK
-            pause, reason = LOOK, ""
+            if check_again <= 0.0:
+                on, check_again = self._machine.exists(SERVICE), CHECK_SECONDS
+            pause, reason = CHECK_SECONDS, ""
             try:
                 if on:
                     pause = self.step(store)
                 else:
                     self.forget()
             except (PermissionDenied, KeyNotFound):
-                pause, reason = REFUSED, f"memory: dom0 has not given this VM the key {MEMINFO}"
+                pause, reason = REFUSED, f"memory: dom0 did not create the key {MEMINFO}"
                 self.forget()
             except InvalidValue as error:
                 reason = f"memory: not reported: {error}"
             if reason and reason != told:
                 log(reason)
             told = reason
-            look -= pause
+            check_again -= pause
             stop.wait(pause)
 
     def forget(self) -> None:
@@ -101,7 +102,9 @@ class MemoryReport:
         moved = self._seen is None or abs(now.used - self._seen) >= MOVEMENT
         self._seen = now.used if moved else self._seen
         self._quiet = 0 if moved else self._quiet + 1
-        return PERIOD if self._quiet < QUIET_AFTER else QUIET_PERIOD
+        if self._quiet < QUIET_AFTER:
+            return PERIOD
+        return QUIET_PERIOD if self._quiet < CALM_AFTER else CALM_PERIOD
 
     def measure(self) -> Meminfo:
         """Return the kernel's numbers, of the total that Xen has given to this VM now. Raises InvalidValue."""

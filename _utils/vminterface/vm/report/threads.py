@@ -10,26 +10,27 @@ from functools import partial
 
 from vminterface.channel.store import KeyStore
 from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.files import Files
+from vminterface.vm.machine.stop import Stop
 from vminterface.vm.report import blockdevices, usbdevices
 from vminterface.vm.report.devices import DeviceReport
 from vminterface.vm.report.memory import MemoryReport
-from vminterface.vm.stop import Stop
 
 #: Seconds before the first new attempt after a fault; doubled each time, up to the second number.
 _PAUSE = (0.1, 5.0)
-#: Where a program of Qubes' own tools is that reports the same: it is left to do so.
+#: Where a program of Qubes' own tools may be that reports the same: it is left to do so.
 STOCK = {
-    "memory": "/usr/sbin/meminfo-writer",
-    "block devices": "/usr/lib/qubes/udev-block-add-change",
-    "USB devices": "/usr/lib/qubes/udev-usb-add-change",
+    # The first place since R4.3, the second before.
+    "memory": ("/usr/bin/meminfo-writer", "/usr/sbin/meminfo-writer"),
+    "block devices": ("/usr/lib/qubes/udev-block-add-change",),
+    "USB devices": ("/usr/lib/qubes/udev-usb-add-change",),
 }
 
 Open = Callable[[], KeyStore]
 Log = Callable[[str], None]
 
 
-def start(machine: Machine, stop: Stop, *, open_store: Open, open_xenstore: Open, log: Log) -> list[threading.Thread]:
+def start(machine: Files, stop: Stop, *, open_store: Open, open_xenstore: Open, log: Log) -> list[threading.Thread]:
     """Start the reports of *machine*; they end when *stop* is set. Memory goes to the XenStore in every release."""
 
     def memory() -> None:
@@ -38,7 +39,7 @@ def start(machine: Machine, stop: Stop, *, open_store: Open, open_xenstore: Open
 
     def devices(report: DeviceReport) -> None:
         with open_store() as store:
-            if store.channel == "xenstore":
+            if not store.per_vm:
                 report.serve(store, store, stop, log)
                 return
             xenstore = None
@@ -57,8 +58,8 @@ def start(machine: Machine, stop: Stop, *, open_store: Open, open_xenstore: Open
     }
     threads = []
     for name, work in works.items():
-        if machine.exists(STOCK[name]):
-            log(f"{name}: left to {STOCK[name]}")
+        if found := [path for path in STOCK[name] if machine.exists(path)]:
+            log(f"{name}: left to {found[0]}")
             continue
         thread = threading.Thread(target=_keep, args=(name, work, stop, log), name=f"report {name}", daemon=True)
         thread.start()

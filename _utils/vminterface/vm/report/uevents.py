@@ -1,6 +1,6 @@
-"""Tells when devices or mounts of this machine may have changed: the kernel's and udev's events, or the time to look.
+"""Notices when devices or mounts of this machine may have changed: the kernel's and udev's events, or a timer.
 
-What an event says does not matter: it is a reason to look again. Source: kernel ``lib/kobject_uevent.c``, systemd
+The content of an event does not matter: it is a reason to check again. Source: kernel ``lib/kobject_uevent.c``, systemd
 ``device-monitor.c`` (the netlink groups), proc(5) (mount and swap tables report changes to poll).
 """
 
@@ -14,9 +14,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.files import Files
+from vminterface.vm.machine.stop import Stop
 from vminterface.vm.report import udev
-from vminterface.vm.stop import Stop
 
 _KOBJECT_UEVENT = 15
 _KERNEL, _UDEV = 1, 2
@@ -30,7 +30,7 @@ _QUIET, _BURST = 0.1, 1.0
 class Uevents:
     """A subscription to events of one *subsystem* (``block``, ``usb``), and of mounts where *mounts*."""
 
-    def __init__(self, machine: Machine, subsystem: str, *, mounts: bool = False) -> None:
+    def __init__(self, machine: Files, subsystem: str, *, mounts: bool = False) -> None:
         self._marks = (f"SUBSYSTEM={subsystem}\0".encode(), f"DEVTYPE={subsystem}_".encode())
         self._socket: socket.socket | None = None
         self._tables: list[int] = []
@@ -56,7 +56,7 @@ class Uevents:
 
     @property
     def interval(self) -> float:
-        """Seconds after which to look even if no event came."""
+        """Seconds after which to check even without an event."""
         return RARELY if self._socket is not None else OFTEN
 
     def wait(self, seconds: float, stop: Stop) -> bool:

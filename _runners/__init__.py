@@ -1,0 +1,1 @@
+"""Salt runners: thin faces of the library, loaded by file name."""

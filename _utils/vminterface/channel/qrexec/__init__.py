@@ -1,0 +1,1 @@
+"""Qubes RPC calls over qrexec."""

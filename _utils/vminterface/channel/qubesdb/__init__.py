@@ -1,0 +1,1 @@
+"""QubesDB over the socket of its daemon."""

@@ -1,0 +1,1 @@
+"""XenStore over the daemon's socket or the kernel's device."""

@@ -1,0 +1,1 @@
+"""The command ``vminterface``: one group of commands a file."""

@@ -1,0 +1,44 @@
+"""How the command reports errors: lines on stderr, or with ``--json`` one object on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from vminterface.cli.terminal import Style
+from vminterface.errors import InvalidValue, printable
+
+USAGE = 2
+#: Characters of one line on a terminal: names of files and words of a call may have any.
+_LINE = 4096
+
+
+class WrongCall(InvalidValue):
+    """The command was called with words that make no sense together, whatever dom0 and its VMs are like."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors are raised, as the other errors of a command are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise WrongCall."""
+        raise WrongCall(f"{printable(message, 400)} (see {self.prog} --help)")
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether the command with these *words*, which may not be well-formed, is to print JSON."""
+    return "--json" in words[: words.index("--") if "--" in words else None]
+
+
+def print_error(text: str, *, as_json: bool, more: dict[str, Any] | None = None) -> None:
+    """Print *text* of one or more lines; *more* goes beside it where it is an object."""
+    if as_json:
+        import json
+
+        print(json.dumps({"error": text, **(more or {})}, indent=2, sort_keys=True))
+        return
+    name = Style(sys.stderr).red("vminterface:")
+    for line in text.splitlines():
+        print(f"{name} {printable(line, _LINE)}", file=sys.stderr)

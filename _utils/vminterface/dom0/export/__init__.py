@@ -1,0 +1,1 @@
+"""What VMs have now, as a pillar that changes nothing when it is pushed back."""

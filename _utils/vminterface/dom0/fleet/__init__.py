@@ -1,0 +1,1 @@
+"""A fleet: one record of VMs for each host, and the summary of many hosts on a master."""

@@ -1,0 +1,1 @@
+"""Which VMs there are, where their stores are, and what these hold."""

@@ -1,0 +1,1 @@
+"""Firewalls of clients, in the stores of the VMs that provide their network."""

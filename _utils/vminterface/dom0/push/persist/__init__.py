@@ -1,0 +1,1 @@
+"""What qubesd keeps of a VM's settings over its restart."""

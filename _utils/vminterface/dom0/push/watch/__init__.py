@@ -1,0 +1,1 @@
+"""Push again when a VM starts, or when what its settings depend on changes."""

@@ -1,0 +1,300 @@
+"""Sends files and folders as a Qubes file copy: walks them in a stable order and yields the stream.
+
+Symbolic links are sent as links. On request, those that lead out of the folder are followed: what they lead to takes
+their place. Sockets, pipes and devices are left out and noted. What a file promises in its header is what is sent: one
+that is gone, cannot be read, shrinks or grows ends the transfer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+
+from vminterface.errors import InvalidValue, InvalidValues, VMInterfaceError
+from vminterface.errors import printable_path as shown
+from vminterface.wire.qfile import Entry, Packer
+from vminterface.wire.qfile_names import check_link, check_name, is_plain
+from vminterface.wire.qfile_result import NAME_MAX_BYTES, Refused
+
+#: Bytes of a file that are read at once, and those from which on what is to be sent is a chunk.
+BLOCK, JOINED = 1 << 18, 1 << 16
+#: Files, folders and links that may come by links that are followed: a few links can lead to any number of copies.
+FOLLOWED = 1 << 18
+
+_SENDABLE = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
+Progress = Callable[[int, int], None]
+
+
+class SourceError(VMInterfaceError):
+    """A file that is to be sent cannot be read, or is not any more what its header has promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file, folder or link: where it is here, and its name in the transfer."""
+
+    source: bytes
+    name: bytes
+    stat: os.stat_result
+    #: The second time that a folder comes, after its content.
+    again: bool = False
+    #: The folder that it is in, None for one of the paths to send.
+    folder: Found | None = None
+    #: Where in the name the last link begins that was followed on the way, 0: none was.
+    followed_at: int = 0
+    #: Where the name is here: *source*, but for links that were followed.
+    place: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a transfer would carry: *total_bytes* of content, and the paths that are *skipped*.
+
+    *needs_all_names* is the first path of which the name or link target has characters that are taken only by a
+    receiver that was called with the argument ``allow-all-names``, None: no path. *may_need_all_names*: one has some
+    beyond ASCII, of which a receiver of another version may take fewer. *least_bytes*: what the files take at least on
+    another disk, holes left out.
+    """
+
+    total_bytes: int
+    needs_all_names: bytes | None
+    skipped: tuple[bytes, ...]
+    may_need_all_names: bool = False
+    least_bytes: int = field(default=0, compare=False)
+
+
+class Sender:
+    """One transfer of *paths*. Names in it are relative to the folder that each path is in.
+
+    *skip_links* leaves symbolic links out; *follow_links* sends what is at the end of those that a receiver would
+    refuse because they lead out of their folder, or are not in one, and all others as links. Raises
+    :class:`InvalidValue` for both of them, no path, a path without a last part (``/``) and two paths with the same
+    last part.
+    """
+
+    def __init__(
+        self, paths: Sequence[str | bytes | PathLike[str]], *, skip_links: bool = False, follow_links: bool = False
+    ) -> None:
+        if skip_links and follow_links:
+            raise InvalidValue("skip_links and follow_links cannot be used together (expected at most one of them)")
+        self._tops = [os.path.abspath(os.fsencode(path)) for path in paths]
+        self._skip_links, self._follow_links = skip_links, follow_links
+        #: Has the checksum of the stream as far as it is made.
+        self.packer = Packer()
+        names = [os.path.basename(top) for top in self._tops]
+        if not names:
+            raise InvalidValue("nothing to send (expected at least one file or folder)")
+        for top, name in zip(self._tops, names, strict=True):
+            if not name:
+                raise InvalidValue(f"{shown(top)}: cannot be sent (the path has no name)")
+            if names.count(name) > 1:
+                raise InvalidValue(f"{shown(top)}: two of the paths to send have the same name")
+
+    @property
+    def crc(self) -> int:
+        """The checksum of the stream as far as it is made; what is yielded may lack the last files of it."""
+        return self.packer.crc
+
+    def survey(self) -> Survey:
+        """Read everything once, before anything is sent.
+
+        Raises :class:`InvalidValues` with every symbolic link and name that a receiver would refuse, and every link
+        that cannot be followed, and :class:`SourceError`.
+        """
+        total, least, may_need_all = 0, 0, False
+        errors: list[InvalidValue] = []
+        needs_all: bytes | None = None
+        skipped: list[bytes] = []
+        for found in self.walk(skipped.append, errors.append):
+            try:
+                check_name(found.name, allow_all_names=True)
+                texts = [found.name]
+                if len(found.name) >= NAME_MAX_BYTES:
+                    raise InvalidValue(f"{shown(found.place)}: its name has more than {NAME_MAX_BYTES - 1} bytes")
+                if stat.S_ISLNK(found.stat.st_mode):
+                    target = _link_target(found)
+                    check_link(found.name, target, allow_all_names=True)
+                    texts.append(target)
+                if needs_all is None and not all(map(is_plain, texts)):
+                    needs_all = found.place
+                may_need_all = may_need_all or not all(map(bytes.isascii, texts))
+            except Refused as error:
+                errors.append(InvalidValue(f"{shown(found.source)}: {error}"))
+            except InvalidValue as error:
+                errors.append(error)
+            if stat.S_ISREG(found.stat.st_mode):
+                total += found.stat.st_size
+                least += min(found.stat.st_size, found.stat.st_blocks * 512)
+        if errors:
+            raise InvalidValues(errors)
+        return Survey(total, needs_all, tuple(skipped), may_need_all, least)
+
+    def chunks(self, progress: Progress | None = None, total_bytes: int = 0) -> Iterator[bytes]:
+        """Yield the stream. *progress* is given the bytes of content sent so far and *total_bytes*, after each chunk.
+
+        Small files come many in a chunk, as each chunk is a system call of its own. Raises :class:`SourceError`, once
+        all before that has been yielded. May be used once.
+        """
+        joined: list[bytes] = []
+        size = done = 0
+        try:
+            for piece, content in self._pieces():
+                joined.append(piece)
+                size, done = size + len(piece), done + content
+                if size >= JOINED:
+                    yield b"".join(joined)
+                    joined, size = [], 0
+                    if progress is not None:
+                        progress(done, total_bytes)
+        except SourceError:
+            if joined:
+                yield b"".join(joined)
+            raise
+        yield b"".join(joined)
+        if progress is not None:
+            progress(done, total_bytes)
+
+    def _pieces(self) -> Iterator[tuple[bytes, int]]:
+        """Yield the stream in pieces, each with the bytes of content in it."""
+        for found in self.walk():
+            kind = stat.S_IFMT(found.stat.st_mode)
+            if kind == stat.S_IFREG:
+                yield from self._file(found)
+            elif kind == stat.S_IFLNK:
+                target = _link_target(found)
+                yield self.packer.entry(_entry(found.name, found.stat, len(target))), 0
+                yield bytes(self.packer.data(target)), 0
+            else:
+                yield self.packer.entry(_entry(found.name, found.stat, 0)), 0
+        yield self.packer.end(), 0
+
+    def _file(self, found: Found) -> Iterator[tuple[bytes, int]]:
+        try:
+            # Not to wait for a writer, should a pipe have taken the place of the file.
+            fd = os.open(found.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise _unreadable(found.source, error) from error
+        try:
+            now = os.fstat(fd)
+            if not stat.S_ISREG(now.st_mode):
+                raise SourceError(f"{shown(found.source)}: is no longer a regular file")
+            yield self.packer.entry(_entry(found.name, now, now.st_size)), 0
+            left = now.st_size
+            while left:
+                chunk = os.read(fd, min(left, BLOCK))
+                if not chunk:
+                    raise SourceError(
+                        f"{shown(found.source)}: shrank while being sent, {left} of {now.st_size} bytes are missing"
+                    )
+                left -= len(chunk)
+                self.packer.data(chunk)
+                yield chunk, len(chunk)
+            if os.fstat(fd).st_size != now.st_size:
+                raise SourceError(f"{shown(found.source)}: changed its size of {now.st_size} bytes while being sent")
+        except OSError as error:
+            raise _unreadable(found.source, error) from error
+        finally:
+            os.close(fd)
+
+    def walk(
+        self, skip: Callable[[bytes], None] = lambda _: None, refuse: Callable[[InvalidValue], None] | None = None
+    ) -> Iterator[Found]:
+        """Yield what is sent, in that order, each folder again after its content.
+
+        *skip* is called with the paths that are left out, *refuse* with links that cannot be followed; without it the
+        first of these is raised. Raises :class:`SourceError`, and InvalidValue where more than FOLLOWED entries come by
+        links.
+        """
+        todo = [self._found(top, os.path.basename(top)) for top in reversed(self._tops)]
+        count = 0
+        while todo:
+            found = todo.pop()
+            here = found.source
+            if self._follow_links and stat.S_ISLNK(found.stat.st_mode):
+                try:
+                    found = _followed(found)
+                except InvalidValue as error:
+                    if refuse is None:
+                        raise
+                    refuse(error)
+                    continue
+            kind = stat.S_IFMT(found.stat.st_mode)
+            if kind not in _SENDABLE or (kind == stat.S_IFLNK and self._skip_links):
+                skip(here)
+                continue
+            if found.followed_at:
+                count += 1
+                if count > FOLLOWED:
+                    raise InvalidValue(f"{shown(here)}: more than {FOLLOWED} entries are reached by followed links")
+            yield found
+            if kind == stat.S_IFDIR and not found.again:
+                todo.append(replace(found, again=True))
+                todo += [
+                    self._found(os.path.join(found.source, name), found.name + b"/" + name, found)
+                    for name in sorted(_names(found.source), reverse=True)
+                ]
+
+    @staticmethod
+    def _found(source: bytes, name: bytes, folder: Found | None = None) -> Found:
+        try:
+            found = os.lstat(source)
+        except OSError as error:
+            raise _unreadable(source, error) from error
+        if folder is None:
+            return Found(source, name, found, place=source)
+        place = os.path.join(folder.place, os.path.basename(name))
+        return Found(source, name, found, folder=folder, followed_at=folder.followed_at, place=place)
+
+
+def _entry(name: bytes, found: os.stat_result, size: int) -> Entry:
+    return Entry(name, found.st_mode, size, found.st_atime_ns, found.st_mtime_ns)
+
+
+def _names(folder: bytes) -> list[bytes]:
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return [os.fsencode(name) for name in os.listdir(fd)]
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _link_target(found: Found) -> bytes:
+    try:
+        return os.readlink(found.source)
+    except OSError as error:
+        raise _unreadable(found.source, error) from error
+
+
+def _followed(link: Found) -> Found:
+    """Return what is at the end of *link*, or the link itself where it stays in its folder. Raises InvalidValue."""
+    target = _link_target(link)
+    try:
+        check_link(link.name[link.followed_at :], target, allow_all_names=True)
+        return link
+    except Refused as error:
+        if error.code != errno.ENOLINK:
+            return link
+    where = f"{shown(link.source)}: the symbolic link to {shown(target)}"
+    try:
+        source = os.path.realpath(link.source, strict=True)
+        found = os.lstat(source)
+    except OSError as error:
+        raise InvalidValue(f"{where} cannot be followed: {error.strerror}") from error
+    folder = link.folder
+    while folder is not None:
+        if (folder.stat.st_dev, folder.stat.st_ino) == (found.st_dev, found.st_ino):
+            raise InvalidValue(f"{where} points to a folder that contains it (following it would never end)")
+        folder = folder.folder
+    begins = len(link.name) - len(os.path.basename(link.name))
+    return Found(source, link.name, found, folder=link.folder, followed_at=begins, place=link.place)
+
+
+def _unreadable(source: bytes, error: OSError) -> SourceError:
+    return SourceError(f"{shown(source)}: cannot be read: {error.strerror}")

@@ -1,0 +1,1 @@
+"""The agent: watch the keys, apply them, acknowledge."""

@@ -1,0 +1,1 @@
+"""What services about screens, pictures and windows have in common."""

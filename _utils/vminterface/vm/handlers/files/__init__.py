@@ -1,0 +1,1 @@
+"""What services that take or give files have in common."""

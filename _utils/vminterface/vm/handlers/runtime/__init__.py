@@ -1,0 +1,1 @@
+"""What runs the services: call, caller, programs, and their installation."""

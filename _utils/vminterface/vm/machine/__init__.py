@@ -1,0 +1,1 @@
+"""The one door to the VM's files and programs, with a root prefix."""

@@ -1,0 +1,1 @@
+"""Links, routes, resolvers, nftables and NetworkManager of a VM."""
