@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 import vminterface
-from vminterface.vm.handlers.entry import entry
+from benchmarks.rows import Row, report
+from vminterface.vm.handlers.runtime.entry import entry
 
 #: Seconds for 10,000 files, start of the interpreter included.
 TARGET = 1.0
@@ -62,9 +63,8 @@ def main() -> int:
     for name, each in medians.items():
         print(f"  {name:20} {each:6.3f} s for {arguments.files} applications")
     print(f"  qubes.GetAppmenus / grep -r: {medians['qubes.GetAppmenus'] / medians['grep -r']:.2f}")
-    met = medians["qubes.GetAppmenus"] <= TARGET * arguments.files / 10_000
-    print(f"  target {TARGET:g} s for 10000: {'met' if met else 'MISSED'}")
-    return 0 if met else 1
+    seconds_of_10000 = medians["qubes.GetAppmenus"] * 10_000 / arguments.files
+    return report([Row("qubes.GetAppmenus of 10,000 applications", seconds_of_10000, TARGET, "s")])
 
 
 if __name__ == "__main__":

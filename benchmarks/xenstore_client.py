@@ -22,8 +22,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.fakexen import RealXenstored, missing
-from vminterface.channel.xenstore import XenStore
+from benchmarks.rows import Row, report
+from lab.xenstored.fakexen import RealXenstored, missing
+from vminterface.channel.xenstore.store import XenStore
 from vminterface.wire.xenstore import HEADER, Op
 
 #: Reads every path that it is given.
@@ -129,20 +130,19 @@ def measure(runners: dict[str, Contestant], keys: list[str], rounds: int) -> dic
     return speeds
 
 
-def report(speeds: dict[str, list[float]]) -> int:
-    """Print medians, and the medians of each round's ratios (what disturbs a round disturbs both); count misses."""
-    missed = 0
+def compared(placement: str, speeds: dict[str, list[float]]) -> list[Row]:
+    """Print medians; return the medians of each round's ratios: what disturbs a round disturbs both."""
+    found = []
     for name, each in speeds.items():
         print(f"  {name:16} {statistics.median(each):10,.0f} keys/s")
     for mine, other, least in TARGETS:
         if other in speeds:
             ratio = statistics.median(a / b for a, b in zip(speeds[mine], speeds[other], strict=True))
-            missed += ratio < least
-            print(f"  {mine} / {other}: {ratio:.2f} (target {least:g}: {'met' if ratio >= least else 'MISSED'})")
+            found.append(Row(f"XenStore, {mine} / {other}, {placement}", ratio, least, at_least=True))
     if "process per key" in speeds:
         most = statistics.median(a / b for a, b in zip(speeds["daemon alone"], speeds["process per key"], strict=True))
         print(f"  no client can reach more than {most:.0f} times a process per key here")
-    return missed
+    return found
 
 
 def main() -> int:
@@ -157,7 +157,7 @@ def main() -> int:
     placements = {"one CPU": (cpus[0], cpus[0])}
     if len(cpus) > 1:
         placements["two CPUs"] = (cpus[0], cpus[1])
-    missed = 0
+    found = []
     with tempfile.TemporaryDirectory() as folder, RealXenstored(Path(folder) / "xen") as daemon:
         assert daemon.process is not None
         with XenStore.open(daemon.socket_path) as store:
@@ -170,8 +170,8 @@ def main() -> int:
                 os.sched_setaffinity(daemon.process.pid, {its})
                 speeds = measure(runners, keys, arguments.rounds)
                 print(f"\n{placement}, load {os.getloadavg()[0]:.2f}, medians of {arguments.rounds} rounds:")
-                missed += report(speeds)
-    return 1 if missed else 0
+                found += compared(placement, speeds)
+    return report(found)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.control import Lab
-from lab.host import RELEASES
+from lab.dom0.host import RELEASES
 from lab.paths import LabPaths
 from vminterface.errors import VMInterfaceError
 
@@ -21,7 +21,14 @@ _ONE_VM = {
     "restart": "end a VM and start it as a new domain",
     "pause": "halt every process of a VM",
     "unpause": "let a paused VM go on",
+    "restart-agent": "kill the agent of a VM and start another",
+    "restart-qubesdb": "start dom0's QubesDB daemon of a VM afresh, without keys",
     "screens": "start an X server with several monitors on display :0 of a VM",
+}
+
+_DAEMONS = {
+    "restart-store": "let the XenStore daemon end all connections, as a restart that keeps its nodes does",
+    "restart-qubesd": "let qubesd be away for a moment",
 }
 
 
@@ -32,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start the store and the VMs")
     up.add_argument("--vms", type=Path, metavar="FILE", help='JSON such as [{"name": "work", "netvm": "sys-net"}, …]')
     up.add_argument("--store", choices=("ours", "xenstored"), default="ours", help="the XenStore daemon")
-    up.add_argument("--release", choices=RELEASES, default="R2", help="R2: XenStore; R3, R4: a QubesDB for each VM")
+    up.add_argument(
+        "--release", choices=RELEASES, default="R2", help="R2: XenStore; R3: a QubesDB for each VM; R4: and a qubesd"
+    )
     up.add_argument("--screens", action="store_true", help="give each VM an X server")
     status = commands.add_parser("status", help="say what runs")
     status.add_argument("--json", action="store_true", help="print JSON for programs")
@@ -42,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     for name, text in _ONE_VM.items():
         commands.add_parser(name, help=text).add_argument("vm")
+    for name, text in _DAEMONS.items():
+        commands.add_parser(name, help=text)
     commands.add_parser("logs", help="print what a VM's agent has said").add_argument("vm")
     commands.add_parser("down", help="end everything and leave nothing behind")
     demo = commands.add_parser("demo", help="show the whole product at work, then clean up")
@@ -55,8 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
     lab = Lab(LabPaths.find(options.dir))
     try:
         return _do(lab, options)
-    except VMInterfaceError as fault:
-        print(f"lab: {fault}", file=sys.stderr)
+    except VMInterfaceError as error:
+        print(f"lab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -69,17 +80,19 @@ def _do(lab: Lab, options: argparse.Namespace) -> int:
     command = options.command
     if command == "up":
         status = lab.up(options.vms, options.store, release=options.release, screens=options.screens)
-        _show(status)
+        _print_status(status)
         print("\nFor programs of dom0:")
         for name, value in status["environment"].items():
             print(f"  export {name}={shlex.quote(value)}")
         print(f"  export PATH={shlex.quote(str(lab.paths.programs))}:$PATH")
+        if status["python_path"]:
+            print(f"  export PYTHONPATH={shlex.quote(status['python_path'])}${{PYTHONPATH:+:$PYTHONPATH}}")
     elif command == "status":
         status = lab.ask("status")
         if options.json:
             print(json.dumps(status, indent=2))
         else:
-            _show(status)
+            _print_status(status)
     elif command in ("shell", "exec"):
         words = [word for number, word in enumerate(options.words) if number or word != "--"] or ["/bin/bash"]
         line, variables = lab.command_in(options.vm, words)
@@ -102,11 +115,11 @@ def _do(lab: Lab, options: argparse.Namespace) -> int:
     elif command == "screens":
         print(f"{options.vm}: {lab.ask(command, options.vm)} on display :0")
     else:
-        lab.ask(command, options.vm)
+        lab.ask(command, getattr(options, "vm", ""))
     return 0
 
 
-def _show(status: dict[str, Any]) -> None:
+def _print_status(status: dict[str, Any]) -> None:
     print(f"release: {status['release']}, store: {status['store']} at {status['socket']}\n{status['isolation']}\n")
     print(f"{'VM':<12} {'domid':<6} {'state':<8} {'netvm':<10} {'screens':<24} agent")
     for name, told in status["vms"].items():

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import processes
-from lab.namespaces import Isolation
+from lab.guest.vm import environment
+from lab.linux import processes
+from lab.linux.namespaces import Isolation
 from lab.paths import PROJECT, LabPaths
-from lab.vm import environment
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded, InvalidValue, ProgramFailed
 
@@ -47,7 +47,7 @@ class Lab:
         *release* says where dom0 tells a VM its settings; *screens*: each VM gets an X server. Raises InvalidValue
         (there is one already), ProgramFailed, DeadlineExceeded; then nothing is left running.
         """
-        if self.paths.control.exists() and self._answers():
+        if self.paths.control.exists() and self._replies():
             raise InvalidValue(f"the lab in {self.paths.folder} is up already")
         deadline = Deadline.after(seconds)
         self.clean()
@@ -65,7 +65,7 @@ class Lab:
 
     def _start_supervisor(self, vms: Path | None, store: str, release: str, deadline: Deadline) -> None:
         own = str(vms.resolve()) if vms else ""
-        words = [sys.executable, "-m", "lab.supervisor", str(self.paths.folder), own, store, release]
+        words = [sys.executable, "-m", "lab.dom0.supervisor", str(self.paths.folder), own, store, release]
         paths = [str(PROJECT), str(PROJECT / "_utils"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         command = Isolation.probe().supervisor(words)
@@ -102,26 +102,26 @@ class Lab:
 
     def ask(self, command: str, name: str = "") -> Any:
         """Let the supervisor do *command*. Raises ConnectionLost (no lab is up), DeadlineExceeded, InvalidValue."""
-        answer = b""
+        reply = b""
         try:
             with socket.socket(socket.AF_UNIX) as stream:
                 stream.settimeout(COMMAND_SECONDS)
                 stream.connect(str(self.paths.control))
                 stream.sendall(json.dumps([command, name]).encode() + b"\n")
                 while data := stream.recv(65536):
-                    answer += data
+                    reply += data
         except TimeoutError:
             raise DeadlineExceeded(
                 f"the lab's supervisor: no answer to {command} within {COMMAND_SECONDS:g} s"
             ) from None
         except OSError:
-            answer = b""
-        if not answer:
+            reply = b""
+        if not reply:
             raise ConnectionLost(f"no lab is up in {self.paths.folder} (bring it up with `python -m lab up`)")
-        told = json.loads(answer)
-        if "fault" in told:
-            raise InvalidValue(told["fault"])
-        return told["answer"]
+        told = json.loads(reply)
+        if "error" in told:
+            raise InvalidValue(told["error"])
+        return told["reply"]
 
     def command_in(self, vm: str, command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         """Return the command line and the environment that run *command* in *vm*. Raises InvalidValue."""
@@ -136,9 +136,16 @@ class Lab:
         return isolation.enter(told["init"], command), environment("/dev/xen/xenbus")
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that programs of dom0 need, with this process's PATH behind the lab's own programs."""
-        path = f"{self.paths.programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        return {**self.ask("status")["environment"], "PATH": path}
+        """Return the variables that programs of dom0 need, with this process's paths behind the lab's own ones."""
+        status = self.ask("status")
+        found = {
+            **status["environment"],
+            "PATH": f"{self.paths.programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        }
+        if status["python_path"]:
+            others = [path for path in (os.environ.get("PYTHONPATH"),) if path]
+            found["PYTHONPATH"] = os.pathsep.join([status["python_path"], *others])
+        return found
 
     def run(self, vm: str, *command: str, timeout: float = 20.0) -> subprocess.CompletedProcess[str]:
         """Run *command* in *vm* and return what it said; its exit status is the caller's to judge."""
@@ -147,17 +154,20 @@ class Lab:
             words, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
         )
 
-    def down(self) -> None:
-        """End everything and remove the lab's folder; fine if it is not up, or if its supervisor was killed."""
+    def down(self, seconds: float = _DOWN_SECONDS) -> None:
+        """End everything and remove the lab's folder; fine if it is not up, or if its supervisor was killed.
+
+        *seconds*: what its VMs may take to end, and the folder to be removed. Raises DeadlineExceeded.
+        """
         with contextlib.suppress(ConnectionLost, DeadlineExceeded, InvalidValue):
             self.ask("down")
-            deadline = Deadline.after(_DOWN_SECONDS)
+            deadline = Deadline.after(seconds)
             supervisor = next(iter(self._pids()), None)
             while supervisor and processes.start_time(supervisor[0]) == supervisor[1] and not deadline.passed:
                 time.sleep(0.02)
-        self.clean()
+        self.clean(seconds)
 
-    def clean(self) -> None:
+    def clean(self, seconds: float = _DOWN_SECONDS) -> None:
         """Kill what is left of an earlier lab and remove its folder. Raises InvalidValue where it is not a lab's."""
         if not self.paths.mark.exists():
             if self.paths.folder.exists() and any(self.paths.folder.iterdir()):
@@ -166,7 +176,7 @@ class Lab:
         pids = self._pids()
         for pid, started in pids:
             processes.kill(pid, started)
-        deadline = Deadline.after(_DOWN_SECONDS)
+        deadline = Deadline.after(seconds)
         while any(started is not None and processes.start_time(pid) == started for pid, started in pids):
             if deadline.passed:
                 raise DeadlineExceeded(f"processes of the lab in {self.paths.folder} do not end")
@@ -183,7 +193,7 @@ class Lab:
         except (OSError, ValueError):
             return []
 
-    def _answers(self) -> bool:
+    def _replies(self) -> bool:
         try:
             self.ask("status")
         except (ConnectionLost, DeadlineExceeded, InvalidValue):

@@ -76,9 +76,24 @@ class LabPaths:
         return self.folder / "qubes"
 
     @property
+    def qubesd(self) -> Path:
+        """The socket of qubesd, where the release has one."""
+        return self.folder / "qubesd"
+
+    @property
+    def vchan(self) -> Path:
+        """The folder of the sockets that stand for vchans."""
+        return self.folder / "vchan"
+
+    @property
     def locks(self) -> Path:
         """The folder in which dom0's programs lock VMs against each other."""
         return self.folder / "locks"
+
+    @property
+    def history(self) -> Path:
+        """The folder in which dom0's pushes leave their history."""
+        return self.folder / "history"
 
     def root(self, vm: str) -> Path:
         """The folder that is the file system of *vm*."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lab import testcard
 from lab.control import Lab
+from lab.demo import applications
 from lab.demo.checks import Broken, heading, require
-from lab.saltdir import SaltDir
-from lab.session import XORG_PACKAGES
-from vminterface.channel.qrexec import Qrexec
-from vminterface.dom0.services import clock, images, monitors
+from lab.dom0.saltdir import SaltDir
+from lab.guest import testcard
+from lab.guest.session import XORG_PACKAGES
+from vminterface.channel.qrexec.client import Qrexec
+from vminterface.deadline import Deadline
+from vminterface.dom0.inventory.targets import Targets
+from vminterface.dom0.services import clock, guigreeting, images, monitors
 from vminterface.errors import VMInterfaceError, printable
 from vminterface.values.image import Image
 from vminterface.values.monitor import Monitor, MonitorLayout
@@ -24,11 +28,15 @@ LAYOUT = [
     {"width": 1920, "height": 1080, "x": 0, "y": 0, "width_mm": 508, "height_mm": 285},
     {"width": 1280, "height": 800, "x": 1920, "y": 280},
 ]
+#: The whole screen as the GUI connection begins; the monitors are others.
+SCREEN = "1366x768"
 PICTURE = "demo-monitors.png"
 NOTE = "Sent by a state, received by a handler.\n"
 STATES = "calls"
 _WRONG_BY = -3600
 _TOLERANCE = 5
+#: Seconds for the VM to note what its GUI agent was told.
+_GREETING = 5.0
 _CARD = "/home/user/screens.png"
 
 
@@ -46,6 +54,8 @@ class Calls:
 
     def run(self, own: dict[str, Any]) -> None:
         """Do it all; *own* is the pillar so far. Raises Broken, VMInterfaceError."""
+        heading(f"The whole screen of {VM}, told as the GUI connection begins (`vminterface gui greet {VM}`)")
+        self.greet()
         heading(f"Monitors, a file and the clock of {VM}, by service calls")
         self.start_screens()
         self.ask_for(own)
@@ -58,16 +68,38 @@ class Calls:
         code, report = self.salt.highstate("state.apply", STATES)
         require(code == 0 and not any(r.changes for r in report), "the same again changes nothing")
         if self.layout is not None:
-            self.show(self.layout)
+            self.draw_screens(self.layout)
+            # Services of the user's session wait for one, and the screens bring it.
+            applications.demonstrate(self.qrexec, VM, self.root)
+
+    def greet(self) -> None:
+        """Tell the VM's GUI agent how large the whole screen is, before any monitor is told."""
+        with Targets() as targets:
+            greeting = guigreeting.greet(targets, VM, guigreeting.parse_screen(SCREEN))
+        screen = greeting.screen
+        deadline = Deadline.after(_GREETING)
+        while not (knows := self.screen()) and not deadline.passed:
+            time.sleep(0.02)
+        size = f"{screen.width} {screen.height}"
+        require(
+            knows == f"{size} xconf",
+            f"{VM}: at initialisation its screen is {size.replace(' ', 'x')} (xconf, GUI protocol {greeting.version})",
+        )
+
+    def screen(self) -> str:
+        """Return what the VM knows of its screen: width, height, and what told it; empty text for nothing."""
+        places = [self.root / folder / "vminterface/screen" for folder in ("run", "run/user/1000")]
+        notes = [place for place in places if place.exists()]
+        return max(notes, key=lambda place: place.stat().st_mtime_ns).read_text().strip() if notes else ""
 
     def start_screens(self) -> None:
         """Let the VM have an X server with as many monitors as can be had here; in CI there has to be one."""
         try:
             kind = self.lab.ask("screens", VM)
-        except VMInterfaceError as fault:
+        except VMInterfaceError as error:
             if os.environ.get("CI") == "true":
-                raise Broken(f"there are no monitors: {fault}") from None
-            self.left_out.append(f"monitors: {fault}")
+                raise Broken(f"there are no monitors: {error}") from None
+            self.left_out.append(f"monitors: {error}")
             print(f"  (without {self.left_out[-1]})")
             return
         several = kind.startswith("Xorg")
@@ -80,6 +112,8 @@ class Calls:
         """Write pillar and states, and set the VM's clock wrong."""
         if self.layout is not None:
             own[VM]["monitors"] = LAYOUT[: len(self.layout)]
+            # Its screens are another process of a machine that may be busy; what was asked for before needed less.
+            own[VM]["timeout"] = 30
         self.salt.add_to_pillar({"qubes": {"vms": own}})
         self.note.write_text(NOTE)
         states: dict[str, Any] = {
@@ -103,17 +137,23 @@ class Calls:
         if self.layout is not None:
             has = monitors.of_vm(self.qrexec, VM)
             require(
-                has.shows(self.layout),
+                has.matches(self.layout),
                 f"{VM}: its X server shows {monitors.shown(has.layout)}",
             )
+            left, top, width, height = self.layout.bounding_box
+            size = f"{left + width} {top + height}"
+            require(
+                self.screen() == f"{size} layout",
+                f"{VM}: which overrides that of the initialisation: its screen is {size.replace(' ', 'x')} (layout)",
+            )
 
-    def show(self, layout: MonitorLayout) -> None:
+    def draw_screens(self, layout: MonitorLayout) -> None:
         """Draw on the VM's monitors and fetch a picture of them."""
         heading(f"The screens of {VM} (`vminterface monitors {VM}`)")
         has = monitors.of_vm(self.qrexec, VM).layout
         assert has is not None
         print("  " + has.sketch().rstrip("\n").replace("\n", "\n  "))
-        done = self.lab.run(VM, sys.executable, "-m", "lab.testcard", _CARD)
+        done = self.lab.run(VM, sys.executable, "-m", "lab.guest.testcard", _CARD)
         if done.returncode != 0:
             raise Broken(f"{VM}: nothing could be drawn: {printable(done.stderr.strip()[-300:])}")
         picture = images.picture(self.qrexec, VM, _CARD)

@@ -6,7 +6,8 @@ import os
 import time
 from typing import Any
 
-from lab.saltdir import StateResult
+from lab.dom0.saltdir import StateResult
+from vminterface.dom0.desired.words import PERSISTENT
 from vminterface.errors import printable
 
 
@@ -29,6 +30,11 @@ def heading(text: str) -> None:
 def by_vm(report: list[StateResult]) -> dict[str, StateResult]:
     """Return the lines of the report that are about one VM."""
     return {result.vm: result for result in report if result.vm}
+
+
+def fields(result: StateResult) -> set[str]:
+    """Return which fields have changed, in the VM or in what qubesd keeps of it."""
+    return {name.removeprefix(PERSISTENT) for name in result.changes}
 
 
 def short(value: Any) -> str:

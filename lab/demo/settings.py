@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from lab.control import Lab
-from lab.demo.checks import Broken, by_vm, heading, require, short, time_in
-from lab.namespaces import why_no_network
-from lab.saltdir import SaltDir
-from vminterface.dom0.targets import Targets
+from lab.demo import refusal
+from lab.demo.checks import Broken, by_vm, fields, heading, require, short, time_in
+from lab.dom0.saltdir import SaltDir
+from lab.linux.namespaces import why_no_network
+from vminterface.dom0.inventory.targets import Targets
 from vminterface.errors import printable
 
 #: What the shipped pillar gives each VM, as the VM shows it: zone, address, a service that is on, one that is not.
@@ -27,12 +28,13 @@ ZONE = "Australia/Eucla"
 
 
 class Settings:
-    """The steps, in their order, on the lab *lab* with the Salt of *salt*."""
+    """The steps, in their order, on the lab *lab* with the Salt of *salt*; *folder* is dom0's own."""
 
-    def __init__(self, lab: Lab, salt: SaltDir, status: dict[str, Any]) -> None:
+    def __init__(self, lab: Lab, salt: SaltDir, status: dict[str, Any], folder: Path) -> None:
         self.lab = lab
         self.salt = salt
         self.status = status
+        self.folder = folder
         self.changed = 0
         #: What cannot be shown here, each with the reason.
         self.left_out: list[str] = []
@@ -67,7 +69,7 @@ class Settings:
         require(code == 0 and all(r.ok is True for r in report), "the run succeeded in all three VMs")
         require(set(lines) == set(EXPECTED) and all(line.changes for line in lines.values()), "each VM had changes")
         heading("What each VM has now, as it sees it itself")
-        self.show_all()
+        self.print_all()
 
     def leave_out(self, field: str, vms: list[str], reason: str) -> None:
         """Take *field* from what the shipped pillar gives *vms*."""
@@ -93,6 +95,7 @@ class Settings:
     def one_vm_refuses(self) -> None:
         heading(f"A zone that dom0 knows and {REFUSING} has not: {ZONE} for every VM")
         self.hide_zone()
+        refusal.record_push(self.lab, self.folder, "work", REFUSING, ZONE)
         for own in self.own.values():
             own["timezone"] = ZONE
         self.salt.add_to_pillar({"qubes": {"vms": self.own}})
@@ -101,15 +104,15 @@ class Settings:
         for result in report:
             print(f"  {'ok    ' if result.ok else 'FAILED'} {result.comment}")
         require(code != 0, "salt-call says by its exit status that something failed")
-        fault = lines[REFUSING].comment
+        error = lines[REFUSING].comment
         require(
-            lines[REFUSING].ok is False and REFUSING in fault and ZONE in fault and "\n" not in fault,
+            lines[REFUSING].ok is False and REFUSING in error and ZONE in error and "\n" not in error,
             f"the fault is one sentence that names {REFUSING} and the zone",
         )
         require(not lines[REFUSING].changes, f"no change is claimed for {REFUSING}")
         others = [vm for vm in EXPECTED if vm != REFUSING]
         require(
-            all(lines[vm].ok is True and set(lines[vm].changes) == {"timezone"} for vm in others),
+            all(lines[vm].ok is True and fields(lines[vm]) == {"timezone"} for vm in others),
             f"{' and '.join(others)} have the new zone",
         )
         self.require_zones({vm: EXPECTED[vm][0] if vm == REFUSING else ZONE for vm in EXPECTED})
@@ -120,7 +123,7 @@ class Settings:
 
     def mended(self) -> None:
         heading(f"{REFUSING} gets the zone's file, and the same pillar again")
-        self.show_zone()
+        self.restore_zone()
         code, report = self.salt.highstate()
         for result in report:
             print(f"  {result.comment}")
@@ -128,12 +131,12 @@ class Settings:
         lines = by_vm(report)
         require(
             {vm for vm, line in lines.items() if line.changes} == {REFUSING}
-            and set(lines[REFUSING].changes) == {"timezone"},
+            and fields(lines[REFUSING]) == {"timezone"},
             f"only {REFUSING} was changed, and only its time zone",
         )
         self.require_zones(dict.fromkeys(EXPECTED, ZONE))
 
-    def show_all(self) -> None:
+    def print_all(self) -> None:
         """Print a table of what the VMs say of themselves and hold it against the shipped pillar."""
         print(f"  {'VM':<9} {'hostname':<9} {'date':<21} {'ip route show default':<29} ls /run/qubes-service")
         facts = {vm: self.facts(vm) for vm in EXPECTED}
@@ -192,7 +195,7 @@ class Settings:
             folder = Path(self.status["vms"][REFUSING]["root"] + ZONES)
             folder.rename(folder.with_name("hidden"))
 
-    def show_zone(self) -> None:
+    def restore_zone(self) -> None:
         """Give it back."""
         if self.status["namespaces"]:
             self.in_vm(REFUSING, "umount", ZONES)

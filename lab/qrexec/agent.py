@@ -47,7 +47,7 @@ def main(words: list[str]) -> int:
     connection.set_inheritable(False)
     threading.Thread(target=_watch_caller, args=(connection,), daemon=True).start()
     try:
-        status = _answer(command, root, default_user)
+        status = _reply(command, root, default_user)
     except Problem as problem:
         os.write(2, f"qrexec-agent: {problem.args[1]}\n".encode("utf-8", "replace"))
         status = problem.status
@@ -67,7 +67,7 @@ def _watch_caller(connection: socket.socket) -> None:
         handler.part()
 
 
-def _answer(command: Command, root: str, default_user: str) -> int:
+def _reply(command: Command, root: str, default_user: str) -> int:
     user = default_user if command.user == _DEFAULT_USER else command.user
     if command.shell:
         return _run(Handler(_who(user, root), ["/bin/sh", "-lc", command.shell], {}, root))
@@ -76,8 +76,8 @@ def _answer(command: Command, root: str, default_user: str) -> int:
         raise Problem(NOT_FOUND, f"no service {command.service} here")
     try:
         configured = lookup.configuration(command, root)
-    except (lookup.BadConfiguration, OSError) as fault:
-        raise Problem(PROBLEM, f"the configuration of {command.service}: {fault}") from None
+    except (lookup.BadConfiguration, OSError) as error:
+        raise Problem(PROBLEM, f"the configuration of {command.service}: {error}") from None
     who = _who(configured.force_user or user, root)
     if configured.wait_for_session and not command.nogui:
         _wait_for_session(command, default_user, root)

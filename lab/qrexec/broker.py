@@ -78,8 +78,8 @@ class Broker:
             vm, command = self._decided(source, json.loads(data))
             if len(streams) != _STREAMS:
                 raise BadCommand("the caller's three streams did not come with it")
-        except (BadCommand, ValueError, KeyError, TypeError, AttributeError, OSError) as fault:
-            _end(connection, streams, PROBLEM, f"bad request: {fault}")
+        except (BadCommand, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            _end(connection, streams, PROBLEM, f"bad request: {error}")
         except _Refused as refusal:
             self._log(f"{source}: {refusal}")
             _end(connection, streams, REFUSED, "Request refused")
@@ -88,7 +88,7 @@ class Broker:
             self._waiting.append(call)
             # A caller says nothing more, so that is its end.
             self._watcher.register(connection, selectors.EVENT_READ, lambda: self._forget(call))
-            self.look()
+            self.inspect()
 
     def _forget(self, call: _Waiting) -> None:
         """Drop a call whose caller has gone."""
@@ -96,7 +96,7 @@ class Broker:
         self._watcher.unregister(call.connection)
         _close(call.connection, call.streams)
 
-    def look(self) -> None:
+    def inspect(self) -> None:
         """Start the calls that waited for a VM which runs again; end those of VMs that are no more."""
         waiting, self._waiting = self._waiting, []
         for call in waiting:
@@ -123,8 +123,8 @@ class Broker:
             call.connection.send(b'{"started": true}')
         try:
             agent = self._start(call.vm, json.dumps(call.command.plain()), call.streams, call.connection.fileno())
-        except OSError as fault:
-            _end(call.connection, call.streams, PROBLEM, f"the agent cannot be started: {fault}")
+        except OSError as error:
+            _end(call.connection, call.streams, PROBLEM, f"the agent cannot be started: {error}")
             return
         self._agents.append(agent)
         _close(call.connection, call.streams)
@@ -140,8 +140,8 @@ class Broker:
         try:
             command = check(Command("DEFAULT", source, descriptor))
             allowed = policy.decide_by(self._policy, command, target)
-        except (BadCommand, policy.BadPolicy) as fault:
-            raise _Refused(f"{fault}") from None
+        except (BadCommand, policy.BadPolicy) as error:
+            raise _Refused(f"{error}") from None
         if allowed is None:
             raise _Refused(f"{descriptor} in {target}: denied by policy")
         if self._state(allowed.target) not in ("running", "paused"):

@@ -37,8 +37,8 @@ def dom0(place: str, arguments: Sequence[str]) -> int:
         found, rest = getopt.getopt(list(arguments), "d:l:etTw:")
         options = dict(found)
         seconds = int(options.get("-w", _CONNECT_SECONDS))
-    except (getopt.GetoptError, ValueError) as fault:
-        _usage(f"{fault}", _DOM0_USAGE, 1)
+    except (getopt.GetoptError, ValueError) as error:
+        _usage(f"{error}", _DOM0_USAGE, 1)
     if len(rest) != 1 or "-d" not in options or ("-l" in options and "-e" in options):
         _usage("", _DOM0_USAGE, 1)
     if "-e" in options:
@@ -56,8 +56,8 @@ def vm(place: str, arguments: Sequence[str]) -> int:
              "no-filter-escape-chars-stderr", "buffer-size="]  # fmt: skip
     try:
         found, rest = getopt.getopt(list(arguments), "tT", names)
-    except getopt.GetoptError as fault:
-        _usage(f"{fault}", _VM_USAGE, 2)
+    except getopt.GetoptError as error:
+        _usage(f"{error}", _VM_USAGE, 2)
     if len(rest) < 2:
         _usage("", _VM_USAGE, 2)
     options = {name for name, _ in found}
@@ -69,8 +69,8 @@ def vm(place: str, arguments: Sequence[str]) -> int:
     )
 
 
-def _usage(fault: str, usage: str, status: int) -> NoReturn:
-    print(f"{fault}\n{usage}" if fault else usage, file=sys.stderr)
+def _usage(error: str, usage: str, status: int) -> NoReturn:
+    print(f"{error}\n{usage}" if error else usage, file=sys.stderr)
     raise SystemExit(status)
 
 
@@ -105,8 +105,8 @@ class _Call:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
             try:
                 connection.connect(self._place)
-            except OSError as fault:
-                return self._problem(f"connect {self._place}: {fault.strerror}")
+            except OSError as error:
+                return self._problem(f"connect {self._place}: {error.strerror}")
             socket.send_fds(connection, [json.dumps(self._request).encode()], streams)
             # Whoever reads or writes at our other end is to notice when the service does not any more.
             for end in ends:
@@ -129,12 +129,12 @@ class _Call:
             left = None if started else max(0.0, end - time.monotonic())
             if not select.select([connection], [], [], left)[0]:
                 return self._problem("qrexec connection timeout")
-            answer = b""
+            reply = b""
             with suppress(OSError):
-                answer = connection.recv(65536)
-            if not answer:
+                reply = connection.recv(65536)
+            if not reply:
                 return self._problem("connection with the VM was closed")
-            told = json.loads(answer)
+            told = json.loads(reply)
             if "status" in told:
                 status = int(told["status"])
                 if status == REFUSED and "reason" in told:

@@ -72,9 +72,9 @@ class Handler:
         if self._pid == 0:
             try:
                 self._become()
-            except OSError as fault:
-                os.write(2, f"qrexec-agent: {fault.filename or self._argv[0]}: {fault.strerror}\n".encode())
-                os._exit(_SHELL_FAILED if isinstance(fault, FileNotFoundError) else 125)
+            except OSError as error:
+                os.write(2, f"qrexec-agent: {error.filename or self._argv[0]}: {error.strerror}\n".encode())
+                os._exit(_SHELL_FAILED if isinstance(error, FileNotFoundError) else 125)
         for side in (self._theirs_in, self._theirs_out):
             side.close()
         os.close(self._theirs_err)
@@ -92,8 +92,8 @@ class Handler:
             os.setuid(self._who.uid)
         try:
             os.chdir(self._home)
-        except OSError as fault:
-            os.write(2, f"qrexec-agent: {self._home}: {fault.strerror}\n".encode())
+        except OSError as error:
+            os.write(2, f"qrexec-agent: {self._home}: {error.strerror}\n".encode())
         os.execve(self._argv[0], self._argv, self._environment)
 
     def part(self) -> None:

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from lab.paths import PROJECT
-from vminterface.vm.handlers import install as installer
-from vminterface.vm.handlers.entry import CONFIGURATIONS, PROGRAMS, configuration, entry
-from vminterface.vm.handlers.table import SERVICES
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.runtime import install as installer
+from vminterface.vm.handlers.runtime.entry import CONFIGURATIONS, PROGRAMS, configuration, entry
+from vminterface.vm.handlers.runtime.table import SERVICES
+from vminterface.vm.machine.machine import Machine
 
 #: Not a virtual environment's, whose start takes longer.
 PYTHON = os.path.realpath(sys.executable)

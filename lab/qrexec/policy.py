@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.qrexec.command import Command
+from vminterface.errors import printable
 
 DEFAULT = """# Which VM of the lab may call which service of which: the first line that fits.
 # SERVICE            ARGUMENT  SOURCE  TARGET  ACTION
@@ -45,7 +46,7 @@ def decide(text: str, command: Command, target: str, where: str = "policy") -> A
         options = dict(word.split("=", 1) for word in words[5:] if "=" in word)
         well_formed = len(words) == 5 + len(options) and words[4] in _ACTIONS and set(options) <= set(_OPTIONS)
         if not well_formed or not (words[1] == "*" or words[1].startswith("+")):
-            raise BadPolicy(f"{where}:{number}: '{line.strip()[:80]}' is no rule")
+            raise BadPolicy(f"{where}:{number}: '{printable(line.strip(), 80)}' is no rule")
         if not decided and _fits(words, command, target):
             decided = True
             if words[4] == "allow":
@@ -60,8 +61,8 @@ def decide_by(file: Path, command: Command, target: str) -> Allowed | None:
             text = stream.read(_LIMIT + 1)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as fault:
-        raise BadPolicy(f"{file}: {fault}") from None
+    except (OSError, ValueError) as error:
+        raise BadPolicy(f"{file}: {error}") from None
     if len(text) > _LIMIT:
         raise BadPolicy(f"{file}: longer than {_LIMIT} characters")
     return decide(text, command, target, str(file))

@@ -6,8 +6,13 @@ It has no storage, devices, backups or policy. Facts: QubesOS/qubes-core-admin, 
 ``developer/services/admin-api`` of the Qubes documentation.
 """
 
+from pathlib import Path
+
 from lab.qubesd.daemon import Qubesd
 from lab.qubesd.errors import Refused, Unanswered
 from lab.qubesd.qube import Live, Machines, Qube
 
-__all__ = ["Live", "Machines", "Qube", "Qubesd", "Refused", "Unanswered"]
+#: A folder for Python's path, with a client for hosts where Qubes' own is not installed.
+CLIENT = Path(__file__).parent / "client"
+
+__all__ = ["CLIENT", "Live", "Machines", "Qube", "Qubesd", "Refused", "Unanswered"]

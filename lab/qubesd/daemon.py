@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lab.qubesd import lifecycle
+from lab.qubesd import guivms, lifecycle
 from lab.qubesd.errors import Refused, Unanswered
-from lab.qubesd.events import Events, Listener, encoded
+from lab.qubesd.events import KEPT, Events, Listener, encoded
 from lab.qubesd.methods import Call, call
-from lab.qubesd.names import check_name
 from lab.qubesd.properties import CLASSES
 from lab.qubesd.qube import Live, Machines, Qube
 from lab.qubesd.server import Request, Server
 from lab.qubesd.system import Faults, System
-
-
-class _NoMachines:
-    """Domains and QubesDBs that somebody else starts and ends."""
-
-    def create(self, vm: str) -> None:
-        pass
-
-    def destroy(self, vm: str) -> None:
-        pass
 
 
 class Qubesd:
@@ -39,16 +29,18 @@ class Qubesd:
         self, path: Path, qubes: Mapping[str, Qube], live: Live | None = None, machines: Machines | None = None
     ) -> None:
         self.path = path
-        self.system = System(qubes, CLASSES, (lambda vm, key, value: None) if live is None else live)
-        #: The calls that were made: method, argument, VM.
+        machines = Machines() if machines is None else machines
+        self.system = System(qubes, CLASSES, (lambda vm, key, value: None) if live is None else live, machines)
+        for name, qube in self.qubes.items():
+            qube.tags |= guivms.tags_of(self.system, name)
+        #: The last KEPT calls that were made: method, argument, VM.
         self.calls: list[tuple[str, str, str]] = []
         #: Replies to nobody while it is set, as one that hangs.
         self.hung = threading.Event()
         #: Is sent in place of every reply, where it is set.
         self.instead: bytes | None = None
         #: What it refuses, by method and argument.
-        self.refuse: dict[tuple[str, str], Refused] = {}
-        self._machines = _NoMachines() if machines is None else machines
+        self.refuse: dict[tuple[str, str], Refused | Unanswered] = {}
         self._server = Server(path, self._reply, self.events.leave)
 
     @property
@@ -90,13 +82,23 @@ class Qubesd:
         """Start a VM, as ``admin.vm.Start`` does; one that runs is ended first. Raises Refused, Unanswered."""
         with self.system.lock:
             if self.qubes[name].running:
-                lifecycle.stop(self.system, self._machines, name)
-            lifecycle.start(self.system, self._machines, name)
+                lifecycle.stop(self.system, name)
+            lifecycle.start(self.system, name)
 
     def stop_vm(self, name: str) -> None:
         """End a VM, as if it had shut itself down."""
         with self.system.lock:
-            lifecycle.stop(self.system, self._machines, name)
+            lifecycle.stop(self.system, name)
+
+    def pause_vm(self, name: str) -> None:
+        """Halt a VM where it is, as ``admin.vm.Pause`` does. Raises Refused, Unanswered."""
+        with self.system.lock:
+            lifecycle.pause(self.system, name)
+
+    def unpause_vm(self, name: str) -> None:
+        """Let a VM go on, as ``admin.vm.Unpause`` does. Raises Refused, Unanswered."""
+        with self.system.lock:
+            lifecycle.unpause(self.system, name)
 
     def _reply(self, data: bytes) -> bytes | Listener:
         while self.hung.is_set():
@@ -106,10 +108,10 @@ class Qubesd:
         request = Request.parse(data)
         with self.system.lock:
             self.calls.append((request.method, request.argument, request.vm))
+            del self.calls[:-KEPT]
             try:
-                for name in (request.source, request.vm):
-                    check_name(name)
-                    self.system.qube(name)
+                source, vm = self.system.named(request.source), self.system.named(request.vm)
+                request = replace(request, source=source, vm=vm)
                 if request.method == "admin.Events":
                     return self._listen(request)
                 return b"0\0" + self._call(request)
@@ -120,7 +122,7 @@ class Qubesd:
         asked = request.method, request.argument
         if asked in self.refuse:
             raise self.refuse[asked]
-        one = Call(self.system, self._machines, request.source, request.vm, request.argument, request.payload)
+        one = Call(self.system, request.source, request.vm, request.argument, request.payload)
         found = call(request.method, one)
         for work in self.faults.afterwards.get(asked, []):
             work()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 
+#: How many of the last calls, and of the last events, are kept for tests: a lab may run for hours.
+KEPT = 1_000
+
 
 class Listener:
     """One stream of events; those of one VM where *vm* is not None."""
@@ -21,7 +24,7 @@ class Events:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listeners: set[Listener] = set()
-        #: (VM, event) of everything that happened.
+        #: (VM, event) of the last that happened, KEPT at most.
         self.log: list[tuple[str, str]] = []
 
     def fire(self, vm: str, event: str, /, **values: object) -> None:
@@ -29,6 +32,7 @@ class Events:
         data = encoded(vm, event, values)
         with self._lock:
             self.log.append((vm, event))
+            del self.log[:-KEPT]
             for listener in self._listeners:
                 if listener.vm in (None, vm):
                     listener.waiting.put(data)

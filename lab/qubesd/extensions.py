@@ -1,4 +1,4 @@
-"""What features do beside being kept: qubesd's extensions ``services``, ``vm_config``, ``custom_persist`` and ``gui``.
+"""What features do beside being kept: qubesd's extensions ``services``, ``vm_config`` and ``custom_persist``.
 
 Each checks a feature after it has been stored, so that a bad one stays although the call fails.
 """
@@ -13,6 +13,13 @@ from lab.qubesd.system import System
 
 _SERVICE, _CONFIG, _PERSIST, _DISPVM = "service.", "vm-config.", "custom-persist.", "app-dispvm."
 _PERSIST_MAX, _CONFIG_MAX, _SERVICE_MAX = 54, 52, 48
+#: Services that a feature of another name switches too, at a VM's start alone (extension ``r3compatibility``).
+_OLD_NAMES = {
+    "service.ntpd": "ntpd",
+    "check-updates": "qubes-update-check",
+    "dvm": "qubes-dvm",
+    "updates-proxy-setup": "yum-proxy-setup",
+}
 
 
 def check(system: System, vm: str, feature: str, value: str) -> None:
@@ -25,13 +32,26 @@ def check(system: System, vm: str, feature: str, value: str) -> None:
             raise invalid('Service name cannot be "." or ".."')
         if len(name) > _SERVICE_MAX and not name.startswith(_DISPVM):
             raise invalid("Service name must not exceed 48 bytes")
-    elif feature == "preload-dispvm-max" and system.qubes[vm].klass in ("AppVM", "AdminVM"):
+    elif feature.startswith("preload-dispvm-"):
+        _check_preload(system, vm, feature, value)
+
+
+def _check_preload(system: System, vm: str, feature: str, value: str) -> None:
+    klass = system.qubes[vm].klass
+    if feature == "preload-dispvm-max" and klass in ("AppVM", "StandaloneVM"):
         if not system.inherited(vm, "qrexec", "template"):
             raise invalid("Qube does not support qrexec")
         if not system.inherited(vm, "supported-rpc.qubes.WaitForRunningSystem", "template"):
             raise invalid("Qube does not support the RPC 'qubes.WaitForRunningSystem'")
+    digits = feature == "preload-dispvm-max" and klass in ("AppVM", "StandaloneVM", "AdminVM")
+    if digits or (feature == "preload-dispvm-threshold" and klass == "AdminVM"):
         if value and not value.isdigit():
-            raise invalid("Invalid preload-dispvm-max value: not a digit")
+            raise invalid("Invalid %s value: not a digit", feature)
+    elif feature == "preload-dispvm-delay" and klass in ("AppVM", "StandaloneVM", "AdminVM"):
+        try:
+            float(value or "0")
+        except ValueError:
+            raise invalid("Invalid preload-dispvm-delay value: not an integer or float") from None
 
 
 def is_meminfo_writer(feature: str) -> bool:
@@ -67,17 +87,9 @@ def fill(system: System, vm: str) -> None:
             if text is not None:
                 system.write(vm, key, text)
     system.write(vm, "qubes-service/meminfo-writer", "0" if system.value(vm, "maxmem") == "0" else "1")
-    if "check-updates" in features:
-        system.write(vm, "qubes-service/qubes-update-check", _flag(features["check-updates"]))
-    for feature in ("gui-videoram-overhead", "gui-videoram-min"):
-        if (text := system.inherited(vm, feature, "template", "adminvm")) is not None:
-            system.write(vm, f"qubes-{feature}", text)
-    guivm = system.reference(vm, "guivm")
-    system.write(vm, "qubes-gui-enabled", str(bool(guivm and features.get("gui", "1"))))
-    if guivm and guivm != vm:
-        system.write(vm, "keyboard-layout", system.value(vm, "keyboard_layout") or "")
-        if system.qubes[guivm].running:
-            system.write(vm, "qubes-gui-domain-xid", str(system.qubes[guivm].xid))
+    for feature, service in _OLD_NAMES.items():
+        if feature in features:
+            system.write(vm, f"qubes-service/{service}", _flag(features[feature]))
 
 
 def _keys(feature: str, value: str) -> dict[str, str | None]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from lab.qubesd import extensions
 from lab.qubesd.errors import Refused, Unanswered, invalid
+from lab.qubesd.extensions import is_meminfo_writer
+from lab.qubesd.featurechanges import delete, store
 from lab.qubesd.propertychanges import reset_property, set_property
 from lab.qubesd.system import System
 
@@ -44,36 +45,26 @@ def set_feature(system: System, vm: str, name: str, payload: bytes) -> None:
     if not re.fullmatch("[ -~]*", value):
         raise invalid("%s value contains illegal characters", name)
     _check_permitted(name)
-    features = system.qubes[vm].features
-    values = {"feature": name, "value": value}
-    if name in features:
-        values["oldvalue"] = features[name]
-    system.events.fire(vm, f"domain-feature-pre-set:{name}", **values)
-    extensions.check(system, vm, name, value)
-    features[name] = value
-    if extensions.is_meminfo_writer(name):
-        if value:
+
+    def become_maxmem() -> None:
+        if "maxmem" not in system.definitions(vm):
+            pass
+        elif value:
             reset_property(system, vm, "maxmem")
         else:
             set_property(system, vm, "maxmem", "0")
-        _delete(system, vm, name)
-    extensions.after_set(system, vm, name, value)
-    system.events.fire(vm, f"domain-feature-set:{name}", **values)
+        delete(system, vm, name)
+
+    store(system, vm, name, value, first=become_maxmem if is_meminfo_writer(name) else None)
 
 
 def remove_feature(system: System, vm: str, name: str) -> None:
     """Remove a feature and what hangs on it. Raises Refused, Unanswered, also after it was removed."""
     _check_permitted(name)
     if name not in system.qubes[vm].features:
+        system.events.fire(vm, f"domain-feature-pre-delete:{name}", feature=name)
         raise _not_set(vm, name)
-    _delete(system, vm, name)
-
-
-def _delete(system: System, vm: str, name: str) -> None:
-    system.events.fire(vm, f"domain-feature-pre-delete:{name}", feature=name)
-    del system.qubes[vm].features[name]
-    extensions.after_delete(system, vm, name)
-    system.events.fire(vm, f"domain-feature-delete:{name}", feature=name)
+    delete(system, vm, name)
 
 
 def _check_permitted(name: str) -> None:

@@ -1,28 +1,38 @@
-"""The calls about properties: ``admin.vm.property.*`` of VMs, ``admin.property.*`` of the host itself."""
+"""The calls about properties of VMs: ``admin.vm.property.*``."""
 
 from __future__ import annotations
 
-from lab.qubesd.errors import Refused, invalid
+from lab.qubesd.errors import invalid
 from lab.qubesd.propertychanges import definition, reset_property, set_property
-from lab.qubesd.setters import bool_setter, text_setter, vm_setter
-from lab.qubesd.system import HOST_DEFAULTS, System
+from lab.qubesd.system import System
+
+#: Properties that qubesd reads last.
+_LATE = (
+    "appvm_default_bootmode", "audiovm", "bootmode", "default_dispvm", "guivm", "kernelopts", "management_dispvm",
+    "netvm", "relayvm", "template",
+)  # fmt: skip
 
 
 def list_properties(system: System, vm: str) -> str:
-    """Return the names, one a line."""
-    return "".join(f"{name}\n" for name in sorted(system.definitions(vm)))
+    """Return the names, one a line, those last that need others when qubesd starts."""
+    return "".join(f"{name}\n" for name in _names(system, vm))
+
+
+def _names(system: System, vm: str) -> list[str]:
+    return sorted(system.definitions(vm), key=lambda name: (name in _LATE, name))
 
 
 def get_property(system: System, vm: str, name: str) -> str:
     """Return ``default=… type=… VALUE``. Raises Refused."""
     kind, value = definition(system, vm, name).kind, system.value(vm, name)
-    default = name not in system.qubes[vm].properties and name not in ("name", "qid", "uuid")
+    own = name in ("name", "qid", "uuid") and vm != "dom0"
+    default = name not in system.qubes[vm].properties and not own
     return f"default={default} type={kind} {value or ''}"
 
 
 def get_all_properties(system: System, vm: str) -> str:
     """Return all of them, one a line, each after its name."""
-    lines = (f"{name} {get_property(system, vm, name)}" for name in sorted(system.definitions(vm)))
+    lines = (f"{name} {get_property(system, vm, name)}" for name in _names(system, vm))
     return "".join(line.replace("\\", "\\\\").replace("\n", "\\n") + "\n" for line in lines)
 
 
@@ -42,7 +52,7 @@ def help_of(system: System, vm: str, name: str) -> str:
 def set_from(system: System, vm: str, name: str, payload: bytes) -> None:
     """Set a property to what a client has sent. Raises as :func:`set_property`."""
     definition(system, vm, name)
-    set_property(system, vm, name, _text(payload))
+    set_property(system, vm, name, text_of(payload))
 
 
 def reset(system: System, vm: str, name: str) -> None:
@@ -50,51 +60,8 @@ def reset(system: System, vm: str, name: str) -> None:
     reset_property(system, vm, name)
 
 
-def list_host(system: System) -> str:
-    """Return the names of the host's own properties, one a line."""
-    return "".join(f"{name}\n" for name in sorted(HOST_DEFAULTS))
-
-
-def get_host(system: System, name: str) -> str:
-    """Return ``default=… type=… VALUE``. Raises Refused."""
-    _check_host(name)
-    return f"default={name not in system.properties} {get_host_default(system, name, system.host_value(name))}"
-
-
-def get_host_default(system: System, name: str, value: str | None = None) -> str:
-    """Return ``type=… VALUE``. Raises Refused."""
-    _check_host(name)
-    kind, default = HOST_DEFAULTS[name]
-    return f"type={kind} {(default if value is None else value) or ''}"
-
-
-def get_all_host(system: System) -> str:
-    """Return all of the host's own properties, one a line, each after its name."""
-    return "".join(f"{name} {get_host(system, name)}\n" for name in sorted(HOST_DEFAULTS))
-
-
-def set_host(system: System, name: str, payload: bytes) -> None:
-    """Set a property of the host. Raises Refused."""
-    _check_host(name)
-    kind, text = HOST_DEFAULTS[name][0], _text(payload)
-    setter = {"bool": bool_setter, "vm": vm_setter(name)}.get(kind, text_setter)
-    system.properties[name] = setter(system, "dom0", text)
-    system.events.fire("", f"property-set:{name}", name=name, newvalue=system.properties[name])
-
-
-def reset_host(system: System, name: str) -> None:
-    """Reset a property of the host. Raises Refused."""
-    _check_host(name)
-    system.properties.pop(name, None)
-    system.events.fire("", f"property-reset:{name}", name=name)
-
-
-def _check_host(name: str) -> None:
-    if name not in HOST_DEFAULTS:
-        raise Refused("QubesNoSuchPropertyError", "Invalid property %r of %s", name, "<Qubes>")
-
-
-def _text(payload: bytes) -> str:
+def text_of(payload: bytes) -> str:
+    """Return what a client has sent as a value. Raises Refused."""
     try:
         return payload.decode("ascii")
     except UnicodeDecodeError:

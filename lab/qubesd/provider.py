@@ -52,17 +52,17 @@ def fill_provider(system: System, netvm: str) -> None:
         if system.qubes[client].running:
             write_mapped_ip(system, netvm, client)
             reload_firewall(system, netvm, client)
-    write_legacy_rules(system, netvm)
 
 
 def write_legacy_rules(system: System, netvm: str) -> None:
-    """Write the rules as text for iptables, unless the provider says that it needs none.
+    """Write the rules as text for iptables, unless the VM says that it needs none; also where it has no clients.
 
     That is one value for each running client, so a long firewall does not fit. Raises Unanswered.
     """
     if system.inherited(netvm, "qubes-firewall", "template"):
         return
     system.remove(netvm, "qubes-iptables-domainrules/")
+    system.write(netvm, "qubes-iptables-header", firewall.legacy_header())
     for client in system.connected(netvm):
         qube, address = system.qubes[client], system.value(client, "ip")
         if qube.running and address:

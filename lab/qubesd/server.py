@@ -10,8 +10,8 @@ from __future__ import annotations
 import queue
 import select
 import socket
-import socketserver
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ from lab.qubesd.events import Listener
 
 #: Bytes of a request at most; a connection that sends more is cut off.
 REQUEST_LIMIT = 65536
+#: The name of the threads that reply.
+THREADS = "qubesd-reply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,33 +63,52 @@ class Server:
     def __init__(
         self, path: Path, reply: Callable[[bytes], bytes | Listener], leave: Callable[[Listener], None]
     ) -> None:
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                with suppress(OSError, Unanswered):
-                    found = reply(self.rfile.read(REQUEST_LIMIT + 1))
-                    if isinstance(found, bytes):
-                        self.wfile.write(found)
-                    else:
-                        try:
-                            _stream(self.request, found)
-                        finally:
-                            leave(found)
-
+        self._path, self._reply, self._leave = path, reply, leave
         path.unlink(missing_ok=True)
-        self._server = socketserver.ThreadingUnixStreamServer(str(path), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self._path = path
+        self._ear = socket.socket(socket.AF_UNIX)
+        self._ear.bind(str(path))
+        self._ear.listen(128)
 
     def start(self) -> None:
         """Reply from now on."""
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def stop(self) -> None:
         """Reply no more; the socket goes."""
-        self._server.shutdown()
-        self._server.server_close()
         self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._ear.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+        self._ear.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._ear.accept()
+                threading.Thread(target=self._serve, args=(connection,), name=THREADS, daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                found = self._reply(_request(connection))
+                if isinstance(found, bytes):
+                    connection.sendall(found)
+                    return
+                try:
+                    _stream(connection, found)
+                finally:
+                    self._leave(found)
+            except (OSError, Unanswered):
+                pass
+            except Exception:  # whatever else fails in qubesd is told to its journal alone
+                traceback.print_exc()
+
+
+def _request(connection: socket.socket) -> bytes:
+    """Return what a client sends until it stops, or a byte more than it may send."""
+    data = bytearray()
+    while len(data) <= REQUEST_LIMIT and (piece := connection.recv(REQUEST_LIMIT + 1 - len(data))):
+        data += piece
+    return bytes(data)
 
 
 def _stream(connection: socket.socket, listener: Listener) -> None:

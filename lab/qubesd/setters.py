@@ -48,7 +48,7 @@ def vm_setter(name: str, *, none: bool = True, klass: str = "") -> Setter:
         if value == "":
             if none:
                 return ""
-            raise unsuitable("Invalid value %r for property %r of <%s %s>", value, name, system.qubes[vm].klass, vm)
+            raise unsuitable("Invalid value None for property %r of <%s %s>", name, system.qubes[vm].klass, vm)
         check_name(value)
         if value not in system.qubes:
             raise unsuitable("Can't set %s to non-existing qube %s", name, value)
@@ -133,8 +133,6 @@ def keyboard_setter(system: System, vm: str, value: str) -> str:
 def kernel_setter(system: System, vm: str, value: str) -> str:
     if "/" in text_setter(system, vm, value):
         raise unsuitable("Kernel name cannot contain '/'")
-    if value and value not in system.kernels:
-        raise unsuitable("Kernel %r not installed", value)
     return value
 
 
@@ -144,10 +142,25 @@ def kernelopts_setter(system: System, vm: str, value: str) -> str:
     return value
 
 
+def denied_setter(system: System, vm: str, value: str) -> str:
+    """Take kinds of devices; they are kept in their order, each once."""
+    if len(text_setter(system, vm, value)) % 7:
+        raise invalid(f"Invalid length of interfaces={value!r} (is {len(value)}, expected multiple of 7)")
+    kinds = "".join(sorted({value[start : start + 7] for start in range(0, len(value), 7)}))
+    if not re.fullmatch(r"([bump*][0-9a-f*]{6})*", kinds):
+        raise unsuitable(
+            "Interface code list should be in the form chhhhhhchhhhhh...,"
+            'where c is one of "b", "u", "m", "p", "*" and h is a hexdigit or "*".'
+        )
+    return kinds
+
+
 def virt_mode_setter(system: System, vm: str, value: str) -> str:
     mode = text_setter(system, vm, value).lower()
     if mode not in ("hvm", "pv", "pvh"):
         raise unsuitable("Invalid virtualization mode, supported values: hvm, pv, pvh")
+    if mode == "pvh" and system.has_pci(vm):
+        raise unsuitable("pvh mode can't be set if pci devices are assigned")
     return mode
 
 

@@ -18,13 +18,12 @@ class StoreWriter:
 
     def __call__(self, vm: str, key: str, value: str | None) -> None:
         path = self._base(vm) + key
-        with self._open(vm) as store:
+        with self._open(vm) as store, suppress(KeyNotFound):
             if value is not None:
                 store.write(path, value.encode())
-            elif not path.endswith("/"):
-                with suppress(KeyNotFound):
-                    store.remove(path)
+            elif store.channel == "qubesdb" or not path.endswith("/"):
+                # One request, also for all below a folder, as providers watch some.
+                store.remove(path)
             else:
-                with suppress(KeyNotFound):
-                    below = [one for one in store.tree(path[:-1]) if one.startswith(path)]
-                    store.batch([Remove(one) for one in sorted(below, reverse=True)])
+                below = [one for one in store.tree(path[:-1]) if one.startswith(path)]
+                store.batch([Remove(one) for one in sorted(below, reverse=True)])

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from lab.qubesd.errors import Unanswered, no_such_vm
+from lab.qubesd.errors import Refused, Unanswered, no_such_vm
 from lab.qubesd.events import Events
-from lab.qubesd.qube import Live, Qube
+from lab.qubesd.names import check_name
+from lab.qubesd.qube import Live, Machines, Qube, Serve
+
+T = TypeVar("T")
 
 #: Bytes of a QubesDB's path and value at most (qubesdb's protocol).
-PATH_MAX, VALUE_MAX = 63, 3072
+PATH_MAX, VALUE_MAX = 63, 3071
+KERNEL = "6.12.47-1.fc41"
 LABELS = {
     "red": "0xcc0000", "orange": "0xf57900", "yellow": "0xedd400", "green": "0x73d216",
     "gray": "0x555555", "blue": "0x3465a4", "purple": "0x75507b", "black": "0x000000",
@@ -21,7 +28,7 @@ LABELS = {
 #: The host's own properties: kind and default.
 HOST_DEFAULTS: dict[str, tuple[str, str | None]] = {
     "check_updates_vm": ("bool", "True"), "clockvm": ("vm", ""), "default_audiovm": ("vm", "dom0"),
-    "default_dispvm": ("vm", ""), "default_guivm": ("vm", "dom0"), "default_kernel": ("str", "6.12.47-1.fc41"),
+    "default_dispvm": ("vm", ""), "default_guivm": ("vm", "dom0"), "default_kernel": ("str", None),
     "default_netvm": ("vm", ""), "default_qrexec_timeout": ("int", "60"), "default_shutdown_timeout": ("int", "60"),
     "default_template": ("vm", None), "management_dispvm": ("vm", ""), "stats_interval": ("int", "3"),
     "updatevm": ("vm", ""),
@@ -68,13 +75,23 @@ class Faults:
 class System:
     """The state of the daemon; everything is done under its lock."""
 
-    def __init__(self, qubes: Mapping[str, Qube], classes: Mapping[str, Mapping[str, Property]], live: Live) -> None:
+    def __init__(
+        self,
+        qubes: Mapping[str, Qube],
+        classes: Mapping[str, Mapping[str, Property]],
+        live: Live,
+        machines: Machines,
+    ) -> None:
         self._classes = classes
-        self.qubes = {"dom0": Qube("AdminVM", "Running", xid=0), **qubes}
+        self.qubes = {"dom0": Qube("AdminVM", "Running", xid=0, properties={"label": "black"}), **qubes}
         #: Properties of the host: those that somebody has set.
-        self.properties: dict[str, str] = {"default_netvm": "sys-net"} if "sys-net" in self.qubes else {}
+        self.properties = {"default_kernel": KERNEL}
+        if "sys-net" in self.qubes:
+            self.properties["default_netvm"] = "sys-net"
         #: Names of the kernels that are installed.
-        self.kernels = ["6.12.47-1.fc41"]
+        self.kernels = [KERNEL]
+        #: Memory of the machine, in MiB.
+        self.memory_total = 16384
         #: dom0's time zone.
         self.timezone: str | None = "Etc/UTC"
         self.faults = Faults()
@@ -82,9 +99,34 @@ class System:
         self.lock = threading.RLock()
         #: Set when the daemon ends: nothing waits any longer.
         self.ending = threading.Event()
+        self.machines = machines
+        #: Runs a service in a VM; tests set it.
+        self.serve: Serve = machines.call
         self._live = live
         self._qids: dict[str, int] = {}
         self._last_xid = 0
+        for name in self.qubes:
+            self.qid(name)
+
+    @contextmanager
+    def unlocked(self) -> Iterator[None]:
+        """Let others be served meanwhile; for who holds the lock once."""
+        self.lock.release()
+        try:
+            yield
+        finally:
+            self.lock.acquire()
+
+    def work(self, do: Callable[..., T], vm: str, *more: object) -> T:
+        """Do something with the domain of *vm*. Raises Unanswered where that fails."""
+        try:
+            return do(vm, *more)
+        except Exception as error:
+            raise Unanswered(f"{vm}: {error}") from error
+
+    def names(self) -> list[str]:
+        """Return the VMs in the order in which qubesd goes through them: dom0, then by name."""
+        return sorted(self.qubes, key=lambda name: (name != "dom0", name))
 
     def qube(self, name: str) -> Qube:
         """Return a VM. Raises Refused."""
@@ -95,6 +137,19 @@ class System:
     def qid(self, name: str) -> int:
         """Return the number that a VM has for good."""
         return 0 if name == "dom0" else self._qids.setdefault(name, len(self._qids) + 1)
+
+    def named(self, text: str) -> str:
+        """Return the name of the VM that *text* is the name or, after ``uuid:``, the UUID of. Raises Refused."""
+        if not text.startswith("uuid:"):
+            check_name(text)
+            self.qube(text)
+            return text
+        if not re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text[5:]):
+            raise Refused("QubesVMInvalidUUIDError", "VM UUID is not valid: %r", text[5:])
+        for name in self.qubes:
+            if self.uuid(name) == text[5:]:
+                return name
+        raise no_such_vm(text)
 
     def uuid(self, name: str) -> str:
         """Return the VM's UUID."""
@@ -135,9 +190,13 @@ class System:
         """Return the VM that a property names; empty where it names none."""
         return self.value(name, prop) or ""
 
+    def has_pci(self, vm: str) -> bool:
+        """Whether PCI devices are assigned to a VM."""
+        return any(one.device_class == "pci" for one in self.qubes[vm].assignments)
+
     def connected(self, netvm: str) -> Iterator[str]:
         """Yield the VMs whose network *netvm* provides."""
-        for name in list(self.qubes):
+        for name in self.names():
             if self.reference(name, "netvm") == netvm:
                 yield name
 
@@ -152,7 +211,10 @@ class System:
         self._qubesdb(vm, key, None)
 
     def _qubesdb(self, vm: str, key: str, value: str | None) -> None:
-        if vm in self.faults.dead_qubesdb or not self.qubes[vm].running:
+        if vm == "dom0":
+            # Its own QubesDB, which no VM can see.
+            return
+        if vm in self.faults.dead_qubesdb or not self.qubes[vm].running or self.qubes[vm].klass == "RemoteVM":
             raise Unanswered(f"{vm}: its QubesDB cannot be reached")
         try:
             self._live(vm, key, value)

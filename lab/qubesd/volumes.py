@@ -1,14 +1,12 @@
-"""Volumes of VMs: how large they are, and how they grow (core-admin ``api/admin.py``, ``storage/``).
-
-What qubesd does besides, to let a running VM's file system grow by ``qubes.ResizeDisk``, is not done here.
-"""
+"""Volumes of VMs: how large they are, and how they grow (core-admin ``api/admin.py``, ``storage/__init__.py``)."""
 
 from __future__ import annotations
 
 from lab.qubesd.errors import Refused, Unanswered
 from lab.qubesd.system import System
 
-_DIGITS = 20
+#: Of a number in a payload (``api/__init__.py``).
+_DIGITS = 19
 
 
 def info(system: System, vm: str, volume: str) -> str:
@@ -23,17 +21,28 @@ def info(system: System, vm: str, volume: str) -> str:
 
 
 def resize(system: System, vm: str, volume: str, payload: bytes) -> None:
-    """Give a volume more room. Raises Refused, Unanswered."""
+    """Give a volume more room, and have the VM, where it runs, let its file system grow. Raises Refused, Unanswered.
+
+    The volume keeps what it got where the file system does not grow.
+    """
     current = _size(system, vm, volume)
     text = payload.decode("ascii", "replace").strip()
-    if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS:
+    if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS or (text[0] == "0" and text != "0"):
         raise Unanswered("no size in bytes")
+    qube, what = system.qubes[vm], f"qubes_dom0/vm-{vm}-{volume}"
     if int(text) < current:
-        what = f"qubes_dom0/vm-{vm}-{volume}"
         raise Refused(
             "StoragePoolException", f"For your own safety, shrinking of {what} is disabled ({text} < {current})."
         )
-    system.qubes[vm].volumes[volume] = int(text)
+    qube.volumes[volume] = int(text)
+    if qube.running:
+        try:
+            system.serve(vm, "qubes.ResizeDisk", volume.encode())
+        except Exception as error:
+            raise Refused(
+                "StoragePoolException",
+                f"Online resize of volume {what} failed (you need to resize filesystem manually): {error}",
+            ) from error
 
 
 def _size(system: System, vm: str, volume: str) -> int:

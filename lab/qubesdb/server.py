@@ -33,14 +33,14 @@ class Peer:
         self.number = next(self._numbers)
         self.stream = stream
         self.side = side
-        self.client = Client(self.tell, read_only)
+        self.client = Client(self.notify, read_only)
         self.protocol = Connection(DAEMON)
         self.output: deque[bytes] = deque()
         self.waiting = 0
         #: Whether it is hung up on once it has its last answer.
         self.ending = False
 
-    def tell(self, event: Event) -> None:
+    def notify(self, event: Event) -> None:
         """Queue what the daemon says."""
         # An event about a path that was asked for but that no message can hold is dropped.
         with contextlib.suppress(LocalProtocolError):
@@ -165,7 +165,7 @@ class Server:
 
     def _serve_peer(self, peer: Peer) -> None:
         self._receive(peer)
-        while self._answer(peer) and peer.protocol.in_message:
+        while self._reply(peer) and peer.protocol.in_message:
             peer.stream.setblocking(True)
             self._receive(peer)
             peer.stream.setblocking(False)
@@ -179,7 +179,7 @@ class Server:
             data = b""
         peer.protocol.receive_data(data)
 
-    def _answer(self, peer: Peer) -> bool:
+    def _reply(self, peer: Peer) -> bool:
         """Answer all whole requests; say whether more of them may come."""
         while True:
             try:

@@ -16,9 +16,9 @@ VCHAN_REPLIES = 56
 
 @dataclass(eq=False, slots=True)
 class Client:
-    """One connection. *tell* takes what the daemon says to it."""
+    """One connection. *notify* takes what the daemon says to it."""
 
-    tell: Callable[[Event], None]
+    notify: Callable[[Event], None]
     read_only: bool = False
     watches: Counter[str] = field(default_factory=Counter)
 
@@ -53,22 +53,22 @@ class Side:
     def handle(self, client: Client, request: Request | BadRequest) -> None:
         """Answer *request*; then tell everybody who watches, on both sides."""
         if isinstance(request, BadRequest):
-            client.tell(ErrorReply(request.path))
+            client.notify(ErrorReply(request.path))
             return
         command, path = request.command, request.path
         match command:
             case Command.READ:
                 value = self.database.values.get(path)
-                client.tell(ErrorReply(path, True) if value is None else Reply(command, path, value))
+                client.notify(ErrorReply(path, True) if value is None else Reply(command, path, value))
             case Command.LIST | Command.MULTIREAD:
                 self._series(client, command, path)
             case Command.WRITE | Command.RM:
                 self._change(client, request)
             case Command.WATCH:
                 client.watches[path] += 1
-                client.tell(Reply(command, path))
+                client.notify(Reply(command, path))
             case Command.UNWATCH:
-                client.tell(Reply(command, path) if client.watches[path] else ErrorReply(path, True))
+                client.notify(Reply(command, path) if client.watches[path] else ErrorReply(path, True))
                 client.watches[path] -= 1
                 client.watches = +client.watches
 
@@ -77,19 +77,19 @@ class Side:
         # As the vchan's side is given them.
         paths = reversed(self.database.matching("")) if command is Command.MULTIREAD and not path else None
         for one in paths or self.database.matching(path):
-            client.tell(Entry(command, one, values[one] if command is Command.MULTIREAD else b""))
-        client.tell(Reply(command, path))
+            client.notify(Entry(command, one, values[one] if command is Command.MULTIREAD else b""))
+        client.notify(Reply(command, path))
 
     def _change(self, client: Client, request: Request) -> None:
         if client.read_only:
-            client.tell(ErrorReply(request.path))
+            client.notify(ErrorReply(request.path))
         elif self.change(request):
-            client.tell(Reply(request.command, request.path))
+            client.notify(Reply(request.command, request.path))
             self._fire(request.path)
             if self.other is not None:
                 self.other.take_over(request)
         else:
-            client.tell(ErrorReply(request.path, True))
+            client.notify(ErrorReply(request.path, True))
 
     def change(self, request: Request) -> bool:
         """Write or remove; say whether there was anything to remove."""
@@ -123,4 +123,4 @@ class Side:
             for watched, times in list(client.watches.items()):
                 if watched == path or (watched.endswith("/") and path.startswith(watched)):
                     for _ in range(times):
-                        client.tell(WatchEvent(path))
+                        client.notify(WatchEvent(path))

@@ -36,8 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.run())
-    except (VMInterfaceError, OSError) as fault:
-        print(f"lab.xen: {fault}", file=sys.stderr)
+    except (VMInterfaceError, OSError) as error:
+        print(f"lab.xen: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,5 +1,6 @@
 """``make demo-xen``: a real Xen host boots, and its VMs get what the shipped formula and pillar say.
 
+Where the tests have booted and saved one of the same files, that one goes on.
 Every claim that is printed is checked; the exit status is 0 only if all of them were true.
 """
 
@@ -11,7 +12,7 @@ import time
 
 from lab.xen import image
 from lab.xen.emulator import Emulator, version
-from lab.xen.host import SHIPPED, XenHost
+from lab.xen.host import SHIPPED, XenHost, find_saved, restored
 from vminterface.errors import VMInterfaceError, printable
 
 #: What the shipped pillar gives each VM, as the VM shows it: abbreviation of its zone, address, services on.
@@ -36,39 +37,49 @@ class Demo:
     def run(self) -> None:
         """Raises Broken, VMInterfaceError."""
         self.heading("the image: hypervisor, dom0 with Salt and this project, VMs with the agent")
-        self.say(version())
-        made = image.build(lambda step: self.say(step))
-        self.heading("booting Xen")
+        self.log(version())
+        made = image.build(lambda step: self.log(step))
+        folder = find_saved(made)
         with Emulator(made, self.hear) as machine:
-            host = XenHost(machine)
-            host.boot()
-            self.say(host.dom0("sh", "-c", "xl info | grep -E 'xen_version|xen_caps|free_memory' | tr -s ' \\n' ' '"))
-            for vm in SHIPPED:
-                domid = host.create(vm)
-                where = f", its eth0 goes to {vm.netvm}" if vm.netvm else ", it provides network"
-                self.say(f"{vm.name} is domain {domid}{where if vm.netvm or vm.provides else ''}")
+            if folder:
+                self.heading("resuming the host that the tests have booted and saved")
+                host = restored(folder, machine)
+                host.cool_salt()
+            else:
+                self.heading("booting Xen")
+                host = self.booted(machine)
+            self.log(host.dom0("sh", "-c", "xl info | grep -E 'xen_version|xen_caps|free_memory' | tr -s ' \\n' ' '"))
             print(indented(host.dom0("xl", "list")))
             # Besides what is shipped it says that VMs may take their time, as emulated ones do.
             host.pillar({})
             self.first_run(host)
-            self.look(host)
+            self.inspect(host)
             self.second_run(host)
             self.heading("switching off")
-            self.say(f"QEMU had {machine.peak_mib} MiB at most")
+            self.log(f"QEMU had {machine.peak_mib} MiB at most")
             host.off()
+
+    def booted(self, machine: Emulator) -> XenHost:
+        host = XenHost(machine)
+        host.boot()
+        for vm in SHIPPED:
+            domid = host.create(vm)
+            where = f", its eth0 goes to {vm.netvm}" if vm.netvm else ", it provides network"
+            self.log(f"{vm.name} is domain {domid}{where if vm.netvm or vm.provides else ''}")
+        return host
 
     def first_run(self, host: XenHost) -> None:
         self.heading("in dom0: salt-call --local state.highstate")
         code, report = host.highstate()
         for line in report:
-            self.say(line.comment)
+            self.log(line.comment)
             for field, change in line.changes.items() if line.vm else ():
                 old, new = (printable(str(change[side]), 40) for side in ("old", "new"))
                 print(f"           {field:<29} {old} -> {new}")
         self.require(code == 0 and all(line.ok is True for line in report), "the run succeeded")
         self.require({line.vm for line in report if line.changes and line.vm} == set(EXPECTED), "each VM had changes")
 
-    def look(self, host: XenHost) -> None:
+    def inspect(self, host: XenHost) -> None:
         self.heading("what each VM has now, as it sees it itself")
         for vm, (zones, address, services) in EXPECTED.items():
             date, name = host.vm(vm, "date", "+%F %H:%M %Z"), host.vm(vm, "hostname")
@@ -90,7 +101,7 @@ class Demo:
         self.heading("the same highstate again")
         code, report = host.highstate()
         for line in report:
-            self.say(line.comment)
+            self.log(line.comment)
         self.require(code == 0 and all(line.ok is True for line in report), "the run succeeded")
         self.require(not any(line.changes for line in report), "nothing was changed, as nothing had to be")
 
@@ -98,20 +109,20 @@ class Demo:
         """Begin a step."""
         print(f"\n== {text}", flush=True)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Tell of something that has happened."""
         print(f"  [{time.monotonic() - self._began:4.0f} s] {text}", flush=True)
 
     def hear(self, line: str) -> None:
         """Show what the machine's console says of its progress."""
         if line.startswith(("(XEN) Xen version", "dom0:", "domain ")):
-            self.say(printable(line, 110))
+            self.log(printable(line, 110))
 
     def require(self, condition: bool, claim: str) -> None:
         """Tell *claim* if it is true. Raises Broken."""
         if not condition:
             raise Broken(f"not as expected: {claim}")
-        self.say(f"ok  {claim}")
+        self.log(f"ok  {claim}")
 
     @property
     def seconds(self) -> float:
@@ -134,8 +145,8 @@ def demo() -> int:
     one = Demo()
     try:
         one.run()
-    except (Broken, VMInterfaceError, OSError) as fault:
-        print(f"\ndemo FAILED: {fault} ({one.seconds:.0f} s)", file=sys.stderr)
+    except (Broken, VMInterfaceError, OSError) as error:
+        print(f"\ndemo FAILED: {error} ({one.seconds:.0f} s)", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ndemo: interrupted", file=sys.stderr)

@@ -56,8 +56,8 @@ def version() -> str:
         )
     except FileNotFoundError:
         raise ProgramMissing(_MISSING) from None
-    except (OSError, subprocess.SubprocessError) as fault:
-        raise ProgramFailed(f"{_QEMU} --version: {fault}") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ProgramFailed(f"{_QEMU} --version: {error}") from None
     return done.stdout.partition("\n")[0]
 
 
@@ -74,7 +74,7 @@ class Emulator:
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
         self._unfinished = b""
         self._socket: socket.socket | None = None
-        self._answers: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
+        self._replies: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._numbers = iter(range(1, sys.maxsize))
         self._ready: set[int | None] = set()
         self._news = threading.Condition()
@@ -118,33 +118,33 @@ class Emulator:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in dom0, or in the VM *domid*. Raises DeadlineExceeded and ConnectionLost."""
         what = f"{printable(' '.join(words), 120)} in {'dom0' if domid is None else f'domain {domid}'}"
-        answer = self._ask(what, seconds, words=list(words), input=text, seconds=seconds, domid=domid)
-        return subprocess.CompletedProcess(list(words), answer["status"], answer["out"], answer["err"])
+        reply = self._ask(what, seconds, words=list(words), input=text, seconds=seconds, domid=domid)
+        return subprocess.CompletedProcess(list(words), reply["status"], reply["out"], reply["err"])
 
     def open_console(self, domid: int) -> None:
         """Let dom0 listen to a VM's console. Raises ProgramFailed, DeadlineExceeded and ConnectionLost."""
         what = f"the console of domain {domid}"
-        answer = self._ask(what, _CONSOLE_SECONDS, domid=domid)
-        if answer["status"]:
-            raise ProgramFailed(f"{what}: {printable(answer['err'], 200)}")
+        reply = self._ask(what, _CONSOLE_SECONDS, domid=domid)
+        if reply["status"]:
+            raise ProgramFailed(f"{what}: {printable(reply['err'], 200)}")
 
     def _ask(self, what: str, patience: float, **request: Any) -> dict[str, Any]:
         if self._is_silent:
             raise ConnectionLost(f"{what}: the emulated machine does not answer any more")
         number = next(self._numbers)
-        answers = self._answers[number] = queue.SimpleQueue()
+        replies = self._replies[number] = queue.SimpleQueue()
         try:
             self._send({"id": number, **request})
-            answer = answers.get(timeout=patience + _GRACE)
+            reply = replies.get(timeout=patience + _GRACE)
         except queue.Empty:
             # dom0 itself says when a command takes too long; a VM may be paused.
             self._is_silent = request.get("domid") is None
-            raise DeadlineExceeded(self._said(f"{what}: no answer within {patience:g} s")) from None
+            raise DeadlineExceeded(self._printed(f"{what}: no reply within {patience:g} s")) from None
         finally:
-            self._answers.pop(number, None)
-        if answer is None:
-            raise ConnectionLost(self._said(f"{what}: the emulated machine has ended"))
-        return answer
+            self._replies.pop(number, None)
+        if reply is None:
+            raise ConnectionLost(self._printed(f"{what}: the emulated machine has ended"))
+        return reply
 
     def wait_ready(self, domid: int | None, deadline: Deadline) -> None:
         """Wait until dom0, or the VM *domid*, takes commands. Raises DeadlineExceeded and ConnectionLost."""
@@ -239,16 +239,16 @@ class Emulator:
                     self._take(json.loads(line[1:]))
                 else:
                     self._note(f"domain {line[1:].rstrip()}")
-        for answers in list(self._answers.values()):
-            answers.put(None)
+        for replies in list(self._replies.values()):
+            replies.put(None)
 
-    def _take(self, said: dict[str, Any]) -> None:
-        if "ready" in said:
+    def _take(self, message: dict[str, Any]) -> None:
+        if "ready" in message:
             with self._news:
-                self._ready.add(said.get("domid"))
+                self._ready.add(message.get("domid"))
                 self._news.notify_all()
-        elif (answers := self._answers.get(said["id"])) is not None:
-            answers.put(said)
+        elif (replies := self._replies.get(message["id"])) is not None:
+            replies.put(message)
 
     def _send(self, request: dict[str, Any]) -> None:
         assert self._socket is not None
@@ -256,15 +256,15 @@ class Emulator:
             with self._lock:
                 self._socket.sendall(b"?" + json.dumps(request).encode() + b"\n")
         except OSError:
-            raise ConnectionLost(self._said("the emulated machine has ended")) from None
+            raise ConnectionLost(self._printed("the emulated machine has ended")) from None
 
     def _check(self, deadline: Deadline, what: str) -> None:
         if deadline.passed:
-            raise DeadlineExceeded(self._said(what))
+            raise DeadlineExceeded(self._printed(what))
         if self._process is not None and self._process.poll() is not None and "switch" not in what:
-            raise ConnectionLost(self._said(f"{what}, as {_QEMU} ended with status {self._process.returncode}"))
+            raise ConnectionLost(self._printed(f"{what}, as {_QEMU} ended with status {self._process.returncode}"))
 
-    def _said(self, what: str) -> str:
+    def _printed(self, what: str) -> str:
         if self._process is not None and self._process.poll() is not None:
             self._reader.join(_GRACE)  # until it has read what there is
         last = [*self._last, *([self._unfinished.decode("utf-8", "replace")] if self._unfinished else [])]
@@ -283,8 +283,8 @@ class _Monitor:
             self._file = self._socket.makefile("r")
             self._file.readline()
             self.ask("qmp_capabilities")
-        except OSError as fault:
-            raise ConnectionLost(f"{_QEMU}: no monitor: {fault}") from None
+        except OSError as error:
+            raise ConnectionLost(f"{_QEMU}: no monitor: {error}") from None
 
     def __enter__(self) -> _Monitor:
         return self
@@ -297,13 +297,13 @@ class _Monitor:
         try:
             self._socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
             for line in self._file:
-                said = json.loads(line)
-                if "error" in said:
-                    raise ProgramFailed(f"{_QEMU}: {command}: {said['error']['desc']}")
-                if "return" in said:
-                    return said["return"]
-        except OSError as fault:
-            raise ConnectionLost(f"{_QEMU}: {command}: {fault}") from None
+                message = json.loads(line)
+                if "error" in message:
+                    raise ProgramFailed(f"{_QEMU}: {command}: {message['error']['desc']}")
+                if "return" in message:
+                    return message["return"]
+        except OSError as error:
+            raise ConnectionLost(f"{_QEMU}: {command}: {error}") from None
         raise ConnectionLost(f"{_QEMU} ended at {command}")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.saltdir import StateResult, parse_report
+from lab.dom0.saltdir import StateResult, parse_report
 from lab.xen import paths
 from lab.xen.emulator import LINUX_WORDS, Emulator, version
 from lab.xen.image import Image
@@ -40,13 +40,13 @@ class VM:
     ip: str = ""
     mac: str = ""
     provides: bool = False
-    memory_mib: int = 224
+    memory_mib: int = 288
     extra: str = ""
 
 
 #: The VMs of the shipped pillar.
 SHIPPED = (
-    VM("sys-net", provides=True, memory_mib=256, extra="chrony"),
+    VM("sys-net", provides=True, memory_mib=320, extra="chrony"),
     VM("work", "sys-net", "10.137.0.12", "00:16:3e:5e:6c:0c", memory_mib=384, extra="screens"),
     VM("personal", "sys-net", "10.137.0.13", "00:16:3e:5e:6c:0d"),
 )
@@ -123,6 +123,10 @@ class XenHost:
         own = "/etc/salt/minion.d"
         self.dom0("sh", "-c", f"mkdir {own} && cat >{own}/synced.conf", text="autoload_dynamic_modules: false\n")
 
+    def cool_salt(self) -> None:
+        """Undo :meth:`warm_salt`: from now on each run starts cold, and the next one syncs our modules."""
+        self.dom0("sh", "-c", "kill $(cat /run/warm-salt.pid); rm -r /run/warm-salt /etc/salt/minion.d /var/cache/salt")
+
     def highstate(self) -> tuple[int, list[StateResult]]:
         """Run ``salt-call --local state.highstate`` in dom0; return its exit status and report."""
         words = ["salt-call", "--local", "--out=json", "--retcode-passthrough", "state.highstate"]
@@ -162,7 +166,7 @@ def _config(vm: VM) -> str:
     return "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
 
 
-def saved(image: Image, hear: Callable[[str], None], say: Callable[[str], None]) -> Path:
+def saved(image: Image, hear: Callable[[str], None], log: Callable[[str], None]) -> Path:
     """Return the folder of a saved host with the VMs of the shipped pillar; boot and save one where there is none."""
 
     def make(folder: Path) -> None:
@@ -171,16 +175,25 @@ def saved(image: Image, hear: Callable[[str], None], say: Callable[[str], None])
             host = XenHost(machine)
             host.boot()
             for vm in SHIPPED:
-                say(f"creating {vm.name}")
+                log(f"creating {vm.name}")
                 host.create(vm)
-            say("importing Salt, a first run in test mode")
+            log("importing Salt, a first run in test mode")
             host.warm_salt()
             (folder / "domids.json").write_text(json.dumps(host.domids))
-            say(f"saving, after {time.monotonic() - began:.0f} s")
+            log(f"saving, after {time.monotonic() - began:.0f} s")
             machine.save(folder / "state", Deadline.after(BOOT_SECONDS))
 
+    return paths.cached("saved", _saved_mark(image), make)
+
+
+def find_saved(image: Image) -> Path | None:
+    """Return the folder that :func:`saved` has left, None where there is none."""
+    return paths.find("saved", _saved_mark(image))
+
+
+def _saved_mark(image: Image) -> str:
     sources = [Path(__file__).with_name(name) for name in ("emulator.py", "host.py")]
-    return paths.cached("saved", paths.mark(image.mark, version(), *sources), make)
+    return paths.mark(image.mark, version(), *sources)
 
 
 def restored(folder: Path, machine: Emulator) -> XenHost:

@@ -48,17 +48,17 @@ class Image:
     disk: Path
 
 
-def build(say: Callable[[str], None]) -> Image:
-    """Make what is not in the cache yet, telling *say* of each step. Raises ProgramFailed and OSError."""
-    say("Debian packages")
+def build(log: Callable[[str], None]) -> Image:
+    """Make what is not in the cache yet, telling *log* of each step. Raises ProgramFailed and OSError."""
+    log("Debian packages")
     root = packages.unpacked()
     sources = [Path(__file__).with_name(name) for name in ("cpio.py", "image.py", "rootfs.py", "tinykernel.py")]
     base_mark = paths.mark(root.parent.name, *sources, paths.INSIDE, *qrexec.SOURCES)
-    say("hypervisor, kernel, the file systems' common part")
+    log("hypervisor, kernel, the file systems' common part")
     base = paths.cached("base", base_mark, lambda folder: _base(root, folder))
-    say("the disk with Salt")
+    log("the disk with Salt")
     disk = paths.cached("salt", paths.mark(Path(salt.__file__), str(_DISK_MIB), *salt.versions()), _disk)
-    say("this project's own part")
+    log("this project's own part")
     mark = paths.mark(base.name, disk.name, *paths.product())
     image = paths.cached("image", mark, lambda folder: _with_product(base, folder))
     return Image(mark, base / "xen", base / "vmlinux", image / "dom0.cpio", disk / "salt.img")
@@ -200,7 +200,7 @@ def _do(*command: str, environment: dict[str, str] | None = None) -> None:
             command, env=environment or _WITH_SBIN, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=600, check=False,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as fault:
-        raise ProgramFailed(f"{command[0]}: {fault}") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ProgramFailed(f"{command[0]}: {error}") from None
     if done.returncode:
         raise ProgramFailed(f"{command[0]} failed (status {done.returncode}): {done.stderr.strip()[-1000:]}")

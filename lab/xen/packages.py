@@ -61,9 +61,9 @@ def _cached() -> Path:
     if kernel is None or lacking:
         what = ", ".join(sorted(lacking)) or "the kernel of linux-image-amd64"
         raise ProgramFailed(f"Debian's package lists do not name {what}; expected those of Debian 12")
-    wanted = sorted(re.findall(r"^(?:Package|Version): .*$", known, re.MULTILINE))
+    desired = sorted(re.findall(r"^(?:Package|Version): .*$", known, re.MULTILINE))
     names = [*NAMES, kernel[1]]
-    return paths.cached("packages", paths.mark(*wanted), lambda folder: _unpack(names, folder)) / "root"
+    return paths.cached("packages", paths.mark(*desired), lambda folder: _unpack(names, folder)) / "root"
 
 
 def _unpack(names: list[str], folder: Path) -> None:
@@ -71,9 +71,9 @@ def _unpack(names: list[str], folder: Path) -> None:
     downloads.mkdir()
     try:
         _run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", *names, folder=downloads)
-    except ProgramFailed as fault:
+    except ProgramFailed as error:
         raise ProgramFailed(
-            f"Debian's packages, of which the Xen host is made, cannot be had from here: {fault}"
+            f"Debian's packages, of which the Xen host is made, cannot be had from here: {error}"
         ) from None
     for package in sorted(downloads.iterdir()):
         _run("dpkg", "-x", str(package), str(folder / "root"))
@@ -92,8 +92,8 @@ def _run(*command: str, folder: Path | None = None) -> str:
             command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, capture_output=True,
             text=True, timeout=_SECONDS, check=False,
         )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as fault:
-        raise ProgramFailed(f"{command[0]}: {fault}") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ProgramFailed(f"{command[0]}: {error}") from None
     if done.returncode:
         raise ProgramFailed(f"{command[0]} failed (status {done.returncode}): {done.stderr.strip()[-1000:]}")
     return done.stdout

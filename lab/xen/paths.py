@@ -20,7 +20,8 @@ INSIDE = Path(__file__).resolve().parent / "inside"
 made: dict[str, float] = {}
 #: What ``tools/install`` copies, and itself.
 _OURS = (
-    "_utils", "_modules", "_states", "_grains", "_beacons", "_pillar", "_output", "formulas", "pillar", "tools/install",
+    "_utils", "_modules", "_states", "_grains", "_beacons", "_pillar", "_output", "_runners", "formulas", "pillar",
+    "tools/install",
 )  # fmt: skip
 #: Seconds to wait for another process that makes something.
 _PATIENCE = 1200.0
@@ -76,6 +77,19 @@ def cached(kind: str, what: str, make: Callable[[Path], None]) -> Path:
         for old in folders():
             if old.name.removeprefix("half-made-").startswith(f"{kind}-"):
                 remove(old)
+    return folder
+
+
+def find(kind: str, what: str) -> Path | None:
+    """Return the folder *kind* with the hash *what* as :func:`cached` does, None where it has not been made.
+
+    Raises DeadlineExceeded when somebody else is busy with one of its kind for too long.
+    """
+    folder = cache() / f"{kind}-{what}"
+    with alone(kind):
+        if not folder.is_dir():
+            return None
+        _hold(kind, folder)
     return folder
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from lab.paths import PROJECT
 from lab.xen.cpio import Cpio
-from vminterface.vm.handlers import install as installer
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.runtime import install as installer
+from vminterface.vm.machine.machine import Machine
 
 #: Where the lab's package is in there, and of what it is made.
 FOLDER = "usr/lib/vminterface-lab"
-_FILES = ("__init__.py", "paths.py", "session.py", "vmroot.py", "xen/__init__.py")
+_FILES = ("__init__.py", "paths.py", "guest/__init__.py", "guest/session.py", "guest/vmroot.py", "xen/__init__.py")
 _FOLDERS = ("qrexec", "xen/inside")
 SOURCES = (Path(__file__), *(PROJECT / "lab" / name for name in (*_FILES, *_FOLDERS)))
 

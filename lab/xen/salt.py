@@ -71,8 +71,8 @@ def write_imports(target: Path) -> None:
                 command, cwd=folder, env={**os.environ, "LC_ALL": "C.UTF-8"}, stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, timeout=_SECONDS, check=False,
             )  # fmt: skip
-        except subprocess.TimeoutExpired as fault:
-            raise ProgramFailed(f"salt-call: {fault}") from None
+        except subprocess.TimeoutExpired as error:
+            raise ProgramFailed(f"salt-call: {error}") from None
     if done.returncode:
         raise ProgramFailed(f"salt-call failed (status {done.returncode}): {(done.stderr or done.stdout)[-1000:]}")
 
@@ -95,8 +95,8 @@ def _needed() -> dict[str, Distribution]:
 
     try:
         add("salt")
-    except PackageNotFoundError as fault:
-        raise ProgramFailed(f"this environment lacks a part of Salt: {fault}") from None
+    except PackageNotFoundError as error:
+        raise ProgramFailed(f"this environment lacks a part of Salt: {error}") from None
     return found
 
 

@@ -1,4 +1,7 @@
-"""``python -m lab.xenstored ROOT``: run the daemon below the folder ROOT until it gets SIGTERM or SIGINT."""
+"""``python -m lab.xenstored ROOT``: run the daemon below the folder ROOT until it gets SIGTERM or SIGINT.
+
+SIGUSR1 ends all connections, as a restart of the daemon does; it keeps its nodes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def main() -> int:
     woken, waker = socket.socketpair()
     waker.setblocking(False)
     signal.set_wakeup_fd(waker.fileno())
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, lambda *_: None)
     server = Server(arguments.root)
     try:

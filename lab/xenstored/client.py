@@ -67,7 +67,7 @@ class Client:
         """Return *path* from the root on; special ones stay as they are."""
         return path if path[0] in "/@" else f"{self.home}/{path}"
 
-    def tell(self, path: str, token: str, cause: Ticket | None) -> None:
+    def notify(self, path: str, token: str, cause: Ticket | None) -> None:
         """Queue one event, unless an equal one waits already."""
         if (path, token) not in self.pending:
             if cause:

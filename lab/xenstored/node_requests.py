@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from lab.xenstored.client import Client
+from lab.xenstored.domains import Domains, Quotas
 from lab.xenstored.nodes import Nodes
 from lab.xenstored.permissions import OWNER, READ, WRITE, Permission, Permissions, access
-from lab.xenstored.tree import Refused
+from lab.xenstored.tree import Refused, Tree
 from vminterface.wire.xenstore import PAYLOAD_MAX, Op, Request
 
-if TYPE_CHECKING:
-    from lab.xenstored.store import Store
+AnyReply = tuple[bytes, tuple[str, ...]]
 
-Answer = tuple[bytes, tuple[str, ...]]
+
+class Store(Protocol):
+    """What a request may use of the store beside the nodes."""
+
+    tree: Tree
+    domains: Domains
+    quotas: Quotas
+    #: Permissions of what can only be watched.
+    special: dict[str, Permissions]
 
 
 def as_number(text: str) -> int:
@@ -26,17 +34,17 @@ def as_number(text: str) -> int:
     return low - (1 << 32) if low >> 31 else low
 
 
-def read(store: Store, nodes: Nodes, client: Client, request: Request) -> Answer:
+def read(store: Store, nodes: Nodes, client: Client, request: Request) -> AnyReply:
     """READ."""
     return nodes.get(client.absolute(request.path), READ).value, ()
 
 
-def directory(store: Store, nodes: Nodes, client: Client, request: Request) -> Answer:
+def directory(store: Store, nodes: Nodes, client: Client, request: Request) -> AnyReply:
     """DIRECTORY."""
     return b"", nodes.get(client.absolute(request.path), READ).children
 
 
-def directory_part(store: Store, nodes: Nodes, client: Client, request: Request) -> Answer:
+def directory_part(store: Store, nodes: Nodes, client: Client, request: Request) -> AnyReply:
     """DIRECTORY_PART: names from a byte offset on, as many as one message takes."""
     node = nodes.get(client.absolute(request.path), READ)
     names = "".join(f"{child}\0" for child in node.children)
@@ -48,7 +56,7 @@ def directory_part(store: Store, nodes: Nodes, client: Client, request: Request)
     return b"", (generation, *rest.split("\0")[:-1], *end)
 
 
-def get_perms(store: Store, nodes: Nodes, client: Client, request: Request) -> Answer:
+def get_perms(store: Store, nodes: Nodes, client: Client, request: Request) -> AnyReply:
     """GET_PERMS."""
     if request.path.startswith("@"):
         raise Refused("EINVAL")
@@ -56,7 +64,7 @@ def get_perms(store: Store, nodes: Nodes, client: Client, request: Request) -> A
     return b"", tuple(entry.render() for entry in node.permissions)
 
 
-def set_perms(store: Store, nodes: Nodes, client: Client, request: Request) -> Answer:
+def set_perms(store: Store, nodes: Nodes, client: Client, request: Request) -> AnyReply:
     """SET_PERMS."""
     if client.unprivileged and len(request.arguments) > store.quotas.permissions:
         raise Refused("ENOSPC")
@@ -87,19 +95,19 @@ def _set_special(store: Store, client: Client, path: str, permissions: Permissio
     store.special[path] = permissions
 
 
-def write(store: Store, nodes: Nodes, client: Client, request: Request) -> Answer:
+def write(store: Store, nodes: Nodes, client: Client, request: Request) -> AnyReply:
     """WRITE."""
     nodes.write(client.absolute(request.path), request.value, WRITE)
     return b"", ()
 
 
-def mkdir(store: Store, nodes: Nodes, client: Client, request: Request) -> Answer:
+def mkdir(store: Store, nodes: Nodes, client: Client, request: Request) -> AnyReply:
     """MKDIR."""
     nodes.make(client.absolute(request.path), WRITE)
     return b"", ()
 
 
-def rm(store: Store, nodes: Nodes, client: Client, request: Request) -> Answer:
+def rm(store: Store, nodes: Nodes, client: Client, request: Request) -> AnyReply:
     """RM."""
     nodes.remove(client.absolute(request.path), WRITE)
     return b"", ()

@@ -100,10 +100,12 @@ class Nodes:
     def remove_subtree(self, path: str) -> None:
         """Remove *path* and all below, children first, whoever asks.
 
-        Raises Refused (EIO) where a transaction knows a node's name but saw earlier that it is not there: others have
-        interfered, and the commit will be refused.
+        Raises Refused where others have interfered with a transaction, whose commit will be refused: EIO where it knows
+        a node's name but saw earlier that it is not there, or the node and not its name; EINVAL where it saw no parent.
         """
         view = self._transaction or self._tree
+        if self.load(parent_of(path)) is None:
+            raise Refused("EINVAL")
         walk = [_Step(path, self._there(path))]
         try:
             while walk:
@@ -122,6 +124,8 @@ class Nodes:
                 view.write(here.path, replace(here.node, children=here.node.children[here.done :]))
             raise
         parent = self._there(parent_of(path))
+        if name_of(path) not in parent.children:
+            raise Refused("EIO")
         view.write(parent_of(path), parent.without(name_of(path)))
 
     def _there(self, path: str) -> Node:

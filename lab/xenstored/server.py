@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import socket
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from vminterface.wire.xenstore import SERVER, BadRequest, Connection, Connection
 
 #: Bytes that wait for a client before it must read on to be served again.
 OUTPUT_LIMIT = 65536
+#: Bytes that are read at once: more would leave a heap of hundreds of clients in pieces.
+INPUT_PIECE = 8192
 #: Different events that may wait for a client; one that lets more of them wait is cut off.
 EVENT_LIMIT = 65536
 
@@ -88,18 +91,26 @@ class Server:
             self._close(peer)
 
     def serve(self, stop: socket.socket) -> None:
-        """Serve until *stop* can be read."""
+        """Serve until *stop* can be read; SIGUSR1's number in it is :meth:`hang_up` alone."""
         self._selector.register(stop, selectors.EVENT_READ, "stop")
         while True:
             for key, what in self._selector.select():
                 if key.data == "stop":
-                    return
+                    if set(stop.recv(64)) != {signal.SIGUSR1}:
+                        return
+                    self.hang_up()
+                    break
                 if isinstance(key.data, int):
                     self._accept(self._listeners.get(key.data), key.data)
                 elif key.data.client in self._peers:
                     self._active.add(key.data)
                     self._serve_peer(key.data, what)
             self._settle()
+
+    def hang_up(self) -> None:
+        """End all connections, with their watches and transactions; the nodes stay, as over some restarts."""
+        for peer in list(self._peers.values()):
+            self._close(peer)
 
     def close(self) -> None:
         """End all connections and remove the sockets."""
@@ -127,7 +138,7 @@ class Server:
     def _serve_peer(self, peer: Peer, what: int) -> None:
         if what & selectors.EVENT_READ:
             try:
-                data = peer.stream.recv(OUTPUT_LIMIT)
+                data = peer.stream.recv(INPUT_PIECE)
             except BlockingIOError:
                 return
             except OSError:
@@ -144,9 +155,9 @@ class Server:
             batch, self._active = self._active, set()
             for peer in batch:
                 if peer.client in self._peers:
-                    self._answer(peer)
-            batch |= {self._peers[client] for client in self.store.told if client in self._peers}
-            self.store.told.clear()
+                    self._reply(peer)
+            batch |= {self._peers[client] for client in self.store.notified if client in self._peers}
+            self.store.notified.clear()
             for peer in batch:
                 if peer.client in self._peers:
                     self._send(peer)
@@ -162,7 +173,7 @@ class Server:
         domain = peer.client.domain
         return peer.stalled or (domain is not None and domain.outstanding >= self.store.quotas.outstanding)
 
-    def _answer(self, peer: Peer) -> None:
+    def _reply(self, peer: Peer) -> None:
         while not self._throttled(peer):
             try:
                 event = peer.protocol.next_event()
@@ -176,11 +187,11 @@ class Server:
                 if peer.ended:
                     self._close(peer)
                 return
-            answer, ticket = self.store.handle(peer.client, event)
+            reply, ticket = self.store.handle(peer.client, event)
             # Watches fire while the request is done; a new watch's own first event comes when it is registered.
             if not (isinstance(event, Request) and event.op is Op.WATCH):
                 peer.queue_events()
-            peer.output += peer.protocol.send(answer)
+            peer.output += peer.protocol.send(reply)
             peer.queue_events()
             if ticket:
                 ticket.release()
@@ -203,17 +214,17 @@ class Server:
             peer.queue_events()
 
     def _await(self, peer: Peer) -> None:
-        wanted = selectors.EVENT_WRITE if peer.output else 0
+        desired = selectors.EVENT_WRITE if peer.output else 0
         if not peer.ended and not self._throttled(peer):
-            wanted |= selectors.EVENT_READ
+            desired |= selectors.EVENT_READ
         registered = self._selector.get_map().get(peer.stream)
         if registered is None:
-            if wanted:
-                self._selector.register(peer.stream, wanted, peer)
-        elif not wanted:
+            if desired:
+                self._selector.register(peer.stream, desired, peer)
+        elif not desired:
             self._selector.unregister(peer.stream)
-        elif registered.events != wanted:
-            self._selector.modify(peer.stream, wanted, peer)
+        elif registered.events != desired:
+            self._selector.modify(peer.stream, desired, peer)
 
     def _close(self, peer: Peer) -> None:
         self._peers.pop(peer.client, None)

@@ -43,7 +43,7 @@ class Store:
         self.quotas = quotas or Quotas()
         self.clients: list[Client] = []
         #: Clients that have got an event since this was last emptied.
-        self.told: set[Client] = set()
+        self.notified: set[Client] = set()
         #: Called with a domain that was introduced or released: its connections begin or end.
         self.on_introduced: Callable[[Domain], None] = lambda domain: None
         self.on_released: Callable[[Domain], None] = lambda domain: None
@@ -63,21 +63,21 @@ class Store:
         while client.take_event():
             pass
         self.clients.remove(client)
-        self.told.discard(client)
+        self.notified.discard(client)
 
     def handle(self, client: Client, request: Request | BadRequest) -> tuple[Reply | ErrorReply, Ticket | None]:
         """Carry out *request*; return the answer, and what to release when that is sent."""
         ticket = Ticket(client.domain) if client.domain and client.unprivileged else None
         self._cause = ticket
         try:
-            reply: Reply | ErrorReply = self._answer(client, request)
+            reply: Reply | ErrorReply = self._reply(client, request)
         except Refused as refusal:
             reply = ErrorReply(request.request_id, refusal.error, request.transaction)
         finally:
             self._cause = None
         return reply, ticket
 
-    def _answer(self, client: Client, request: Request | BadRequest) -> Reply:
+    def _reply(self, client: Client, request: Request | BadRequest) -> Reply:
         if isinstance(request, BadRequest):
             if request.error == "EINVAL" and request.transaction and request.transaction not in client.transactions:
                 raise Refused("ENOENT")
@@ -113,8 +113,8 @@ class Store:
         client.watches.add(watch)
         if client.domain:
             client.domain.watches += 1
-        client.tell(watch.shown(watch.path), watch.token, None)
-        self.told.add(client)
+        client.notify(watch.shown(watch.path), watch.token, None)
+        self.notified.add(client)
         return ()
 
     def _unwatch(self, client: Client, request: Request, _none: Transaction | None) -> tuple[str, ...]:
@@ -168,8 +168,8 @@ class Store:
         for client in self.clients:
             if len(client.watches) and self._may_see(client, path, node, former):
                 for watch in client.watches.on(path, exact):
-                    client.tell(watch.shown(path), watch.token, self._cause)
-                    self.told.add(client)
+                    client.notify(watch.shown(path), watch.token, self._cause)
+                    self.notified.add(client)
 
     def _may_see(self, client: Client, path: str, node: Node | None, former: Permissions | None) -> bool:
         if path in self.special:

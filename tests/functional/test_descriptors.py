@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QubesHost]:
 @pytest.fixture
 def pillar(tmp_path: Path) -> Path:
     file = tmp_path / "pillar.json"
-    settings = {vm: {"timezone": "Asia/Tokyo"} for vm in VMS}
+    settings: dict[str, dict[str, object]] = {vm: {"timezone": "Asia/Tokyo"} for vm in VMS}
     firewall = {"netvm": VMS[0], "ip": "10.137.0.9", "policy": "drop"}
     for vm in VMS[1:20]:
         settings[vm]["firewall"] = {**firewall, "ip": f"10.137.0.{10 + int(vm[2:])}"}
@@ -51,12 +52,12 @@ def begin(host: QubesHost, tmp_path: Path, *words: str) -> subprocess.Popen[str]
     )  # fmt: skip
 
 
-def run(host: QubesHost, tmp_path: Path, *words: str) -> tuple[int, dict, str]:
+def run(host: QubesHost, tmp_path: Path, *words: str) -> tuple[int, dict[str, Any], str]:
     said, error = (process := begin(host, tmp_path, *words, "--json")).communicate(timeout=60)
     return process.returncode, json.loads(said), error
 
 
-def test_every_command_reaches_all_vms(host, pillar, tmp_path):
+def test_every_command_reaches_all_vms(host: QubesHost, pillar: Path, tmp_path: Path) -> None:
     status, changes, _ = run(host, tmp_path, "diff", "--pillar", str(pillar))
     assert (status, len(changes)) == (3, 200)
     status, changes, error = run(host, tmp_path, "push", "--pillar", str(pillar))
@@ -69,7 +70,7 @@ def test_every_command_reaches_all_vms(host, pillar, tmp_path):
     assert (status, sorted(reported)) == (0, VMS)
 
 
-def test_the_watcher_lives_on(host, pillar, tmp_path):
+def test_the_watcher_lives_on(host: QubesHost, pillar: Path, tmp_path: Path) -> None:
     for vm in VMS[::50]:
         with host.store(vm) as store:
             store.write("/qubes-timezone", b"UTC")
@@ -80,4 +81,5 @@ def test_the_watcher_lives_on(host, pillar, tmp_path):
         finally:
             watcher.send_signal(signal.SIGTERM)
         assert watcher.wait(20) == 0
+        assert watcher.stderr is not None
         assert "Errno" not in watcher.stderr.read()

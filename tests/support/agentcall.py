@@ -12,10 +12,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.support.handlers import LIBRARY, VM, Answer
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.entry import entry
-from vminterface.vm.machine import Machine
+from tests.support.handlers import LIBRARY, VM, Reply
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.handlers.runtime.entry import entry
+from vminterface.vm.machine.machine import Machine
 
 
 class Running:
@@ -36,7 +36,11 @@ class Running:
         self._parted, self._part = os.pipe()
         with its_stdin, its_stdout:
             self.process = subprocess.Popen(
-                [str(program), *arguments], stdin=its_stdin, stdout=its_stdout, stderr=its_stderr, env=given
+                [str(program), *arguments],
+                stdin=its_stdin.fileno(),
+                stdout=its_stdout.fileno(),
+                stderr=its_stderr,
+                env=given,
             )
         os.close(its_stderr)
         self._listener = threading.Thread(target=self._listen, args=(messages,))
@@ -101,17 +105,17 @@ class Running:
             data += piece
         return data
 
-    def ended(self, timeout: float = 30.0) -> Answer:
+    def ended(self, timeout: float = 30.0) -> Reply:
         """Wait for the end and return it with the rest of the answer."""
         rest = self.read(1 << 30, timeout)
         status = self.process.wait(timeout)
         self._listener.join(timeout)
-        return Answer(status, rest, self._said.decode())
+        return Reply(status, rest, self._said.decode())
 
 
 def call(
     vm: VM, service: str, data: bytes = b"", *arguments: str, source: str = "work", timeout: float = 30.0, **env: str
-) -> Answer:
+) -> Reply:
     """Send *data*, end the input, and return how the handler answered."""
     with Running(vm, service, *arguments, source=source, **env) as running:
 
@@ -132,7 +136,7 @@ def call(
 def within(vm: VM, service: str, data: bytes, argument: str = "") -> Iterator[tuple[Call, socket.socket]]:
     """Give a call for a handler in this process, which gets *data* and the input's end, and where its answer goes."""
     stdin, sender = socket.socketpair()
-    stdout, answer = socket.socketpair()
+    stdout, reply = socket.socketpair()
     sender.sendall(data)
     sender.shutdown(socket.SHUT_WR)
     # The handler may close its input itself, by its number.
@@ -140,12 +144,12 @@ def within(vm: VM, service: str, data: bytes, argument: str = "") -> Iterator[tu
     with (
         sender,
         stdout,
-        answer,
+        reply,
         open(own, "rb", buffering=0, closefd=False) as source,
         open(stdout.fileno(), "wb", buffering=0, closefd=False) as target,
     ):
         try:
-            yield Call(service, "work", argument, source, target, Machine(str(vm.root))), answer
+            yield Call(service, "work", argument, source, target, Machine(str(vm.root))), reply
         finally:
             with contextlib.suppress(OSError):
                 os.close(own)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lab.fakexen import RealXenstored
+from lab.xenstored.fakexen import RealXenstored
 from vminterface import keys
-from vminterface.channel.xenstore import XenStore
+from vminterface.channel.store import KeyStore
+from vminterface.channel.xenstore.store import XenStore
 from vminterface.deadline import Deadline
-from vminterface.dom0.targets import Targets
+from vminterface.dom0.inventory import observed
+from vminterface.dom0.inventory.targets import Targets
 from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
 from vminterface.values.acknowledgement import PENDING, Acknowledgement, digest
 from vminterface.values.announcement import Announcement
 
 SETTINGS = frozenset({"timezone", "services", "network", "provider", "keyboard", "debug", "name"})
-_WATCHED = [*(row.name.rstrip("/*") for row in keys.TABLE), keys.ANSWERS]
+_WATCHED = [*(row.name.rstrip("/*") for row in keys.TABLE), keys.ACKNOWLEDGEMENTS]
 
 
 class Dom0:
@@ -85,17 +87,18 @@ class Dom0:
     def dump(self) -> dict[str, bytes]:
         """Everything that dom0 has written; what VMs say below their own node comes at a time of their choosing."""
         with self.store() as store:
-            return {path: value for path, value in store.tree("/").items() if f"/{keys.ANSWERS}/" not in path}
+            return {path: value for path, value in store.tree("/").items() if f"/{keys.ACKNOWLEDGEMENTS}/" not in path}
 
     def agent(
         self,
         name: str,
-        answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: "",
+        reply: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: "",
         settings: frozenset[str] = SETTINGS,
+        unaccepted: Mapping[str, str] | None = None,
     ) -> ScriptedAgent:
-        """Let an agent of *settings* work in the VM; *answer* gives the reason for which it refuses one, "" to accept,
-        None to stay silent."""
-        guest = ScriptedAgent(self.guest_store(name), answer, settings)
+        """Let an agent of *settings* work in the VM; *reply* gives the reason for which it refuses one, "" to accept,
+        None to stay silent. *unaccepted* is what the VM's owner does not accept."""
+        guest = ScriptedAgent(self.guest_store(name), reply, settings, unaccepted)
         self.guests.append(guest)
         return guest
 
@@ -109,15 +112,18 @@ class ScriptedAgent(threading.Thread):
 
     def __init__(
         self,
-        store: XenStore,
-        answer: Callable[[str, dict[str, str]], str | None],
+        store: KeyStore,
+        reply: Callable[[str, dict[str, str]], str | None],
         settings: frozenset[str] = SETTINGS,
+        unaccepted: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(daemon=True)
-        self.answer, self._settings = answer, settings
+        self.reply, self._settings = reply, settings
         self.announced = threading.Event()
         self._store, self._ending = store, threading.Event()
         self._acknowledged: dict[str, str] = {}
+        #: What its VM's owner does not accept, by setting.
+        self.unaccepted = dict(unaccepted or {})
         self.start()
 
     def stop(self) -> None:
@@ -140,11 +146,12 @@ class ScriptedAgent(threading.Thread):
     def _work(self) -> None:
         try:
             if not self.announced.is_set():
-                self._store.write(keys.AGENT, Announcement("0", self._settings).render().encode())
+                said = Announcement("0", self._settings - self.unaccepted.keys(), self.unaccepted)
+                self._store.write(keys.AGENT, said.render().encode())
                 self.announced.set()
         except VMInterfaceError:
             return  # dom0 has not yet made the node
-        names = sorted(self._settings)
+        names = sorted(self._settings - self.unaccepted.keys())
         said_now = self._store.read_many([keys.acknowledgement(setting) for setting in names])
         pending = {setting for setting, said in zip(names, said_now, strict=True) if said == PENDING.encode()}
         texts = self._texts()
@@ -153,10 +160,10 @@ class ScriptedAgent(threading.Thread):
             mark = digest(inputs)
             known = bool(inputs) or setting in self._acknowledged
             if known and (setting in pending or self._acknowledged.get(setting) != mark):
-                reason = self.answer(setting, inputs)
+                reason = self.reply(setting, inputs)
                 if reason is not None:
-                    said = Acknowledgement(accepted=not reason, digest=mark, note=reason).render()
-                    self._store.write(keys.acknowledgement(setting), said.encode())
+                    text = Acknowledgement(accepted=not reason, digest=mark, note=reason).render()
+                    self._store.write(keys.acknowledgement(setting), text.encode())
                     self._acknowledged[setting] = mark
 
     def _texts(self) -> dict[str, str]:
@@ -168,4 +175,4 @@ class ScriptedAgent(threading.Thread):
                 continue
         values = zip(names, self._store.read_many(names), strict=True)
         rows = {name: keys.for_name(name) for name in names}
-        return {row.field: v.decode() for n, v in values if v is not None and (row := rows[n]) is not None}
+        return {row.field: observed.decode(v) for n, v in values if v is not None and (row := rows[n]) is not None}

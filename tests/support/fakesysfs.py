@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.machine import Machine
 
 DISKS = "devices/pci0000:00/0000:00:1f.2/ata1/host0/target0:0:0/0:0:0:0/block"
 STICK = "devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block"
@@ -24,6 +24,11 @@ class FakeSysfs:
         place = self.root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        place = self.root / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
 
     def block(
         self,
@@ -71,6 +76,13 @@ class FakeSysfs:
         self.link(f"sys/bus/usb/devices/{name}", f"../../../{folder}/{name}")
         if udev is not None:
             self.udev(f"c{attributes['dev']}", udev)
+
+    def dmsetup(self, open_count: int) -> Path:
+        """Add a program dmsetup that counts *open_count* users of any device, and return the folder that has it."""
+        program = self.root / "bin/dmsetup"
+        self.write("bin/dmsetup", f"#!/bin/sh\necho '{open_count}'\n")
+        program.chmod(0o755)
+        return program.parent
 
     def udev(self, identifier: str, properties: dict[str, str]) -> None:
         lines = ["I:12345", *(f"E:{name}={value}" for name, value in properties.items()), "G:seat"]

@@ -20,7 +20,7 @@ class FaultyDaemon:
     def __init__(self, path: str, fault: Fault, after: int = 0) -> None:
         self.side = Side()
         self.asked: list[Request] = []
-        self._fault, self._left = fault, after
+        self._error, self._left = fault, after
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
         self._listener.listen()
@@ -56,8 +56,8 @@ class FaultyDaemon:
 
     def _serve(self, stream: socket.socket) -> None:
         connection = Connection(DAEMON)
-        answer = bytearray()
-        client = Client(lambda event: answer.extend(connection.send(event)))
+        reply = bytearray()
+        client = Client(lambda event: reply.extend(connection.send(event)))
         self.side.clients.add(client)
         with stream, suppress(OSError):
             while True:
@@ -72,9 +72,9 @@ class FaultyDaemon:
                         twin = Side()
                         twin.database.values = dict(self.side.database.values)
                         twin.handle(client, request)
-                        self._fault(stream, bytes(answer))
+                        self._error(stream, bytes(reply))
                         break
                 self.side.handle(client, request)
-                stream.sendall(answer)
-                answer.clear()
+                stream.sendall(reply)
+                reply.clear()
         self.side.clients.discard(client)

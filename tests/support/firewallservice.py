@@ -10,7 +10,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from vminterface.channel.qubesdb import QubesDB
+from vminterface.channel.qubesdb.store import QubesDB
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import vminterface
-from vminterface.vm.handlers.entry import entry
+from vminterface.vm.handlers.runtime.entry import entry
 
 LIBRARY = str(Path(vminterface.__file__).parents[1])
-#: Not the virtual environment's: VMs have none.
-PYTHON = os.path.realpath(sys.executable)
+#: Not the virtual environment's: VMs have none. What measures the tests names one that measures handlers too.
+PYTHON = os.environ.get("HANDLER_PYTHON") or os.path.realpath(sys.executable)
 
 
 @dataclass
-class Answer:
+class Reply:
     status: int
     stdout: bytes
     stderr: str
@@ -70,7 +70,7 @@ class VM:
 
     def call(
         self, service: str, data: bytes = b"", *arguments: str, source: str | None = "dom0", **environment: str
-    ) -> Answer:
+    ) -> Reply:
         """Send *data* to *service* and close that stream; return how it ended."""
         process = self.start(service, *arguments, source=source, **environment)
         with process:
@@ -78,7 +78,7 @@ class VM:
                 stdout, stderr = process.communicate(data, 30)
             finally:
                 process.kill()
-        return Answer(process.returncode, stdout, stderr.decode())
+        return Reply(process.returncode, stdout, stderr.decode())
 
     def content(self) -> dict[str, tuple[int, object]]:
         """Return all that is in the folder: mode, and bytes or target, by path."""

@@ -11,11 +11,11 @@ import ctypes
 import sys
 import threading
 
-from vminterface.channel.xenstore import XenStore
-from vminterface.vm.machine import Machine
+from vminterface.channel.xenstore.store import XenStore
+from vminterface.vm.machine.machine import Machine
+from vminterface.vm.machine.stop import Stop
 from vminterface.vm.report import blockdevices, usbdevices
 from vminterface.vm.report.devices import DeviceReport
-from vminterface.vm.stop import Stop
 
 LIBRARY, PRELOAD = "libumockdev.so.0", "libumockdev-preload.so.0"
 

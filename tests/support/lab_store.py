@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.fakexen import RealXenstored, missing
-from lab.own_store import OwnXenstored
+from lab.xenstored.fakexen import RealXenstored, missing
+from lab.xenstored.process import OwnXenstored
 from tests.support.stores import need
 from vminterface.wire.xenstore import (
     CLIENT,
@@ -28,7 +28,7 @@ Daemon = OwnXenstored | RealXenstored
 KINDS = ("ours", "xenstored")
 
 #: An answer: ``OK`` with value and strings, or an errno.
-Answer = tuple[str, bytes, tuple[str, ...]]
+AnyReply = tuple[str, bytes, tuple[str, ...]]
 
 
 def daemon(kind: str, root: Path) -> Daemon:
@@ -53,16 +53,16 @@ class RawClient:
 
     def ask(
         self, op: Op, path: str = "", value: bytes = b"", arguments: tuple[str, ...] = (), transaction: int = 0
-    ) -> Answer:
+    ) -> AnyReply:
         """Send one request and return its answer; events that come before it are kept."""
         return self._send(self._connection.send(Request(op, path, value, arguments, transaction)))
 
-    def ask_raw(self, like: Request, payload: bytes) -> Answer:
+    def ask_raw(self, like: Request, payload: bytes) -> AnyReply:
         """Do so with *payload* in the place of what the well-formed request *like* has."""
         kind, request_id, transaction, _ = HEADER.unpack(self._connection.send(like)[: HEADER.size])
         return self._send(HEADER.pack(kind, request_id, transaction, len(payload)) + payload)
 
-    def _send(self, message: bytes) -> Answer:
+    def _send(self, message: bytes) -> AnyReply:
         self._stream.sendall(message)
         self.before = 0
         while True:

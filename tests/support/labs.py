@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from lab.control import Lab
-from lab.namespaces import DENY
+from lab.linux.namespaces import DENY
 from lab.paths import LabPaths
-from vminterface.channel.qrexec import Qrexec
+from tests.support.qubesd import client as client_of
+from vminterface.channel.qrexec.client import Qrexec
 
 TWO = ("work", "personal")
 
@@ -27,7 +28,7 @@ def running(
     listed = folder / "vms.json"
     listed.write_text(json.dumps([{"name": name} for name in vms]))
     lab = Lab(LabPaths.find(str(folder / "l")))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         try:
             with pytest.MonkeyPatch.context() as meanwhile:
                 if not namespaces:
@@ -35,6 +36,8 @@ def running(
                 lab.up(listed, release=release, screens=screens)
             for name, value in lab.environment().items():
                 patch.setenv(name, value)
+            if release == "R4":
+                stack.enter_context(client_of(lab.paths.qubesd))
             yield lab
         finally:
             lab.down()

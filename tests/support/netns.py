@@ -5,6 +5,7 @@ All of them belong to one user namespace, so that neither root nor anything of t
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -19,10 +20,11 @@ from typing import Any, Self
 
 from tests.support.stores import need
 from vminterface.errors import ProgramFailed
-from vminterface.vm.machine import Machine, network_of
+from vminterface.vm.machine.machine import Machine, network_of
 
 #: Seconds for whatever should take a small part of one.
 SOON = 10.0
+_CLONE_NEWNET = 0x40000000
 _HOLD = ["sh", "-c", "echo ready; exec sleep 300"]
 
 
@@ -52,7 +54,7 @@ class InNamespace(Machine):
     def which(self, program: str) -> str | None:
         return None if program in self.hidden else super().which(program)
 
-    def run(self, argv, *, input=b"", **options):  # type: ignore[no-untyped-def]
+    def run(self, argv: Sequence[str], *, input: bytes = b"", **options: Any) -> bytes:
         fails = self.fails(argv)
         if not fails or self.late:
             output = super().run(argv if argv[0] in self.hidden else self.inside(argv), input=input, **options)
@@ -63,9 +65,24 @@ class InNamespace(Machine):
     def netlink(self) -> AbstractContextManager[Any]:
         if not self.by_pyroute2:
             return nullcontext()
+        return self._netlink()
+
+    @contextmanager
+    def _netlink(self) -> Iterator[Any]:
+        """Open an IPRoute of this namespace, in which this thread is meanwhile.
+
+        Not by its own netns=…: that forks, and a child that is late, as on a busy machine, comes back as a second run
+        of the tests.
+        """
         from pyroute2 import IPRoute
 
-        return IPRoute(netns=f"/proc/{self.pid}/ns/net")
+        with open("/proc/thread-self/ns/net", "rb") as own, open(f"/proc/{self.pid}/ns/net", "rb") as other:
+            _enter_network(other.fileno())
+            try:
+                with IPRoute() as link:
+                    yield link
+            finally:
+                _enter_network(own.fileno())
 
     def ip(self, *words: str) -> list[dict[str, Any]]:
         return [entry for entry in json.loads(self.run(["ip", "-j", *words]) or b"[]") if entry]
@@ -100,6 +117,13 @@ class InNamespace(Machine):
             self.addresses(), self.routes("-4"), self.routes("-6"), self.neighbours(), self.is_up(),
             self.read_text("/etc/resolv.conf"),
         )  # fmt: skip
+
+
+def _enter_network(namespace: int) -> None:
+    """Let this thread see the network *namespace*, a descriptor; os.setns is of Python 3.12."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(namespace, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 class Network:

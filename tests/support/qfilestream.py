@@ -49,9 +49,11 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
-def events(unpacker: Unpacker, pieces: Iterable[bytes]) -> list[Event | bytes]:
-    """Return all events, the content of each file as one bytes object."""
-    found: list[Event | bytes] = []
+def events(
+    unpacker: Unpacker, pieces: Iterable[bytes], found: list[Event | bytes] | None = None
+) -> list[Event | bytes]:
+    """Return all events, the content of each file as one bytes object; *found* has those before a refusal."""
+    found = [] if found is None else found
     for piece in pieces:
         unpacker.receive_data(piece)
         while (event := unpacker.next_event()) is not None:

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.qubesd import Live, Machines, Qube, Qubesd
-
-DOUBLE = Path(__file__).parent / "qubesclient"
+from lab.qubesd import CLIENT, Live, Machines, Qube, Qubesd
 
 
 @contextmanager
@@ -20,7 +18,7 @@ def client(path: Path) -> Iterator[None]:
     """Let ``import qubesadmin`` find a client that looks for qubesd at *path*."""
     with pytest.MonkeyPatch.context() as patch:
         if importlib.util.find_spec("qubesadmin") is None:
-            patch.syspath_prepend(str(DOUBLE))
+            patch.syspath_prepend(str(CLIENT))
         import qubesadmin.config
 
         patch.setattr(qubesadmin.config, "QUBESD_SOCKET", str(path))

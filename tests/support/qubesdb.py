@@ -10,19 +10,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.support.dom0 import SETTINGS, ScriptedAgent
 from tests.support.lab_store import wait_until
-from vminterface.channel.qubesdb import QubesDB
+from vminterface.channel.qubesdb.store import QubesDB
 from vminterface.channel.store import Operation, Watch, Write
-from vminterface.channel.xenstore import XenStore
-from vminterface.dom0.targets import Targets
+from vminterface.channel.xenstore.store import XenStore
+from vminterface.dom0.inventory.targets import Targets
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +33,10 @@ def _changed(path: Path) -> int | None:
         return os.stat(path).st_ctime_ns
     except FileNotFoundError:
         return None
+
+
+def _changed_since(mark: int, path: Path) -> bool:
+    return _changed(path) not in (None, mark)
 
 
 class Daemons:
@@ -78,9 +83,7 @@ class Daemons:
         marks = {vm: os.stat(self.folder / f"qubesdb.{vm}.ro.sock").st_ctime_ns for vm in self.vms}
         self.signal(signal.SIGUSR1)
         for vm, mark in marks.items():
-            assert wait_until(
-                lambda vm=vm, mark=mark: _changed(self.folder / f"qubesdb.{vm}.ro.sock") not in (None, mark)
-            )
+            assert wait_until(partial(_changed_since, mark, self.folder / f"qubesdb.{vm}.ro.sock"))
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
@@ -134,6 +137,8 @@ class QubesHost:
 
     def start_vm(self, *names: str) -> None:
         """Start the daemons of VMs; those of one call share a process."""
+        for former in {self.daemons.pop(name) for name in names if name in self.daemons}:
+            former.stop()
         daemons = Daemons(self.folder, *names)
         daemons.start()
         self.daemons.update(dict.fromkeys(names, daemons))
@@ -184,11 +189,12 @@ class QubesHost:
     def agent(
         self,
         name: str,
-        answer: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: "",
+        reply: Callable[[str, dict[str, str]], str | None] = lambda setting, inputs: "",
         settings: frozenset[str] = SETTINGS,
+        unaccepted: Mapping[str, str] | None = None,
     ) -> ScriptedAgent:
         """Let an agent work in the VM, as :meth:`tests.support.dom0.Dom0.agent` does, and wait until it says so."""
-        guest = ScriptedAgent(self.guest_store(name), answer, settings)
+        guest = ScriptedAgent(self.guest_store(name), reply, settings, unaccepted)
         self.guests.append(guest)
         assert guest.announced.wait(10)
         return guest

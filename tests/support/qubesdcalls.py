@@ -50,6 +50,18 @@ def ask(
     return Error(kind.decode(), sentence.decode())
 
 
+def text_of(reply: str | Error | None) -> str:
+    """Return a *reply* that has to be text."""
+    assert isinstance(reply, str), reply
+    return reply
+
+
+def error_of(reply: str | Error | None) -> Error:
+    """Return a *reply* that has to be an error."""
+    assert isinstance(reply, Error), reply
+    return reply
+
+
 class Vm:
     """The calls about one VM, by what they are about."""
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab.qubesd import Machines
 from lab.qubesd.stores import StoreWriter
 from tests.support.qubesd import qubes_r4
 from tests.support.qubesdb import QubesHost
 from tests.support.qubesr4 import QubesR4
 
 
-class _Machines:
+class _Machines(Machines):
     """The domains: each has the QubesDB daemons of *host* while it runs, which start empty."""
 
     def __init__(self, host: QubesHost) -> None:

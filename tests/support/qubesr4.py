@@ -11,9 +11,9 @@ from lab.qubesd import Qubesd
 from lab.qubesd.stores import StoreWriter
 from tests.support.qubesd import qubes_r4
 from tests.support.qubesdb import QubesHost
-from vminterface.dom0.outcome import Outcome
-from vminterface.dom0.push import diff, push
-from vminterface.dom0.settings import VMSettings, parse_pillar
+from vminterface.dom0.desired.settings import VMSettings, parse_pillar
+from vminterface.dom0.push.outcome import Outcome
+from vminterface.dom0.push.push import diff, push
 
 CHANGING = ("Set", "Reset", "Remove")
 

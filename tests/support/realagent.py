@@ -11,9 +11,9 @@ from typing import Self
 
 from tests.support.dom0 import Dom0
 from tests.support.qubesdb import QubesHost
-from vminterface.vm import agent as agent_module
+from vminterface.vm.agent import agent as agent_module
 
-LIBRARY = Path(agent_module.__file__).parents[2]
+LIBRARY = Path(agent_module.__file__).parents[3]
 
 
 class RealAgent:
@@ -42,6 +42,18 @@ class RealAgent:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.process.kill()
         self.process.wait()
+
+    def accepts(self, text: str | None, path: str = "/etc/vminterface/agent.conf") -> None:
+        """Let the VM's owner have the file *path* say *text*; None: remove it."""
+        place = self.root / path.lstrip("/")
+        if text is None:
+            place.unlink()
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # At once, as the agent may look at any time.
+        new = place.with_name("new")
+        new.write_text(text)
+        new.rename(place)
 
     def zone(self, name: str) -> None:
         """Let the machine know of a time zone."""

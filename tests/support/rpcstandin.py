@@ -15,9 +15,10 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from vminterface.vm.handlers.entry import configuration, entry
-from vminterface.vm.handlers.table import SERVICES
+from vminterface.vm.handlers.runtime.entry import configuration, entry
+from vminterface.vm.handlers.runtime.table import SERVICES
 
 LIBRARY = str(Path(__file__).resolve().parents[2] / "_utils")
 
@@ -199,7 +200,7 @@ def child_states() -> list[str]:
     return states
 
 
-def until(condition, seconds: float = 2.0) -> bool:
+def until(condition: Any, seconds: float = 2.0) -> bool:
     """Wait until *condition* holds; return whether it does."""
     end = time.monotonic() + seconds
     while not condition():

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support import namespace
+
 _SPACES = ("--mount", "--pid", "--uts", "--ipc", "--net")
 _FORBIDDEN = "-sys_time,-sys_boot,-sys_module,-sys_rawio"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -58,7 +60,8 @@ _SCP = """#!/bin/sh
 # Called as scp [options] file host:path.
 while [ $# -gt 2 ]; do shift; done
 # (salt-ssh puts the two names last)
-exec {enter} /bin/sh -c "cat > '${{2#*:}}'" < "$1"
+# Salt 3008 copies extension modules before it has made the folder.
+exec {enter} /bin/sh -c "mkdir -p \\$(dirname '${{2#*:}}') && cat > '${{2#*:}}'" < "$1"
 """
 
 
@@ -86,19 +89,16 @@ class SshVM:
     def __enter__(self) -> Self:
         for folder in (self._root, self._programs):
             folder.mkdir()
-        self._process = subprocess.Popen(
+        self._process = namespace.start(
             [
                 *("setpriv", "--pdeathsig", "KILL", "--bounding-set", _FORBIDDEN, "--"),
                 *("unshare", *_SPACES, "--propagation", "private", "--fork", "--kill-child"),
                 *("/bin/sh", "-c", _START, "vm", str(self._root), str(self._xenstore)),
             ],
-            stdout=subprocess.PIPE,
-            text=True,
+            "the VM",
         )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != "ready\n":
-            raise RuntimeError("the VM did not start")
-        first = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()[0]
+        first = namespace.inside(self._process)
+        self._outside = ["nsenter", "--target", first, "--mount", "--"]
         inside = f"env -i HOME=/root USER=root LOGNAME=root PATH={_PATH} setpriv --bounding-set {_FORBIDDEN} --"
         self._enter = f"nsenter --target {first} {' '.join(_SPACES)} --root --wd -- {inside}"
         for name, text in (("ssh", _SSH), ("scp", _SCP)):
@@ -109,10 +109,7 @@ class SshVM:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         assert self._process is not None
-        self._process.kill()
-        self._process.wait(10)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        namespace.end(self._process)
 
     def run(self, command: str) -> str:
         """Run a shell command in the VM and return its output; AssertionError if it fails."""
@@ -121,6 +118,25 @@ class SshVM:
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def written(self) -> set[str]:
+        """Return the path of all that is in the VM and not so on this machine, but for its /run, /tmp and /var/tmp.
+
+        A folder counts where this machine has none.
+        """
+        upper = self._root / "upper"
+        command = [*self._outside, "find", str(upper), "-mindepth", "1", "-printf", "%y %P\\n"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        found = (line.partition(" ") for line in done.stdout.splitlines())
+        return {
+            f"/{path}"
+            for kind, _, path in found
+            if not path.startswith("var/tmp/") and not (kind == "d" and Path("/", path).is_dir())
+        }
+
+    def forget_grains(self) -> None:
+        """Remove the grains that salt-ssh keeps of the VM for some minutes, its ID among them."""
+        self.run("rm -f /var/tmp/.root_*_salt/running_data/var/cache/salt/minion/grains.cache.p")
 
     def wait_for(self, command: str, seconds: float = 10.0) -> str:
         """Run *command* until it succeeds and return its output."""

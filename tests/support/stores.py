@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.fakexen import RealXenstored, missing
-from lab.own_store import OwnXenstored
-from vminterface.channel.xenstore import XenStore
+from lab.xenstored.fakexen import RealXenstored, missing
+from lab.xenstored.process import OwnXenstored
+from vminterface.channel.xenstore.store import XenStore
 
 #: The guest that the fixtures of this file have.
 GUEST = 7
@@ -60,6 +60,9 @@ def guest(
     request: pytest.FixtureRequest, xenstored: RealXenstored | OwnXenstored, guest_home: str
 ) -> Iterator[XenStore]:
     """The guest's own connection: through its bus's socket, and through the device file where the daemon has one."""
-    device = request.param == "device" and isinstance(xenstored, RealXenstored)
-    with XenStore.open(xenstored.device(GUEST) if device else xenstored.socket(GUEST), window=16) as store:
+    if request.param == "device" and isinstance(xenstored, RealXenstored):
+        address = xenstored.device(GUEST)
+    else:
+        address = xenstored.socket(GUEST)
+    with XenStore.open(address, window=16) as store:
         yield store

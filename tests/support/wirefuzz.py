@@ -11,9 +11,16 @@ from vminterface.errors import RemoteProtocolError
 RUNS = 100_000
 
 
-def fuzz(connect: Callable[[], Any], peer_says: Callable[[random.Random], bytes], need_data: object, seed: int) -> None:
-    """Let each of 100,000 connections take what the peer says: events, or RemoteProtocolError, and nothing else."""
-    chance = random.Random(seed)
+def fuzz(
+    connect: Callable[[], Any],
+    peer_says: Callable[[random.Random], bytes],
+    need_data: object,
+    chance: random.Random,
+) -> None:
+    """Let each of 100,000 connections take what the peer says: events, or RemoteProtocolError, and nothing else.
+
+    *chance* decides what it says, and where that is cut.
+    """
     events = breaches = 0
     for _ in range(RUNS):
         one_by_one = chance.random() < 0.5

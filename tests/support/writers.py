@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vminterface.dom0.barekeys import BareKeys
-from vminterface.dom0.locks import VMLocks
-from vminterface.dom0.push import push
-from vminterface.dom0.settings import VMSettings
-from vminterface.dom0.targets import Targets
+from vminterface.dom0.desired.settings import VMSettings
+from vminterface.dom0.inventory.targets import Targets
+from vminterface.dom0.push.locks import VMLocks
+from vminterface.dom0.push.push import push
+from vminterface.dom0.results.barekeys import BareKeys
 from vminterface.errors import VMInterfaceError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -71,7 +71,7 @@ def _do(kind: str, vm: str, what: dict[str, Any]) -> dict[str, Any]:
                 return {"ok": True, "comment": "", "changes": keys.update(what)}
         with Targets() as targets:
             (outcome,) = push([VMSettings.parse(vm, what)], targets)
-        changes = {name: [change.old, change.new] for name, change in outcome.changes.items()}
+        changes = {name: [change.old, change.new] for name, change in outcome.fields.items()}
         return {"ok": outcome.ok, "comment": outcome.comment(), "changes": changes}
     except VMInterfaceError as error:
         return {"ok": False, "comment": str(error), "changes": {}}

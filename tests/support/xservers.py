@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from lab import session
+from lab.guest import session
 
 XORG, DUMMY = str(session.XORG), str(session.DRIVER)
 

@@ -1,12 +1,16 @@
 """``vminterface.handlers`` by the real salt-ssh, into a VM: services are answered, its own handlers left or kept."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.support import sshvm
 from tests.support.formula import applier
-from vminterface.vm.handlers.table import SERVICES
+from vminterface.vm.handlers.runtime.table import SERVICES
 
 pytestmark = [
     pytest.mark.allow_skip,
@@ -15,35 +19,37 @@ pytestmark = [
 ]
 PROGRAMS = "/etc/qubes-rpc"
 HANDLERS = "vminterface-handlers-cmd"
-REPLACE = "pillar=" + json.dumps({"vminterface": {"handlers": {"replace": True}}})
+REPLACE = {"handlers": {"replace": True}}
 
 
 @pytest.fixture
-def vm(tmp_path):
+def vm(tmp_path: Any) -> Iterator[Any]:
     (tmp_path / "no-xenstore").mkdir()
     with sshvm.SshVM(tmp_path, tmp_path / "no-xenstore") as made:
         yield made
 
 
 @pytest.fixture
-def apply(tmp_path, vm):
+def apply(tmp_path: Any, vm: Any) -> Any:
     return applier(tmp_path, vm, "vminterface.handlers")
 
 
-def services(line):
+def services(line: Any) -> Any:
     """Return what the line of the report says of services."""
     return {name: what for name, what in line["changes"].items() if name.startswith("qubes.")}
 
 
-def nothing_to_do(report):
+def nothing_to_do(report: Any) -> Any:
     return [line for line in report.values() if line["changes"] or line["result"] is not True] == []
 
 
-def as_user(command):
+def as_user(command: Any) -> Any:
     return f"su nobody -s /bin/sh -c '{command}'"
 
 
-def test_services_are_answered_and_the_vms_own_handlers_left_alone_until_they_are_to_be_replaced(vm, apply):
+def test_services_are_answered_and_the_vms_own_handlers_left_alone_until_they_are_to_be_replaced(
+    vm: Any, apply: Any
+) -> None:
     vm.run(f"mkdir -p {PROGRAMS} && printf '#!/bin/sh\\necho stock\\n' > {PROGRAMS}/qubes.GetDate")
     vm.run(f"chmod 755 {PROGRAMS}/qubes.GetDate")
 
@@ -86,12 +92,12 @@ def test_services_are_answered_and_the_vms_own_handlers_left_alone_until_they_ar
     assert services(apply()[HANDLERS]) == changed
     assert set(vm.run(f"ls {PROGRAMS}").split()) == {*SERVICES, "qubes.Other"}
 
-    would = apply("test=True", REPLACE)
+    would = apply("test=True", own=REPLACE)
     assert (services(would[HANDLERS]), would[HANDLERS]["result"]) == ({"qubes.GetDate": "replaced"}, None)
     assert vm.run(f"{PROGRAMS}/qubes.GetDate") == "stock\n"
-    assert services(apply(REPLACE)[HANDLERS]) == {"qubes.GetDate": "replaced"}
+    assert services(apply(own=REPLACE)[HANDLERS]) == {"qubes.GetDate": "replaced"}
     assert vm.run(as_user(f"QREXEC_REMOTE_DOMAIN=dom0 {PROGRAMS}/qubes.GetDate")).startswith("20")
-    assert nothing_to_do(apply(REPLACE))
+    assert nothing_to_do(apply(own=REPLACE))
 
     assert services(apply()[HANDLERS]) == {"qubes.GetDate": "restored"}
     assert vm.run(f"{PROGRAMS}/qubes.GetDate") == "stock\n"

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lab import testcard
 from lab.control import Lab
-from lab.namespaces import Isolation
+from lab.guest import testcard
+from lab.linux.namespaces import Isolation
 from tests.support.labs import qrexec, running
 from tests.support.stores import need
 from tests.support.xservers import DUMMY, XORG, lack
-from vminterface.channel.qrexec import Qrexec
+from vminterface.channel.qrexec.client import Call, Qrexec
 from vminterface.deadline import Deadline
-from vminterface.dom0.push import push
-from vminterface.dom0.services import commands, images, monitors, session
-from vminterface.dom0.settings import VMSettings
-from vminterface.dom0.targets import Targets
+from vminterface.dom0.desired.settings import VMSettings
+from vminterface.dom0.inventory.targets import Targets
+from vminterface.dom0.push.push import push
+from vminterface.dom0.services import commands, guigreeting, images, monitors, session
 from vminterface.errors import InvalidValue, ServiceFailed
 from vminterface.values.monitor import MonitorLayout
+from vminterface.wire.gui import CURRENT
 
 THREE = MonitorLayout.parse("1024 768 0 0\n800 600 1024 168 212 159\n640 480 0 768\n")
 ONE = MonitorLayout.parse("1280 1024 0 0\n")
@@ -57,6 +60,27 @@ def test_a_layout_is_shown_by_the_vm_that_is_told_and_no_other_one(calls: Qrexec
     assert shown(calls, "personal") == "1280x1024+0+0"
 
 
+def test_a_layout_overrides_the_screen_that_the_gui_connection_began_with(lab: Lab, calls: Qrexec) -> None:
+    folder = lab.paths.root("work") / "run"
+    with Targets() as targets:
+        greeting = guigreeting.greet(targets, "work", guigreeting.parse_screen("640x480"))
+    assert greeting.version == CURRENT
+    assert until(lambda: (folder / "vminterface/screen").read_text() == "640 480 xconf\n")
+    monitors.set_layout(calls, "work", ONE)
+    # The handler is the user's, who may not write where the GUI agent does.
+    assert (folder / "user/1000/vminterface/screen").read_text() == "1280 1024 layout\n"
+
+
+def until(holds: Callable[[], bool]) -> bool:
+    deadline = Deadline.after(5)
+    while not deadline.passed:
+        with contextlib.suppress(FileNotFoundError):
+            if holds():
+                return True
+        time.sleep(0.02)
+    return False
+
+
 def test_the_display_is_the_vms_own(lab: Lab, calls: Qrexec) -> None:
     assert (lab.paths.root("work") / "tmp/.X11-unix/X0").is_socket()
     names = commands.shell(calls, "work", "echo $DISPLAY; xrandr -q | grep -c ^DUMMY\n").untrusted_stdout
@@ -76,7 +100,7 @@ def test_a_picture_of_the_screen_has_every_monitor_where_the_layout_says(
     lab: Lab, calls: Qrexec, tmp_path: Path
 ) -> None:
     monitors.set_layout(calls, "work", THREE)
-    done = lab.run("work", sys.executable, "-m", "lab.testcard", "/home/user/card.png")
+    done = lab.run("work", sys.executable, "-m", "lab.guest.testcard", "/home/user/card.png")
     assert done.returncode == 0, done.stderr
     picture = images.picture(calls, "work", "/home/user/card.png")
     assert (picture.width, picture.height) == (1824, 1248)
@@ -97,7 +121,7 @@ def test_a_picture_of_the_screen_has_every_monitor_where_the_layout_says(
 def test_other_programs_see_the_same_picture(lab: Lab, calls: Qrexec, tmp_path: Path) -> None:
     need("" if shutil.which("gm") else "no gm (Debian package graphicsmagick)")
     monitors.set_layout(calls, "work", ONE)
-    assert lab.run("work", sys.executable, "-m", "lab.testcard", "/home/user/own.png").returncode == 0
+    assert lab.run("work", sys.executable, "-m", "lab.guest.testcard", "/home/user/own.png").returncode == 0
     command = ["env", "DISPLAY=:0", "gm", "import", "-window", "root", "/home/user/gm.png"]
     assert lab.run("work", *command).returncode == 0
     pictures = [str(lab.paths.root("work") / f"home/user/{name}.png") for name in ("own", "gm")]
@@ -114,7 +138,7 @@ def test_more_monitors_than_outputs_change_nothing(calls: Qrexec) -> None:
     with pytest.raises(InvalidValue):
         MonitorLayout.parse("64 64 0 0\n" * 17)
     with pytest.raises(ServiceFailed, match="SetMonitorLayout"):
-        calls.call("work", monitors.SERVICE, stdin=b"64 64 0 0\n" * 17)
+        calls.call(Call("work", monitors.SERVICE, stdin=b"64 64 0 0\n" * 17))
     assert shown(calls, "work") == before
 
 

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from lab.control import Lab
-from lab.namespaces import Isolation
+from lab.linux.namespaces import Isolation
 from lab.paths import PROJECT, LabPaths
 from tests.support.labs import client, file, handler, qrexec, running
 from tests.support.stores import need
-from vminterface.channel.qrexec import Call, Qrexec
+from vminterface.channel.qrexec.client import Call, Qrexec
 from vminterface.deadline import Deadline
 from vminterface.dom0.services import appmenus, backup, clock, commands, disk, files, session
 from vminterface.errors import ServiceFailed, ServiceNotFound, VMNotRunning
@@ -143,29 +143,29 @@ class TestWhatAHandlerSees:
             'echo "$QREXEC_REMOTE_DOMAIN $QREXEC_SERVICE_FULL_NAME $QREXEC_SERVICE_ARGUMENT $# $1 $USER"\n'
             'for n in 0 1 2; do stat -L -c %F /proc/self/fd/$n; done; [ "$(pwd)" = "$HOME" ] && echo at home',
         )  # fmt: skip
-        answer = qrexec(lab).call("work", "test.See", "a+b").untrusted_stdout.decode().splitlines()
-        assert answer == ["dom0 test.See+a+b a+b 1 a+b user", "socket", "socket", "fifo", "at home"]
+        reply = qrexec(lab).call(Call("work", "test.See", "a+b")).untrusted_stdout.decode().splitlines()
+        assert reply == ["dom0 test.See+a+b a+b 1 a+b user", "socket", "socket", "fifo", "at home"]
 
     def test_the_user_is_the_default_one_the_callers_or_the_configurations(self, whole: Lab) -> None:
         handler(whole, "work", "test.Who", 'echo "$USER $HOME"')
-        assert qrexec(whole).call("work", "test.Who").untrusted_stdout == b"user /home/user\n"
-        assert qrexec(whole).call("work", "test.Who", user="root").untrusted_stdout == b"root /root\n"
+        assert qrexec(whole).call(Call("work", "test.Who")).untrusted_stdout == b"user /home/user\n"
+        assert qrexec(whole).call(Call("work", "test.Who", user="root")).untrusted_stdout == b"root /root\n"
         file(whole, "work", "/etc/qubes/rpc-config/test.Who", "# who\nforce-user = 'root'\n")
-        assert qrexec(whole).call("work", "test.Who", user="user").untrusted_stdout == b"root /root\n"
+        assert qrexec(whole).call(Call("work", "test.Who", user="user")).untrusted_stdout == b"root /root\n"
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="a lab that not root has brought up has one user only")
     @pytest.mark.allow_skip
     def test_the_users_number_is_its_own(self, whole: Lab) -> None:
         handler(whole, "work", "test.Id", "id -u; id -g")
-        assert qrexec(whole).call("work", "test.Id").untrusted_stdout == b"1000\n1000\n"
+        assert qrexec(whole).call(Call("work", "test.Id")).untrusted_stdout == b"1000\n1000\n"
 
     def test_a_program_for_the_argument_goes_before_the_general_one_wherever_they_are(self, whole: Lab) -> None:
         handler(whole, "work", "test.S", "echo general", "/run/qubes-rpc")
         handler(whole, "work", "test.S+a", "echo special", "/etc/qubes-rpc")
-        assert qrexec(whole).call("work", "test.S", "a").untrusted_stdout == b"special\n"
-        assert qrexec(whole).call("work", "test.S", "b").untrusted_stdout == b"general\n"
+        assert qrexec(whole).call(Call("work", "test.S", "a")).untrusted_stdout == b"special\n"
+        assert qrexec(whole).call(Call("work", "test.S", "b")).untrusted_stdout == b"general\n"
         handler(whole, "work", "test.S", "echo second", "/usr/local/etc/qubes-rpc")
-        assert qrexec(whole).call("work", "test.S").untrusted_stdout == b"general\n"
+        assert qrexec(whole).call(Call("work", "test.S")).untrusted_stdout == b"general\n"
 
     def test_a_service_that_wants_the_session_waits_for_it_unless_told_not_to(self, whole: Lab) -> None:
         handler(whole, "work", "test.Late", "cat ~/session")
@@ -192,9 +192,9 @@ class TestStatus:
 
     def test_no_such_service_and_no_such_vm(self, lab: Lab) -> None:
         with pytest.raises(ServiceNotFound):
-            qrexec(lab).call("work", "test.Missing")
+            qrexec(lab).call(Call("work", "test.Missing"))
         with pytest.raises(VMNotRunning):
-            qrexec(lab).call("nobody", "qubes.GetDate")
+            qrexec(lab).call(Call("nobody", "qubes.GetDate"))
 
     @pytest.mark.parametrize(
         "line",
@@ -286,8 +286,8 @@ class TestStreams:
     def test_many_calls_at_once_keep_their_streams_apart(self, lab: Lab) -> None:
         handler(lab, "work", "test.Echo", "cat")
         data = [os.urandom(100_000) for _ in range(16)]
-        answers = qrexec(lab).call_many(Call("work", "test.Echo", stdin=one) for one in data)
-        assert [answer.untrusted_stdout for answer in answers] == data  # type: ignore[union-attr]
+        replies = qrexec(lab).call_many(Call("work", "test.Echo", stdin=one) for one in data)
+        assert [reply.untrusted_stdout for reply in replies] == data  # type: ignore[union-attr]
 
     def test_a_paused_vm_answers_when_it_goes_on_or_the_caller_gives_up(self, lab: Lab) -> None:
         lab.ask("pause", "personal")
@@ -376,11 +376,11 @@ def test_a_lab_in_a_user_namespace_knows_one_user_who_stands_for_all(tmp_path: P
         done = subprocess.run(up, capture_output=True, text=True, timeout=60, env=variables, check=False)
         assert done.returncode == 0, done.stderr
         handler(lab, "work", "test.Id", 'id -u; echo "$USER"; pwd')
-        assert qrexec(lab).call("work", "test.Id").untrusted_stdout == b"0\nuser\n/home/user\n"
-        assert qrexec(lab).call("work", "qubes.GetDate").status == 0
+        assert qrexec(lab).call(Call("work", "test.Id")).untrusted_stdout == b"0\nuser\n/home/user\n"
+        assert qrexec(lab).call(Call("work", "qubes.GetDate")).status == 0
     finally:
         lab.down()
 
 
 def test_the_programs_are_found_where_programs_are_looked_for(lab: Lab) -> None:
-    assert Qrexec().call("work", "qubes.GetDate").status == 0
+    assert Qrexec().call(Call("work", "qubes.GetDate")).status == 0

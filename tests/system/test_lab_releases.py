@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,16 +14,21 @@ import pytest
 from lab.control import Lab
 from lab.paths import PROJECT
 from tests.support.labs import running
-from vminterface.channel.qubesdb import QubesDB
-from vminterface.channel.xenstore import XenStore
+from vminterface.channel.qubesdb.store import QubesDB
+from vminterface.channel.xenstore.store import XenStore
+from vminterface.cli import pillaryaml
 from vminterface.deadline import Deadline
-from vminterface.dom0 import push
-from vminterface.dom0.outcome import Outcome
-from vminterface.dom0.settings import VMSettings
-from vminterface.dom0.targets import Targets
-from vminterface.errors import ConnectionLost, KeyNotFound
+from vminterface.dom0.desired.settings import VMSettings, parse_pillar
+from vminterface.dom0.export import render
+from vminterface.dom0.export.export import export
+from vminterface.dom0.inventory.targets import Targets
+from vminterface.dom0.push import push
+from vminterface.dom0.push.outcome import Outcome
+from vminterface.errors import ConnectionLost, InvalidValue
 
 ZONE = "Asia/Tokyo"
+#: The VMs that the host knows.
+VMS = {"R2": ["personal", "work"], "R3": ["personal", "work"], "R4": ["personal", "template", "work"]}
 
 
 @pytest.fixture(scope="module", params=["R2", "R3", "R4"])
@@ -75,6 +81,21 @@ def test_only_r2_has_settings_in_the_xenstore(lab: Lab) -> None:
     assert (lab.paths.root("work") / "run/qubes/qubesdb.sock").exists() is (status["release"] != "R2")
 
 
+def test_an_export_that_is_pushed_back_changes_nothing(lab: Lab) -> None:
+    set_zone("work", ZONE)
+    with Targets() as targets:
+        raw = {"services": {"cups": "on", "own": "off"}, "vm_config": {"mode": "a: b # {{ c }}"}, "debug": "on"}
+        [outcome] = push.push([VMSettings.parse("work", raw)], targets)
+        assert outcome.error is None
+        exports = export(targets)
+        assert {one.vm: one.error for one in exports} == dict.fromkeys([*VMS[lab.ask("status")["release"]]], "")
+        pillar = pillaryaml.load("exported", render.as_yaml(exports))
+        work = pillar["qubes"]["vms"]["work"]
+        assert (work["timezone"], work["services"]["cups"], work["vm_config"]) == (ZONE, True, raw["vm_config"])
+        settings = parse_pillar(pillar)
+        assert [(one.error, one.changes) for one in push.push(settings, targets)] == [(None, {})] * len(settings)
+
+
 def test_memory_is_told_in_the_xenstore_on_every_release(lab: Lab) -> None:
     status = lab.ask("status")
     path = f"/local/domain/{status['vms']['work']['domid']}/memory/target"
@@ -89,8 +110,8 @@ def test_dom0_tells_an_r4_vm_its_name_and_user(r4: Lab) -> None:
 
 def test_each_vm_has_a_qubesdb_of_its_own(r4: Lab) -> None:
     set_zone("work", ZONE)
-    with pytest.raises(KeyNotFound):
-        told("personal", "qubes-timezone")
+    assert told("work", "qubes-timezone") == ZONE.encode()
+    assert told("personal", "qubes-timezone") != ZONE.encode()
 
 
 def test_a_vm_that_starts_again_is_a_new_domain_with_a_new_qubesdb(r4: Lab) -> None:
@@ -106,8 +127,9 @@ def test_a_vm_that_starts_again_is_a_new_domain_with_a_new_qubesdb(r4: Lab) -> N
     r4.ask("start", "personal")
     r4.wait_for_agents(Deadline.after(20))
     assert r4.ask("status")["vms"]["personal"]["domid"] > domid
-    with pytest.raises(KeyNotFound):
-        told("personal", "qubes-timezone")
+    # qubesd writes dom0's zone for every VM, and the agent takes the one that was asked for from what qubesd keeps.
+    assert told("personal", "vm-config/vminterface-timezone") == ZONE.encode()
+    assert zone(r4, "personal") == ZONE
     outcome = set_zone("personal", "Europe/Berlin")
     assert outcome.error is None
     assert zone(r4, "personal") == "Europe/Berlin"
@@ -121,3 +143,37 @@ def test_up_says_what_programs_of_dom0_need(r4: Lab) -> None:
     assert done.stdout.startswith("release: R4")
     assert Path(r4.environment()["VMINTERFACE_QUBESDB_DIR"], "qubesdb.work.sock").exists()
     assert r4.environment()["PATH"].startswith(f"{r4.paths.programs}:")
+
+
+def test_daemons_are_started_again_and_the_next_push_is_acknowledged(lab: Lab) -> None:
+    restarts = {"R2": ["restart-store"], "R3": ["restart-store", "restart-qubesdb"]}
+    release = lab.ask("status")["release"]
+    for command in restarts.get(release, [*restarts["R3"], "restart-qubesd"]):
+        lab.ask(command, "work" if command == "restart-qubesdb" else "")
+        for name in ("Africa/Cairo", ZONE):
+            assert set_zone("work", name).error is None, command
+            assert zone(lab, "work") == name
+
+
+def test_an_agent_that_was_killed_is_another_one_then(lab: Lab) -> None:
+    log = lab.paths.vm_log("work")
+    before = log.read_text().count("vminterface agent: running")
+    lab.ask("restart-agent", "work")
+    until = Deadline.after(20)
+    while log.read_text().count("vminterface agent: running") == before:
+        assert not until.passed
+        time.sleep(0.05)
+    assert set_zone("work", "Africa/Cairo").error is None
+    assert zone(lab, "work") == "Africa/Cairo"
+
+
+def test_what_a_release_has_not_cannot_be_started_again(lab: Lab) -> None:
+    release = lab.ask("status")["release"]
+    if release == "R2":
+        with pytest.raises(InvalidValue, match="work has no QubesDB"):
+            lab.ask("restart-qubesdb", "work")
+    if release != "R4":
+        with pytest.raises(InvalidValue, match="there is no qubesd here"):
+            lab.ask("restart-qubesd")
+    with pytest.raises(InvalidValue, match="nobody"):
+        lab.ask("restart-agent", "nobody")

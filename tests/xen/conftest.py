@@ -3,10 +3,14 @@
 Each file of tests has the host as it was saved, so that files may run side by side.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +30,7 @@ took: dict[str, float] = {}
 BEGAN = time.monotonic()
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: Any) -> None:
     files = set()
     for item in items:  # of the whole run, not of this folder alone
         if item.path.is_relative_to(HERE):
@@ -34,17 +38,17 @@ def pytest_collection_modifyitems(items):
             files.add(item.path)
 
 
-def pytest_sessionfinish(session):
+def pytest_sessionfinish(session: Any) -> None:
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["took"] = took
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node):
+def pytest_testnodedown(node: Any) -> None:
     took.update(getattr(node, "workeroutput", {}).get("took", {}))
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not took:
         return
     whole = time.monotonic() - BEGAN
@@ -57,11 +61,11 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def say(request):
+def say(request: Any) -> Any:
     """Tells on the terminal what takes its time, with the seconds since the beginning and the machine's load."""
     capture = request.config.pluginmanager.get_plugin("capturemanager")
 
-    def say(text):
+    def say(text: Any) -> None:
         line = f"\n  [{time.monotonic() - BEGAN:4.0f} s, load {os.getloadavg()[0]:.1f}] {text}"
         with capture.global_and_fixture_disabled():
             os.write(2, line.encode())  # as the output of a process that runs tests beside others goes elsewhere
@@ -70,7 +74,7 @@ def say(request):
 
 
 @pytest.fixture(scope="session")
-def booted(say):
+def booted(say: Any) -> Any:
     """The image, and the folder with the saved host."""
     assert shutil.which("qemu-system-x86_64"), "these tests need qemu-system-x86_64 (Debian: qemu-system-x86)"
     made = image.build(say)
@@ -80,7 +84,7 @@ def booted(say):
 
 
 @pytest.fixture(scope="module")
-def host(request, booted, say):
+def host(request: Any, booted: Any, say: Any) -> Iterator[Any]:
     """A Xen host with the VMs of the shipped pillar, as they are before anything was pushed."""
     made, folder = booted
     began = time.monotonic()
@@ -94,7 +98,7 @@ def host(request, booted, say):
 
 
 @pytest.fixture(scope="module")
-def first(host, say):
+def first(host: Any, say: Any) -> Any:
     """Exit status and report of the first highstate with the shipped pillar."""
     host.pillar({})
     began = time.monotonic()
@@ -103,7 +107,7 @@ def first(host, say):
     return done
 
 
-def wait_until(happens, seconds, what):
+def wait_until(happens: Any, seconds: Any, what: Any) -> None:
     """Ask *happens* until it says so; fail with *what*, or what that returns, after *seconds*."""
     deadline = Deadline.after(seconds)
     while not happens():

@@ -1,11 +1,14 @@
 """Many VMs that come and go while highstates run, on a real Xen host."""
 
+from __future__ import annotations
+
 import os
 import random
 import threading
 import time
 from collections import Counter
 from itertools import pairwise
+from typing import Any
 
 from tests.xen.conftest import wait_until
 
@@ -28,13 +31,13 @@ SECONDS = 240
 class Lives:
     """When each VM was ``on``, ``off``, or ``changing`` in between."""
 
-    def __init__(self, **now):
+    def __init__(self, **now: Any) -> None:
         self._noted = {vm: [(0.0, state)] for vm, state in now.items()}
 
-    def note(self, vm, state):
+    def note(self, vm: Any, state: Any) -> None:
         self._noted[vm].append((time.monotonic(), state))
 
-    def during(self, vm, began, ended):
+    def during(self, vm: Any, began: Any, ended: Any) -> Any:
         """All that a VM was from *began* to *ended*."""
         spans = pairwise([*self._noted[vm], (float("inf"), "")])
         return {state for (since, state), (until, _) in spans if since <= ended and until >= began}
@@ -43,15 +46,15 @@ class Lives:
 class Highstates(threading.Thread):
     """Runs one highstate after the other until told to stop; has what came of each with its two times."""
 
-    def __init__(self, host):
+    def __init__(self, host: Any) -> None:
         super().__init__()
         self._host = host
         self.enough = threading.Event()
-        self.done = []
-        self.error = None
+        self.done: list[tuple[float, float, dict[str, Any]]] = []
+        self.error: Exception | None = None
         self._another = threading.Condition()
 
-    def run(self):
+    def run(self) -> None:
         try:
             while not self.enough.is_set():
                 began = time.monotonic()
@@ -64,19 +67,20 @@ class Highstates(threading.Thread):
             with self._another:
                 self._another.notify_all()
 
-    def wait_for(self, count):
+    def wait_for(self, count: Any) -> None:
         """Wait until that many have ended, or one has failed."""
         with self._another:
             ended = self._another.wait_for(lambda: len(self.done) >= count or self.error, SECONDS)
         assert ended, f"{len(self.done)} of {count} highstates have ended within {SECONDS} s"
 
 
-def come_and_go(host, lives, chance, highstates):
+def come_and_go(host: Any, lives: Any, chance: Any, highstates: Any) -> None:
     """Start all guests and stop them again, in an order by *chance*, and one VM with an agent in between.
 
     Each highstate sees its share of that, so that it finds some VMs that stay as they are and some that do not.
     """
-    waiting, running = chance.sample(GUESTS, len(GUESTS)), []
+    waiting = chance.sample(GUESTS, len(GUESTS))
+    running: list[str] = []
     while waiting or running:
         gone = len(GUESTS) - len(waiting) - len(running)
         highstates.wait_for((len(GUESTS) - len(waiting) + gone) * ROUNDS // (2 * len(GUESTS)))
@@ -97,7 +101,7 @@ def come_and_go(host, lives, chance, highstates):
         lives.note(guest, "on" if starts else "off")
 
 
-def assert_true(lives, began, ended, lines):
+def assert_true(lives: Any, began: Any, ended: Any, lines: Any) -> Any:
     """What a highstate reports of each VM is what was true of it while the highstate ran; return what guests were."""
     assert set(lines) >= {*GUESTS, "sys-net", "work", "personal"}
     for vm, line in lines.items():
@@ -118,11 +122,11 @@ def assert_true(lives, began, ended, lines):
     return [frozenset(lives.during(vm, began, ended)) for vm in GUESTS]
 
 
-def nodes(host):
+def nodes(host: Any) -> Any:
     return [line.split(" = ")[0] for line in host.dom0("xenstore-ls", "-f", "/").splitlines()]
 
 
-def left_behind(host, before):
+def left_behind(host: Any, before: Any) -> Any:
     """Nodes that there were not before, but for those of VMs that still run; and domids of VMs that do not."""
     alive = {"0", *(str(domid) for domid in host.domids.values())}
     own = tuple(f"/local/domain/{domid}/" for domid in alive - {"0"})
@@ -132,7 +136,7 @@ def left_behind(host, before):
     return new, set(listed.split()) - alive
 
 
-def test_guests_that_come_and_go_are_reported_as_they_are_and_leave_nothing_behind(host, say):
+def test_guests_that_come_and_go_are_reported_as_they_are_and_leave_nothing_behind(host: Any, say: Any) -> None:
     seed = int(os.environ.get("XEN_SEED") or random.randrange(1 << 32))
     say(f"guests come and go by XEN_SEED={seed}")
     host.pillar({vm: {"timezone": ZONE, "timeout": 5} for vm in GUESTS})

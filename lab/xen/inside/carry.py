@@ -20,7 +20,7 @@ _PIECE = 65528
 #: those of the caller, to whom it would be strange if they did not wait any more.
 _ATOM = 4096
 #: Seconds between two looks at what tells nobody that it has ended: a domain.
-_LOOK = 1.0
+_PROBE = 1.0
 
 
 class Carrier:
@@ -40,7 +40,7 @@ class Carrier:
         #: What the other end says of the call's end.
         self.status: bytes | None = None
         #: Whether the local side has said something, or has gone.
-        self.told = False
+        self.notified = False
 
     def send(self, kind: Kind, body: bytes) -> None:
         """Send a message as soon as there is space."""
@@ -116,7 +116,7 @@ class Carrier:
     def _wait(self) -> None:
         poll = select.poll()
         poll.register(self._vchan.fileno(), select.POLLIN)
-        if not self.told:
+        if not self.notified:
             poll.register(self._connection, select.POLLIN)
         if not self._outgoing:
             for descriptor in self._sources.values():
@@ -124,10 +124,10 @@ class Carrier:
         for kind, descriptor in self._sinks.items():
             # Without an event asked for, it is still told that nobody reads any more.
             poll.register(descriptor, select.POLLOUT if self._undelivered[kind] else 0)
-        ready = dict(poll.poll(_LOOK * 1000))
+        ready = dict(poll.poll(_PROBE * 1000))
         if self._vchan.fileno() in ready:
             self._vchan.take_event()
-        self.told |= self._connection in ready
+        self.notified |= self._connection in ready
         for kind, descriptor in list(self._sources.items()):
             if descriptor in ready:
                 self._read(kind, descriptor)

@@ -102,7 +102,7 @@ class VMConsoles:
 def serve(line: Line, pass_on: Callable[[int, dict[str, Any]], None] | None) -> None:
     """Answer the requests of *line*, each in a thread of its own; those for VMs are given to *pass_on*."""
 
-    def answer(request: dict[str, Any]) -> None:
+    def reply(request: dict[str, Any]) -> None:
         try:
             domid = request.pop("domid", None)
             if domid is None or pass_on is None:
@@ -119,7 +119,7 @@ def serve(line: Line, pass_on: Callable[[int, dict[str, Any]], None] | None) -> 
     line.send('@{"ready": true}')
     for said in line.lines():
         if said.startswith("?"):
-            threading.Thread(target=answer, args=(json.loads(said[1:]),), daemon=True).start()
+            threading.Thread(target=reply, args=(json.loads(said[1:]),), daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from vminterface.channel.xenstore import XenStore
+from vminterface.channel.xenstore.store import XenStore
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, KeyNotFound
 
 FOLDER = "backend/vif"
 #: Seconds after which to look without an event.
-LOOK = 2.0
+CHECK_SECONDS = 2.0
 #: XenbusStateClosed of xen/include/public/io/xenbus.h.
 CLOSED = b"6"
 
 
-def look(store: XenStore) -> None:
+def inspect(store: XenStore) -> None:
     """Do what is due for each interface."""
     for domid in store.list(FOLDER):
         for device in store.list(f"{FOLDER}/{domid}"):
@@ -37,9 +37,9 @@ def main() -> None:
     with XenStore.open() as store, store.watch([FOLDER]) as watch:
         while True:
             with suppress(KeyNotFound):  # no client yet, or one that goes while we look
-                look(store)
+                inspect(store)
             with suppress(DeadlineExceeded):
-                watch.next(Deadline.after(LOOK))
+                watch.next(Deadline.after(CHECK_SECONDS))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from lab.qrexec.messages import Kind, Parser
 from lab.xen.inside.carry import Carrier
 from lab.xen.inside.vchan import Vchan
 from vminterface.channel.store import KeyStore
-from vminterface.channel.xenstore import XenStore
+from vminterface.channel.xenstore.store import XenStore
 from vminterface.errors import KeyNotFound
 
 #: Where ``qrexec-client`` finds it.
@@ -37,7 +37,7 @@ POLICY = Path("/etc/qubes/policy")
 #: The words of the exit status: a signed number of 32 bits.
 _STATUS = struct.Struct("<i")
 #: Seconds between two questions whether the domain lives.
-_LOOK = 1.0
+_PROBE = 1.0
 
 
 class Call:
@@ -81,7 +81,7 @@ def carry(vm: str, command: str, streams: list[int], connection: int) -> None:
                 carrier.run(lambda: _is_over(carrier, life))
             finally:
                 carrier.close()
-            if carrier.status is not None and not carrier.told:
+            if carrier.status is not None and not carrier.notified:
                 (status,) = _STATUS.unpack(carrier.status)
                 with suppress(OSError):
                     os.write(connection, json.dumps({"status": status}).encode())
@@ -100,15 +100,15 @@ class Life:
     def has_ended(self) -> bool:
         """Say so."""
         now = time.monotonic()
-        if now - self._asked_at < _LOOK:
+        if now - self._asked_at < _PROBE:
             return False
         self._asked_at = now
         return not self._store.is_introduced(self._domid)
 
 
 def _is_over(carrier: Carrier, life: Life) -> bool:
-    """Whether the caller has gone, the service is at its end, or the VM was destroyed."""
-    return carrier.told or (carrier.status is not None and carrier.is_delivered) or life.has_ended()
+    """Whether the caller closed the connection, the service is at its end, or the VM was destroyed."""
+    return carrier.notified or (carrier.status is not None and carrier.is_delivered) or life.has_ended()
 
 
 @contextmanager

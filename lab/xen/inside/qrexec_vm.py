@@ -16,12 +16,12 @@ import time
 import traceback
 from contextlib import suppress
 
+from lab.guest.vmroot import DEFAULT_USER
 from lab.qrexec import agent
 from lab.qrexec.messages import Kind, Parser
-from lab.vmroot import DEFAULT_USER
 from lab.xen.inside.carry import Carrier
 from lab.xen.inside.vchan import Vchan
-from vminterface.channel.xenstore import XenStore
+from vminterface.channel.xenstore.store import XenStore
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, KeyNotFound, PermissionDenied
 
@@ -32,11 +32,11 @@ _DOM0 = 0
 #: Seconds for the command after the vchan, and for the caller to be told of the end.
 _PATIENCE = 30.0
 #: Seconds after which ended processes are reaped if no call comes.
-_LOOK = 30.0
+_PROBE = 30.0
 _STATUS = struct.Struct("<i")
 
 
-def answer(path: str) -> None:
+def reply(path: str) -> None:
     """Answer the call whose vchan is at *path*."""
     vchan = Vchan.client(_DOM0, path)
     parser = Parser()
@@ -59,7 +59,7 @@ def answer(path: str) -> None:
     carrier = Carrier(vchan, parser, sources, {Kind.STDIN: feed}, ours.fileno())
     try:
         # The agent says how the call ended after the last byte of output.
-        if carrier.run(lambda: carrier.told and carrier.is_done):
+        if carrier.run(lambda: carrier.notified and carrier.is_done):
             status = json.loads(ours.recv(4096) or b'{"status": 125}')["status"]
             carrier.send(Kind.STATUS, _STATUS.pack(status))
             end = time.monotonic() + _PATIENCE
@@ -104,7 +104,7 @@ def serve() -> None:
                         pass
                 changed = {folder}
                 with suppress(DeadlineExceeded):
-                    changed = {event.path for event in watch.next(Deadline.after(_LOOK))}
+                    changed = {event.path for event in watch.next(Deadline.after(_PROBE))}
 
 
 def _offers(store: XenStore, folder: str) -> set[str]:
@@ -126,7 +126,7 @@ def _is_there(store: XenStore, path: str) -> bool:
 def _start(path: str) -> None:
     if os.fork() == 0:
         try:
-            answer(path)
+            reply(path)
         except BaseException:
             traceback.print_exc(file=sys.stderr)
         finally:

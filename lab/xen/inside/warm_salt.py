@@ -21,7 +21,7 @@ import socket
 import sys
 from pathlib import Path
 
-SOCKET = "/run/warm-salt"
+SOCKET, PID_FILE = "/run/warm-salt", Path("/run/warm-salt.pid")
 #: Where Salt is, and the list of modules that a run imports.
 SITE, IMPORTS = "/mnt/site", Path("/mnt/imports")
 LOG = "/var/log/warm-salt.log"
@@ -39,7 +39,8 @@ def serve() -> None:
         os.unlink(SOCKET)
     listener.bind(SOCKET)
     listener.listen(8)
-    if os.fork():
+    if server := os.fork():
+        PID_FILE.write_text(f"{server}\n")
         return
     os.setsid()
     for number, path in enumerate((os.devnull, os.devnull, LOG)):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lab.qubesd import Qube, Qubesd, Refused
-from tests.support.qubesd import qubes_r4
+from lab.qubesd.server import THREADS
+from tests.support import seeds
 from vminterface.channel import adminapi
 from vminterface.channel.adminapi import AdminAPI, Domain, Property
 from vminterface.errors import (
@@ -31,17 +32,11 @@ from vminterface.errors import (
 
 
 @pytest.fixture
-def qubesd(tmp_path: Path) -> Iterator[Qubesd]:
-    with qubes_r4(tmp_path, "work") as daemon:
-        yield daemon
-
-
-@pytest.fixture
 def api(qubesd: Qubesd) -> AdminAPI:
     return AdminAPI.open(timeout=5)
 
 
-def test_every_vm_but_dom0_is_listed_with_its_class_and_state(qubesd, api):
+def test_every_vm_but_dom0_is_listed_with_its_class_and_state(qubesd: Qubesd, api: AdminAPI) -> None:
     qubesd.start_vm("sys-net")
     assert api.domains() == {
         "sys-net": Domain("sys-net", "AppVM", "Running"),
@@ -50,7 +45,7 @@ def test_every_vm_but_dom0_is_listed_with_its_class_and_state(qubesd, api):
     assert [one.running for one in api.domains().values()] == [True, False]
 
 
-def test_a_feature_is_on_off_or_not_set(qubesd, api):
+def test_a_feature_is_on_off_or_not_set(qubesd: Qubesd, api: AdminAPI) -> None:
     assert api.feature("work", "service.cups") is None
     for value in ("1", "", None):
         api.set_feature("work", "service.cups", value)
@@ -58,7 +53,7 @@ def test_a_feature_is_on_off_or_not_set(qubesd, api):
     assert qubesd.qubes["work"].features == {}
 
 
-def test_a_feature_of_the_template_counts_where_the_vm_has_none(qubesd, api):
+def test_a_feature_of_the_template_counts_where_the_vm_has_none(qubesd: Qubesd, api: AdminAPI) -> None:
     assert api.feature_with_template("work", "anon-timezone") is None
     qubesd.qubes["whonix"] = Qube("TemplateVM", features={"anon-timezone": "1"})
     qubesd.qubes["work"].properties["template"] = "whonix"
@@ -69,16 +64,16 @@ def test_a_feature_of_the_template_counts_where_the_vm_has_none(qubesd, api):
         api.feature_with_template("nosuch", "anon-timezone")
 
 
-def test_a_feature_that_is_not_there_may_be_removed(api):
+def test_a_feature_that_is_not_there_may_be_removed(api: AdminAPI) -> None:
     api.set_feature("work", "service.cups", None)
 
 
-def test_features_are_listed(qubesd, api):
+def test_features_are_listed(qubesd: Qubesd, api: AdminAPI) -> None:
     qubesd.qubes["work"].features.update({"gui": "1", "service.cups": ""})
     assert api.features("work") == ["gui", "service.cups"]
 
 
-def test_a_property_is_set_and_goes_back_to_its_default(api):
+def test_a_property_is_set_and_goes_back_to_its_default(api: AdminAPI) -> None:
     assert api.property("work", "netvm") == Property("sys-net", True)
     api.set_property("work", "netvm", "")
     assert api.property("work", "netvm") == Property("", False)
@@ -88,19 +83,19 @@ def test_a_property_is_set_and_goes_back_to_its_default(api):
     assert api.property("work", "debug") == Property("True", False)
 
 
-def test_the_default_of_a_property_is_what_a_reset_gives_whatever_is_set(qubesd, api):
+def test_the_default_of_a_property_is_what_a_reset_gives_whatever_is_set(qubesd: Qubesd, api: AdminAPI) -> None:
     api.set_property("work", "keyboard_layout", "pl++")
     assert api.property_default("work", "keyboard_layout") == "us++"
     assert api.property_default("work", "netvm") == "sys-net"
     # No default at all.
     assert api.property_default("work", "label") == ""
-    for answer in (b"0\0colour", b"0\0\xff"):
-        qubesd.instead = answer
+    for reply in (b"0\0colour", b"0\0\xff"):
+        qubesd.instead = reply
         with pytest.raises(RemoteProtocolError):
             api.property_default("work", "ip")
 
 
-def test_the_firewall_that_qubesd_keeps_is_read_and_replaced_by_one_call_each(qubesd, api):
+def test_the_firewall_that_qubesd_keeps_is_read_and_replaced_by_one_call_each(qubesd: Qubesd, api: AdminAPI) -> None:
     assert api.firewall_get("work") == b"action=accept\n"
     api.firewall_set("work", b"action=accept dst4=10.0.0.1\naction=accept proto=tcp dstports=80")
     assert api.firewall_get("work") == b"action=accept dst4=10.0.0.1/32\naction=accept proto=tcp dstports=80-80\n"
@@ -131,21 +126,23 @@ def test_the_firewall_that_qubesd_keeps_is_read_and_replaced_by_one_call_each(qu
         (lambda api: api.set_feature("work", "a", "x" * 70000), LocalProtocolError, "65536"),
     ],
 )
-def test_what_cannot_be_done_has_an_error_of_its_own(api, call, error, said):
+def test_what_cannot_be_done_has_an_error_of_its_own(
+    api: AdminAPI, call: Callable[..., Any], error: type[Any], said: str
+) -> None:
     with pytest.raises(error) as told:
         call(api)
     assert said in str(told.value)
     assert "\n" not in str(told.value)
 
 
-def test_a_refusal_without_a_class_of_its_own_keeps_its_text(qubesd, api):
+def test_a_refusal_without_a_class_of_its_own_keeps_its_text(qubesd: Qubesd, api: AdminAPI) -> None:
     qubesd.refuse["admin.vm.feature.Set", "a"] = Refused("QubesVMInUseError", "the VM %s is in use", "work")
     with pytest.raises(StoreError, match="feature a of work: the VM work is in use"):
         api.set_feature("work", "a", "1")
 
 
 @pytest.mark.parametrize(
-    ("answer", "error"),
+    ("reply", "error"),
     [
         (b"", PermissionDenied),
         (b"0", ConnectionLost),
@@ -157,15 +154,17 @@ def test_a_refusal_without_a_class_of_its_own_keeps_its_text(qubesd, api):
         (b"0\0" + b"x" * (1 << 21), OutputTooLarge),
     ],
 )
-def test_an_answer_that_breaks_the_protocol_is_told(qubesd, api, answer, error):
-    qubesd.instead = answer
+def test_an_answer_that_breaks_the_protocol_is_told(
+    qubesd: Qubesd, api: AdminAPI, reply: bytes, error: type[Any]
+) -> None:
+    qubesd.instead = reply
     with pytest.raises(error):
         api.domains()
 
 
 @pytest.mark.fuzz
-def test_any_answer_is_understood_or_refused(monkeypatch, api):
-    rng = random.Random(7)
+def test_any_answer_is_understood_or_refused(monkeypatch: pytest.MonkeyPatch, api: AdminAPI) -> None:
+    rng = seeds.chance("replies of qubesd")
     pieces = [
         b"0\0",
         b"2\0",
@@ -176,10 +175,10 @@ def test_any_answer_is_understood_or_refused(monkeypatch, api):
         b"%s",
         b"\xff",
     ]
-    answer = b""
-    monkeypatch.setattr(adminapi, "_exchange", lambda *_: answer)
+    reply = b""
+    monkeypatch.setattr(adminapi, "_exchange", lambda *_: reply)
     for _ in range(100_000):
-        answer = b"".join(rng.choices([*pieces, rng.randbytes(3)], k=rng.randrange(1, 6)))
+        reply = b"".join(rng.choices([*pieces, rng.randbytes(3)], k=rng.randrange(1, 6)))
         for call in (api.domains, lambda: api.property("work", "ip"), lambda: api.feature("work", "a")):
             try:
                 call()
@@ -187,25 +186,27 @@ def test_any_answer_is_understood_or_refused(monkeypatch, api):
                 continue
 
 
-def test_one_that_hangs_costs_its_deadline_and_leaves_no_thread_behind(qubesd, api):
+def test_one_that_hangs_costs_its_deadline_and_leaves_no_thread_behind(qubesd: Qubesd, api: AdminAPI) -> None:
     before = set(threading.enumerate())
     qubesd.hung.set()
     api.timeout = 0.3
     began = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match=r"no answer from qubesd within 0\.3 s"):
+    with pytest.raises(DeadlineExceeded, match=r"no reply from qubesd within 0\.3 s"):
         api.domains()
     assert 0.25 < time.monotonic() - began < 2
-    ours = [t for t in set(threading.enumerate()) - before if "process_request" not in t.name]
+    ours = [t for t in set(threading.enumerate()) - before if t.name != THREADS]
     assert ours == []
 
 
-def test_without_a_daemon_it_says_where_it_looked(tmp_path, qubesd, api):
+def test_without_a_daemon_it_says_where_it_looked(tmp_path: Path, qubesd: Qubesd, api: AdminAPI) -> None:
     qubesd.path.unlink()
     with pytest.raises(ConnectionLost, match=r"qubesd\.sock: "):
         api.domains()
 
 
-def test_it_is_available_where_the_client_is_installed_and_qubesd_has_its_socket(qubesd, monkeypatch):
+def test_it_is_available_where_the_client_is_installed_and_qubesd_has_its_socket(
+    qubesd: Qubesd, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert adminapi.available()
     qubesd.path.unlink()
     assert not adminapi.available()
@@ -213,7 +214,7 @@ def test_it_is_available_where_the_client_is_installed_and_qubesd_has_its_socket
     assert not adminapi.available()
 
 
-def test_without_the_client_it_says_what_is_missing(monkeypatch):
+def test_without_the_client_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "qubesadmin", None)
     with pytest.raises(ProgramMissing, match="qubesadmin"):
         AdminAPI.open()

@@ -1,16 +1,23 @@
 """Salt's real loaders over this tree: ``modules.NAME.function()``, ``states.NAME.function()``, loaded in place."""
 
-import logging
+from __future__ import annotations
+
+import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import salt.config
 import yaml
+from salt.loader.lazy import LazyLoader
 from saltfactories.utils.functional import Loaders
 
-from lab.fakexen import missing
+from lab.xenstored.fakexen import missing
+from tests.support import saltdaemons
 from tests.support.dom0 import Dom0
+from tests.support.rpcstandin import StandIn
 from tests.support.stores import need
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -18,19 +25,16 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 # Pytest asks every importer for a spec, which Salt's own (for nacl) cannot give.
 sys.meta_path[:] = [importer for importer in sys.meta_path if hasattr(importer, "find_spec")]
 
-# Salt leaves handlers on the root logger that write to a stream which pytest has closed by then.
-for handler in list(logging.root.handlers):
-    if type(handler).__module__.startswith("salt."):
-        logging.root.removeHandler(handler)
+saltdaemons.drop_log_handlers()
 
 
 @pytest.fixture(scope="session")
-def salt_factories_config(tmp_path_factory):
-    return {"root_dir": str(tmp_path_factory.mktemp("salt"))}
+def salt_factories_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return saltdaemons.factories(tmp_path_factory.mktemp("salt"))
 
 
 @pytest.fixture(scope="module")
-def minion_opts(tmp_path_factory):
+def minion_opts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Options of a masterless minion that keeps all it writes below its own folder."""
     root = tmp_path_factory.mktemp("minion")
     state_root, pillar_root = root / "srv/salt", root / "srv/pillar"
@@ -51,16 +55,17 @@ def minion_opts(tmp_path_factory):
         enable_fqdns_grains=False,
     )
     (root / "etc/minion").write_text("")
-    return salt.config.apply_minion_config(opts, minion_id=False)
+    applied: dict[str, Any] = salt.config.apply_minion_config(opts, minion_id=False)
+    return applied
 
 
 @pytest.fixture(scope="module")
-def loaders(minion_opts):
+def loaders(minion_opts: dict[str, Any]) -> Loaders:
     return Loaders(minion_opts)
 
 
 @pytest.fixture(autouse=True)
-def reset_loaders_state(request):
+def reset_loaders_state(request: pytest.FixtureRequest) -> Iterator[None]:
     """Leave no ``__context__`` and no changed option for the next test, where a test uses the loaders at all."""
     yield
     if "loaders" in request.fixturenames:
@@ -68,23 +73,23 @@ def reset_loaders_state(request):
 
 
 @pytest.fixture
-def modules(loaders):
+def modules(loaders: Loaders) -> Any:
     return loaders.modules
 
 
 @pytest.fixture
-def states(loaders):
+def states(loaders: Loaders) -> LazyLoader:
     return loaders.states
 
 
 @pytest.fixture
-def state_tree(minion_opts):
+def state_tree(minion_opts: dict[str, Any]) -> Path:
     """The folder that ``state.apply`` takes its files from."""
     return Path(minion_opts["file_roots"]["base"][0])
 
 
 @pytest.fixture
-def host(tmp_path, monkeypatch):
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dom0]:
     """A dom0 with the real xenstored, which Salt finds, and a running VM called work whose agent accepts everything."""
     need(missing())
     with Dom0(tmp_path / "xen") as dom0:
@@ -95,13 +100,23 @@ def host(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def pillar(minion_opts, loaders):
+def vms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """What stands for qrexec, found on the path, with a VM called work that has the shipped handlers."""
+    (tmp_path / "qrexec").mkdir()
+    stand_in = StandIn(tmp_path / "qrexec")
+    monkeypatch.setenv("PATH", f"{stand_in.folder}:{os.environ['PATH']}")
+    stand_in.machine("work")
+    return stand_in
+
+
+@pytest.fixture
+def pillar(minion_opts: dict[str, Any], loaders: Loaders) -> Iterator[Callable[..., Any]]:
     """Gives the minion a pillar for one test: states see it at once, the modules that it returns after *reload*."""
     top = Path(minion_opts["pillar_roots"]["base"][0]) / "top.sls"
 
     reloaded = False
 
-    def give(data, *, reload=False):
+    def give(data: Any, *, reload: Any = False) -> Any:
         nonlocal reloaded
         top.write_text("base: {'*': [data]}")
         top.with_name("data.sls").write_text("#!yaml\n" + yaml.safe_dump(data, sort_keys=False))

@@ -8,18 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from vminterface.bytecode import KEPT
+from vminterface.bytecode import FOLDER
 
 ROOT = Path(__file__).parents[3]
 
 
-def test_the_library_is_compiled_at_the_first_run_alone(tmp_path):
+def test_the_library_is_compiled_at_the_first_run_alone(tmp_path: Path) -> None:
     tree, config, pillar = tmp_path / "srv", tmp_path / "etc", tmp_path / "pillar"
     for folder in (tree, config, pillar):
         folder.mkdir()
     for name in ("_modules", "_states", "_utils"):
         (tree / name).symlink_to(ROOT / name)
-    states = {"monitors": {"qubes_rpc.all_monitors": []}}
+    states: dict[str, dict[str, list[object]]] = {"monitors": {"qubes_rpc.all_monitors": []}}
     (tree / "monitors.sls").write_text(json.dumps(states))
     (tree / "top.sls").write_text(json.dumps({"base": {"*": ["monitors"]}}))
     (pillar / "top.sls").write_text(json.dumps({"base": {"*": ["vms"]}}))
@@ -43,9 +43,9 @@ def test_the_library_is_compiled_at_the_first_run_alone(tmp_path):
             capture_output=True,
             timeout=120,
         )
-        [kept] = tmp_path.rglob(KEPT)
+        [kept] = tmp_path.rglob(FOLDER)
         return {path: path.stat().st_mtime_ns for path in kept.rglob("*.pyc")}
 
     first = compiled()
-    assert [path for path in first if path.match("dom0/settings.*.pyc")]
+    assert [path for path in first if path.match("desired/settings.*.pyc")]
     assert compiled() == first

@@ -1,15 +1,21 @@
 """dom0 is never taken for a VM: the VM's states refuse in it, and no state or function takes it as a target."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from salt.loader.lazy import LazyLoader
 
 from tests.functional.salt.conftest import REPOSITORY
+from tests.support.dom0 import Dom0
 
 #: What Salt's own grains, or those of Qubes' formulas, say in dom0.
 GRAINS = {
@@ -20,10 +26,10 @@ NAMES = ("dom0", "Domain-0")
 
 
 @pytest.fixture
-def applied(tmp_path):
+def applied(tmp_path: Path) -> Callable[..., Any]:
     """Applies a state by the real ``salt-call``; the minion is *minion*, and its grains are *grains* too."""
 
-    def apply(sls, minion, grains, *options):
+    def apply(sls: Any, minion: Any, grains: Any, *options: Any) -> Any:
         config = {
             "id": minion,
             "file_client": "local",
@@ -63,8 +69,8 @@ def applied(tmp_path):
     ids=["id-in-test", "xen", "qubes"],
 )
 def test_a_vms_state_refuses_in_dom0_with_the_right_command_and_nothing_changed(
-    applied, tmp_path, sls, minion, grains, options
-):
+    applied: Callable[..., Any], tmp_path: Path, sls: str, minion: str, grains: dict[str, str], options: list[str]
+) -> None:
     status, lines = applied(sls, minion, grains, *options)
     assert status != 0
     ((tag, line),) = lines.items()
@@ -78,9 +84,9 @@ def test_a_vms_state_refuses_in_dom0_with_the_right_command_and_nothing_changed(
 
 
 @pytest.mark.parametrize("vm", NAMES)
-def test_every_function_refuses_dom0_in_one_sentence(host, modules, vm):
+def test_every_function_refuses_dom0_in_one_sentence(host: Dom0, modules: Any, vm: str) -> None:
     before = host.dump()
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: modules.qubes_vm.get(vm),
         lambda: modules.qubes_vm.set(vm, timezone="Europe/Warsaw"),
         lambda: modules.qubes_vm.report(vm),
@@ -92,13 +98,15 @@ def test_every_function_refuses_dom0_in_one_sentence(host, modules, vm):
         lambda: modules.qubesdb.write("/qubes-timezone", "Europe/Warsaw", vm=vm),
     ]
     for call in calls:
-        with pytest.raises(Exception, match=rf"'{vm}' is dom0 itself, which is no VM \(expected a VM's name\)$"):
+        with pytest.raises(Exception, match=rf"'{vm}' is dom0 itself, which is not a VM \(expected a VM's name\)$"):
             call()
     assert host.dump() == before
 
 
 @pytest.mark.parametrize("vm", NAMES)
-def test_every_state_refuses_dom0_in_one_sentence(host, states, pillar, vm):
+def test_every_state_refuses_dom0_in_one_sentence(
+    host: Dom0, states: LazyLoader, pillar: Callable[..., Any], vm: str
+) -> None:
     pillar({"qubes": {"vms": {vm: {"timezone": "Europe/Warsaw"}}}})
     before = host.dump()
     results = [
@@ -113,5 +121,5 @@ def test_every_state_refuses_dom0_in_one_sentence(host, states, pillar, vm):
     for result in results:
         assert result.result is False
         assert result.changes == {}
-        assert result.comment.endswith(f"'{vm}' is dom0 itself, which is no VM (expected a VM's name)")
+        assert result.comment.endswith(f"'{vm}' is dom0 itself, which is not a VM (expected a VM's name)")
     assert host.dump() == before

@@ -1,15 +1,24 @@
 """What holds for every state function: truth in test mode, nothing changed twice, faults told and nothing written."""
 
+from __future__ import annotations
+
 import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from salt.loader.lazy import LazyLoader
+from saltfactories.utils.functional import Loaders, StateResult
 
 from tests.functional.salt.conftest import REPOSITORY
+from tests.support.dom0 import Dom0
+from tests.support.masked import masked
 
 PILLAR = {"qubes": {"vms": {"work": {"timezone": "Asia/Tokyo", "services": {"cups": True}}}}}
 
 #: Arguments that change something at first, by function.
-GOOD = {
+GOOD: dict[str, list[dict[str, Any]]] = {
     "qubes_vm.all_configured": [
         {"name": "push"},
         {"name": "push", "only": ["services"], "channel": "xenstore", "confirm": False},
@@ -30,11 +39,13 @@ GOOD = {
         {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "ip6": "fd09::1", "gateway6": "fd09::2"},
         {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "reattach": True},
     ],
-    "qubes_vm.network_provider": [
+    "qubes_vm.network_provider": [{"name": "work", "gateway": "10.137.0.5"}],
+    "qubes_vm.provides_network": [
         {"name": "work", "gateway": "10.137.0.5", "dns": ["10.139.1.1"], "gateway6": "fd09::5"},
         {"name": "work", "gateway": "10.137.0.5", "connected": [{"ip": "10.137.0.12", "vif": "vif5.0"}]},
     ],
-    "qubes_vm.keyboard": [{"name": "work", "layout": "pl+dvorak"}],
+    "qubes_vm.keyboard": [{"name": "work", "keyboard": "pl+dvorak"}, {"name": "work", "layout": "pl+dvorak"}],
+    "qubes_vm.debug": [{"name": "work"}, {"name": "work", "debug": False, "timeout": 3}],
     "qubes_vm.debug_mode": [{"name": "work"}, {"name": "work", "enabled": False, "timeout": 3}],
     "xenstore.present": [
         {"name": "/t/key", "value": "x"},
@@ -47,8 +58,18 @@ GOOD = {
         {"name": "/t", "keys": {"a": "b"}, "prune": True},
     ],
 }
+#: What is no tree of keys.
+BAD_KEYS: list[object] = [
+    [],
+    "x",
+    {"a": [1]},
+    {True: "x"},
+    {"a": {"b c": "x"}},
+    {"a": None, "a/b": 1},
+    {"a/b": 1, "a": None},
+]
 #: Arguments that are refused.
-BAD = {
+BAD: dict[str, list[dict[str, Any]]] = {
     "qubes_vm.all_configured": [
         {"name": "push", "only": ["zones"]},
         {"name": "push", "only": "timezone"},
@@ -76,15 +97,22 @@ BAD = {
         {"name": "work", "dns": ["10.139.1.1"] * 3},
         {"name": "work", "ip": "10.137.0.12", "gateway": "10.137.0.5", "reattach": "perhaps"},
     ],
-    "qubes_vm.network_provider": [
+    "qubes_vm.network_provider": [{"name": "work"}],
+    "qubes_vm.provides_network": [
         {"name": "work"},
         {"name": "work", "dns": ["10.139.1.1"]},
         {"name": "work", "gateway": "10.137.0.5", "none": True},
         {"name": "work", "gateway": "10.137.0.5", "connected": [{"ip": "10.137.0.5"}]},
         {"name": "work", "gateway": "10.137.0.5", "connected": [{"ip": "10.137.0.12", "vif": "eth0"}]},
     ],
-    "qubes_vm.keyboard": [{"name": "work", "layout": layout} for layout in ("pl;reboot", 7, None)],
-    "qubes_vm.debug_mode": [{"name": "work", "enabled": "perhaps"}, {"name": "nosuch", "require_running": True}],
+    "qubes_vm.keyboard": [
+        *({"name": "work", "keyboard": layout} for layout in ("pl;reboot", 7, None)),
+        {"name": "work", "layout": "pl;reboot"},
+        {"name": "work", "keyboard": "pl", "layout": "pl"},
+        {"name": "work"},
+    ],
+    "qubes_vm.debug": [{"name": "work", "debug": "perhaps"}, {"name": "nosuch", "require_running": True}],
+    "qubes_vm.debug_mode": [{"name": "work", "enabled": "perhaps"}],
     "xenstore.present": [
         {"name": "/t/key", "value": True},
         {"name": "/t//key", "value": "x"},
@@ -93,23 +121,12 @@ BAD = {
         {"name": "key", "value": "x", "vm": 7},
     ],
     "xenstore.absent": [{"name": "/t/../key"}],
-    "xenstore.tree": [
-        {"name": "/t", "keys": keys}
-        for keys in (
-            [],
-            "x",
-            {"a": [1]},
-            {True: "x"},
-            {"a": {"b c": "x"}},
-            {"a": None, "a/b": 1},
-            {"a/b": 1, "a": None},
-        )
-    ],
+    "xenstore.tree": [{"name": "/t", "keys": keys} for keys in BAD_KEYS],
 }
 
 
 @pytest.fixture
-def host(host):
+def host(host: Dom0) -> Dom0:
     """The VM's agent has settled, so that only states change the store."""
     home = f"/local/domain/{host.domids['work']}"
     with host.store() as store:
@@ -123,8 +140,8 @@ def host(host):
 
 
 @pytest.fixture
-def apply(states, pillar):
-    def apply(function, arguments, **more):
+def apply(states: LazyLoader, pillar: Callable[..., Any]) -> Callable[..., Any]:
+    def apply(function: Any, arguments: Any, **more: Any) -> Any:
         module, _, name = function.partition(".")
         return getattr(getattr(states, module), name)(**arguments, **more)
 
@@ -133,16 +150,16 @@ def apply(states, pillar):
     return apply
 
 
-def cases(table):
+def cases(table: Any) -> Any:
     return [pytest.param(f, arguments, id=f"{f}-{i}") for f in table for i, arguments in enumerate(table[f])]
 
 
-def told(ret):
+def told(ret: StateResult) -> list[dict[str, Any]]:
     """The lines of a result: the state's own, and those of its VMs."""
     return [ret.full_return, *ret.full_return.get("sub_state_run", [])]
 
 
-def test_the_tables_name_every_state_function():
+def test_the_tables_name_every_state_function() -> None:
     written = {
         f"{file.stem}.{node.name}"
         for file in (REPOSITORY / "_states").glob("*.py")
@@ -150,13 +167,16 @@ def test_the_tables_name_every_state_function():
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name != "mod_watch"
         if file.stem in ("qubes_vm", "xenstore")
     }
-    # This one is no key's: it is held to the same in test_rpc_states.py.
-    written.remove("qubes_vm.clock_synced")
+    # These are no key's: they are held to the same in test_rpc_states.py and test_persist.py.
+    written -= {"qubes_vm.clock_synced", "qubes_vm.features", "qubes_vm.properties"}
+    written |= {"qubes_vm.debug_mode", "qubes_vm.network_provider"}  # former names
     assert written == set(GOOD) == set(BAD)
 
 
 @pytest.mark.parametrize(("function", "arguments"), cases(GOOD))
-def test_test_mode_tells_what_would_change_and_writes_nothing(host, apply, function, arguments):
+def test_test_mode_tells_what_would_change_and_writes_nothing(
+    host: Dom0, apply: Callable[..., Any], function: str, arguments: dict[str, Any]
+) -> None:
     before = host.dump()
     ret = apply(function, arguments, test=True)
     assert ret.result is None
@@ -173,7 +193,9 @@ def test_test_mode_tells_what_would_change_and_writes_nothing(host, apply, funct
 
 
 @pytest.mark.parametrize(("function", "arguments"), cases(GOOD))
-def test_the_second_time_nothing_changes(host, apply, function, arguments):
+def test_the_second_time_nothing_changes(
+    host: Dom0, apply: Callable[..., Any], function: str, arguments: dict[str, Any]
+) -> None:
     assert apply(function, arguments).changes
     after = host.dump()
     for test in (False, True):
@@ -183,9 +205,12 @@ def test_the_second_time_nothing_changes(host, apply, function, arguments):
     assert host.dump() == after
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("test", [True, False])
 @pytest.mark.parametrize(("function", "arguments"), cases(BAD))
-def test_what_is_wrong_is_told_and_nothing_is_written(host, apply, function, arguments, test):
+def test_what_is_wrong_is_told_and_nothing_is_written(
+    host: Dom0, apply: Callable[..., Any], function: str, arguments: dict[str, Any], test: bool
+) -> None:
     before = host.dump()
     ret = apply(function, arguments, test=test)
     assert ret.result is False
@@ -196,9 +221,32 @@ def test_what_is_wrong_is_told_and_nothing_is_written(host, apply, function, arg
     assert host.dump() == before
 
 
+def test_the_classes_that_salt_has_for_a_pillar_make_no_difference_as_arguments(
+    host: Dom0, apply: Callable[..., Any]
+) -> None:
+    holding = {
+        f"{function} {table is BAD}": (function, one)
+        for table in (GOOD, BAD)
+        for function in table
+        for one in table[function]
+        if any(isinstance(value, list | dict) for value in one.values())
+    }
+    for function, arguments in holding.values():
+        told_plain, told_masked = (
+            [
+                {key: value for key, value in line.items() if key in ("result", "changes", "comment")}
+                for line in told(ret)
+            ]
+            for ret in (apply(function, given, test=True) for given in (arguments, masked(arguments)))
+        )
+        assert repr(told_masked) == repr(told_plain), (function, arguments)
+
+
 @pytest.mark.parametrize("test", [True, False])
 @pytest.mark.parametrize("function", sorted(GOOD))
-def test_without_a_store_it_fails_with_one_sentence(apply, monkeypatch, tmp_path, function, test):
+def test_without_a_store_it_fails_with_one_sentence(
+    apply: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, function: str, test: bool
+) -> None:
     monkeypatch.setenv("XENSTORED_PATH", str(tmp_path / "nothing"))
     ret = apply(function, GOOD[function][0], test=test)
     assert (ret.result, ret.changes) == (False, {})
@@ -210,7 +258,9 @@ def test_without_a_store_it_fails_with_one_sentence(apply, monkeypatch, tmp_path
     ("function", "arguments"),
     [case for case in cases(GOOD) if "work" in str(case.values) and "require_running" not in case.values[1]],
 )
-def test_a_vm_that_is_not_running_is_no_error_and_no_change(host, apply, function, arguments):
+def test_a_vm_that_is_not_running_is_no_error_and_no_change(
+    host: Dom0, apply: Callable[..., Any], function: str, arguments: dict[str, Any]
+) -> None:
     host.stop_vm("work")
     before = host.dump()
     ret = apply(function, arguments)
@@ -220,7 +270,9 @@ def test_a_vm_that_is_not_running_is_no_error_and_no_change(host, apply, functio
 
 
 @pytest.mark.parametrize("function", sorted(GOOD))
-def test_a_watched_change_runs_the_state_once_more(host, loaders, pillar, state_tree, function):
+def test_a_watched_change_runs_the_state_once_more(
+    host: Dom0, loaders: Loaders, pillar: Callable[..., Any], state_tree: Path, function: str
+) -> None:
     pillar(PILLAR)
     arguments = [{key: value} for key, value in GOOD[function][0].items()]
     watching = {"id": {function: [*arguments, {"watch": [{"test": "changed"}]}]}}

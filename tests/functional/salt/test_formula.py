@@ -1,22 +1,28 @@
 """The shipped formula and pillar, by the real ``salt-call --local`` on the real xenstored."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from lab.fakexen import missing
+from lab.xenstored.fakexen import missing
 from tests.functional.salt.conftest import REPOSITORY
 from tests.support.dom0 import Dom0
+from tests.support.rpcstandin import StandIn
 from tests.support.stores import need
+from tests.support.xrandr import fake_xrandr
 from vminterface.keys import for_name
 
 #: Keys that the shipped pillar gives these VMs, a few of each.
-SHIPPED = {
+SHIPPED: dict[str, dict[str, str | None]] = {
     "work": {
         "qubes-timezone": "America/Indiana/Indianapolis",
         "qubes-service/cups": "1",
@@ -52,7 +58,7 @@ class Salt:
         }
         (root / "minion").write_text(yaml.safe_dump(config))
 
-    def call(self, *arguments: str) -> dict:
+    def call(self, *arguments: str) -> Any:
         """Run ``salt-call`` and return what it says."""
         program = Path(sys.executable).with_name("salt-call")
         command = [str(program), "-c", str(self.root), "--local", "--out=json", *arguments]
@@ -61,14 +67,15 @@ class Salt:
         self.status = done.returncode
         return json.loads(done.stdout)["local"]
 
-    def highstate(self, *sls: str, **options: object) -> dict:
+    def highstate(self, *sls: str, **options: object) -> dict[str, dict[str, Any]]:
         """Run the highstate with *sls* in the top file."""
         (self.top / "top.sls").write_text(yaml.safe_dump({"base": {"*": list(sls)}}))
-        return self.call("state.highstate", *(f"{k}={v}" for k, v in options.items()))
+        found: dict[str, dict[str, Any]] = self.call("state.highstate", *(f"{k}={v}" for k, v in options.items()))
+        return found
 
 
 @pytest.fixture
-def host(tmp_path):
+def host(tmp_path: Path) -> Iterator[Dom0]:
     need(missing())
     with Dom0(tmp_path / "xen") as dom0:
         for vm in SHIPPED:
@@ -78,11 +85,11 @@ def host(tmp_path):
 
 
 @pytest.fixture
-def salt(tmp_path, host):
+def salt(tmp_path: Path, host: Dom0) -> Salt:
     return Salt(tmp_path, host.path)
 
 
-def test_the_first_highstate_configures_every_vm_and_the_second_changes_nothing(host, salt):
+def test_the_first_highstate_configures_every_vm_and_the_second_changes_nothing(host: Dom0, salt: Salt) -> None:
     before = host.dump()
     would = salt.highstate("vminterface", test=True)
     assert would[PUSH]["result"] is None
@@ -103,7 +110,7 @@ def test_the_first_highstate_configures_every_vm_and_the_second_changes_nothing(
     assert host.dump() == after
 
 
-def test_each_vm_has_a_line_of_its_own(salt):
+def test_each_vm_has_a_line_of_its_own(salt: Salt) -> None:
     lines = salt.highstate("vminterface")
     ids = {tag.split("_|-")[1]: line for tag, line in lines.items()}
     assert set(ids) == {"vminterface-push", "vminterface-push-monitors", *(f"vminterface-push: {vm}" for vm in SHIPPED)}
@@ -124,7 +131,7 @@ def test_each_vm_has_a_line_of_its_own(salt):
         ("flags", {"qubes-vm-type", "qubes-debug-mode"}),
     ],
 )
-def test_a_topic_can_be_included_alone(host, salt, topic, keys):
+def test_a_topic_can_be_included_alone(host: Dom0, salt: Salt, topic: str, keys: set[str]) -> None:
     before = set(host.dump())
     lines = salt.highstate(f"vminterface.{topic}")
     assert lines[f"qubes_vm_|-vminterface-{topic}_|-vminterface-{topic}_|-all_configured"]["result"] is True
@@ -132,7 +139,7 @@ def test_a_topic_can_be_included_alone(host, salt, topic, keys):
     assert {name.partition("/")[0] for name in written if for_name(name)} == keys
 
 
-def test_states_can_require_and_watch_the_push(salt):
+def test_states_can_require_and_watch_the_push(salt: Salt) -> None:
     (salt.states / "mine.sls").write_text(
         """
 include:
@@ -161,7 +168,7 @@ before-the-push:
         assert bool(lines["only-when-something-was-pushed"]["changes"]) is pushed
 
 
-def test_the_admins_pillar_goes_on_top(host, salt):
+def test_the_admins_pillar_goes_on_top(host: Dom0, salt: Salt) -> None:
     (salt.pillar / "top.sls").write_text("base: {'dom0*': [qubes, mine]}")
     (salt.pillar / "mine.sls").write_text(
         yaml.safe_dump(
@@ -180,7 +187,7 @@ def test_the_admins_pillar_goes_on_top(host, salt):
     assert host.read("sys-net", "qubes-timezone") is None
 
 
-def test_a_fault_in_the_pillar_fails_the_run_with_its_path(host, salt):
+def test_a_fault_in_the_pillar_fails_the_run_with_its_path(host: Dom0, salt: Salt) -> None:
     (salt.pillar / "top.sls").write_text("base: {'dom0*': [qubes, mine]}")
     (salt.pillar / "mine.sls").write_text(
         "qubes: {vms: {work: {timezone: ../../etc/shadow, network: {gateway: 10.0.0.256}}}}"
@@ -196,7 +203,7 @@ def test_a_fault_in_the_pillar_fails_the_run_with_its_path(host, salt):
     assert host.dump() == before
 
 
-def test_functions_are_there_after_a_highstate(host, salt):
+def test_functions_are_there_after_a_highstate(host: Dom0, salt: Salt) -> None:
     salt.highstate("vminterface")
     assert salt.call("qubes_vm.get", "work", "timezone") == {"timezone": "America/Indiana/Indianapolis"}
     assert salt.call("xenstore.read", "qubes-timezone", "vm=personal") == "Europe/Warsaw"
@@ -206,9 +213,19 @@ def test_functions_are_there_after_a_highstate(host, salt):
     assert set(salt.call("qubes_vm.vms")) == set(SHIPPED)
 
 
-def test_the_example_pillar_is_one_that_works(host, salt):
-    example = REPOSITORY / "formulas/vminterface/pillar.example"
+def test_the_example_pillar_is_one_that_works_and_the_older_state_finds_nothing_left(
+    host: Dom0, salt: Salt, tmp_path: Path
+) -> None:
+    (tmp_path / "qrexec").mkdir()
+    vms = StandIn(tmp_path / "qrexec")
+    vms.machine("work")
+    fake_xrandr(vms, "work")
+    salt.environment["VMINTERFACE_QREXEC"] = vms.client
+    example = (REPOSITORY / "formulas/vminterface/pillar.example").read_text()
     (salt.pillar / "top.sls").write_text("base: {'dom0*': [example]}")
-    (salt.pillar / "example.sls").write_text(example.read_text())
+    (salt.pillar / "example.sls").write_text(example.replace("      monitors:", "      timeout: 60\n      monitors:"))
     lines = salt.highstate("vminterface")
     assert lines[PUSH]["comment"] == "3 VMs: 3 changed"
+    states = {tag.split("_|-")[1]: line for tag, line in lines.items()}
+    assert [one["width"] for one in states["vminterface-push: work"]["changes"]["monitors"]["new"]] == [1920, 1280]
+    assert states["vminterface-push-monitors"]["comment"] == "1 VM: 1 already as configured"

@@ -8,16 +8,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from signal import Signals
 
 import pytest
 import yaml
 
-from lab.fakexen import missing
+from lab.xenstored.fakexen import missing
 from tests.support.dom0 import Dom0
 from tests.support.rpcstandin import until
 from tests.support.stores import need
-from vminterface.dom0.push import push
-from vminterface.dom0.settings import VMSettings
+from vminterface.dom0.desired.settings import VMSettings
+from vminterface.dom0.push.push import push
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,7 +32,7 @@ def dom0(tmp_path: Path) -> Iterator[Dom0]:
         agent = host.agent("work")
         with host.targets() as targets:
             assert push([VMSettings.parse("work", {"timezone": "UTC"})], targets)[0].ok
-        agent.answer = lambda setting, inputs: None
+        agent.reply = lambda setting, inputs: None
         yield host
 
 
@@ -39,7 +40,7 @@ def dom0(tmp_path: Path) -> Iterator[Dom0]:
     ("number", "words"),
     [(signal.SIGINT, ["state.single", "qubes_vm.all_configured", "all"]), (signal.SIGTERM, ["qubes_vm.push"])],
 )
-def test_what_was_not_acknowledged_is_taken_back(dom0, number, words, tmp_path):
+def test_what_was_not_acknowledged_is_taken_back(dom0: Dom0, number: Signals, words: list[str], tmp_path: Path) -> None:
     (tmp_path / "pillar").mkdir()
     (tmp_path / "pillar/top.sls").write_text("base: {'*': [qubes]}")
     vms = {"work": {"timezone": "Europe/Berlin", "timeout": 120}}
@@ -65,7 +66,7 @@ def test_what_was_not_acknowledged_is_taken_back(dom0, number, words, tmp_path):
     finally:
         process.kill()
         process.communicate()
-    assert "work: interrupted before its agent acknowledged timezone; former values restored" in stderr.splitlines()
+    assert "work: interrupted before the agent acknowledged timezone; former values restored" in stderr.splitlines()
     assert "Traceback" not in stderr
     assert process.returncode == 1
     assert dom0.read("work", "qubes-timezone") == "UTC"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-from tests.support.qubeshost import r4
+import pytest
+from salt.loader.lazy import LazyLoader
+from saltfactories.utils.functional import Loaders
+
+from tests.support.qubeshost import R4, r4
 
 NEW = "10.137.0.77"
 RULES = [{"action": "accept", "dsthost": "mirror.example.org", "proto": "tcp", "dstports": 443}]
@@ -12,7 +18,7 @@ KEPT = "action=accept dsthost=mirror.example.org proto=tcp dstports=443-443"
 
 
 @pytest.fixture
-def qubes(tmp_path, monkeypatch):
+def qubes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[R4]:
     """work runs, with sys-net as its provider; Salt finds both, and their qubesd."""
     with r4(tmp_path, "work") as qubes:
         monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(qubes.host.folder))
@@ -21,23 +27,28 @@ def qubes(tmp_path, monkeypatch):
         yield qubes
 
 
-def address(qubes):
-    return qubes.host.read("work", "qubes-ip")
+def address(qubes: R4) -> str:
+    found = qubes.host.read("work", "qubes-ip")
+    assert found is not None
+    return found
 
 
-def test_a_firewall_is_kept_and_has_nothing_left_to_do(qubes, loaders, pillar):
+def test_a_firewall_is_kept_and_has_nothing_left_to_do(qubes: R4, loaders: Loaders, pillar: Callable[..., Any]) -> None:
     firewall = {"netvm": "sys-net", "ip": address(qubes), "policy": "drop", "rules": RULES}
     modules = pillar({"qubes": {"vms": {"work": {"firewall": firewall, "timeout": 1}}}}, reload=True)
     states = loaders.states
     before = qubes.host.dump()
     would = states.qubes_vm.configured("work", test=True)
     assert would.result is None
-    assert set(would.changes) == {"persistent:firewall", f"firewall:{address(qubes)}"}
+    assert set(would.changes) == {"persistent:firewall", "firewall"}
     assert set(modules.qubes_vm.drift()["work"]) == set(would.changes)
     assert (qubes.rules("work"), qubes.host.dump()) == ("action=accept", before)
     done = states.qubes_vm.all_configured("push")
     assert done.result is True, done.comment
     assert qubes.rules("work") == KEPT
+    assert modules.qubes_vm.get("work", "firewall") == {"firewall": {"policy": "drop", "rules": RULES}}
+    assert modules.qubes_vm.get("work", "admin.vm.firewall", keys=True) == {"admin.vm.firewall": f"{KEPT}; policy=drop"}
+    assert modules.qubes_vm.settings("work")["firewall"] == {"policy": "drop", "rules": RULES}
     for test in (True, False):
         again = states.qubes_vm.configured("work", test=test)
         assert (again.result, again.changes, again.comment) == (True, {}, "work is already as configured")
@@ -45,7 +56,7 @@ def test_a_firewall_is_kept_and_has_nothing_left_to_do(qubes, loaders, pillar):
     assert modules.qubes_vm.diff("work")["changes"] == {}
 
 
-def test_without_persist_every_run_warns(qubes, states, pillar):
+def test_without_persist_every_run_warns(qubes: R4, states: LazyLoader, pillar: Callable[..., Any]) -> None:
     firewall = {"netvm": "sys-net", "ip": address(qubes), "policy": "drop"}
     pillar({"qubes": {"vms": {"work": {"firewall": firewall, "timeout": 1}}}})
     for test in (True, False, False):
@@ -54,9 +65,9 @@ def test_without_persist_every_run_warns(qubes, states, pillar):
     assert (done.result, done.changes) == (True, {})
 
 
-def test_an_address_waits_for_the_next_start_and_reattach_brings_it_at_once(qubes, states):
+def test_an_address_waits_for_the_next_start_and_reattach_brings_it_at_once(qubes: R4, states: LazyLoader) -> None:
     old, gateway = address(qubes), qubes.qubesd.system.value("work", "visible_gateway")
-    waits = f"network:ip takes effect at the VM's next start, until then it has {old}"
+    waits = f"network:ip takes effect at the VM's next start (until then: {old})"
     would = states.qubes_vm.network("work", ip=NEW, gateway=gateway, test=True)
     assert (would.result, set(would.changes)) == (None, {"persistent:network:ip"})
     done = states.qubes_vm.network("work", ip=NEW, gateway=gateway)
@@ -70,12 +81,14 @@ def test_an_address_waits_for_the_next_start_and_reattach_brings_it_at_once(qube
     done = states.qubes_vm.network("work", ip=NEW, gateway=gateway, reattach=True)
     assert (done.result, done.changes) == (True, {"network:ip": {"old": old, "new": NEW}})
     assert address(qubes) == NEW
-    assert NEW in qubes.host.read("sys-net", "connected-ips").split()
+    clients = qubes.host.read("sys-net", "connected-ips")
+    assert clients is not None
+    assert NEW in clients.split()
     again = states.qubes_vm.network("work", ip=NEW, gateway=gateway, reattach=True)
     assert (again.changes, again.comment) == ({}, "work is already as configured")
 
 
-def test_an_address_that_the_vm_does_not_see_is_refused(qubes, states):
+def test_an_address_that_the_vm_does_not_see_is_refused(qubes: R4, states: LazyLoader) -> None:
     qubes.qubesd.qubes["work"].features["net.fake-ip"] = "192.168.1.9"
     for test in (True, False):
         refused = states.qubes_vm.network("work", ip=NEW, gateway="10.137.0.1", test=test)

@@ -1,6 +1,15 @@
 """A pillar with faults: each is one line ``path: message``, all come at once, and nothing is written."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
+from salt.loader.lazy import LazyLoader
+from saltfactories.utils.functional import StateResult
+
+from tests.support.dom0 import Dom0
 
 #: What no field takes.
 NEVER = {
@@ -16,9 +25,15 @@ NEVER = {
     "a big number": 10**30,
     "a negative number": -1,
 }
+
+
+def _in_network(field: str) -> Callable[[Any], dict[str, Any]]:
+    return lambda v: {"network": {"ip": "10.137.0.12", "gateway": "10.137.0.5", field: v}}
+
+
 #: Fields of a VM, what else each refuses, and how to get at the place in it.
 TEXT = {"a number": 7, "a boolean": True, "empty": "", "a mapping": {"a": "b"}}
-FIELDS = {
+FIELDS: dict[str, tuple[Callable[[Any], dict[str, Any]], dict[str, Any]]] = {
     "timezone": (lambda v: {"timezone": v}, TEXT),
     "type": (lambda v: {"type": v}, {**TEXT, "unknown": "NotAVM"}),
     "updateable": (lambda v: {"updateable": v}, {"perhaps": "perhaps", "empty": "", "a mapping": {"a": "b"}, "2": 2}),
@@ -32,7 +47,7 @@ FIELDS = {
     "network": (lambda v: {"network": v}, {"a number": 7, "empty": "", "unknown": {"adress": "10.0.0.1"}}),
     **{
         f"network:{field}": (
-            lambda v, field=field: {"network": {"ip": "10.137.0.12", "gateway": "10.137.0.5", field: v}},
+            _in_network(field),
             {"a number": 70, "a boolean": True, "empty": "", "a mapping": {"a": "b"}, "out of range": "10.0.0.256"},
         )
         for field in ("ip", "netmask", "gateway", "mac", "ip6", "gateway6")
@@ -70,7 +85,7 @@ TAKEN = {
 }
 
 
-def mutations():
+def mutations() -> Iterator[Any]:
     for field, (place, more) in FIELDS.items():
         for what, value in {**NEVER, **more}.items():
             if (field, what) not in TAKEN:
@@ -81,7 +96,7 @@ MUTATIONS = {f"vm{i}": mutation for i, mutation in enumerate(mutations())}
 
 
 @pytest.fixture
-def result(pillar, states, host, request):
+def result(pillar: Callable[..., Any], states: LazyLoader, host: Dom0, request: pytest.FixtureRequest) -> StateResult:
     before = host.dump()
     pillar({"qubes": {"vms": {"work": {"timezone": "Asia/Tokyo"}, **{vm: m[2] for vm, m in MUTATIONS.items()}}}})
     ret = states.qubes_vm.all_configured("push", test=request.param)
@@ -90,7 +105,7 @@ def result(pillar, states, host, request):
 
 
 @pytest.mark.parametrize("result", [False, True], indirect=True, ids=["apply", "test"])
-def test_every_fault_of_every_vm_is_told_in_one_line_with_its_path_and_nothing_is_written(result):
+def test_every_fault_of_every_vm_is_told_in_one_line_with_its_path_and_nothing_is_written(result: StateResult) -> None:
     assert (result.result, result.changes) == (False, {})
     lines = str(result.comment).split("\n")
     assert "sub_state_run" not in result.full_return
@@ -107,7 +122,7 @@ def test_every_fault_of_every_vm_is_told_in_one_line_with_its_path_and_nothing_i
     assert set(told) == set(MUTATIONS)
 
 
-def test_faults_of_one_vm_are_told_together(host, states, pillar):
+def test_faults_of_one_vm_are_told_together(host: Dom0, states: LazyLoader, pillar: Callable[..., Any]) -> None:
     pillar(
         {
             "qubes": {
@@ -144,7 +159,9 @@ def test_faults_of_one_vm_are_told_together(host, states, pillar):
         ({"defaults": 1, "vms": {}}, "qubes:defaults"),
     ],
 )
-def test_a_pillar_of_the_wrong_shape_is_told_by_its_path(host, states, pillar, data, path):
+def test_a_pillar_of_the_wrong_shape_is_told_by_its_path(
+    host: Dom0, states: LazyLoader, pillar: Callable[..., Any], data: dict[str, Any] | list[Any] | str, path: str
+) -> None:
     pillar({"qubes": data})
     ret = states.qubes_vm.all_configured("push")
     assert ret.result is False
@@ -154,7 +171,9 @@ def test_a_pillar_of_the_wrong_shape_is_told_by_its_path(host, states, pillar, d
 
 @pytest.mark.parametrize("state", ["qubes_vm.all_configured", "qubes_vm.configured", "qubes_rpc.all_monitors"])
 @pytest.mark.parametrize("data", [{}, {"qubes": None}, {"qubes": {"type": "admin"}}, {"qubes": {"vms": None}}])
-def test_a_pillar_without_a_list_of_vms_is_an_error(host, states, pillar, data, state):
+def test_a_pillar_without_a_list_of_vms_is_an_error(
+    host: Dom0, states: LazyLoader, pillar: Callable[..., Any], data: dict[str, Any], state: str
+) -> None:
     pillar(data)
     before = host.dump()
     ret = getattr(getattr(states, state.split(".")[0]), state.split(".")[1])("work")
@@ -164,13 +183,17 @@ def test_a_pillar_without_a_list_of_vms_is_an_error(host, states, pillar, data, 
 
 
 @pytest.mark.parametrize("state", ["qubes_vm.all_configured", "qubes_rpc.all_monitors"])
-def test_a_pillar_of_no_vms_is_nothing_to_do(host, states, pillar, state):
+def test_a_pillar_of_no_vms_is_nothing_to_do(
+    host: Dom0, states: LazyLoader, pillar: Callable[..., Any], state: str
+) -> None:
     pillar({"qubes": {"vms": {}}})
     ret = getattr(getattr(states, state.split(".")[0]), state.split(".")[1])("push")
     assert (ret.result, ret.changes, ret.comment) == (True, {}, "0 VMs: nothing to do")
 
 
-def test_faults_of_another_vm_do_not_keep_a_state_about_one(host, states, pillar):
+def test_faults_of_another_vm_do_not_keep_a_state_about_one(
+    host: Dom0, states: LazyLoader, pillar: Callable[..., Any]
+) -> None:
     pillar({"qubes": {"vms": {"work": {"timezone": "Asia/Tokyo"}, "other": {"timezone": 7}}}})
     assert states.qubes_vm.configured("work").changes == {"timezone": {"old": "default", "new": "Asia/Tokyo"}}
     assert states.qubes_vm.configured("other").result is False

@@ -1,11 +1,18 @@
 """States about services, through Salt's loader, on VMs that answer by the real handlers: truth, and nothing twice."""
 
+from __future__ import annotations
+
 import ast
 import math
 import os
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from salt.loader.lazy import LazyLoader
+from saltfactories.utils.functional import Loaders
 
 from tests.functional.salt.conftest import REPOSITORY
 from tests.support.rpcstandin import StandIn
@@ -16,8 +23,9 @@ PILLAR = {"qubes": {"vms": {"work": {"monitors": LAYOUT}, "off": {"monitors": LA
 HANDLER = "#!/bin/sh\necho report\n"
 
 #: Arguments that change something at first, by function; {0} is the folder of dom0's files, {1} the VM's root.
-GOOD = {
+GOOD: dict[str, list[dict[str, Any]]] = {
     "qubes_rpc.all_monitors": [{"name": "monitors"}],
+    "qubes_rpc.monitors": [{"name": "work", "monitors": LAYOUT}],
     "qubes_rpc.monitor_layout": [{"name": "work", "monitors": LAYOUT}],
     "qubes_rpc.clock_set": [{"name": "work"}],
     "qubes_rpc.gui_mode": [{"name": "work", "mode": "SEAMLESS"}],
@@ -37,6 +45,7 @@ GOOD = {
         {"name": "{0}/file", "vm": "work", "location": "{1}/home/user/backups"},
         {"name": "{0}/file", "vm": "work", "location": "{1}/home/user/backups/named"},
     ],
+    "qubes_rpc.appmenus_synced": [{"name": "work"}],
     "qubes_rpc.disk_resized": [{"name": "work", "device": "{1}/disk"}],
     "qubes_vm.clock_synced": [
         {"name": "clocks", "vms": ["work", "net"]},
@@ -45,7 +54,8 @@ GOOD = {
 }
 #: Arguments that are refused.
 BAD = {
-    "qubes_rpc.monitor_layout": [
+    "qubes_rpc.monitor_layout": [{"name": "work", "monitors": []}],
+    "qubes_rpc.monitors": [
         {"name": "work", "monitors": m} for m in ([], "x", [{"width": 0}], [{**LAYOUT[0], "wide": 1}], LAYOUT * 9)
     ],
     "qubes_rpc.clock_set": [{"name": "no/name"}, {"name": "gone"}],
@@ -80,6 +90,7 @@ BAD = {
         {"name": "{0}/fi\0le", "vm": "work", "location": "/"},
         {"name": "{0}/file", "vm": "work", "location": "a\nb"},
     ],
+    "qubes_rpc.appmenus_synced": [{"name": "no/name"}, {"name": "gone"}],
     "qubes_rpc.disk_resized": [
         {"name": "work", "device": "xvdb"},
         {"name": "work", "device": "{1}/nothing"},
@@ -95,7 +106,7 @@ BAD = {
 
 
 @pytest.fixture
-def vms(tmp_path, monkeypatch):
+def vms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     """Running VMs called work, net and plain, and dom0's files to send."""
     (tmp_path / "qrexec").mkdir()
     stand_in = StandIn(tmp_path / "qrexec")
@@ -116,7 +127,10 @@ def vms(tmp_path, monkeypatch):
     with (root / "disk").open("wb") as disk:
         disk.truncate(8 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-F", root / "disk"], check=True, timeout=30)
-    os.truncate(root / "disk", 64 << 20)
+    os.truncate(root / "disk", 16 << 20)
+    (root / "usr/share/applications").mkdir()
+    (root / "usr/share/applications/firefox.desktop").write_text("[Desktop Entry]\nName=Firefox\nExec=firefox\n")
+    monkeypatch.setenv("VMINTERFACE_MENU", str(tmp_path / "own/menu"))
     own = tmp_path / "own"
     (own / "unsendable").mkdir(parents=True)
     (own / "unsendable/link").symlink_to("/etc/passwd")
@@ -130,15 +144,15 @@ def vms(tmp_path, monkeypatch):
     return stand_in
 
 
-def filled(value, vms):
+def filled(value: Any, vms: StandIn) -> Any:
     if isinstance(value, str) and ("{0}" in value or "{1}" in value):
         return value.format(vms.folder.parent / "own", vms.folder / "vms/work.root")
     return value
 
 
 @pytest.fixture
-def apply(states, pillar, vms):
-    def apply(function, arguments, **more):
+def apply(states: LazyLoader, pillar: Callable[..., Any], vms: StandIn) -> Callable[..., Any]:
+    def apply(function: Any, arguments: Any, **more: Any) -> Any:
         module, _, name = function.partition(".")
         given = {name: filled(value, vms) for name, value in arguments.items()}
         return getattr(getattr(states, module), name)(**given, **more)
@@ -147,17 +161,17 @@ def apply(states, pillar, vms):
     return apply
 
 
-def cases(table):
+def cases(table: Any) -> Any:
     return [pytest.param(f, arguments, id=f"{f}-{i}") for f in table for i, arguments in enumerate(table[f])]
 
 
-def world(vms):
+def world(vms: StandIn) -> dict[str, str | bytes | None]:
     """Everything that a VM or dom0 holds, by its path."""
-    found = {}
+    found: dict[str, str | bytes | None] = {}
     for top in (vms.folder / "vms", vms.folder.parent / "own"):
         for folder, names, files in os.walk(top):
             names[:] = [name for name in names if not os.path.islink(os.path.join(folder, name))]
-            found.update({os.path.join(folder, name): None for name in names})
+            found.update(dict.fromkeys(os.path.join(folder, name) for name in names))
             for name in files:
                 path = os.path.join(folder, name)
                 if os.path.islink(path) or os.path.isfile(path):  # no socket
@@ -165,16 +179,19 @@ def world(vms):
     return found
 
 
-def test_the_tables_name_every_state_function():
+def test_the_tables_name_every_state_function() -> None:
     tree = ast.parse((REPOSITORY / "_states/qubes_rpc.py").read_text())
     functions = {f"qubes_rpc.{n.name}" for n in tree.body if isinstance(n, ast.FunctionDef) and n.name[0] != "_"}
-    assert functions - {"qubes_rpc.mod_watch"} | {"qubes_vm.clock_synced"} == set(GOOD)
+    functions |= {"qubes_vm.clock_synced", "qubes_rpc.monitor_layout"}  # a former name
+    assert functions - {"qubes_rpc.mod_watch"} == set(GOOD)
     assert set(GOOD) - {"qubes_rpc.all_monitors"} == set(BAD)
 
 
-@pytest.mark.parametrize("release", ["R4.3", "R4.0"])
+@pytest.mark.parametrize("release", ["R4.3", pytest.param("R4.0", marks=pytest.mark.any_salt)])
 @pytest.mark.parametrize(("function", "arguments"), cases(GOOD))
-def test_a_look_changes_nothing_then_it_is_done_then_nothing_is_left_to_do(vms, apply, function, arguments, release):
+def test_a_look_changes_nothing_then_it_is_done_then_nothing_is_left_to_do(
+    vms: StandIn, apply: Callable[..., Any], function: str, arguments: dict[str, Any], release: str
+) -> None:
     if release == "R4.0":
         for vm in ("work", "net"):
             for service in ("VMExec", "VMExecGUI", "VMRootExec", "VMRootShell"):
@@ -195,9 +212,12 @@ def test_a_look_changes_nothing_then_it_is_done_then_nothing_is_left_to_do(vms, 
     assert world(vms) == after
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("test", [True, False])
 @pytest.mark.parametrize(("function", "arguments"), cases(BAD))
-def test_what_is_wrong_is_told_and_nothing_is_changed(vms, apply, function, arguments, test):
+def test_what_is_wrong_is_told_and_nothing_is_changed(
+    vms: StandIn, apply: Callable[..., Any], function: str, arguments: dict[str, Any], test: bool
+) -> None:
     before = world(vms)
     ret = apply(function, arguments, test=test)
     assert (ret.result, ret.changes) == (False, {})
@@ -209,7 +229,9 @@ def test_what_is_wrong_is_told_and_nothing_is_changed(vms, apply, function, argu
 
 
 @pytest.mark.parametrize("function", sorted(GOOD))
-def test_without_qrexec_it_fails_with_one_sentence(apply, monkeypatch, tmp_path, function):
+def test_without_qrexec_it_fails_with_one_sentence(
+    apply: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, function: str
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     ret = apply(function, GOOD[function][0])
     assert (ret.result, ret.changes) == (False, {})
@@ -217,23 +239,27 @@ def test_without_qrexec_it_fails_with_one_sentence(apply, monkeypatch, tmp_path,
     assert any("neither qrexec-client nor" in line or line.endswith("is not installed") for line in lines), lines
 
 
-def test_without_monitors_in_the_pillar_nobody_misses_qrexec(states, pillar, monkeypatch, tmp_path):
+def test_without_monitors_in_the_pillar_nobody_misses_qrexec(
+    states: LazyLoader, pillar: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     pillar({"qubes": {"vms": {"work": {"timezone": "UTC"}}}})
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     ret = states.qubes_rpc.all_monitors("monitors")
     assert (ret.result, ret.changes, ret.comment) == (True, {}, "0 VMs: nothing to do")
 
 
-def test_each_vm_has_a_line_and_one_that_is_off_is_passed_over(vms, apply):
+def test_each_vm_has_a_line_and_one_that_is_off_is_passed_over(vms: StandIn, apply: Callable[..., Any]) -> None:
     ret = apply("qubes_rpc.all_monitors", {"name": "monitors"})
     lines = {line["name"]: line for line in ret.full_return["sub_state_run"]}
     assert set(lines) == {"work", "off"}
-    assert lines["work"]["changes"] == {"monitors": {"old": "none", "new": "1920x1080+0+0, 1280x800+1920+0"}}
+    assert lines["work"]["changes"] == {"monitors": {"old": "none", "new": LAYOUT}}
     assert (lines["off"]["result"], lines["off"]["changes"]) == (True, {})
     assert "off is not running" in lines["off"]["comment"]
 
 
-def test_monitors_of_dom0_are_asked_for_once_and_told(vms, states, pillar, tmp_path):
+def test_monitors_of_dom0_are_asked_for_once_and_told(
+    vms: StandIn, states: LazyLoader, pillar: Callable[..., Any], tmp_path: Path
+) -> None:
     program = vms.folder / "xrandr"
     program.write_text(
         f"#!/bin/sh\necho >> {tmp_path}/asked\necho 'eDP-1 connected primary 2560x1440+0+0 (x) 310mm x 170mm'\n"
@@ -251,14 +277,16 @@ def test_monitors_of_dom0_are_asked_for_once_and_told(vms, states, pillar, tmp_p
     assert not (vms.folder / "vms/plain.root/run/vminterface/monitors").exists()
 
 
-def test_a_fault_in_the_pillar_is_told_by_its_path(states, pillar, vms):
+def test_a_fault_in_the_pillar_is_told_by_its_path(
+    states: LazyLoader, pillar: Callable[..., Any], vms: StandIn
+) -> None:
     pillar({"qubes": {"vms": {"work": {"monitors": [{**LAYOUT[0], "width": "wide"}]}}}})
     ret = states.qubes_rpc.all_monitors("monitors")
     assert ret.result is False
     assert ret.comment.startswith("qubes:vms:work:monitors:0:width: ")
 
 
-def test_the_clocks_lines_say_by_how_much_they_were_wrong(apply):
+def test_the_clocks_lines_say_by_how_much_they_were_wrong(apply: Callable[..., Any]) -> None:
     ret = apply("qubes_vm.clock_synced", {"name": "clocks", "vms": ["work", "net", "gone"]})
     lines = {line["name"]: line for line in ret.full_return["sub_state_run"]}
     assert lines["work"]["changes"]["clock"]["old"].endswith("s ahead")
@@ -266,7 +294,7 @@ def test_the_clocks_lines_say_by_how_much_they_were_wrong(apply):
     assert "gone is not running" in lines["gone"]["comment"]
 
 
-def test_what_a_command_said_is_among_the_changes(apply):
+def test_what_a_command_said_is_among_the_changes(apply: Callable[..., Any]) -> None:
     ret = apply("qubes_rpc.command_run", {"name": r"printf 'a\033[2J\n'; echo b", "vm": "work"})
     assert ret.changes["stdout"] == "a\\x1b[2J\nb"
     ret = apply("qubes_rpc.command_run", {"name": "echo why >&2; false; exit 3", "vm": "work"})
@@ -274,7 +302,9 @@ def test_what_a_command_said_is_among_the_changes(apply):
     assert ret.comment == "qubes.VMShell in work: exit status 3: why"
 
 
-def test_a_watched_change_runs_the_state_once_more(vms, loaders, pillar, state_tree):
+def test_a_watched_change_runs_the_state_once_more(
+    vms: StandIn, loaders: Loaders, pillar: Callable[..., Any], state_tree: Path
+) -> None:
     pillar(PILLAR)
     (state_tree / "watching.sls").write_text(
         "changed:\n  test.succeed_with_changes: []\n"
@@ -285,3 +315,12 @@ def test_a_watched_change_runs_the_state_once_more(vms, loaders, pillar, state_t
         (line,) = [one for one in loaders.modules.state.apply("watching") if "command_run" in one.state_id]
         assert line.result is True
         assert bool(line.changes) is changes
+
+
+def test_all_monitors_is_the_push_of_that_topic_by_another_name(vms: Any, states: Any, pillar: Any) -> None:
+    pillar({"qubes": {"vms": {vm: {"monitors": LAYOUT, "timezone": "UTC"} for vm in ("work", "off")}}})
+    pushed = states.qubes_vm.all_configured("monitors", only=["monitors"], test=True)
+    alias = states.qubes_rpc.all_monitors("monitors", test=True)
+    lines = {line["name"]: line for line in pushed.full_return["sub_state_run"]}
+    assert [lines[line["name"]] for line in alias.full_return["sub_state_run"]] == alias.full_return["sub_state_run"]
+    assert alias.changes == {"work": {"old": "monitors not as configured", "new": "as configured"}}

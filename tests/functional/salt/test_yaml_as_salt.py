@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from salt.exceptions import SaltRenderError
 from salt.renderers import yaml as renderer
 
-from vminterface import cli_yaml
+from tests.support import seeds
+from vminterface.cli import pillaryaml
 from vminterface.errors import InvalidValue
 
 #: Scalars in which YAML, its readers and Salt do not agree.
@@ -46,7 +45,7 @@ FILES = [
 
 def random_scalars() -> list[str]:
     """Return texts of the characters that numbers and their like are made of."""
-    chooser = random.Random(20)
+    chooser = seeds.chance("YAML scalars")
     return ["".join(chooser.choices("0012789_.:-+exbo", k=chooser.randint(1, 8))) for _ in range(450)]
 
 
@@ -54,7 +53,7 @@ TEXTS = [*(f"x: {scalar}" for scalar in [*SCALARS, *TAGGED, *random_scalars()]),
 
 
 @pytest.fixture(autouse=True)
-def options(monkeypatch):
+def options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renderer, "__opts__", {}, raising=False)
 
 
@@ -75,7 +74,7 @@ def plain(value: object) -> object:
 
 def as_ours(text: str) -> object:
     try:
-        return cli_yaml.load("file", text) or {}
+        return pillaryaml.load("file", text) or {}
     except InvalidValue as error:
         said = str(error)
     assert said.startswith("file:")
@@ -83,11 +82,11 @@ def as_ours(text: str) -> object:
     return "refused"
 
 
-def test_there_are_enough_texts():
+def test_there_are_enough_texts() -> None:
     assert len(set(TEXTS)) > 500
 
 
-def test_each_text_has_the_meaning_that_it_has_to_salt():
+def test_each_text_has_the_meaning_that_it_has_to_salt() -> None:
     differ = {}
     for text in TEXTS:
         salt, ours = as_salt(text), as_ours(text)
@@ -97,17 +96,17 @@ def test_each_text_has_the_meaning_that_it_has_to_salt():
 
 
 @pytest.mark.parametrize(("text", "number"), [("024", 24), ("0100", 100), ("0443", 443), ("-010", -8), ("08", "08")])
-def test_zeros_in_front_of_a_number_are_passed_over(text, number):
+def test_zeros_in_front_of_a_number_are_passed_over(text: str, number: int | str) -> None:
     assert as_ours(f"x: {text}") == as_salt(f"x: {text}") == {"x": number}
 
 
-def test_salt_reads_a_range_of_ports_to_base_60_and_the_command_refuses_that_in_a_pillar_of_vms():
+def test_salt_reads_a_range_of_ports_to_base_60_and_the_command_refuses_that_in_a_pillar_of_vms() -> None:
     text = "other: 1:30\nqubes:\n  vms:\n    work: {timeout: 1:30}\n"
     assert renderer.render(text)["qubes"]["vms"]["work"]["timeout"] == 90
-    with pytest.raises(InvalidValue, match="file:4: YAML takes 1:30 for a number of base 60"):
-        cli_yaml.load("file", text)
+    with pytest.raises(InvalidValue, match="file:4: YAML reads 1:30 as a number of base 60"):
+        pillaryaml.load("file", text)
 
 
-def test_salt_refuses_a_fault_of_the_file_too():
+def test_salt_refuses_a_fault_of_the_file_too() -> None:
     with pytest.raises(SaltRenderError):
         renderer.render("a: [1, 2")

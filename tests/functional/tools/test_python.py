@@ -65,6 +65,7 @@ def checkout(tmp_path: Path) -> Checkout:
     [
         (None, "{python}: there is no such program"),
         ("#!/bin/sh\necho oh >&2; echo not configured >&2; exit 127\n", "{python} does not work: not configured"),
+        ("#!/bin/sh\nexit 7\n", "{python} does not work: it ends with status 7 and says nothing"),
         # It does whatever it is asked, and is no Python.
         ("#!/bin/sh\n", "{python} is not a Python"),
         # As an old Python does: what it is asked, it answers for itself.
@@ -119,3 +120,22 @@ def test_an_environment_is_made_anew_where_what_it_should_hold_is_newer(checkout
     later = checkout.stamp.stat().st_mtime + 10
     os.utime(checkout.folder / "requirements/lint.txt", (later, later))
     assert "environment: making .venv/lint" in checkout.make(checkout.python).stdout
+
+
+def test_a_version_that_is_preferred_goes_before_the_others_and_else_the_usual_one_is_taken(checkout: Checkout) -> None:
+    """The preferred one is where pyenv keeps it, as its commands work only where somebody has chosen the version."""
+    here = checkout.folder / "pyenv/versions/3.99.1/bin"
+    here.mkdir(parents=True)
+    preferred = Path(checkout.program("pyenv/versions/3.99.1/bin/python3", _STUB.format(real=sys.executable)))
+    env = {key: value for key, value in os.environ.items() if key != "PYTHON"}
+
+    def found(version: str, **more: str) -> str:
+        words = [str(checkout.folder / "tools/find-python"), *([version] if version else [])]
+        return subprocess.run(
+            words, env={**env, **more}, capture_output=True, text=True, check=True, timeout=60
+        ).stdout.strip()
+
+    root = str(checkout.folder / "pyenv")
+    assert found("3.99", PYENV_ROOT=root) == str(preferred)
+    assert found("3.98", PYENV_ROOT=root) == found("")
+    assert found("3.99", PYENV_ROOT=root, PYTHON=checkout.python) == checkout.python

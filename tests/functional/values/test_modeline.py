@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import subprocess
 
 import pytest
 
+from tests.support import seeds
 from tests.support.stores import need
 from vminterface.values.modeline import Modeline, widths_of_cvt
 
@@ -35,14 +35,14 @@ def test_common_sizes_have_the_programs_timings(width: int, height: int) -> None
 
 
 def test_every_width_that_the_program_knows_has_its_timings() -> None:
-    numbers = random.Random(5)
+    numbers = seeds.chance("modelines")
     for _ in range(300):
         width, height = 8 * numbers.randint(1, 1000), numbers.randint(1, 4000)
         assert Modeline.for_size(width, height).words() == cvt(width, height), f"{width}x{height}"
 
 
 def test_the_widths_that_the_program_may_make_of_another_one_are_known() -> None:
-    numbers = random.Random(6)
+    numbers = seeds.chance("widths of cvt")
     sizes = [(1366, 768), (1360, 768), (1358, 768), (1050, 1680), (900, 1600), (1707, 1067), (1920, 1080)]
     sizes += [(numbers.randint(64, 4000), numbers.randint(64, 4000)) for _ in range(100)]
     for width, height in sizes:

@@ -18,15 +18,17 @@ from typing import Any
 
 import pytest
 
-from lab import processes
+from lab.linux import processes
 from vminterface.channel import interruptions, process
 from vminterface.channel.interruptions import Held
+from vminterface.channel.process import Conversation
 from vminterface.deadline import Deadline
 from vminterface.errors import ProgramFailed, ProgramMissing
-from vminterface.vm.handlers.programs import Program
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.runtime.programs import Program
+from vminterface.vm.machine.machine import Machine
 
 _SLEEP = ["sleep", "60"]
+_TALK = Conversation(stdout_limit=10)
 
 
 class Ended(BaseException):
@@ -61,7 +63,7 @@ def begun(handled: None, monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Pop
 
 
 def run() -> None:
-    process.run(_SLEEP, "the test", Deadline.after(20), stdout_limit=10)
+    process.run(_SLEEP, "the test", Deadline.after(20), _TALK)
 
 
 def in_machine() -> None:
@@ -102,7 +104,10 @@ def test_a_program_inherits_no_blocked_signals(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("argv", [["/no/such/program"], ["true", "\0"]])
 def test_after_a_start_that_failed_signals_are_heard_again(handled: None, argv: list[str]) -> None:
-    for start in (lambda: Program(argv), lambda: process.run(argv, "it", Deadline.after(5), stdout_limit=1)):
+    for start in (
+        lambda: Program(argv),
+        lambda: process.run(argv, "it", Deadline.after(5), _TALK),
+    ):
         with pytest.raises((ProgramMissing, ValueError)):
             start()
         assert signal.getsignal(signal.SIGTERM) is raising
@@ -159,7 +164,7 @@ def test_other_threads_start_programs_as_well(handled: None) -> None:
     status: list[int] = []
 
     def work() -> None:
-        status.append(process.run(["true"], "it", Deadline.after(20), stdout_limit=1).status)
+        status.append(process.run(["true"], "it", Deadline.after(20), _TALK).status)
 
     thread = threading.Thread(target=work)
     thread.start()

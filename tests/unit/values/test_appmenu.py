@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import string
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,12 +22,35 @@ FIREFOX = (
 )
 
 
-def read(answer: bytes) -> dict[str, dict[str, str]]:
-    return {entry.id: dict(entry.values) for entry in MenuEntries.parse(answer)}
+def read(reply: bytes) -> dict[str, dict[str, str]]:
+    return {entry.id: dict(entry.values) for entry in MenuEntries.parse(reply)}
+
+
+class TestId:
+    @pytest.mark.parametrize(
+        ("text", "read"),
+        [
+            ("firefox.desktop", "firefox"),
+            ("org.x_Y-1", "org.x_Y-1"),
+            (".desktop", ".desktop"),
+            ("a" * 1024, "a" * 1024),
+        ],
+    )
+    def test_an_id_is_known_with_and_without_its_suffix(self, text: str, read: str) -> None:
+        assert appmenu.parse_id(text) == read
+
+    @pytest.mark.parametrize("text", ["", "a b", "a/b", "a\n", "\u0105", "a" * 1025, 7, None])
+    def test_anything_else_is_refused(self, text: Any) -> None:
+        with pytest.raises(InvalidValue, match=r"'.*' is not a valid id of an application"):
+            appmenu.parse_id(text)
+
+    def test_an_error_quotes_it(self) -> None:
+        with pytest.raises(InvalidValue, match="'a b' is not"):
+            appmenu.parse_id("a b")
 
 
 class TestParser:
-    def test_an_entry_has_its_known_keys_and_known_categories(self):
+    def test_an_entry_has_its_known_keys_and_known_categories(self) -> None:
         assert read(FIREFOX) == {
             "firefox": {
                 "Name": "Firefox",
@@ -63,7 +87,7 @@ class TestParser:
             (b"a.desktop:Categories= GTK ;2DGraphics", {"a": {"Categories": "GTK;2DGraphics;"}}),
         ],
     )
-    def test_lines_are_read_as_dom0_reads_them(self, line, found):
+    def test_lines_are_read_as_dom0_reads_them(self, line: bytes, found: dict[str, dict[str, str]]) -> None:
         assert read(line + b"\n") == found
 
     @pytest.mark.parametrize(
@@ -82,39 +106,39 @@ class TestParser:
             ("Icon", "../a:b"),
         ],
     )
-    def test_a_value_with_another_character_is_dropped_with_a_warning(self, key, bad):
+    def test_a_value_with_another_character_is_dropped_with_a_warning(self, key: str, bad: str) -> None:
         found = MenuEntries.parse(f"a.desktop:Name=Good\na.desktop:{key}={bad}\n".encode())
         assert [dict(entry.values) for entry in found] == [{"Name": "Good"}]
         assert found.dropped == len(found.warnings) == 1
-        assert found.warnings[0].startswith(f"a: {key} has other characters")
+        assert found.warnings[0].startswith(f"a: {key} has characters that are not allowed")
         assert found.warnings[0].isprintable()
 
-    def test_a_path_of_an_icon_may_lead_anywhere_for_it_is_only_a_name(self):
+    def test_a_path_of_an_icon_may_lead_anywhere_for_it_is_only_a_name(self) -> None:
         assert read(b"a.desktop:Icon=/usr/share/../x.png\n") == {"a": {"Icon": "/usr/share/../x.png"}}
 
-    def test_the_last_of_two_values_counts_and_entries_keep_their_order(self):
-        answer = b"b.desktop:Name=1\na.desktop:Name=2\nb.desktop:Name=3\n"
-        assert list(read(answer).items()) == [("b", {"Name": "3"}), ("a", {"Name": "2"})]
+    def test_the_last_of_two_values_counts_and_entries_keep_their_order(self) -> None:
+        reply = b"b.desktop:Name=1\na.desktop:Name=2\nb.desktop:Name=3\n"
+        assert list(read(reply).items()) == [("b", {"Name": "3"}), ("a", {"Name": "2"})]
 
-    def test_an_entry_without_a_name_is_not_complete(self):
+    def test_an_entry_without_a_name_is_not_complete(self) -> None:
         found = MenuEntries.parse(b"a.desktop:Icon=x\nb.desktop:Name=x\n")
         assert [(entry.id, entry.complete) for entry in found] == [("a", False), ("b", True)]
 
-    def test_a_longer_line_is_cut_and_the_rest_is_a_line_of_its_own(self):
+    def test_a_longer_line_is_cut_and_the_rest_is_a_line_of_its_own(self) -> None:
         head = b"a.desktop:Name="
-        answer = head + b"x" * (1024 - len(head)) + b"b.desktop:Name=y\n"
-        assert read(answer) == {"a": {"Name": "x" * (1024 - len(head))}, "b": {"Name": "y"}}
+        reply = head + b"x" * (1024 - len(head)) + b"b.desktop:Name=y\n"
+        assert read(reply) == {"a": {"Name": "x" * (1024 - len(head))}, "b": {"Name": "y"}}
 
-    def test_a_last_line_without_an_end_is_read(self):
+    def test_a_last_line_without_an_end_is_read(self) -> None:
         assert read(b"a.desktop:Name=x") == {"a": {"Name": "x"}}
 
-    def test_less_than_100000_lines_are_read(self):
+    def test_less_than_100000_lines_are_read(self) -> None:
         assert read(b"\n" * 99_998 + b"a.desktop:Name=x\n") == {"a": {"Name": "x"}}
-        for answer in (b"\n" * 100_000, b"\n" * 200_000, b"x" * 1024 * 100_000):
+        for reply in (b"\n" * 100_000, b"\n" * 200_000, b"x" * 1024 * 100_000):
             with pytest.raises(InvalidValue, match="too many lines"):
-                MenuEntries.parse(answer)
+                MenuEntries.parse(reply)
 
-    def test_warnings_are_kept_up_to_a_bound_and_counted_beyond_it(self):
+    def test_warnings_are_kept_up_to_a_bound_and_counted_beyond_it(self) -> None:
         found = MenuEntries.parse(b"a.desktop:Name=;\n" * 1000)
         assert (len(found.warnings), found.dropped) == (appmenu.WARNING_LIMIT, 1000)
 
@@ -131,18 +155,24 @@ class TestParser:
             b"a:b[" + b"c" * 1019,
         ],
     )
-    def test_no_line_takes_long(self, line):
+    def test_no_line_takes_long(self, line: bytes) -> None:
         started = time.process_time()
         MenuEntries.parse((line + b"\n") * 2000)
         assert time.process_time() - started < 1
 
 
 class TestRenderer:
-    def test_the_answer_has_an_empty_line_after_each_entry(self):
+    def test_the_answer_has_an_empty_line_after_each_entry(self) -> None:
         entries = [MenuEntry("a", {"Name": "A", "Icon": "a"}), MenuEntry("b", {"Name": "B"})]
-        assert appmenu.render(entries).answer == b"a.desktop:Name=A\na.desktop:Icon=a\n\nb.desktop:Name=B\n\n"
+        assert appmenu.render(entries).reply == b"a.desktop:Name=A\na.desktop:Icon=a\n\nb.desktop:Name=B\n\n"
 
-    def test_what_dom0_would_refuse_is_left_out(self):
+    def test_only_what_people_read_is_put_into_other_characters(self) -> None:
+        entry = MenuEntry("a", {"Name": "A", "Categories": "GTK;Qt;", "Exec": "a={b}  c"})
+        assert appmenu.render([entry]).reply == (
+            b"a.desktop:Name=A\na.desktop:Categories=GTK;Qt;\na.desktop:Exec=a={b}  c\n\n"
+        )
+
+    def test_what_dom0_would_refuse_is_left_out(self) -> None:
         entries = [
             MenuEntry("a b\x1b", {"Name": "A"}),
             MenuEntry("", {"Name": "A"}),
@@ -150,7 +180,7 @@ class TestRenderer:
             MenuEntry("c", {"Name": "C", "Comment": "\ttab", "Icon": "c\n", "Type": "Application", "Exec": "x" * 1024}),
             MenuEntry("d", {"Name": "D"}),
         ]
-        assert appmenu.render(entries).answer == b"c.desktop:Name=C\n\nd.desktop:Name=D\n\n"
+        assert appmenu.render(entries).reply == b"c.desktop:Name=C\n\nd.desktop:Name=D\n\n"
 
     @pytest.mark.parametrize(
         ("name", "shown"),
@@ -163,29 +193,29 @@ class TestRenderer:
             ("KDE 漢字 Viewer", "KDE Viewer"),
         ],
     )
-    def test_a_name_is_put_into_the_characters_that_dom0_takes(self, name, shown):
+    def test_a_name_is_put_into_the_characters_that_dom0_takes(self, name: str, shown: str) -> None:
         rendered = appmenu.render([MenuEntry("a", {"Name": name, "Comment": name})])
-        assert read(rendered.answer) == {"a": {"Name": shown, "Comment": shown}}
+        assert read(rendered.reply) == {"a": {"Name": shown, "Comment": shown}}
         assert rendered.left_out == ()
 
-    def test_entries_that_dom0_cannot_have_are_left_out_whole_and_named(self):
+    def test_entries_that_dom0_cannot_have_are_left_out_whole_and_named(self) -> None:
         entries = [MenuEntry("a b", {"Name": "A"}), MenuEntry("b", {"Name": "漢字", "Icon": "b"}), MenuEntry("c", {})]
         rendered = appmenu.render([*entries, MenuEntry("d", {"Name": "D"})])
-        assert read(rendered.answer) == {"d": {"Name": "D"}}
+        assert read(rendered.reply) == {"d": {"Name": "D"}}
         assert rendered.left_out == (
-            "a b.desktop: the name of the file has characters that dom0 does not take",
-            "b.desktop: no character of its name is one that dom0 takes",
+            "a b.desktop: the file name has characters that dom0 does not accept",
+            "b.desktop: dom0 accepts no character of its name",
         )
 
-    def test_a_line_of_1024_bytes_with_its_end_is_the_longest(self):
+    def test_a_line_of_1024_bytes_with_its_end_is_the_longest(self) -> None:
         longest = "x" * (1023 - len("a.desktop:Name="))
-        assert read(appmenu.render([MenuEntry("a", {"Name": longest})]).answer) == {"a": {"Name": longest}}
-        assert read(appmenu.render([MenuEntry("a", {"Name": longest + "x"})]).answer) == {}
+        assert read(appmenu.render([MenuEntry("a", {"Name": longest})]).reply) == {"a": {"Name": longest}}
+        assert read(appmenu.render([MenuEntry("a", {"Name": longest + "x"})]).reply) == {}
 
-    def test_the_answer_stays_below_the_number_of_lines(self):
-        answer = appmenu.render(MenuEntry(f"e{n}", {"Name": "x"}) for n in range(70_000)).answer
-        assert answer.count(b"\n") < 100_000
-        assert len(MenuEntries.parse(answer)) > 49_000
+    def test_the_answer_stays_below_the_number_of_lines(self) -> None:
+        reply = appmenu.render(MenuEntry(f"e{n}", {"Name": "x"}) for n in range(70_000)).reply
+        assert reply.count(b"\n") < 100_000
+        assert len(MenuEntries.parse(reply)) > 49_000
 
     ids = st.text(string.ascii_letters + string.digits + "._-", min_size=1, max_size=40)
     words = st.text(string.ascii_letters + "/.,:&()_+-", max_size=60)
@@ -196,11 +226,11 @@ class TestRenderer:
     )
 
     @given(stored)
-    def test_what_was_written_is_read_again(self, stored):
-        assert read(appmenu.render(MenuEntry(id_, values) for id_, values in stored.items()).answer) == stored
+    def test_what_was_written_is_read_again(self, stored: Any) -> None:
+        assert read(appmenu.render(MenuEntry(id_, values) for id_, values in stored.items()).reply) == stored
 
     @given(st.text(max_size=50), st.dictionaries(st.text(max_size=20) | st.just("Name"), st.text(max_size=1200)))
-    def test_nothing_that_is_written_is_dropped(self, id_, values):
-        found = MenuEntries.parse(appmenu.render([MenuEntry(id_, values)]).answer)
+    def test_nothing_that_is_written_is_dropped(self, id_: Any, values: Any) -> None:
+        found = MenuEntries.parse(appmenu.render([MenuEntry(id_, values)]).reply)
         assert found.dropped == 0
         assert {entry.id for entry in found} <= {id_}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,21 +22,21 @@ moments = st.datetimes(datetime(2022, 7, 10, 17, 8, 32), datetime(2099, 12, 31, 
 
 @pytest.mark.parametrize("offset", ["+0000", "+00:00"])
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_both_forms_are_read_with_or_without_a_lines_end(offset, end):
+def test_both_forms_are_read_with_or_without_a_lines_end(offset: str, end: str) -> None:
     assert clock.parse(f"2026-07-31T16:10:43{offset}{end}") == NOON
 
 
-def test_both_forms_are_written():
+def test_both_forms_are_written() -> None:
     assert clock.render(NOON) == "2026-07-31T16:10:43+00:00\n"
     assert clock.render(NOON, colon=False) == "2026-07-31T16:10:43+0000\n"
     assert clock.render(NOON.astimezone(timezone(timedelta(hours=2)))) == "2026-07-31T16:10:43+00:00\n"
 
 
 @given(moments, st.booleans())
-def test_what_was_written_is_read_again(moment, colon):
+def test_what_was_written_is_read_again(moment: Any, colon: Any) -> None:
     assert clock.parse(clock.render(moment, colon=colon)) == moment.replace(microsecond=0)
-    assert clock.parse_answer(clock.render_answer(moment)) == moment.replace(microsecond=0)
-    assert clock.parse_answer(clock.render_answer(moment, nanoseconds=True)) == moment
+    assert clock.parse_reply(clock.render_reply(moment)) == moment.replace(microsecond=0)
+    assert clock.parse_reply(clock.render_reply(moment, nanoseconds=True)) == moment
 
 
 @pytest.mark.parametrize(
@@ -69,31 +72,47 @@ def test_what_was_written_is_read_again(moment, colon):
         "2026-07-31T16:10:43+00:00\n2026-07-31T16:10:43+00:00\n",
     ],
 )
-def test_every_other_text_is_refused(text):
+def test_every_other_text_is_refused(text: str) -> None:
     with pytest.raises(InvalidValue):
         clock.parse(text)
 
 
-def test_the_first_second_that_can_be_right_is_taken():
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose own time is not UTC."""
+    monkeypatch.setenv("TZ", "XYZ-5")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_what_is_written_is_utc_wherever_the_machine_is(elsewhere: None) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2)))
+    assert clock.render(moment) == "2026-01-02T01:04:05+00:00\n"
+    assert clock.render_reply(moment) == b"2026-01-02T01:04:05+00:00\n"
+
+
+def test_the_first_second_that_can_be_right_is_taken() -> None:
     assert clock.parse("2022-07-10T17:08:32+00:00") == clock.EARLIEST + timedelta(seconds=1)
 
 
-def test_the_last_moment_that_can_be_right_is_taken():
-    last = clock.parse_answer(b"2099-12-31T23:59:59,999999999+00:00\n")
+def test_the_last_moment_that_can_be_right_is_taken() -> None:
+    last = clock.parse_reply(b"2099-12-31T23:59:59,999999999+00:00\n")
     assert last == clock.LATEST - timedelta(microseconds=1)
     with pytest.raises(InvalidValue, match="'2100-01-01T00:00:00' is too late"):
-        clock.parse_answer(b"2100-01-01T00:00:00,000000000+00:00\n")
+        clock.parse_reply(b"2100-01-01T00:00:00,000000000+00:00\n")
 
 
-def test_an_answer_has_26_or_36_bytes():
-    assert clock.parse_answer(b"2026-07-31T16:10:43+00:00\n") == NOON
-    assert clock.parse_answer(b"2026-07-31T16:10:43,123456789+00:00\n") == NOON.replace(microsecond=123456)
-    assert len(clock.render_answer(NOON)) == 26
-    assert len(clock.render_answer(NOON, nanoseconds=True)) == 36
+def test_an_answer_has_26_or_36_bytes() -> None:
+    assert clock.parse_reply(b"2026-07-31T16:10:43+00:00\n") == NOON
+    assert clock.parse_reply(b"2026-07-31T16:10:43,123456789+00:00\n") == NOON.replace(microsecond=123456)
+    assert len(clock.render_reply(NOON)) == 26
+    assert len(clock.render_reply(NOON, nanoseconds=True)) == 36
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "reply",
     [
         b"",
         b"2026-07-31T16:10:43+00:00",
@@ -107,6 +126,6 @@ def test_an_answer_has_26_or_36_bytes():
         b"2026-99-31T16:10:43+00:00\n",
     ],
 )
-def test_every_other_answer_is_refused(answer):
+def test_every_other_answer_is_refused(reply: bytes) -> None:
     with pytest.raises(InvalidValue):
-        clock.parse_answer(answer)
+        clock.parse_reply(reply)

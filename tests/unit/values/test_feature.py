@@ -12,6 +12,9 @@ from vminterface.values import feature
     ("name", "text"),
     [
         ("gui", ""),
+        ("X_1.Y-", "x" * 60_000),
+        ("vm-config.Mode.Z", ""),
+        ("custom-persist.Docs", "/srv"),
         ("service.cups", "1"),
         ("service." + "a" * 48, "1"),
         ("vm-config.mode", "a text, ~!"),
@@ -22,7 +25,7 @@ from vminterface.values import feature
         ("net.fake-ip", "10.0.0.1"),
     ],
 )
-def test_what_a_vm_can_start_with_is_accepted(name, text):
+def test_what_a_vm_can_start_with_is_accepted(name: str, text: str) -> None:
     feature.check(name, text)
 
 
@@ -56,8 +59,9 @@ def test_what_a_vm_can_start_with_is_accepted(name, text):
         ("custom-persist.x", "/" + "x" * 3071),
     ],
 )
-def test_what_would_stay_and_do_harm_is_refused_by_its_name(name, text):
+def test_what_would_stay_and_do_harm_is_refused_by_its_name(name: str, text: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         feature.check(name, text)
     assert str(caught.value).isascii()
+    assert name.partition(".")[2] in str(caught.value) or not name.isascii()
     assert "\n" not in str(caught.value)

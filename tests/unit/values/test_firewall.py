@@ -1,11 +1,14 @@
 """A client's firewall: every rule that dom0 may write, exactly as it writes it, and nothing else."""
 
-import random
+from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import seeds
 from vminterface.errors import InvalidValue
 from vminterface.values.firewall import OPTIONS, RULES_MAX, Action, Firewall, Rule
 
@@ -21,7 +24,7 @@ NUMBERED = [
 ]
 
 
-def refused(text):
+def refused(text: str) -> tuple[str, str]:
     with pytest.raises(InvalidValue) as caught:
         Rule.parse(text)
     assert str(caught.value).isascii()
@@ -30,7 +33,7 @@ def refused(text):
 
 
 @pytest.mark.parametrize("text", NUMBERED)
-def test_what_dom0_writes_is_read_and_written_the_same(text):
+def test_what_dom0_writes_is_read_and_written_the_same(text: str) -> None:
     assert Rule.parse(text).render() == text
 
 
@@ -43,7 +46,7 @@ def test_what_dom0_writes_is_read_and_written_the_same(text):
         ("specialtarget=dns proto=tcp action=accept", "action=accept proto=tcp specialtarget=dns"),
     ],
 )
-def test_what_an_admin_writes_gets_the_one_form(text, rendered):
+def test_what_an_admin_writes_gets_the_one_form(text: str, rendered: str) -> None:
     assert Rule.parse(text).render() == rendered
     assert Rule.parse(rendered) == Rule.parse(text)
 
@@ -102,17 +105,17 @@ def test_what_an_admin_writes_gets_the_one_form(text, rendered):
         ("action=accept \x1b[2J=x", "\\x1b[2J"),
     ],
 )
-def test_what_the_reader_would_not_take_is_refused_with_the_option_at_fault(text, where):
+def test_what_the_reader_would_not_take_is_refused_with_the_option_at_fault(text: str, where: str) -> None:
     assert refused(text)[0] == where
 
 
-def test_the_policy_comes_first_and_the_rules_in_their_order():
+def test_the_policy_comes_first_and_the_rules_in_their_order() -> None:
     firewall = Firewall(Action.DROP, (Rule.parse(NUMBERED[0]), Rule.parse(NUMBERED[1])))
     assert list(firewall.render().items()) == [("policy", "drop"), ("0000", NUMBERED[0]), ("0001", NUMBERED[1])]
     assert str(firewall) == f"{NUMBERED[0]}; {NUMBERED[1]}; policy=drop"
 
 
-def test_numbers_may_have_gaps_and_only_their_order_counts():
+def test_numbers_may_have_gaps_and_only_their_order_counts() -> None:
     keys = {"0010": NUMBERED[1], "policy": "drop", "0002": NUMBERED[0]}
     assert Firewall.parse(keys) == Firewall(Action.DROP, (Rule.parse(NUMBERED[0]), Rule.parse(NUMBERED[1])))
 
@@ -128,7 +131,7 @@ def test_numbers_may_have_gaps_and_only_their_order_counts():
         ({"policy": "drop", "\u0660" * 4: NUMBERED[0]}, "\\u0660\\u0660\\u0660\\u0660"),
     ],
 )
-def test_keys_that_make_no_firewall_are_refused(keys, where):
+def test_keys_that_make_no_firewall_are_refused(keys: dict[str, str], where: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         Firewall.parse(keys)
     assert caught.value.where == where
@@ -144,7 +147,7 @@ def test_keys_that_make_no_firewall_are_refused(keys, where):
         ("drop", [], []),
     ],
 )
-def test_the_policy_is_written_as_qubesd_does_it(policy, rules, written):
+def test_the_policy_is_written_as_qubesd_does_it(policy: str, rules: list[str], written: list[str]) -> None:
     firewall = Firewall(Action.parse(policy), tuple(map(Rule.parse, rules)))
     assert list(firewall.render().items()) == [("policy", "drop"), *((f"{i:04}", t) for i, t in enumerate(written))]
     assert Firewall.parse(firewall.render()).meaning == firewall.meaning
@@ -162,12 +165,14 @@ def test_the_policy_is_written_as_qubesd_does_it(policy, rules, written):
         (("drop", ["action=accept proto=tcp"]), ("accept", []), False),
     ],
 )
-def test_firewalls_are_compared_by_what_they_do(one, other, same):
+def test_firewalls_are_compared_by_what_they_do(
+    one: tuple[str, list[str]], other: tuple[str, list[str]], same: bool
+) -> None:
     a, b = (Firewall(Action.parse(policy), tuple(map(Rule.parse, rules))) for policy, rules in (one, other))
     assert (a.meaning == b.meaning) is same
 
 
-def test_a_rule_has_the_number_that_qubesd_gives_it_for_either_family():
+def test_a_rule_has_the_number_that_qubesd_gives_it_for_either_family() -> None:
     rules = ["action=accept dst4=10.0.0.0/8", "action=accept dst6=fd00::/8", "action=drop proto=icmp"]
     firewall = Firewall(Action.ACCEPT, tuple(map(Rule.parse, rules)))
     assert firewall.of_family(4).render() == {
@@ -178,7 +183,7 @@ def test_a_rule_has_the_number_that_qubesd_gives_it_for_either_family():
     }  # fmt: skip
 
 
-def test_each_family_of_addresses_has_its_own_rules():
+def test_each_family_of_addresses_has_its_own_rules() -> None:
     firewall = Firewall(Action.DROP, tuple(map(Rule.parse, NUMBERED)))
     four, six = (firewall.of_family(version).render().values() for version in (4, 6))
     assert not any("dst6" in text for text in four)
@@ -188,7 +193,7 @@ def test_each_family_of_addresses_has_its_own_rules():
     assert NUMBERED[5] in six
 
 
-def test_there_are_no_more_rules_than_numbers():
+def test_there_are_no_more_rules_than_numbers() -> None:
     assert len(Firewall(Action.DROP, (Rule(Action.DROP),) * RULES_MAX).render()) == RULES_MAX + 1
     with pytest.raises(InvalidValue):
         Firewall(Action.DROP, (Rule(Action.DROP),) * (RULES_MAX + 1))
@@ -208,14 +213,14 @@ RULES = st.builds(
 
 
 @given(RULES)
-def test_every_rule_comes_back_from_its_text(rule):
+def test_every_rule_comes_back_from_its_text(rule: Any) -> None:
     assert Rule.parse(rule.render()) == rule
     assert len(rule.render()) <= 3071
 
 
 @pytest.mark.fuzz
-def test_any_text_is_a_rule_or_refused():
-    chance = random.Random(16)
+def test_any_text_is_a_rule_or_refused() -> None:
+    chance = seeds.chance("firewall rules")
     words = [*OPTIONS, "accept", "drop", "tcp", "icmp", "dns", "53", "80-90", "8.8.8.8/32", "fd00::/8", "=", " ", "\0"]
     accepted = 0
     for _ in range(100_000):

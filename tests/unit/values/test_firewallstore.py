@@ -1,9 +1,10 @@
 """The text in which qubesd keeps a firewall: each form that it was seen to give, and what others have saved."""
 
-import random
+from __future__ import annotations
 
 import pytest
 
+from tests.support import seeds
 from vminterface.values import firewallstore
 from vminterface.values.firewall import Action, Firewall, Rule
 from vminterface.values.firewallstore import StoredRule
@@ -11,17 +12,17 @@ from vminterface.values.firewallstore import StoredRule
 NOW = 1_800_000_000
 
 
-def firewall(policy, *rules):
+def firewall(policy: str, *rules: str) -> Firewall:
     return Firewall(Action.parse(policy), tuple(map(Rule.parse, rules)))
 
 
-def means(text, wanted):
+def means(text: str, desired: Firewall) -> bool:
     found = firewallstore.parse(text, NOW)
-    return found is not None and found.meaning == wanted.meaning
+    return found is not None and found.meaning == desired.meaning
 
 
 @pytest.mark.parametrize(
-    ("wanted", "text"),
+    ("desired", "text"),
     [
         (firewall("accept"), "action=accept\n"),
         (firewall("drop"), ""),
@@ -40,9 +41,9 @@ def means(text, wanted):
         ),
     ],
 )
-def test_what_is_set_is_the_normal_form_that_qubesd_prints(wanted, text):
-    assert firewallstore.render(wanted) == text
-    assert means(text, wanted)
+def test_what_is_set_is_the_normal_form_that_qubesd_prints(desired: Firewall, text: str) -> None:
+    assert firewallstore.render(desired) == text
+    assert means(text, desired)
 
 
 @pytest.mark.parametrize(
@@ -53,13 +54,13 @@ def test_what_is_set_is_the_normal_form_that_qubesd_prints(wanted, text):
         "action=accept proto=tcp dstports=80-80 comment=",
     ],
 )
-def test_a_comment_does_nothing(text):
+def test_a_comment_does_nothing(text: str) -> None:
     rule = text.partition(" comment=")[0]
     assert means(text, firewall("drop", rule))
     assert StoredRule.parse(text).comment == text.partition("comment=")[2]
 
 
-def test_a_rule_that_has_ended_is_none_and_one_that_will_end_is_not_the_same_without_an_end():
+def test_a_rule_that_has_ended_is_none_and_one_that_will_end_is_not_the_same_without_an_end() -> None:
     rule = "action=accept {}proto=tcp dstports=80-80\n"
     assert means(rule.format(f"expire={NOW} "), firewall("drop"))
     assert means("action=accept expire=5 comment=gone\naction=accept\n", firewall("accept"))
@@ -67,6 +68,25 @@ def test_a_rule_that_has_ended_is_none_and_one_that_will_end_is_not_the_same_wit
     assert not means(rule.format(f"expire={NOW + 1} "), firewall("drop"))
     both = rule.format("expire=5 ") + rule.format("")
     assert firewallstore.in_effect(both, NOW) == rule.format("")
+
+
+def test_a_rule_of_another_program_ends_as_others_do() -> None:
+    text = "action=accept dsthost=-bad- expire={} comment=of old"
+    assert StoredRule.parse(text.format(5)) == StoredRule(None, 5, "of old")
+    assert means(text.format(5) + "\naction=accept\n", firewall("accept"))
+    assert firewallstore.parse(text.format(NOW + 1), NOW) is None
+
+
+def test_ends_and_comments_are_kept_where_rules_are_written_again() -> None:
+    text = f"action=accept expire={NOW + 1} dst4=10.0.0.1/32 comment=for a day\naction=accept\n"
+    found = firewallstore.parse(text, NOW)
+    assert found is not None
+    assert firewallstore.render(found) == text
+
+
+def test_a_rule_has_no_end_and_no_comment_unless_it_says_so() -> None:
+    rule = Rule.parse("action=accept")
+    assert StoredRule.parse("action=accept") == StoredRule(rule) == StoredRule(rule, None, "")
 
 
 @pytest.mark.parametrize(
@@ -85,17 +105,17 @@ def test_a_rule_that_has_ended_is_none_and_one_that_will_end_is_not_the_same_wit
         "action=accept \udcff",
     ],
 )
-def test_what_the_pillar_cannot_say_is_another_firewall_and_no_error(text):
+def test_what_the_pillar_cannot_say_is_another_firewall_and_no_error(text: str) -> None:
     assert firewallstore.parse(f"action=drop proto=icmp\n{text}\n", NOW) is None
 
 
-def test_more_rules_than_a_provider_takes_are_another_firewall():
+def test_more_rules_than_a_provider_takes_are_another_firewall() -> None:
     assert firewallstore.parse("action=drop proto=icmp\n" * 10_001, NOW) is None
 
 
 @pytest.mark.fuzz
-def test_any_text_is_read():
-    chance = random.Random(12)
+def test_any_text_is_read() -> None:
+    chance = seeds.chance("a stored firewall")
     words = [
         "action=",
         "accept",

@@ -1,16 +1,21 @@
 """Whatever a parser is given, it gives a value or an InvalidValue, and a value is read again from what it renders."""
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.support import seeds
 from vminterface.errors import InvalidValue
 from vminterface.values import address, flags, vmname
 from vminterface.values.acknowledgement import Acknowledgement, digest
 from vminterface.values.client import Clients
 from vminterface.values.keyboard import KeyboardLayout, Keymap
+from vminterface.values.label import Label
+from vminterface.values.memorysize import MemorySize
 from vminterface.values.network import ClientNetwork, ProviderNetwork
 from vminterface.values.persistence import Persistence
 from vminterface.values.service import ServiceName, ServiceState
@@ -74,8 +79,10 @@ PARSERS: dict[str, tuple[Callable[[str], Any], Callable[[Any], str | None], tupl
         Timezone.render,
         ("Europe/Warsaw", "America/Indiana/Indianapolis", "Etc/GMT+5", "UTC"),
     ),
+    "label": (Label.parse, Label.render, ("red", "8", "my-own.label_2")),
+    "memory size": (MemorySize.parse, MemorySize.render, ("400", "4GiB", "16 TiB")),
     "service name": (ServiceName.parse, ServiceName.render, ("cups", "app-dispvm.firefox", "qubes-update-check")),
-    "service state": (ServiceState.from_key, ServiceState.key_text, ("0", "1")),
+    "service state": (ServiceState.from_key, ServiceState.render, ("0", "1")),
     "service word": (ServiceState.from_word, ServiceState.word, ("on", "off", "default", "True")),
     "flag word": (flags.from_word, lambda value: "on" if value else "off", ("on", "off", "true", "0")),
     "true or false": (flags.parse_true_false, flags.render_true_false, ("True", "False")),
@@ -130,7 +137,7 @@ def mutated(rng: random.Random, legal: tuple[str, ...]) -> str:
 
 
 def assert_is_one_of_our_faults(fault: InvalidValue) -> None:
-    for one in fault.faults:
+    for one in fault.errors:
         assert str(one).isprintable()
         assert str(one).isascii()
         assert 10 < len(str(one)) < 400
@@ -138,9 +145,9 @@ def assert_is_one_of_our_faults(fault: InvalidValue) -> None:
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", PARSERS)
-def test_a_parser_gives_a_value_or_an_invalid_value(name):
+def test_a_parser_gives_a_value_or_an_invalid_value(name: str) -> None:
     parse, render, legal = PARSERS[name]
-    rng = random.Random(name)
+    rng = seeds.chance(name)
     accepted = refused = 0
     for _ in range(RUNS):
         text = mutated(rng, legal)
@@ -154,6 +161,7 @@ def test_a_parser_gives_a_value_or_an_invalid_value(name):
         accepted += 1
         if accepted % 10 == 0:
             rendered = render(value)
+            assert rendered is not None
             assert rendered.isascii()
             again = parse(rendered)
             assert render(again) == rendered
@@ -183,8 +191,8 @@ def field_texts(rng: random.Random) -> dict[str, str]:
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("kind", [ClientNetwork, ProviderNetwork])
-def test_a_network_is_read_whole_or_every_fault_has_its_field(kind):
-    rng = random.Random(kind.__name__)
+def test_a_network_is_read_whole_or_every_fault_has_its_field(kind: type[Any]) -> None:
+    rng = seeds.chance(kind.__name__)
     accepted = refused = nowhere = 0
     for _ in range(RUNS):
         texts = field_texts(rng)
@@ -192,7 +200,7 @@ def test_a_network_is_read_whole_or_every_fault_has_its_field(kind):
             value = kind.parse(texts)
         except InvalidValue as fault:
             refused += 1
-            nowhere += any(not one.where for one in fault.faults)
+            nowhere += any(not one.where for one in fault.errors)
             if refused % 100 == 0:
                 assert_is_one_of_our_faults(fault)
             continue
@@ -214,7 +222,7 @@ def digests(rng: random.Random) -> Iterator[str]:
 
 
 @pytest.mark.fuzz
-def test_a_digest_is_sixteen_digits_whatever_it_is_of():
-    found = list(digests(random.Random("digest")))
+def test_a_digest_is_sixteen_digits_whatever_it_is_of() -> None:
+    found = list(digests(seeds.chance("digest")))
     assert len(found) > RUNS // 100
     assert all(len(text) == 16 and set(text) <= set("0123456789abcdef") for text in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,14 +36,14 @@ def unpack_png(png: bytes) -> tuple[int, int, bytes]:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"2 1\n" + PIXELS, b"02 1\n" + PIXELS, b"2 1\n" + PIXELS + b"x", b"000002 1\n" + PIXELS]
+    "reply", [b"2 1\n" + PIXELS, b"02 1\n" + PIXELS, b"2 1\n" + PIXELS + b"x", b"000002 1\n" + PIXELS]
 )
-def test_a_header_and_enough_pixels_are_a_picture(answer):
-    assert Image.parse(answer) == Image(2, 1, PIXELS)
+def test_a_header_and_enough_pixels_are_a_picture(reply: bytes) -> None:
+    assert Image.parse(reply) == Image(2, 1, PIXELS)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "reply",
     [
         b"",
         b"\n",
@@ -65,25 +66,25 @@ def test_a_header_and_enough_pixels_are_a_picture(answer):
         b"99999999999999999999 1\n",
     ],
 )
-def test_every_other_answer_is_refused(answer):
+def test_every_other_answer_is_refused(reply: bytes) -> None:
     with pytest.raises(InvalidValue):
-        Image.parse(answer)
+        Image.parse(reply)
 
 
-def test_pictures_may_be_larger_than_icons():
+def test_pictures_may_be_larger_than_icons() -> None:
     wide = b"8192 1\n" + bytes(8192 * 4)
     assert Image.parse(wide, PICTURE).width == 8192
     with pytest.raises(InvalidValue, match="8192 by 1 pixels"):
         Image.parse(wide)
-    assert (ICON.header_size, ICON.answer_size) == (10, 10 + (16 << 20))
-    assert PICTURE.answer_size == 10 + (160 << 20)
+    assert (ICON.header_size, ICON.reply_size) == (10, 10 + (16 << 20))
+    assert PICTURE.reply_size == 10 + (160 << 20)
 
 
-def test_the_smallest_limits_hold():
+def test_the_smallest_limits_hold() -> None:
     assert Image.parse(b"1 1\nabcd", Limits(1, 1)).rgba == b"abcd"
 
 
-def test_pixels_that_do_not_fit_the_size_make_no_picture():
+def test_pixels_that_do_not_fit_the_size_make_no_picture() -> None:
     with pytest.raises(InvalidValue):
         Image(2, 2, PIXELS)
     with pytest.raises(InvalidValue):
@@ -98,14 +99,14 @@ images = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(
 
 
 @given(images)
-def test_what_was_written_is_read_again(image):
+def test_what_was_written_is_read_again(image: Any) -> None:
     assert Image.parse(image.render()) == image
 
 
 @given(images)
-def test_the_png_has_the_same_pixels(image):
+def test_the_png_has_the_same_pixels(image: Any) -> None:
     assert unpack_png(image.to_png()) == (image.width, image.height, image.rgba)
 
 
-def test_a_windows_icon_is_a_picture_of_that_form():
+def test_a_windows_icon_is_a_picture_of_that_form() -> None:
     assert Image(1, 1, bytes.fromhex("112233ff")).render() == bytes.fromhex("31 20 31 0a 11 22 33 ff")

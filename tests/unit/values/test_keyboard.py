@@ -1,6 +1,9 @@
 """Keyboards: three names, and the keymap's text."""
 
+from __future__ import annotations
+
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,7 +35,7 @@ US = (
         "a++x",
     ],
 )
-def test_layouts_come_back_as_written(text):
+def test_layouts_come_back_as_written(text: str) -> None:
     assert KeyboardLayout.parse(text).render() == text
 
 
@@ -46,7 +49,7 @@ def test_layouts_come_back_as_written(text):
     ),
     st.from_regex(r"([a-z]{1,5}:[a-z_]{1,9}(,[a-z]{1,5}:[a-z_]{1,9}){0,3})?", fullmatch=True),
 )
-def test_every_legal_layout_comes_back_as_written(groups, options):
+def test_every_legal_layout_comes_back_as_written(groups: Any, options: Any) -> None:
     layouts, variants = ",".join(g[0] for g in groups), ",".join(g[1] for g in groups)
     text = f"{layouts}+{variants if any(g[1] for g in groups) else ''}+{options}"
     assert KeyboardLayout.parse(text).render() == text
@@ -54,13 +57,13 @@ def test_every_legal_layout_comes_back_as_written(groups, options):
 
 
 @pytest.mark.parametrize(("short", "full"), [("fr", "fr++"), ("fr+oss", "fr+oss+"), ("us,de+,", "us,de++")])
-def test_left_out_parts_are_empty_and_rendered_as_dom0_wants_them(short, full):
+def test_left_out_parts_are_empty_and_rendered_as_dom0_wants_them(short: str, full: str) -> None:
     assert KeyboardLayout.parse(short).render() == full
     assert KeyboardLayout.parse(short) == KeyboardLayout.parse(full)
 
 
 @pytest.mark.parametrize("text", ["us+a+b+c", "us+++", "us" * 200])
-def test_four_parts_and_endless_ones_are_refused(text):
+def test_four_parts_and_endless_ones_are_refused(text: str) -> None:
     with pytest.raises(InvalidValue, match="layout\\+variant\\+options"):
         KeyboardLayout.parse(text)
 
@@ -84,8 +87,8 @@ def test_four_parts_and_endless_ones_are_refused(text):
         "us/x",
     ],
 )
-def test_layouts_that_are_not_letters_are_refused(text):
-    with pytest.raises(InvalidValue, match="no keyboard layout"):
+def test_layouts_that_are_not_letters_are_refused(text: str) -> None:
+    with pytest.raises(InvalidValue, match="not a valid keyboard layout"):
         KeyboardLayout.parse(text)
 
 
@@ -93,20 +96,20 @@ def test_layouts_that_are_not_letters_are_refused(text):
     "text",
     ["fr+o s+", "fr+-oss", "fr+oss,", "us,de+nodeadkeys", "us,de+a,b,c", "fr+o:s", "fr+\u00f6", "fr+$(id)", "fr+oss\n"],
 )
-def test_variants_of_another_alphabet_or_count_are_refused(text):
-    with pytest.raises(InvalidValue, match="no variant of the keyboard layout"):
+def test_variants_of_another_alphabet_or_count_are_refused(text: str) -> None:
+    with pytest.raises(InvalidValue, match="not a valid variant of the keyboard layout"):
         KeyboardLayout.parse(text)
 
 
 @pytest.mark.parametrize(
     "text", ["us++a b", "us++,", "us++a,,b", "us++a,", "us++-x", "us++a;b", "us++`id`", "us++a\n", "us++\u00e9"]
 )
-def test_options_of_another_alphabet_are_refused(text):
-    with pytest.raises(InvalidValue, match="no keyboard options"):
+def test_options_of_another_alphabet_are_refused(text: str) -> None:
+    with pytest.raises(InvalidValue, match="not a valid list of keyboard options"):
         KeyboardLayout.parse(text)
 
 
-def test_the_keymap_of_a_layout_is_what_setxkbmap_prints():
+def test_the_keymap_of_a_layout_is_what_setxkbmap_prints() -> None:
     assert KeyboardLayout.parse("us").keymap().render() == US
 
 
@@ -123,11 +126,11 @@ def test_the_keymap_of_a_layout_is_what_setxkbmap_prints():
         ("us,de+,neo", '"complete+caps(caps_lock):2+misc(assign_shift_left_action):2+level5(level5_lock):2"'),
     ],
 )
-def test_layouts_variants_and_groups_have_their_place_in_the_keymap(text, part):
+def test_layouts_variants_and_groups_have_their_place_in_the_keymap(text: str, part: str) -> None:
     assert part in KeyboardLayout.parse(text).keymap().text
 
 
-def test_options_have_no_place_in_the_keymap():
+def test_options_have_no_place_in_the_keymap() -> None:
     assert KeyboardLayout.parse("us++ctrl:nocaps").keymap().text == US
 
 
@@ -144,7 +147,7 @@ def test_options_have_no_place_in_the_keymap():
         "xkb_keymap { };\n# the end\n\n",
     ],
 )
-def test_keymaps_come_back_as_written(text):
+def test_keymaps_come_back_as_written(text: str) -> None:
     assert Keymap.parse(text).render() == text
 
 
@@ -172,16 +175,16 @@ def test_keymaps_come_back_as_written(text):
         "{ };",
     ],
 )
-def test_other_texts_are_no_keymap(text):
-    with pytest.raises(InvalidValue, match="no keymap"):
+def test_other_texts_are_no_keymap(text: str) -> None:
+    with pytest.raises(InvalidValue, match="not a valid keymap"):
         Keymap.parse(text)
 
 
-def test_a_keymap_may_be_as_long_as_a_value_in_qubesdb_and_no_longer():
+def test_a_keymap_may_be_as_long_as_a_value_in_qubesdb_and_no_longer() -> None:
     fits = "xkb_keymap { " + " " * (3071 - 15) + "};"
     assert len(fits) == 3071
     assert Keymap.parse(fits).text == fits
-    with pytest.raises(InvalidValue, match="expected 3071 at most"):
+    with pytest.raises(InvalidValue, match="expected at most 3071"):
         Keymap.parse(fits + " ")
 
 
@@ -194,38 +197,38 @@ def test_a_keymap_may_be_as_long_as_a_value_in_qubesdb_and_no_longer():
         '{"' * 1500,
     ],
 )
-def test_a_hostile_keymap_costs_no_time(text):
+def test_a_hostile_keymap_costs_no_time(text: str) -> None:
     start = time.process_time()
     with pytest.raises(InvalidValue):
         Keymap.parse(text)
     assert time.process_time() - start < 1
 
 
-def test_escapes_are_expanded():
+def test_escapes_are_expanded() -> None:
     assert Keymap.from_escaped(US.replace("\n", "\\n").replace("\t", "\\t")).text == US
     assert Keymap.from_escaped(US.replace("\n", "\\x0a").replace("\t", "\\x09")).text == US
     assert Keymap.from_escaped('xkb_keymap { "\\\\n" };').text == 'xkb_keymap { "\\n" };'
 
 
 @given(st.text(alphabet="\n\t\\ axn0", max_size=40))
-def test_what_was_escaped_comes_back_as_it_was(inner):
+def test_what_was_escaped_comes_back_as_it_was(inner: Any) -> None:
     keymap = Keymap.parse(f"xkb_keymap {{ {inner} }};")
     escaped = keymap.text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
     assert Keymap.from_escaped(escaped) == keymap
 
 
 @pytest.mark.parametrize("escape", ["\\r", "\\", "\\x", "\\x0", "\\xg0", "\\0", "\\011", "\\u000a", "\\\\\\"])
-def test_other_escapes_are_refused(escape):
-    with pytest.raises(InvalidValue, match="no escape in a keymap"):
+def test_other_escapes_are_refused(escape: str) -> None:
+    with pytest.raises(InvalidValue, match="not a valid escape in a keymap"):
         Keymap.from_escaped("xkb_keymap { };" + escape)
 
 
 @pytest.mark.parametrize("escape", ["\\x00", "\\x1b", "\\xff"])
-def test_what_an_escape_stands_for_must_be_legal_too(escape):
+def test_what_an_escape_stands_for_must_be_legal_too(escape: str) -> None:
     with pytest.raises(InvalidValue, match="printable ASCII"):
         Keymap.from_escaped("xkb_keymap { };" + escape)
 
 
-def test_an_endless_escaped_keymap_is_refused_unexpanded():
+def test_an_endless_escaped_keymap_is_refused_unexpanded() -> None:
     with pytest.raises(InvalidValue, match="too long"):
         Keymap.from_escaped("\\n" * 10000)

@@ -1,5 +1,7 @@
 """``memory/meminfo``: digits today, six lines in R2 and R3, and what they add up to."""
 
+from __future__ import annotations
+
 import pytest
 
 from vminterface.errors import InvalidValue
@@ -11,34 +13,34 @@ LINES = (
 )
 
 
-def test_the_old_text_and_the_number_of_one_state_say_the_same():
+def test_the_old_text_and_the_number_of_one_state_say_the_same() -> None:
     assert Meminfo.parse(LINES).used == 210000
     assert parse_report(LINES) == parse_report("210000") == 210000
     assert render_kb(210000) == "210000"
 
 
-def test_the_old_text_is_rendered_byte_for_byte():
+def test_the_old_text_is_rendered_byte_for_byte() -> None:
     assert Meminfo.parse(LINES).render() == LINES
     assert Meminfo(400000, 100000, 20000, 80000, 1000000, 990000).render() == LINES
 
 
 @pytest.mark.parametrize("text", ["210000\n", " 210000", "+1", "-1", "", "1.5", "0x10", "1_0", "\u0661", "9" * 16])
-def test_a_number_is_digits_alone(text):
+def test_a_number_is_digits_alone(text: str) -> None:
     with pytest.raises(InvalidValue, match="digits alone"):
         parse_kb(text)
 
 
-def test_a_number_that_could_not_be_read_is_not_rendered():
+def test_a_number_that_could_not_be_read_is_not_rendered() -> None:
     with pytest.raises(InvalidValue):
         render_kb(-1)
 
 
-def test_order_and_other_lines_do_not_matter():
+def test_order_and_other_lines_do_not_matter() -> None:
     shuffled = "SwapCached: 5 kB\nHugePages_Total:       0\n" + "\n".join(reversed(LINES.splitlines()))
     assert Meminfo.parse(shuffled) == Meminfo.parse(LINES)
 
 
-def test_the_kernels_own_file_is_read():
+def test_the_kernels_own_file_is_read() -> None:
     with open("/proc/meminfo") as file:
         assert Meminfo.parse(file.read()).used > 0
 
@@ -46,7 +48,7 @@ def test_the_kernels_own_file_is_read():
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("MemFree: 100000 kB\n", "", "no line 'MemFree"),
+        ("MemFree: 100000 kB\n", "", "expected a line 'MemFree"),
         ("MemFree: 100000 kB", "MemFree: 100000", "MemFree: 100000'"),
         ("MemFree: 100000 kB", "MemFree: -1 kB", "MemFree: -1 kB'"),
         ("MemFree: 100000 kB", "MemFree: 400000 kB", "500000 kB are free, buffers or cached, of a total of 400000 kB"),
@@ -54,24 +56,24 @@ def test_the_kernels_own_file_is_read():
         ("Buffers: 20000 kB", "Buffers: 20000 kB\nBuffers: 1 kB", "Buffers: 1 kB'"),
     ],
 )
-def test_a_text_that_does_not_fit_together_is_refused(old, new, told):
+def test_a_text_that_does_not_fit_together_is_refused(old: str, new: str, told: str) -> None:
     with pytest.raises(InvalidValue, match="kB") as caught:
         parse_report(LINES.replace(old, new))
     assert told in str(caught.value)
 
 
-def test_a_text_without_end_is_not_even_looked_at():
+def test_a_text_without_end_is_not_even_looked_at() -> None:
     with pytest.raises(InvalidValue, match="characters"):
         parse_report(LINES + "x\n" * 4096)
 
 
-def test_xens_total_replaces_the_kernels():
+def test_xens_total_replaces_the_kernels() -> None:
     assert Meminfo.parse(LINES).of_total(500000).used == 310000
     with pytest.raises(InvalidValue, match="of a total of 100000 kB"):
         Meminfo.parse(LINES).of_total(100000)
 
 
-def test_a_number_beyond_all_memory_is_told_with_its_field():
+def test_a_number_beyond_all_memory_is_told_with_its_field() -> None:
     with pytest.raises(InvalidValue) as caught:
         Meminfo(10**15, 0, 0, 0, 0, 0)
     assert caught.value.where == "total"

@@ -1,6 +1,9 @@
 """A VM's resolvers, where they are more than the two that have keys of their own."""
 
+from __future__ import annotations
+
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +17,7 @@ V4 = st.integers(0x0A000001, 0x0AFFFFFE).map(IPv4Address)
 V6 = st.integers(0xFD << 120, (0xFE << 120) - 1).map(IPv6Address)
 
 
-def test_addresses_of_both_families_keep_their_order():
+def test_addresses_of_both_families_keep_their_order() -> None:
     assert Resolvers.parse(THREE).members == (
         IPv4Address("10.139.1.1"),
         IPv4Address("10.139.1.2"),
@@ -23,7 +26,7 @@ def test_addresses_of_both_families_keep_their_order():
 
 
 @given(st.lists(V4 | V6, min_size=1, max_size=LIMIT))
-def test_they_come_back_from_their_text(members):
+def test_they_come_back_from_their_text(members: Any) -> None:
     assert Resolvers.parse(" ".join(map(str, members))).members == tuple(members)
     assert str(Resolvers(tuple(members))) == " ".join(map(str, members))
 
@@ -31,12 +34,12 @@ def test_they_come_back_from_their_text(members):
 @pytest.mark.parametrize(
     "text", ["", " ", "10.139.1.1  10.139.1.2", "10.139.1.1,10.139.1.2", "10.139.1.1\n", "127.0.0.1", "x", "::1"]
 )
-def test_anything_else_is_refused(text):
+def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidValue):
         Resolvers.parse(text)
 
 
-def test_there_is_a_limit():
+def test_there_is_a_limit() -> None:
     assert len(Resolvers.parse(" ".join(["10.0.0.1"] * LIMIT)).members) == LIMIT
     with pytest.raises(InvalidValue):
         Resolvers.parse(" ".join(["10.0.0.1"] * (LIMIT + 1)))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support import seeds
 from vminterface.errors import VMInterfaceError
 from vminterface.values import clock, rpcname, selectedpath
 from vminterface.values.appmenu import MenuEntries
@@ -33,7 +34,7 @@ TARGETS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "layout": (text(MonitorLayout.parse), b"1920 1080 0 0 508 285\n1280 800 1920 0\n"),
     "xrandr": (text(layout_of_dom0), XRANDR),
     "clock": (text(clock.parse), b"2026-07-31T16:10:43+00:00\n"),
-    "clock answer": (clock.parse_answer, b"2026-07-31T16:10:43,123456789+00:00\n"),
+    "clock answer": (clock.parse_reply, b"2026-07-31T16:10:43,123456789+00:00\n"),
     "image": (Image.parse, b"2 1\n\xff\x00\x00\xff\x00\xff\x00\x80"),
     "menu": (MenuEntries.parse, MENU),
     "pci address": (text(PciAddress.parse), b"0000:00:06.0"),
@@ -72,9 +73,9 @@ def hostile(seed: random.Random, good: bytes) -> bytes:
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("target", TARGETS)
-def test_hostile_input_is_read_or_refused(target):
+def test_hostile_input_is_read_or_refused(target: str) -> None:
     parse, good = TARGETS[target]
-    seed = random.Random(f"{target} 1")
+    seed = seeds.chance(target)
     parse(good)
     taken = 0
     said = set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from vminterface.errors import InvalidValue
@@ -9,7 +11,7 @@ from vminterface.values import rpcname
 
 
 @pytest.mark.parametrize("service", ["qubes.SetMonitorLayout", "admin.vm.feature.Set", "a", "_x-y", "s" * 255])
-def test_a_service_has_letters_digits_and_a_few_signs(service):
+def test_a_service_has_letters_digits_and_a_few_signs(service: str) -> None:
     assert rpcname.parse_service(service) == service
 
 
@@ -17,39 +19,39 @@ def test_a_service_has_letters_digits_and_a_few_signs(service):
     "service",
     ["", "+", "a+b", "+a", "a b", "a/b", "../a", ".a", "-a", "a\n", "a\0", "é", "s" * 256, "a@b", "a:b", "$a"],
 )
-def test_every_other_service_is_refused(service):
+def test_every_other_service_is_refused(service: str) -> None:
     with pytest.raises(InvalidValue):
         rpcname.parse_service(service)
 
 
-def test_an_argument_follows_a_plus_and_may_have_more_of_them():
+def test_an_argument_follows_a_plus_and_may_have_more_of_them() -> None:
     assert rpcname.descriptor("qubes.VMExec", "ls+--a+-2Fhome-2Fuser") == "qubes.VMExec+ls+--a+-2Fhome-2Fuser"
     assert rpcname.descriptor("qubes.GetDate", "nanoseconds") == "qubes.GetDate+nanoseconds"
 
 
-def test_without_an_argument_there_is_no_plus():
+def test_without_an_argument_there_is_no_plus() -> None:
     assert rpcname.descriptor("qubes.SuspendPre") == "qubes.SuspendPre"
 
 
 @pytest.mark.parametrize("argument", ["a b", "a/b", "a\n", "a\0b", "ż", "a:b", "@", "$(x)", "a" * 65001])
-def test_every_other_argument_is_refused(argument):
+def test_every_other_argument_is_refused(argument: str) -> None:
     with pytest.raises(InvalidValue):
         rpcname.descriptor("qubes.VMExec", argument)
 
 
-def test_service_and_argument_together_have_a_limit():
+def test_service_and_argument_together_have_a_limit() -> None:
     assert len(rpcname.descriptor("s" * 255, "a" * 64744)) == 65000
     with pytest.raises(InvalidValue, match="65001 bytes"):
         rpcname.descriptor("s" * 255, "a" * 64745)
 
 
 @pytest.mark.parametrize("target", ["work", "sys-net", "dom0", "a" * 31, "win7-dm", "A.b_c"])
-def test_a_vm_can_be_called(target):
+def test_a_vm_can_be_called(target: str) -> None:
     assert rpcname.parse_target(target) == rpcname.parse_target(target, keywords=True) == target
 
 
 @pytest.mark.parametrize("target", ["@default", "@adminvm", "@dispvm", "@dispvm:default-dvm"])
-def test_keywords_are_for_the_policy_only(target):
+def test_keywords_are_for_the_policy_only(target: str) -> None:
     assert rpcname.parse_target(target, keywords=True) == target
     with pytest.raises(InvalidValue):
         rpcname.parse_target(target)
@@ -58,17 +60,24 @@ def test_keywords_are_for_the_policy_only(target):
 @pytest.mark.parametrize(
     "target", ["", "-d", "1a", "a b", "a\n", "a" * 32, "@", "@anyvm", "@dispvm:", "@dispvm:1", "$dispvm"]
 )
-def test_every_other_target_is_refused(target):
+def test_every_other_target_is_refused(target: str) -> None:
     with pytest.raises(InvalidValue):
         rpcname.parse_target(target, keywords=True)
 
 
-@pytest.mark.parametrize("other", [5, True, 1.5, None, b"work", ["work"], {"work": 1}])
-def test_what_is_no_text_is_no_name(other):
+@pytest.mark.parametrize("other", [5, True, 1.5, None, b"work", ["work"], {"work": 1}, [16**5000]])
+def test_what_is_no_text_is_no_name(other: Any) -> None:
     for parse in (rpcname.parse_service, rpcname.parse_argument, rpcname.parse_target, rpcname.descriptor):
-        with pytest.raises(InvalidValue, match=r"expected text, found .* \(quote it"):
+        with pytest.raises(InvalidValue, match=r"must be text, not .* \(quote it"):
             parse(other)
-    with pytest.raises(InvalidValue, match="expected text"):
+    with pytest.raises(InvalidValue, match="must be text"):
         rpcname.descriptor("qubes.GetDate", other)
-    with pytest.raises(InvalidValue, match="expected text"):
+    with pytest.raises(InvalidValue, match="must be text"):
         rpcname.parse_target(other, keywords=True)
+
+
+def test_keywords_are_named_where_they_may_be_meant() -> None:
+    with pytest.raises(InvalidValue, match=r"a letter first\)"):
+        rpcname.parse_target("a b")
+    with pytest.raises(InvalidValue, match=r"a letter first, or @default, .*@dispvm:VM\)"):
+        rpcname.parse_target("a b", keywords=True)

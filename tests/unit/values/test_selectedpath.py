@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,23 +16,23 @@ paths = st.text(string.ascii_letters + string.digits + "/:,_+=()?-", min_size=1,
 
 
 @pytest.mark.parametrize("path", ["/home/user/a.txt", "/media/USB disk/backup-2026(1)", "a", "/a/...", "/" + "a" * 511])
-def test_a_path_of_allowed_characters_is_taken(path):
+def test_a_path_of_allowed_characters_is_taken(path: str) -> None:
     assert selectedpath.parse(f"{path}\n".encode()) == path
     assert selectedpath.parse(path.encode()) == path
 
 
 @given(paths)
-def test_what_was_written_is_read_again(path):
+def test_what_was_written_is_read_again(path: Any) -> None:
     assert selectedpath.parse(selectedpath.render(path)) == path
 
 
-@pytest.mark.parametrize("answer", [b"", b"\n", b"  \n"])
-def test_an_empty_answer_is_no_path(answer):
-    assert selectedpath.parse(answer) is None
+@pytest.mark.parametrize("reply", [b"", b"\n", b"  \n"])
+def test_an_empty_answer_is_no_path(reply: bytes) -> None:
+    assert selectedpath.parse(reply) is None
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "reply",
     [
         b"../a\n",
         b"/a/../b\n",
@@ -57,12 +58,12 @@ def test_an_empty_answer_is_no_path(answer):
         b"a" * 100_000,
     ],
 )
-def test_every_other_answer_is_refused(answer):
+def test_every_other_answer_is_refused(reply: bytes) -> None:
     with pytest.raises(InvalidValue):
-        selectedpath.parse(answer)
+        selectedpath.parse(reply)
 
 
 @pytest.mark.parametrize("path", ["", "/a\nb", "/zażółć", "/a/../b", "x" * 513, "/\udcff", " /a", "/a ", "/a../b"])
-def test_a_path_that_dom0_would_refuse_is_not_written(path):
+def test_a_path_that_dom0_would_refuse_is_not_written(path: str) -> None:
     with pytest.raises(InvalidValue):
         selectedpath.render(path)

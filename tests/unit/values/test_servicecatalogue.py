@@ -1,5 +1,9 @@
 """The services that Qubes has: their defaults, and what a misspelt name was probably meant to be."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
 from vminterface.errors import InvalidValue
@@ -21,7 +25,7 @@ EVERYWHERE = {"meminfo-writer", "software-rendering"}
         (VMType.HVM, set()),
     ],
 )  # fmt: skip
-def test_the_defaults_are_those_of_the_start_script(vm_type, more):
+def test_the_defaults_are_those_of_the_start_script(vm_type: VMType, more: set[str]) -> None:
     assert defaults_for(vm_type) == EVERYWHERE | more
 
 
@@ -31,6 +35,7 @@ def test_the_defaults_are_those_of_the_start_script(vm_type, more):
         ("cupps", "cups"),
         ("network_manager", "network-manager"),
         ("clock-sync", "clocksync"),
+        ("CUPS", "cups"),
         ("qubes-updates-check", "qubes-update-check"),
         *((name, "") for name in KNOWN),
         ("app-dispvm.org.example.Viewer", ""),
@@ -38,12 +43,12 @@ def test_the_defaults_are_those_of_the_start_script(vm_type, more):
         ("web", ""),
     ],
 )
-def test_a_name_that_is_near_a_known_one_was_probably_meant_for_it(name, near):
+def test_a_name_that_is_near_a_known_one_was_probably_meant_for_it(name: str, near: str) -> None:
     assert misspelt(name) == near
 
 
-def test_every_name_but_those_that_are_none_is_one_of_a_service():
-    def accepted(name):
+def test_every_name_but_those_that_are_none_is_one_of_a_service() -> None:
+    def accepted(name: Any) -> Any:
         try:
             return ServiceName.parse(name).render() == name
         except InvalidValue:

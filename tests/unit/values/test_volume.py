@@ -9,12 +9,12 @@ from vminterface.values.volume import Volume
 
 
 @pytest.mark.parametrize("volume", Volume)
-def test_a_volume_is_its_word_without_a_lines_end(volume):
+def test_a_volume_is_its_word_without_a_lines_end(volume: Volume) -> None:
     assert Volume.parse(volume.render()) is volume
     assert volume.render() in ("private", "root")
 
 
 @pytest.mark.parametrize("text", ["", "volatile", "kernel", "private\n", "ROOT", "root ", "/dev/xvda"])
-def test_every_other_word_is_refused(text):
+def test_every_other_word_is_refused(text: str) -> None:
     with pytest.raises(InvalidValue, match="expected private or root"):
         Volume.parse(text)

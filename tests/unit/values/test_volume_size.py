@@ -1,5 +1,9 @@
 """Sizes of volumes: bytes, or binary units with their whole names."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
 from vminterface.errors import InvalidValue
@@ -18,7 +22,7 @@ from vminterface.values.volume import parse_size
         ("3TiB", 3 << 40),
     ],
 )
-def test_bytes_and_binary_units_are_sizes(value, size):
+def test_bytes_and_binary_units_are_sizes(value: int | str, size: int) -> None:
     assert parse_size(value) == size
 
 
@@ -44,6 +48,11 @@ def test_bytes_and_binary_units_are_sizes(value, size):
         [1],
     ],
 )
-def test_what_could_be_meant_otherwise_is_refused(value):
+def test_what_could_be_meant_otherwise_is_refused(value: Any) -> None:
     with pytest.raises(InvalidValue, match="is not a volume's size"):
         parse_size(value)
+
+
+def test_a_number_of_more_digits_than_python_writes_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="too many digits"):
+        parse_size(16**5000)

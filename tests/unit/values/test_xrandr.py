@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from vminterface.errors import InvalidValue
@@ -19,7 +21,7 @@ VGA-1 unknown connection 800x600+0+1080 (normal left) 0mm x 0mm
 
 
 class TestLayoutOfDom0:
-    def test_outputs_with_a_geometry_come_in_their_order(self):
+    def test_outputs_with_a_geometry_come_in_their_order(self) -> None:
         layout = layout_of_dom0(XRANDR)
         assert [(m.width, m.height, m.x, m.y) for m in layout] == [
             (1920, 1080, 0, 0),
@@ -35,15 +37,19 @@ class TestLayoutOfDom0:
             (310, (325, 182)),  # 157 dpi: 150
             (200, (243, 137)),  # 243 dpi: 200
             (160, (162, 91)),  # 304 dpi: 300
+            # A class begins above its number, and parts of a dot do not count.
+            (324, (508, 285)),  # 150.5 dpi
+            (243, (325, 182)),  # 200.7 dpi
+            (162, (162, 91)),  # 301.0 dpi
             (0, (None, None)),
         ],
     )
-    def test_the_true_size_is_hidden_in_a_class(self, true_mm, told):
+    def test_the_true_size_is_hidden_in_a_class(self, true_mm: int, told: tuple[Any, ...]) -> None:
         line = f"X-1 connected 1920x1080+0+0 (normal) {true_mm}mm x {true_mm and 9}mm\n"
         (monitor,) = layout_of_dom0(line)
         assert (monitor.width_mm, monitor.height_mm) == told
 
-    def test_an_output_that_tells_no_size_has_none(self):
+    def test_an_output_that_tells_no_size_has_none(self) -> None:
         (monitor,) = layout_of_dom0("default connected 1280x800+0+0\n")
         assert (monitor.width, monitor.width_mm) == (1280, None)
 
@@ -61,13 +67,15 @@ class TestLayoutOfDom0:
             ("X connected 800x600+0+0\n" * 17, "xrandr in dom0 shows 17 monitors (expected 1 to 16)"),
         ],
     )
-    def test_what_no_vm_can_be_told_is_refused_in_one_sentence_that_says_whose_it_is(self, text, fault):
+    def test_what_no_vm_can_be_told_is_refused_in_one_sentence_that_says_whose_it_is(
+        self, text: str, fault: str
+    ) -> None:
         with pytest.raises(InvalidValue) as caught:
             layout_of_dom0(text)
         assert str(caught.value) == fault
         assert caught.value.where == ""
 
-    def test_the_primary_output_is_the_first_monitor(self):
+    def test_the_primary_output_is_the_first_monitor(self) -> None:
         text = "DP-1 connected 1280x800+1920+0\nDP-2 connected primary 1920x1080+0+0\nDP-3 connected 800x600+3200+0\n"
         assert [m.width for m in layout_of_dom0(text)] == [1920, 1280, 800]
 
@@ -76,7 +84,9 @@ class TestLayoutOfDom0:
         ("rotation", "size"),
         [("", "3840x2160"), ("inverted ", "3840x2160"), ("left ", "2160x3840"), ("right ", "2160x3840")],
     )
-    def test_a_screen_has_the_same_resolution_whichever_way_it_is_turned(self, rotation, size, reflected):
+    def test_a_screen_has_the_same_resolution_whichever_way_it_is_turned(
+        self, rotation: str, size: str, reflected: str
+    ) -> None:
         line = (
             f"DP-2 connected {size}+0+0 {rotation}{reflected}(normal left inverted right x axis y axis) 597mm x 336mm\n"
         )
@@ -85,9 +95,14 @@ class TestLayoutOfDom0:
         # 163 dpi: the class of 150.
         assert (monitor.width_mm, monitor.height_mm) == (across * 254 // 1500, down * 254 // 1500)
 
-    def test_one_side_in_millimetres_is_enough_for_the_class(self):
+    def test_one_side_in_millimetres_is_enough_for_the_class(self) -> None:
         (monitor,) = layout_of_dom0("X-1 connected 1920x1080+0+0 (normal) 0mm x 170mm\n")
         assert (monitor.width_mm, monitor.height_mm) == (325, 182)
+        (monitor,) = layout_of_dom0("X-1 connected 1920x1080+0+0 (normal) 0mm x 182mm\n")  # 150.7 dpi
+        assert (monitor.width_mm, monitor.height_mm) == (508, 285)
+
+    def test_dom0_may_have_sixteen_monitors(self) -> None:
+        assert len(layout_of_dom0("X connected 800x600+0+0\n" * 16)) == 16
 
 
 PROPERTIES = """\
@@ -109,18 +124,18 @@ screen connected 800x600+0+1080 (normal) 0mm x 0mm
 
 
 class TestOutputs:
-    def test_those_that_show_something_come_in_their_order(self):
+    def test_those_that_show_something_come_in_their_order(self) -> None:
         assert [output.name for output in outputs(PROPERTIES)] == ["DUMMY0", "DUMMY1", "screen"]
 
-    def test_the_size_in_millimetres_is_the_driver_s_property_or_not_known(self):
+    def test_the_size_in_millimetres_is_the_driver_s_property_or_not_known(self) -> None:
         assert [output.millimetres for output in outputs(PROPERTIES)] == [(508, 285), (0, 0), None]
 
-    def test_one_is_the_primary_output(self):
+    def test_one_is_the_primary_output(self) -> None:
         assert [output.primary for output in outputs(PROPERTIES)] == [False, True, False]
 
     @pytest.mark.parametrize("text", ["", "\tWIDTH_MM: 5\n", "X connected 800x600+0+999999\n", "\0" * 100])
-    def test_what_is_none_is_left_out(self, text):
+    def test_what_is_none_is_left_out(self, text: str) -> None:
         assert outputs(text) == ()
 
-    def test_no_more_than_a_bound_is_read(self):
+    def test_no_more_than_a_bound_is_read(self) -> None:
         assert len(outputs("X connected 800x600+0+0\n" * 100_000)) < 50_000

@@ -29,6 +29,11 @@ def test_blocks_of_zeros_are_left_out(data: bytes, at: int, expected: list[tuple
     assert places(data, at) == expected
 
 
+def test_a_hole_begins_where_a_file_systems_block_does() -> None:
+    assert places(b"x" * 4096 + bytes(4096) + b"x") == [(0, 4096), (8192, 1)]
+    assert places(b"x" + bytes(4096), 4095) == [(4095, 1)]
+
+
 @given(
     st.lists(st.tuples(st.sampled_from([0, 1]), st.integers(1, 2 * BLOCK)), max_size=6),
     st.lists(st.integers(1, 3 * BLOCK), min_size=1, max_size=6),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ from vminterface.wire.qubesdb import (
     Reply,
     Request,
     Response,
+    Role,
     WatchEvent,
 )
 
@@ -75,7 +78,7 @@ WATCH = Request(Command.WATCH, "/a/")
 UNWATCH = Request(Command.UNWATCH, "/a/")
 
 
-def test_the_write_of_a_time_zone_is_these_85_bytes_and_its_answer_72():
+def test_the_write_of_a_time_zone_is_these_85_bytes_and_its_answer_72() -> None:
     client = Connection(CLIENT)
     sent = client.send(Request(Command.WRITE, "/qubes-timezone", b"Europe/Warsaw"))
     assert sent == bytes.fromhex(
@@ -87,16 +90,16 @@ def test_the_write_of_a_time_zone_is_these_85_bytes_and_its_answer_72():
     daemon = Connection(DAEMON)
     daemon.receive_data(sent)
     assert daemon.next_event() == Request(Command.WRITE, "/qubes-timezone", b"Europe/Warsaw")
-    answer = daemon.send(Reply(Command.WRITE, "/qubes-timezone"))
-    assert answer == b"\x07" + sent[1:68] + bytes(4)
-    assert len(answer) == 72
-    client.receive_data(answer)
+    reply = daemon.send(Reply(Command.WRITE, "/qubes-timezone"))
+    assert reply == b"\x07" + sent[1:68] + bytes(4)
+    assert len(reply) == 72
+    client.receive_data(reply)
     assert client.next_event() == Reply(Command.WRITE, "/qubes-timezone")
-    assert client.in_flight == 0
+    assert not client._in_flight
 
 
 @pytest.mark.parametrize(
-    ("request_", "answers"),
+    ("request_", "replies"),
     [
         (READ, [Reply(Command.READ, "/a", b"v")]),
         (READ, [Reply(Command.READ, "/a")]),
@@ -116,16 +119,16 @@ def test_the_write_of_a_time_zone_is_these_85_bytes_and_its_answer_72():
         (UNWATCH, [ErrorReply("/a/", True)]),
     ],
 )  # fmt: skip
-def test_every_request_is_understood_and_every_answer_is(request_, answers):
+def test_every_request_is_understood_and_every_answer_is(request_: Request, replies: list[Any]) -> None:
     daemon, client = Connection(DAEMON), asked()
     assert told(daemon, client.send(request_)) == [request_]
-    said = b"".join(daemon.send(answer) for answer in answers)
-    assert told(client, said) == answers
-    assert client.in_flight == 0
+    said = b"".join(daemon.send(reply) for reply in replies)
+    assert told(client, said) == replies
+    assert not client._in_flight
 
 
-def test_answers_come_in_the_order_of_their_requests_with_events_between_and_within_them():
-    events = [
+def test_answers_come_in_the_order_of_their_requests_with_events_between_and_within_them() -> None:
+    events: list[Event] = [
         WatchEvent("/w/"),
         Reply(Command.READ, "/a", b"1"),
         WatchEvent("/x"),
@@ -144,7 +147,7 @@ def test_answers_come_in_the_order_of_their_requests_with_events_between_and_wit
     assert told(asked(READ, LIST, READ, MULTIREAD, WRITE), said) == events
 
 
-def test_what_follows_a_terminator_and_the_padding_may_be_anything():
+def test_what_follows_a_terminator_and_the_padding_may_be_anything() -> None:
     field = b"/a\0" + bytes(range(1, 62))
     said = bytearray(HEADER.pack(Response.READ, field, 1) + b"v")
     said[65:68] = b"\xff\xfe\xfd"
@@ -153,12 +156,12 @@ def test_what_follows_a_terminator_and_the_padding_may_be_anything():
     assert told(asked(LIST), end) == [Reply(Command.LIST, "/a")]
 
 
-def test_the_end_of_a_series_has_only_its_first_path_byte_cleared():
+def test_the_end_of_a_series_has_only_its_first_path_byte_cleared() -> None:
     assert Connection(DAEMON).send(Reply(Command.LIST, "/abc"))[1:6] == b"\0abc\0"
 
 
 @given(st.lists(st.tuples(paths, values), max_size=5))
-def test_whatever_can_be_written_arrives(pairs):
+def test_whatever_can_be_written_arrives(pairs: Any) -> None:
     requests = [Request(Command.WRITE, path, value) for path, value in pairs]
     client, daemon = Connection(CLIENT), Connection(DAEMON)
     daemon.receive_data(b"".join(client.send_all(requests)) or message(0, b"/a"))
@@ -169,18 +172,18 @@ def test_whatever_can_be_written_arrives(pairs):
     "path", ["", "a", "a/b", "/a b", "/ä", "/a\0", "/a\n", "/a+", "/a~", "/" + 63 * "a", "-a", "\udc80", "/a\\"]
 )
 @pytest.mark.parametrize("command", list(Command))
-def test_a_path_that_no_daemon_takes_is_not_sent(command, path):
+def test_a_path_that_no_daemon_takes_is_not_sent(command: Command, path: str) -> None:
     if path == "" and command in (Command.LIST, Command.MULTIREAD, Command.WATCH, Command.UNWATCH):
         assert Connection(CLIENT).send(Request(command, path))
         return
     client = Connection(CLIENT)
     with pytest.raises(LocalProtocolError, match="expected"):
         client.send_all([READ, Request(command, path)])
-    assert client.in_flight == 0
+    assert not client._in_flight
 
 
 @pytest.mark.parametrize(("command", "fits"), [(c, c not in (Command.READ, Command.WRITE)) for c in Command])
-def test_a_path_that_ends_with_a_slash_names_what_is_below_and_no_key(command, fits):
+def test_a_path_that_ends_with_a_slash_names_what_is_below_and_no_key(command: Command, fits: bool) -> None:
     client = Connection(CLIENT)
     if fits:
         assert client.send(Request(command, "/a/"))
@@ -190,18 +193,18 @@ def test_a_path_that_ends_with_a_slash_names_what_is_below_and_no_key(command, f
 
 
 @pytest.mark.parametrize("value", [b"\0", b"a\0b", b"x" * 3072])
-def test_a_value_that_no_daemon_takes_is_not_sent(value):
+def test_a_value_that_no_daemon_takes_is_not_sent(value: bytes) -> None:
     with pytest.raises(LocalProtocolError):
         Connection(CLIENT).send(Request(Command.WRITE, "/a", value))
 
 
 @pytest.mark.parametrize("command", [c for c in Command if c is not Command.WRITE])
-def test_only_a_write_has_a_value(command):
+def test_only_a_write_has_a_value(command: Command) -> None:
     with pytest.raises(LocalProtocolError, match="only WRITE"):
         Connection(CLIENT).send(Request(command, "/a", b"v"))
 
 
-def test_the_limits_themselves_are_sent():
+def test_the_limits_themselves_are_sent() -> None:
     path, value = "/" + 62 * "a", b"x" * 3071
     client, daemon = Connection(CLIENT), Connection(DAEMON)
     daemon.receive_data(client.send(Request(Command.WRITE, path, value)))
@@ -228,7 +231,7 @@ def test_the_limits_themselves_are_sent():
         (DAEMON, WatchEvent("/ä")),
     ],
 )
-def test_what_the_other_end_would_not_understand_is_not_said(role, event):
+def test_what_the_other_end_would_not_understand_is_not_said(role: Role, event: Any) -> None:
     with pytest.raises(LocalProtocolError):
         Connection(role).send(event)
 
@@ -239,42 +242,44 @@ def test_what_the_other_end_would_not_understand_is_not_said(role, event):
         ([READ], message(0, b"/a"), "type 0"),
         ([READ], message(14, b"/a"), "type 14"),
         ([READ], message(255, b"/a"), "type 255"),
-        ([READ], message(7, b"/a"), "OK in answer to READ"),
+        ([READ], message(7, b"/a"), "OK in reply to READ"),
         ([READ], message(10, b"/b", b"v"), "about '/b' to READ /a"),
         ([READ], message(10, b"", b"v"), "about '' to READ /a"),
         ([READ], message(10, b"/a", b"x" * 3072), "3072 bytes"),
         ([READ], message(10, b"/a", length=0xFFFFFFFF), "4294967295 bytes"),
         ([READ], message(10, b"/a", b"a\0b"), "NUL"),
         ([READ], message(10, b"a" * 64, b""), "terminator"),
-        ([READ], message(11, b"/a", b"v"), "MULTIREAD in answer to READ"),
-        ([READ], message(12, b"/a"), "LIST in answer to READ"),
+        ([READ], message(11, b"/a", b"v"), "MULTIREAD in reply to READ"),
+        ([READ], message(12, b"/a"), "LIST in reply to READ"),
         ([READ], message(8, b"/a", b"v"), "ERROR_NOENT with 1 bytes"),
-        ([WRITE], message(8, b"/a"), "ERROR_NOENT in answer to WRITE"),
-        ([WATCH], message(8, b"/a/"), "ERROR_NOENT in answer to WATCH"),
-        ([LIST], message(8, b"/a"), "ERROR_NOENT in answer to LIST"),
-        ([WRITE], message(10, b"/a", b"v"), "READ in answer to WRITE"),
+        ([WRITE], message(8, b"/a"), "ERROR_NOENT in reply to WRITE"),
+        ([WATCH], message(8, b"/a/"), "ERROR_NOENT in reply to WATCH"),
+        ([LIST], message(8, b"/a"), "ERROR_NOENT in reply to LIST"),
+        ([WRITE], message(10, b"/a", b"v"), "READ in reply to WRITE"),
         ([WRITE], message(7, b"/a", b"v"), "OK with 1 bytes"),
-        ([LIST], message(7, b"/a"), "OK in answer to LIST"),
+        ([LIST], message(7, b"/a"), "OK in reply to LIST"),
         ([LIST], message(12, b"/a", b"v"), "LIST with 1 bytes"),
         ([LIST], message(12, b"/b"), "entry '/b'"),
         ([LIST], message(12, b"/a/"), "entry '/a/'"),
         ([LIST], message(12, b"/a b"), "entry '/a b'"),
-        ([LIST], message(12, b"/a") + message(9, b"/a"), "ERROR in answer to LIST"),
-        ([LIST], message(11, b"/a", b"v"), "MULTIREAD in answer to LIST"),
+        ([LIST], message(12, b"/a") + message(9, b"/a"), "ERROR in reply to LIST"),
+        ([LIST], message(11, b"/a", b"v"), "MULTIREAD in reply to LIST"),
         ([MULTIREAD], message(11, b"", b"v"), "end of MULTIREAD /a with 1 bytes"),
         ([MULTIREAD], message(11, b"/b", b"v"), "entry '/b'"),
         ([MULTIREAD], message(11, b"/a\xff", b"v"), "entry"),
         ([MULTIREAD], message(11, b"a" * 64), "terminator"),
-        ([], message(7, b"/a"), "nothing was asked"),
-        ([], message(10, b"/a", b"v"), "nothing was asked"),
-        ([], message(13, b"a"), "no path"),
-        ([], message(13, b""), "no path"),
-        ([], message(13, b"/a\x1b[2J"), "no path"),
+        ([], message(7, b"/a"), "nothing was requested"),
+        ([], message(10, b"/a", b"v"), "nothing was requested"),
+        ([], message(13, b"a"), "not a valid path"),
+        ([], message(13, b""), "not a valid path"),
+        ([], message(13, b"/a\x1b[2J"), "not a valid path"),
         ([], message(13, b"/a", b"v"), "WATCH with 1 bytes"),
         ([], message(13, b"/" * 64), "terminator"),
     ],
 )
-def test_an_answer_that_breaks_the_protocol_is_told_then_and_ever_after(requests, said, what):
+def test_an_answer_that_breaks_the_protocol_is_told_then_and_ever_after(
+    requests: list[Request], said: bytes, what: str
+) -> None:
     client = asked(*requests)
     client.receive_data(said)
     with pytest.raises(RemoteProtocolError, match=what):
@@ -284,7 +289,7 @@ def test_an_answer_that_breaks_the_protocol_is_told_then_and_ever_after(requests
 
 
 @pytest.mark.parametrize("said", [message(10, b"/a", b"v")[:-1], message(10, b"/a", b"v")[:72], b"\x0a"])
-def test_a_stream_that_ends_in_an_answer_is_told(said):
+def test_a_stream_that_ends_in_an_answer_is_told(said: bytes) -> None:
     client = asked(READ)
     client.receive_data(said)
     assert client.next_event() is NEED_DATA
@@ -294,7 +299,7 @@ def test_a_stream_that_ends_in_an_answer_is_told(said):
 
 
 @pytest.mark.parametrize("role", [CLIENT, DAEMON])
-def test_a_stream_that_ends_between_messages_is_an_event(role):
+def test_a_stream_that_ends_between_messages_is_an_event(role: Role) -> None:
     connection = Connection(role)
     connection.receive_data(b"")
     assert connection.events() == [ConnectionClosed()]
@@ -307,10 +312,10 @@ def test_a_stream_that_ends_between_messages_is_an_event(role):
     [
         (message(1, b"/a", b"a\0b"), BadRequest("/a", "value with a NUL byte")),
         (message(1, b"/a", b"x" * 3072), BadRequest("/a", "value of 3072 bytes")),
-        (message(1, b"/a/", b"v"), BadRequest("/a/", "no path of a key", True)),
-        (message(1, b"/", b"v"), BadRequest("/", "no path of a key", True)),
-        (message(1, b"", b"v"), BadRequest("", "no path of a key", True)),
-        (message(1, b"a", b"v"), BadRequest("a", "no path of a key", True)),
+        (message(1, b"/a/", b"v"), BadRequest("/a/", "not the path of a key", True)),
+        (message(1, b"/", b"v"), BadRequest("/", "not the path of a key", True)),
+        (message(1, b"", b"v"), BadRequest("", "not the path of a key", True)),
+        (message(1, b"a", b"v"), BadRequest("a", "not the path of a key", True)),
         (message(1, b"/a b", b"x" * 100_000), BadRequest("/a b", "bad character in the path")),
         (message(0, b"-a"), BadRequest("-a", "bad character in the path")),
         (message(4, b"/a", b"v"), BadRequest("/a", "RM with data")),
@@ -324,19 +329,19 @@ def test_a_stream_that_ends_between_messages_is_an_event(role):
         (message(5, b""), Request(Command.WATCH, "")),
     ],
 )
-def test_a_daemon_takes_requests_as_the_real_one_does(said, event):
+def test_a_daemon_takes_requests_as_the_real_one_does(said: bytes, event: BadRequest | Request) -> None:
     daemon = Connection(DAEMON)
     assert told(daemon, said + message(0, b"/a")) == [event, READ]
 
 
-def test_a_read_with_data_ends_the_connection_without_an_answer():
+def test_a_read_with_data_ends_the_connection_without_an_answer() -> None:
     daemon = Connection(DAEMON)
     daemon.receive_data(message(0, b"/a", b"v"))
     with pytest.raises(RemoteProtocolError, match="READ with 1 bytes"):
         daemon.next_event()
 
 
-def test_data_that_is_refused_is_never_kept():
+def test_data_that_is_refused_is_never_kept() -> None:
     daemon = Connection(DAEMON)
     daemon.receive_data(message(1, b"/a b", length=0xFFFFFFFF))
     for _ in range(100):
@@ -349,17 +354,17 @@ def test_data_that_is_refused_is_never_kept():
         daemon.next_event()
 
 
-def test_a_series_without_end_keeps_no_memory_here():
+def test_a_series_without_end_keeps_no_memory_here() -> None:
     client = asked(MULTIREAD)
     entry = message(11, b"/a", b"x" * 3071)
     for _ in range(1000):
         client.receive_data(entry)
         assert client.events() == [Entry(Command.MULTIREAD, "/a", b"x" * 3071)]
         assert len(client._buffer) <= len(entry)
-    assert client.in_flight == 1
+    assert len(client._in_flight) == 1
 
 
-def test_a_client_sees_whether_a_message_is_half_there():
+def test_a_client_sees_whether_a_message_is_half_there() -> None:
     daemon = Connection(DAEMON)
     whole = message(1, b"/a", b"v")
     daemon.receive_data(whole[:-1])

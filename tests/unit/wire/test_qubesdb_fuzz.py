@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from tests.support import seeds
 from tests.support.wirefuzz import RUNS, fuzz
 from vminterface.errors import RemoteProtocolError
 from vminterface.wire.qubesdb import CLIENT, DAEMON, HEADER, NEED_DATA, Command, Connection, Request, Role
@@ -55,13 +56,13 @@ def test_anything_from_a_peer_is_an_event_or_a_remote_protocol_error(role: Role)
             connection.send_all(ASKED)
         return connection
 
-    fuzz(connect, peer_says, NEED_DATA, 20_150_616)
+    fuzz(connect, peer_says, NEED_DATA, seeds.chance("QubesDB"))
 
 
 @pytest.mark.fuzz
 def test_however_it_comes_it_means_the_same() -> None:
     """The tight loop over values and entries takes no more and no less than the plain one."""
-    chance = random.Random(20_181_024)
+    chance = seeds.chance("QubesDB, in one go or not")
     for _ in range(RUNS // 5):
         said = peer_says(chance)
         results = []

@@ -1,6 +1,7 @@
 """The XenStore protocol: two ends joined in memory, and peers that break it."""
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,7 @@ REQUESTS = [
     Request(Op.RESET_WATCHES),
     Request(Op.DIRECTORY_PART, "/a", arguments=("4090",)),
 ]
-ANSWERS = {
+ANSWERS: dict[Op, dict[str, Any]] = {
     Op.CONTROL: {"value": b"any text"},
     Op.READ: {"value": b"\0 any \xff bytes"},
     Op.DIRECTORY: {"strings": ("0", "a-b", "c_d")},
@@ -128,7 +129,7 @@ def test_a_longer_one_costs_its_own_request_alone_and_is_not_kept(part: int) -> 
         came += client.events()
         assert len(client._buffer) <= part
     assert came == [ErrorReply(1, TOO_MANY_NAMES), Reply(2, Op.READ, b"v")]
-    assert client.in_flight == 0
+    assert not client._in_flight
 
 
 def test_as_many_names_as_a_bound_and_no_more_are_taken() -> None:
@@ -136,6 +137,44 @@ def test_as_many_names_as_a_bound_and_no_more_are_taken() -> None:
         client = asked(Request(Op.DIRECTORY, "/a"))
         client.receive_data(message(Op.DIRECTORY, b"n\0" * count))
         assert isinstance(client.next_event(), Reply) is taken
+
+
+@pytest.mark.parametrize(
+    ("op", "kind", "payload", "expected"),
+    [
+        (Op.READ, Op.READ, b"v", Reply(1, Op.READ, b"v", (), 7)),
+        (Op.READ, Op.READ, b"x" * 4096, Reply(1, Op.READ, b"x" * 4096, (), 7)),
+        (Op.READ, Op.READ, b"", Reply(1, Op.READ, b"", (), 7)),
+        (Op.READ, Op.ERROR, b"ENOENT\0", ErrorReply(1, "ENOENT", 7)),
+        (Op.DIRECTORY, Op.DIRECTORY, b"n\0" * (NAMES_MAX + 1), ErrorReply(1, TOO_MANY_NAMES, 7)),
+        (Op.DIRECTORY, Op.DIRECTORY, b"n" * LISTING_MAX + b"\0", ErrorReply(1, TOO_MANY_NAMES, 7)),
+    ],
+)
+def test_a_reply_in_a_transaction_says_so(op: Op, kind: Op, payload: bytes, expected: object) -> None:
+    for one_by_one in (False, True):
+        client = asked(Request(op, "/a", transaction=7))
+        client.receive_data(HEADER.pack(kind, 1, 7, len(payload)) + payload)
+        assert ([client.next_event()] if one_by_one else client.events()) == [expected]
+        assert client.next_event() is NEED_DATA
+
+
+def test_a_value_that_has_come_whole_is_too_long_still() -> None:
+    client = asked(Request(Op.READ, "/a"))
+    client.receive_data(HEADER.pack(Op.READ, 1, 0, 4097) + bytes(4097))
+    with pytest.raises(RemoteProtocolError, match="message of 4097 bytes"):
+        client.events()
+
+
+@pytest.mark.parametrize(
+    ("size", "message_"),
+    [(15, "after 15 of the 16 bytes of a header"), (18, "after 2 of the 5 bytes of a message")],
+)
+def test_an_early_end_says_of_what(size: int, message_: str) -> None:
+    client = asked(Request(Op.READ, "/a"))
+    client.receive_data(message(Op.READ, b"value")[:size])
+    client.receive_data(b"")
+    with pytest.raises(RemoteProtocolError, match=message_):
+        client.events()
 
 
 @pytest.mark.parametrize(
@@ -183,7 +222,7 @@ def test_each_request_and_its_answer_arrive_as_they_were_sent(request_: Request)
     client.receive_data(server.send(reply))
     assert client.next_event() == reply
     assert client.next_event() is NEED_DATA
-    assert client.in_flight == 0
+    assert not client._in_flight
 
 
 def test_every_operation_is_among_the_requests_of_this_test() -> None:
@@ -200,11 +239,11 @@ def test_an_empty_directory_has_no_names() -> None:
 def test_pieces_of_any_size_give_the_same_events(cuts: list[int]) -> None:
     client, server = Connection(CLIENT), Connection(SERVER)
     said = b"".join(client.send(request) for request in REQUESTS)
-    answers: list[object] = [WatchEvent("@releaseDomain", "t"), WatchEvent("/a/b", "")]
-    answers += [Reply(n, r.op, **ANSWERS.get(r.op, {})) for n, r in enumerate(REQUESTS, 1) if n % 3]
-    answers += [ErrorReply(n, "EACCES") for n in range(3, len(REQUESTS) + 1, 3)]
-    answered = b"".join(Connection(SERVER).send(answer) for answer in answers)  # type: ignore[arg-type]
-    for stream, end, expected in ((said, server, None), (answered, client, [*answers, ConnectionClosed()])):
+    replies: list[object] = [WatchEvent("@releaseDomain", "t"), WatchEvent("/a/b", "")]
+    replies += [Reply(n, r.op, **ANSWERS.get(r.op, {})) for n, r in enumerate(REQUESTS, 1) if n % 3]
+    replies += [ErrorReply(n, "EACCES") for n in range(3, len(REQUESTS) + 1, 3)]
+    answered = b"".join(Connection(SERVER).send(reply) for reply in replies)  # type: ignore[arg-type]
+    for stream, end, expected in ((said, server, None), (answered, client, [*replies, ConnectionClosed()])):
         edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
         pieces = [stream[a:b] for a, b in itertools.pairwise(edges)]
         events = events_of(end, [*pieces, b""])
@@ -216,10 +255,10 @@ def test_pieces_of_any_size_give_the_same_events(cuts: list[int]) -> None:
 
 def test_all_events_at_once_are_those_that_come_one_by_one() -> None:
     server = Connection(SERVER)
-    answers = [Reply(n, r.op, **ANSWERS.get(r.op, {})) for n, r in enumerate(REQUESTS, 1)]
-    answers += [Reply(n, Op.READ, b"v%d" % n) for n in range(len(REQUESTS) + 1, len(REQUESTS) + 50)]
+    replies = [Reply(n, r.op, **ANSWERS.get(r.op, {})) for n, r in enumerate(REQUESTS, 1)]
+    replies += [Reply(n, Op.READ, b"v%d" % n) for n in range(len(REQUESTS) + 1, len(REQUESTS) + 50)]
     stream = b"".join(
-        server.send(answer) + server.send(WatchEvent("a", "t")) * (n % 3) for n, answer in enumerate(answers)
+        server.send(reply) + server.send(WatchEvent("a", "t")) * (n % 3) for n, reply in enumerate(replies)
     )
     for pieces in ([stream, b""], [stream[:777], stream[777:], b""]):
         one_by_one, at_once = Connection(CLIENT), Connection(CLIENT)
@@ -230,9 +269,9 @@ def test_all_events_at_once_are_those_that_come_one_by_one() -> None:
             at_once.receive_data(piece)
             found += at_once.events()
         assert found == events_of(one_by_one, pieces)
-        assert [event for event in found if isinstance(event, Reply)] == answers
+        assert [event for event in found if isinstance(event, Reply)] == replies
         assert isinstance(found[-1], ConnectionClosed)
-        assert at_once.in_flight == 0
+        assert not at_once._in_flight
 
 
 @pytest.mark.parametrize("stream", [b for _, b in BREACHES], ids=[name for name, _ in BREACHES])
@@ -314,7 +353,7 @@ def test_what_the_protocol_forbids_is_not_sent(request_: Request) -> None:
         client.send(request_)
     with pytest.raises(LocalProtocolError):
         client.send_all([Request(Op.READ, "a"), request_])
-    assert client.in_flight == 0
+    assert not client._in_flight
 
 
 def test_the_longest_messages_and_paths_are_sent() -> None:
@@ -449,3 +488,15 @@ def test_no_more_than_one_message_is_kept() -> None:
         client.receive_data(b"\0")
         assert isinstance(client.next_event(), WatchEvent)
         assert len(client._buffer) - client._at == 0
+
+
+@pytest.mark.parametrize("name", [b"\x1b[2J", b"a b", b"a.b", b"a/b", b"\x7f"])
+def test_a_name_that_no_path_can_have_breaks_the_protocol(name: bytes) -> None:
+    for request, payload in (
+        (Request(Op.DIRECTORY, "/a"), b"ok\0" + name + b"\0"),
+        (Request(Op.DIRECTORY_PART, "/a", arguments=("0",)), b"1\0ok\0" + name + b"\0\0"),
+    ):
+        client = asked(request)
+        client.receive_data(message(request.op, payload))
+        with pytest.raises(RemoteProtocolError, match="DIRECTORY"):
+            client.next_event()

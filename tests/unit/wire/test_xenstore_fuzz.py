@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from tests.support import seeds
 from tests.support.wirefuzz import fuzz
 from vminterface.wire.xenstore import CLIENT, HEADER, NEED_DATA, SERVER, Connection, Op, Request, Role
 
@@ -44,4 +45,4 @@ def test_anything_from_a_peer_is_an_event_or_a_remote_protocol_error(role: Role)
             connection.send_all(ASKED)
         return connection
 
-    fuzz(connect, peer_says, NEED_DATA, 20_060_101)
+    fuzz(connect, peer_says, NEED_DATA, seeds.chance("XenStore"))

@@ -13,19 +13,25 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.support.echoserver import EchoServer
+from tests.support.qubesdb import Daemons
 from tests.support.rpcstandin import StandIn
 from tests.support.stores import need
+from tests.support.templates import rpmkeys, web
+from tests.support.terminals import Terminal
+from tests.support.world import World
 from tests.support.xrandr import fake_xrandr
-from vminterface.channel.qrexec import Qrexec
+from vminterface.channel.qrexec.client import Call, Qrexec
 from vminterface.dom0.services import (
     appmenus,
+    apps,
     backup,
+    backuplocation,
     clock,
     commands,
     dialogs,
@@ -35,60 +41,33 @@ from vminterface.dom0.services import (
     images,
     monitors,
     pci,
+    postinstall,
+    readiness,
     session,
     suspend,
+    templates,
+    terminals,
     timesync,
+    tools,
 )
-from vminterface.dom0.services.answer import Kept
-from vminterface.dom0.unpack import Arrival
 from vminterface.errors import RemoteProtocolError, ServiceFailed
 from vminterface.values.device import PciAddress
 from vminterface.values.guimode import GuiMode
 from vminterface.values.image import Image
 from vminterface.values.monitor import MonitorLayout
 from vminterface.values.volume import Volume
-from vminterface.vm.handlers.table import SERVICES
-
-REGISTER, RESTORE_BY_ID = "qubes.RegisterBackupLocation", "qubes.RestoreById"
-
-
-@dataclass
-class World:
-    """The running VM called work, with *root* for its file system, and what reaches it from dom0's folder *here*."""
-
-    vms: StandIn
-    root: Path
-    qrexec: Qrexec
-    here: Path
-
-    def write(self, path: str, content: str | bytes = "", mode: int = 0o644) -> Path:
-        place = self.root / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content.encode() if isinstance(content, str) else content)
-        place.chmod(mode)
-        return place
-
-    def read(self, path: str) -> str:
-        return (self.root / path).read_text()
-
-    def hook(self, path: str) -> None:
-        """Put an admin's program there, which logs that it was run."""
-        self.write(path, f'#!/bin/sh\necho "${{0##*/}} $*" >>{self.root}/log\n', 0o755)
-
-    def program(self, name: str, script: str = "") -> None:
-        """Put a program there, which logs what it was asked for and then runs *script*."""
-        self.vms.program("work", name, f'echo "{name} $*" >>{self.root}/log\n{script}\n')
-
-    def logged(self) -> list[str]:
-        """Return what was logged since the last time."""
-        lines = self.read("log").splitlines()
-        (self.root / "log").unlink()
-        return lines
+from vminterface.vm.handlers.runtime.table import SERVICES
 
 
 @pytest.fixture
-def world(vms: StandIn, work: Path, qrexec: Qrexec, tmp_path: Path) -> World:
-    return World(vms, work, qrexec, tmp_path)
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short name: the path of a socket has 107 bytes at most."""
+    return tmp_path_factory.mktemp("w")
+
+
+@pytest.fixture
+def world(vms: StandIn, work: Path, qrexec: Qrexec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(vms, work, qrexec, tmp_path, monkeypatch)
 
 
 Effect = Callable[[World], None]
@@ -142,6 +121,84 @@ def _later(world: World) -> None:
     threading.Timer(1, world.vms.session, ["work"]).start()
 
 
+@of("qubes.WaitForRunningSystem")
+def _the_system_is_waited_for(world: World) -> None:
+    (world.root / "run/systemd/system").mkdir(parents=True)
+    world.program("systemctl", "echo running")
+    assert readiness.wait_for_system(world.qrexec, "work") is True
+    assert world.logged() == ["systemctl is-system-running --wait"]
+    world.program("systemctl", "[ $1 = list-units ] && echo one.service loaded failed failed || echo degraded")
+    assert readiness.wait_for_system(world.qrexec, "work") is False
+    world.program("systemctl", "echo stopping; exit 1")
+    with pytest.raises(ServiceFailed, match="the system is not starting: its state is 'stopping'"):
+        readiness.wait_for_system(world.qrexec, "work")
+
+
+@of("qubes.WaitForNetworkUplink")
+def _the_uplink_is_waited_for(world: World) -> None:
+    assert readiness.wait_for_uplink(world.qrexec, "work") is True
+    world.vms.program("work", "qubesdb-read", "[ $1 = /qubes-mac ] && echo 00:16:3e:5e:6c:00")
+    world.write("sys/class/net/eth0/address", "00:16:3e:5e:6c:00\n")
+    state = world.write("sys/class/net/eth0/operstate", "down\n")
+    timer = threading.Timer(0.5, state.write_text, ["up\n"])
+    timer.start()
+    began = time.monotonic()
+    assert readiness.wait_for_uplink(world.qrexec, "work") is True
+    assert time.monotonic() - began > 0.4
+
+
+@of("qubes.StartApp")
+def _an_application_of_the_menu_is_started(world: World) -> None:
+    _later(world)
+    world.program("an-app", '[ "$2" != fail ] || { echo cannot >&2; exit 4; }')
+    for id_ in ("an-app", "sub/other", "fail"):
+        path = f"home/user/.local/share/applications/{id_}.desktop"
+        world.write(path, f'[Desktop Entry]\nName=An App\nExec=an-app "for {id_}" {id_} %U\n')
+    listed = [entry.id for entry in appmenus.get(world.qrexec, "work")]
+    assert listed == ["an-app", "fail", "sub-other"]
+    for id_, words in (("an-app", "for an-app an-app"), ("sub-other", "for sub/other sub/other")):
+        for wait in (True, False):
+            assert apps.start(world.qrexec, "work", id_, wait=wait) is False
+            assert world.logged() == [f"an-app {words}"]
+    for id_, why in (("fail", "an-app ended with status 4 at once"), ("none", "the application none does not exist")):
+        for wait in (True, False):
+            with pytest.raises(ServiceFailed, match=f"qubes.StartApp in work: exit status 1: .*{why}"):
+                apps.start(world.qrexec, "work", id_, wait=wait)
+
+
+@of("qubes.OpenURL")
+def _an_address_is_opened(world: World) -> None:
+    world.program("qubes-open")
+    for wait in (True, False):
+        assert apps.open_url(world.qrexec, "work", "https://www.example.org/?a=b&c", wait=wait) is False
+        assert world.logged() == ["qubes-open https://www.example.org/?a=b&c"]
+
+
+@of("qubes.InstallUpdatesGUI")
+def _updates_are_installed_in_a_terminal(world: World) -> None:
+    world.write("etc/vminterface/terminal-command", "terminal\n")
+    world.write("etc/vminterface/update-command", "update --all\n")
+    world.vms.program("work", "terminal", 'echo | "$@"\n')
+    world.vms.program("work", "su", 'for script; do :; done; exec sh -c "$script"\n')
+    world.program("update")
+    world.program("systemctl", "exit 1")
+    tools.show_updates(world.qrexec, "work")
+    assert world.logged()[0] == "update --all"
+
+
+@of("qubes.ShowInTerminal")
+def _a_text_is_shown_until_a_key_is_pressed(world: World) -> None:
+    terminal = Terminal(world.root, "this window] ", "x\r")
+    assert terminals.show(world.qrexec, "work", "Zażółć\nthis\n", timeout=60) is True
+    assert terminal.shown().decode() == "Zażółć\r\nthis\r\n\r\n[Enter closes this window] "
+    # Closed by its user, without a key.
+    terminal.clear()
+    Terminal(world.root, "nothing")
+    timer = threading.Timer(1, lambda: os.kill(terminal.processes()[0], 1))
+    timer.start()
+    assert terminals.show(world.qrexec, "work", "text", timeout=60) is False
+
+
 @of("qubes.GetAppmenus")
 def _applications_are_listed(world: World) -> None:
     assert list(appmenus.get(world.qrexec, "work")) == []
@@ -159,7 +216,7 @@ def _an_icon_of_a_theme_is_saved(world: World) -> None:
     found = images.icon(world.qrexec, "work", "firefox")
     images.save(found, world.here / "icon.png")
     assert (world.here / "icon.png").read_bytes() == red_and_green.to_png()
-    with pytest.raises(ServiceFailed, match="no theme here has an icon chromium"):
+    with pytest.raises(ServiceFailed, match="no theme has an icon chromium"):
         images.icon(world.qrexec, "work", "chromium")
     path = world.write("home/user/a picture.png", red_and_green.to_png())
     assert images.picture(world.qrexec, "work", str(path)) == red_and_green
@@ -255,34 +312,19 @@ def _a_backup_is_kept_and_comes_back(world: World) -> None:
     assert [(file.name, file.read_text()) for file in (world.here / "back").iterdir()] == [("header", "version=4\n")]
 
 
-@of(REGISTER, RESTORE_BY_ID)
+@of(backuplocation.SERVICE, backup.RESTORE_BY_ID)
 def _a_registered_location_is_restored_by_its_id(world: World) -> None:
-    location = world.write("home/user/b.tar", archive(header=b"version=4\n"))
-    name = Kept()
+    location = world.write("home/user/b.tar", archive(header=b"version=4\n", private=b"x"))
+    ids = []
 
-    def restored_meanwhile():
-        yield backup.line(str(location))
-        while not name.untrusted_data.endswith(b"\n"):
-            yield None
-        restore(name.untrusted_data.decode().strip(), "back")
+    def restore(identifier: str) -> backup.Restored:
+        ids.append(identifier)
+        return backup.restore_by_id(world.qrexec, "work", identifier, world.here / "back", ["header"])
 
-    def restore(identifier: str, place: str) -> None:
-        def conversation():
-            yield b"\n"
-            while arrival.result is None:
-                yield None
-            yield arrival.result.render()
-
-        with Arrival(str(world.here / place), backup.LIMITS) as arrival:
-            world.qrexec.call(
-                "work", RESTORE_BY_ID, identifier, stdin=conversation(), stdout_limit=1 << 20, stdout_to=arrival
-            )
-            arrival.put("the restored files")
-
-    world.qrexec.call("work", REGISTER, stdin=restored_meanwhile(), stdout_limit=100, stdout_to=name)
+    assert backuplocation.lend(world.qrexec, "work", str(location), restore).files == ("header",)
     assert (world.here / "back/header").read_text() == "version=4\n"
-    with pytest.raises(ServiceFailed, match="is registered as"):
-        restore(name.untrusted_data.decode().strip(), "back again")
+    with pytest.raises(ServiceFailed, match="is no longer registered"):
+        backup.restore_by_id(world.qrexec, "work", ids[0], world.here / "back again")
 
 
 @of("qubes.SuspendPre", "qubes.SuspendPost", "qubes.SuspendPreAll", "qubes.SuspendPostAll")
@@ -339,6 +381,59 @@ def _the_network_sets_the_clock(world: World) -> None:
     assert abs(clock.get_clock(world.qrexec, "work") - datetime.now(UTC)) < timedelta(seconds=5)
 
 
+@of("qubes.TemplateSearch", "qubes.TemplateDownload")
+def _a_template_is_found_and_fetched(world: World) -> None:
+    package = b"\xed\xab\xee\xdb" + os.urandom(300_000)
+    (world.here / "web").mkdir()
+    (world.here / "web/debian.rpm").write_bytes(package)
+    (world.here / "key").write_text("key")
+    rpmkeys(world.here / "bin", world.monkeypatch)
+    row = f"qubes-template-debian-13|0|4.3.0|1|main|{len(package)}|1750000000|GPL|https://example.org/|Debian|All|"
+    with web(world.here / "web") as port:
+        where = f"http://127.0.0.1:{port}/debian.rpm"
+        world.program("dnf5", f"case $* in repoquery*) echo '{row}' ;; download*--url*) echo {where} ;; esac")
+        desired = templates.request("qubes-template-debian-*", files=[], release="4.3")
+        (found,) = templates.search(world.qrexec, "work", desired)
+        assert (found.package, found.size) == ("qubes-template-debian-13-0:4.3.0-1", len(package))
+        desired = templates.request(found.package, files=[], release="4.3")
+        place = world.here / "debian.rpm"
+        templates.download(world.qrexec, "work", desired, str(place), str(world.here / "key"), size=found.size)
+    assert place.read_bytes() == package
+
+
+@of("qubes.PostInstall")
+def _dom0_hears_what_the_vm_can_do(world: World) -> None:
+    world.write("etc/os-release", "ID=debian\nVERSION_ID='13'\n")
+    world.write("usr/share/applications/firefox.desktop", "[Desktop Entry]\nName=Firefox\nExec=firefox %u\n")
+    world.hook("etc/qubes/post-install.d/20-admin.sh")
+    world.program("qrexec-client-vm", f"cat >>{world.root}/sent")
+    with Daemons(world.here / "qubesdb", "work") as daemons:
+        (world.root / "run/qubes/qubesdb.sock").symlink_to(daemons.folder / "work/qubesdb.sock")
+        assert postinstall.post_install(world.qrexec, "work") == ""
+        with daemons.dom0("work") as store:
+            assert store.read_many(["/features-request/os-distribution", "/features-request/os-version"]) == [
+                b"debian",
+                b"13",
+            ]
+    assert world.logged() == [
+        "20-admin.sh ",
+        "qrexec-client-vm dom0 qubes.FeaturesRequest",
+        "qrexec-client-vm dom0 qubes.SyncAppMenus",
+    ]
+    assert "firefox.desktop:Name=Firefox\n" in world.read("sent")
+
+
+@of("qubes.ConnectTCP", "qubes.UpdatesProxy")
+def _a_port_of_the_vm_is_reached(world: World) -> None:
+    with EchoServer() as server:
+        world.write("etc/vminterface/handlers.conf", f"updates-proxy-port = {server.port}\n")
+        for service, argument in (("qubes.ConnectTCP", str(server.port)), ("qubes.UpdatesProxy", "")):
+            reply = world.qrexec.call(Call("work", service, argument, stdin=b"GET / HTTP/1.1\r\n\r\n"))
+            assert reply.untrusted_stdout == b"GET / HTTP/1.1\r\n\r\n"
+    with pytest.raises(ServiceFailed, match=rf"ConnectTCP in work: .*port {server.port} of 127.0.0.1 cannot be conn"):
+        world.qrexec.call(Call("work", "qubes.ConnectTCP", str(server.port)))
+
+
 SCRIPT = 'echo "$QREXEC_USER" >>made; cat >>made; [ -S {}/run/qubes/qrexec-server.user.sock ] && echo up; exit 5\n'
 
 
@@ -364,9 +459,9 @@ def _a_shell_runs_a_script_when_the_session_is_up(world: World) -> None:
     assert _run_a_shell(world, wait_for_session=True) == (b"up\n", "DEFAULT\ninput")
 
 
-def _run_a_program(world: World, **how: bool) -> tuple[bytes, str]:
+def _run_a_program(world: World, *, gui: bool = False, root: bool = False) -> tuple[bytes, str]:
     argv = ["sh", "-c", SCRIPT.format(world.root), "a b", "ż"]
-    output = commands.execute(world.qrexec, "work", argv, stdin=b"input", **how)
+    output = commands.execute(world.qrexec, "work", argv, stdin=b"input", gui=gui, root=root)
     assert output.status == 5
     return output.untrusted_stdout, world.read("home/user/made")
 
@@ -397,5 +492,5 @@ def test_a_session_that_never_comes_up_holds_a_call_for_its_time_alone(world: Wo
 def test_an_answer_that_is_no_path_is_the_vms_fault(world: World) -> None:
     """The shipped handler sends none; another one may."""
     world.vms.handler("other", dialogs.FILE, r"printf '/home/\033[2J'")
-    with pytest.raises(RemoteProtocolError, match=r"qubes.SelectFile in other: '/home/\\x1b\[2J' is no path"):
+    with pytest.raises(RemoteProtocolError, match=r"qubes.SelectFile in other: '/home/\\x1b\[2J' is not a path"):
         dialogs.select_file(world.qrexec, "other")

@@ -10,9 +10,9 @@ import pytest
 from tests.support.rpcstandin import StandIn
 from tests.support.stores import need
 from tests.support.xrandr import fake_xrandr
-from vminterface.channel.qrexec import Qrexec
+from vminterface.channel.qrexec.client import Qrexec
+from vminterface.dom0.ensure.display import monitor_layout
 from vminterface.dom0.services import monitors
-from vminterface.dom0.steps.display import monitor_layout
 from vminterface.errors import VerificationFailed
 from vminterface.values.monitor import MonitorLayout
 
@@ -100,11 +100,11 @@ def test_another_primary_output_is_a_change_where_the_handler_sets_it(ours: None
 
 def test_what_x_makes_of_a_layout_is_said_in_the_comment(ours: None, qrexec: Qrexec) -> None:
     layout = MonitorLayout.parse("800 600 100 0\n800 600 100 0\n")
-    notes = "the layout begins at 100, 0, and X moves it to 0, 0; monitors 1 and 2 show the same"
+    notes = "the layout begins at 100, 0, and X moves it to 0, 0; monitors 1 and 2 show the same area"
     assert monitor_layout(qrexec, "work", layout).run(test=False)[1] == f"work: the monitors set; {notes}"
     assert monitor_layout(qrexec, "work", layout).run(test=False) == (
         {},
-        f"work: the monitors are already as asked for; {notes}",
+        f"work: the monitors are already set; {notes}",
     )
 
 
@@ -112,5 +112,5 @@ def test_what_x_makes_of_a_layout_is_said_in_the_comment(ours: None, qrexec: Qre
 def test_a_note_that_is_none_does_not_count(ours: None, work: Path, qrexec: Qrexec, note: str) -> None:
     assert apply(qrexec, "800 600 0 0\n") is True
     (work / "run/vminterface/monitors").write_text(note)
-    assert monitors.of_vm(qrexec, "work").kept is None
+    assert monitors.of_vm(qrexec, "work").remembered is None
     assert apply(qrexec, "800 600 0 0\n") is False

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.qubesd import Qube, Qubesd
+from lab.qubesd import Machines, Qube, Qubesd
 from tests.support.qubesdcalls import Vm
 
 
-class Keys(dict[str, dict[str, str]]):
+class Keys(dict[str, dict[str, str]], Machines):
     """The QubesDBs of VMs: empty at the start of each, as a daemon that is new."""
 
     def create(self, vm: str) -> None:

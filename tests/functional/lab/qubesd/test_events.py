@@ -31,7 +31,7 @@ def received(connection: socket.socket, last: bytes) -> bytes:
     return data
 
 
-def test_an_event_is_a_one_its_vm_its_name_and_pairs_that_an_empty_key_ends(qubesd, work):
+def test_an_event_is_a_one_its_vm_its_name_and_pairs_that_an_empty_key_ends(qubesd: Qubesd, work: Vm) -> None:
     with stream(qubesd) as connection:
         work.feature("x", "")
         last = b"1\0work\0domain-feature-set:x\0feature\0x\0value\0\0\0"
@@ -41,7 +41,7 @@ def test_an_event_is_a_one_its_vm_its_name_and_pairs_that_an_empty_key_ends(qube
         received(connection, b"1\0work\0property-set:netvm\0" + values)
 
 
-def test_an_old_value_is_there_where_the_property_had_one(qubesd, work):
+def test_an_old_value_is_there_where_the_property_had_one(qubesd: Qubesd, work: Vm) -> None:
     with stream(qubesd) as connection:
         work.set("ip6", "fd09::a")
         values = b"name\0ip6\0newvalue\0fd09::a\0oldvalue\0None\0\0"
@@ -52,7 +52,7 @@ def test_an_old_value_is_there_where_the_property_had_one(qubesd, work):
         received(connection, b"1\0work\0property-set:label\0name\0label\0newvalue\0red\0\0")
 
 
-def test_a_stream_of_one_vm_has_its_events_alone(qubesd, work):
+def test_a_stream_of_one_vm_has_its_events_alone(qubesd: Qubesd, work: Vm) -> None:
     with stream(qubesd, "work") as connection:
         Vm(qubesd, "personal").feature("x", "1")
         work.feature("x", "1")
@@ -60,7 +60,7 @@ def test_a_stream_of_one_vm_has_its_events_alone(qubesd, work):
         assert b"personal" not in data
 
 
-def test_a_stream_ends_with_its_daemon(qubesd):
+def test_a_stream_ends_with_its_daemon(qubesd: Qubesd) -> None:
     with stream(qubesd) as connection:
         qubesd.stop_listening()
         assert connection.recv(1) == b""
@@ -76,18 +76,17 @@ def happened(qubesd: Qubesd, *names: str) -> list[tuple[str, str]]:
     return found
 
 
-def test_the_events_of_a_start_and_an_end_are_in_order(qubesd, work):
+def test_the_events_of_a_start_and_an_end_are_in_order(qubesd: Qubesd, work: Vm) -> None:
     work.call("Start")
-    order = ("domain-pre-start", "domain-pre-spawn", "domain-spawn", "domain-qdb-create", "domain-pre-unpaused")
-    order += ("domain-unpaused", "domain-start")
-    own = [event for vm, event in happened(qubesd, *order) if vm == "work"]
-    assert own == list(order)
+    start = ["domain-pre-start", "domain-pre-spawn", "domain-spawn", "domain-qdb-create", "domain-pre-unpaused"]
+    start += ["domain-unpaused", "domain-start"]
+    assert [event for vm, event in happened(qubesd, *start) if vm == "work"] == start
     work.call("Shutdown")
-    order = ("domain-pre-shutdown", "domain-stopped", "domain-shutdown")
-    assert happened(qubesd, *order) == [("work", event) for event in order]
+    end = ("domain-pre-shutdown", "domain-stopped", "domain-shutdown")
+    assert happened(qubesd, *end) == [("work", event) for event in end]
 
 
-def test_another_netvm_is_an_event_when_all_of_it_is_done(qubesd, work):
+def test_another_netvm_is_an_event_when_all_of_it_is_done(qubesd: Qubesd, work: Vm) -> None:
     qubesd.start_vm("work")
     qubesd.events.log.clear()
     work.set("netvm", "sys-net")
@@ -99,7 +98,7 @@ def test_another_netvm_is_an_event_when_all_of_it_is_done(qubesd, work):
     ]
 
 
-def test_a_reset_of_netvm_is_a_set_too_where_it_changes_something(qubesd, work):
+def test_a_reset_of_netvm_is_a_set_too_where_it_changes_something(qubesd: Qubesd, work: Vm) -> None:
     work.set("netvm", "")
     qubesd.events.log.clear()
     names = ("property-set:netvm", "property-reset:netvm")
@@ -110,12 +109,12 @@ def test_a_reset_of_netvm_is_a_set_too_where_it_changes_something(qubesd, work):
 
 
 @pytest.mark.parametrize("verb", ["Set", "Reload"])
-def test_a_firewall_that_is_set_or_reloaded_has_changed(qubesd, work, verb):
+def test_a_firewall_that_is_set_or_reloaded_has_changed(qubesd: Qubesd, work: Vm, verb: str) -> None:
     work.call(f"firewall.{verb}", "", "action=accept" if verb == "Set" else "")
     assert qubesd.events.log == [("work", "firewall-changed")]
 
 
-def test_what_failed_after_it_was_stored_is_no_event(qubesd, work):
+def test_what_failed_after_it_was_stored_is_no_event(qubesd: Qubesd, work: Vm) -> None:
     qubesd.start_vm("work")
     qubesd.faults.dead_qubesdb.add("work")
     qubesd.events.log.clear()

@@ -7,7 +7,9 @@ import hashlib
 
 import pytest
 
-from tests.support.qubesdcalls import NOTHING, Error, Vm
+from lab.qubesd.daemon import Qubesd
+from tests.functional.lab.qubesd.conftest import Keys
+from tests.support.qubesdcalls import NOTHING, Error, Vm, error_of
 
 VALUE = "QubesValueError"
 
@@ -16,7 +18,7 @@ VALUE = "QubesValueError"
     ("name", "value"),
     [("x", ""), ("x", "0"), ("x", "True"), ("x", "a  b ~"), ("X_y-z.9", "1"), ("net.fake-ip", "nope")],
 )
-def test_printable_text_is_kept_as_it_is(work, name, value):
+def test_printable_text_is_kept_as_it_is(work: Vm, name: str, value: str) -> None:
     assert work.feature(name, value) == value
     assert work.call("feature.List") == f"{name}\n"
     assert work.call("feature.Remove", name) == ""
@@ -40,7 +42,7 @@ def test_printable_text_is_kept_as_it_is(work, name, value):
         ("service." + "a" * 49, "1", Error(VALUE, "Service name must not exceed 48 bytes")),
     ],
 )
-def test_what_is_refused_is_not_kept(work, name, value, reply):
+def test_what_is_refused_is_not_kept(work: Vm, name: str, value: str, reply: Error | None) -> None:
     assert work.feature(name, value) == reply
     assert work.call("feature.List") == ""
 
@@ -66,18 +68,20 @@ def test_what_is_refused_is_not_kept(work, name, value, reply):
         ),
     ],
 )
-def test_what_an_extension_refuses_stays_all_the_same(qubesd, work, name, value, sentence):
+def test_what_an_extension_refuses_stays_all_the_same(
+    qubesd: Qubesd, work: Vm, name: str, value: str, sentence: str
+) -> None:
     assert work.feature(name, value) == Error(VALUE, sentence)
     assert qubesd.qubes["work"].features == {name: value}
 
 
-def test_a_feature_that_is_not_set_is_an_error(work):
+def test_a_feature_that_is_not_set_is_an_error(work: Vm) -> None:
     absent = Error("QubesFeatureNotFoundError", "Feature not set for domain work: x")
     assert work.call("feature.Get", "x") == absent
     assert work.call("feature.Remove", "x") == absent
 
 
-def test_a_check_looks_where_its_name_says(qubesd, work):
+def test_a_check_looks_where_its_name_says(qubesd: Qubesd, work: Vm) -> None:
     checks = ("Template", "Netvm", "AdminVM", "TemplateAndAdminVM")
 
     def found() -> list[str]:
@@ -91,21 +95,21 @@ def test_a_check_looks_where_its_name_says(qubesd, work):
     ):
         Vm(qubesd, vm).feature("x", "1")
         assert found() == expected
-        assert vm == "work" or work.call("feature.Get", "x").kind == "QubesFeatureNotFoundError"
+        assert vm == "work" or error_of(work.call("feature.Get", "x")).kind == "QubesFeatureNotFoundError"
         Vm(qubesd, vm).call("feature.Remove", "x")
 
 
-def test_meminfo_writer_becomes_maxmem_and_is_no_feature(qubesd, work):
+def test_meminfo_writer_becomes_maxmem_and_is_no_feature(qubesd: Qubesd, work: Vm) -> None:
     assert work.call("feature.Set", "service.meminfo-writer", "") == ""
     assert work.get("maxmem") == "0"
     assert qubesd.qubes["work"].features == {}
     assert work.call("feature.Set", "service.meminfo-writer", "1") == ""
     assert work.call("property.Get", "maxmem") == "default=True type=int 4000"
     assert qubesd.qubes["work"].features == {}
-    assert work.call("feature.Remove", "service.meminfo-writer").kind == "QubesFeatureNotFoundError"
+    assert error_of(work.call("feature.Remove", "service.meminfo-writer")).kind == "QubesFeatureNotFoundError"
 
 
-def test_keys_of_a_running_vm_follow_its_features(qubesd, work, keys):
+def test_keys_of_a_running_vm_follow_its_features(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     work.feature("service.cups", "1")
     assert keys == {}
     qubesd.start_vm("work")
@@ -125,7 +129,7 @@ def test_keys_of_a_running_vm_follow_its_features(qubesd, work, keys):
     assert keys["work"]["qubes-timezone"] == "Etc/UTC"
 
 
-def test_a_long_service_is_kept_by_the_hash_of_its_name(qubesd, work, keys):
+def test_a_long_service_is_kept_by_the_hash_of_its_name(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     qubesd.start_vm("work")
     app = "org.example." + "a" * 40
     assert work.feature(f"service.app-dispvm.{app}", "1") == "1"
@@ -135,7 +139,9 @@ def test_a_long_service_is_kept_by_the_hash_of_its_name(qubesd, work, keys):
     assert keys.below("work", "hash-app-dispvm") == {}
 
 
-def test_a_value_that_is_too_long_for_a_key_is_kept_while_the_vm_is_off_and_lets_it_not_start(qubesd, work):
+def test_a_value_that_is_too_long_for_a_key_is_kept_while_the_vm_is_off_and_lets_it_not_start(
+    qubesd: Qubesd, work: Vm
+) -> None:
     assert work.feature("vm-config.long", "x" * 60000) == "x" * 60000
     assert work.call("Start") is NOTHING
     assert qubesd.qubes["work"].state == "Halted"
@@ -145,19 +151,19 @@ def test_a_value_that_is_too_long_for_a_key_is_kept_while_the_vm_is_off_and_lets
     assert work.call("feature.Get", "vm-config.long") == "x" * 60000
 
 
-def test_a_bad_custom_persist_lets_the_vm_not_start(qubesd, work, keys):
+def test_a_bad_custom_persist_lets_the_vm_not_start(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     work.feature("custom-persist.home", "home")
     assert work.call("Start") == Error(VALUE, "invalid value format: 'home'")
     assert (qubesd.qubes["work"].state, "work" in keys) == ("Halted", False)
     assert ("work", "domain-start-failed") in qubesd.events.log
 
 
-def test_what_was_stored_stays_where_the_vms_qubesdb_fails(qubesd, work):
+def test_what_was_stored_stays_where_the_vms_qubesdb_fails(qubesd: Qubesd, work: Vm) -> None:
     qubesd.start_vm("work")
     qubesd.faults.dead_qubesdb.add("work")
     assert work.feature("service.cups", "1") is NOTHING
     assert work.call("feature.Get", "service.cups") == "1"
     assert work.call("feature.Remove", "service.cups") is NOTHING
-    assert work.call("feature.Get", "service.cups").kind == "QubesFeatureNotFoundError"
+    assert error_of(work.call("feature.Get", "service.cups")).kind == "QubesFeatureNotFoundError"
     assert work.set("keyboard_layout", "pl++") is NOTHING
     assert work.get("keyboard_layout") == "pl++"

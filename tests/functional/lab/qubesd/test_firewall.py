@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+from lab.qubesd.daemon import Qubesd
+from tests.functional.lab.qubesd.conftest import Keys
 from tests.support.qubesdcalls import NOTHING, Vm
 
 
@@ -38,7 +44,7 @@ from tests.support.qubesdcalls import NOTHING, Vm
         ("action=accept\naction=drop proto=icmp", "action=accept\naction=drop proto=icmp\n"),
     ],
 )
-def test_rules_read_in_their_normal_form(work, rules, reads):
+def test_rules_read_in_their_normal_form(work: Vm, rules: str, reads: str) -> None:
     assert work.firewall(rules) == reads
 
 
@@ -70,7 +76,7 @@ def test_rules_read_in_their_normal_form(work, rules, reads):
         "action=accept dsthost=caf\u00e9.example.org",
     ],
 )
-def test_what_is_refused_is_not_answered_and_changes_nothing(work, rules):
+def test_what_is_refused_is_not_answered_and_changes_nothing(work: Vm, rules: str) -> None:
     assert work.call("firewall.Set", "", rules) is NOTHING
     assert work.call("firewall.Get") == "action=accept\n"
 
@@ -79,18 +85,20 @@ RULES = "action=accept specialtarget=dns\naction=accept dst6=fd00::1\naction=dro
 WRITTEN = {"policy": "drop", "0000": "action=accept specialtarget=dns", "0002": "action=drop dst4=10.0.0.1/32"}
 
 
-def rules(keys, work):
+def rules(keys: Keys, work: Vm) -> dict[str, str]:
     return keys.below("sys-net", f"qubes-firewall/{work.get('ip')}")
 
 
-def test_a_vm_that_is_off_has_its_rules_kept_and_nobody_gets_them(qubesd, work, keys):
+def test_a_vm_that_is_off_has_its_rules_kept_and_nobody_gets_them(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     qubesd.start_vm("sys-net")
     before = dict(keys["sys-net"])
     work.firewall(RULES)
     assert keys["sys-net"] == before
 
 
-def test_the_provider_has_the_rules_of_a_vm_that_starts_in_place_of_all_others(qubesd, work, keys):
+def test_the_provider_has_the_rules_of_a_vm_that_starts_in_place_of_all_others(
+    qubesd: Qubesd, work: Vm, keys: Keys
+) -> None:
     work.firewall(RULES)
     qubesd.start_vm("sys-net")
     keys["sys-net"][f"qubes-firewall/{work.get('ip')}/0009"] = "action=accept"
@@ -110,7 +118,7 @@ def test_the_provider_has_the_rules_of_a_vm_that_starts_in_place_of_all_others(q
     ],
     ids=["set", "reload", "netvm", "provider", "start"],
 )
-def test_what_others_have_put_there_goes(qubesd, work, keys, cause):
+def test_what_others_have_put_there_goes(qubesd: Qubesd, work: Vm, keys: Keys, cause: Callable[..., Any]) -> None:
     work.firewall(RULES)
     qubesd.start_vm("work")
     keys["sys-net"][f"qubes-firewall/{work.get('ip')}/0000"] = "action=drop"
@@ -119,7 +127,20 @@ def test_what_others_have_put_there_goes(qubesd, work, keys, cause):
     assert rules(keys, work) == WRITTEN
 
 
-def test_the_other_family_has_rules_of_its_own(qubesd, work, keys):
+def test_a_rule_that_expires_goes_by_itself(qubesd: Any, work: Any, keys: Any) -> None:
+    qubesd.start_vm("work")
+    work.firewall(f"action=accept expire={int(time.time()) + 1}\naction=drop")
+    assert rules(keys, work)["0000"] == "action=accept"
+    changed = ("work", "firewall-changed")
+    until = time.monotonic() + 10
+    while qubesd.events.log.count(changed) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert rules(keys, work) == {"policy": "drop", "0000": "action=drop"}
+    assert work.call("firewall.Get") == "action=drop\n"
+
+
+def test_the_other_family_has_rules_of_its_own(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     qubesd.qubes["sys-net"].features["ipv6"] = "1"
     work.firewall(RULES)
     qubesd.start_vm("work")
@@ -130,7 +151,7 @@ def test_the_other_family_has_rules_of_its_own(qubesd, work, keys):
     }
 
 
-def test_a_provider_of_old_has_no_room_for_many_rules_which_are_kept_all_the_same(qubesd, work):
+def test_a_provider_of_old_has_no_room_for_many_rules_which_are_kept_all_the_same(qubesd: Qubesd, work: Vm) -> None:
     qubesd.start_vm("work")
     many = "".join(f"action=accept dst4=10.0.{number}.1/32 proto=tcp dstports=443-443\n" for number in range(50))
     assert work.firewall(many) == many

@@ -6,10 +6,12 @@ import threading
 
 import pytest
 
-from tests.support.qubesdcalls import NOTHING, Error, Vm, ask
+from lab.qubesd.daemon import Qubesd
+from tests.functional.lab.qubesd.conftest import Keys
+from tests.support.qubesdcalls import NOTHING, Error, Vm, ask, error_of, text_of
 
 
-def test_a_start_writes_all_keys_and_whatever_else_was_there_is_gone(qubesd, work, keys):
+def test_a_start_writes_all_keys_and_whatever_else_was_there_is_gone(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     qubesd.start_vm("work")
     keys["work"]["qubes-timezone"] = "Europe/Warsaw"
     keys["work"]["left/behind"] = "1"
@@ -37,23 +39,25 @@ def test_a_start_writes_all_keys_and_whatever_else_was_there_is_gone(qubesd, wor
         "qubes-service/meminfo-writer": "1",
         "qubes-gui-enabled": "True",
         "qubes-gui-domain-xid": "0",
+        "qubes-audio-domain-xid": "0",
+        "qubes-iptables-error": "",
         "keyboard-layout": "us++",
     }
 
 
-def test_a_provider_is_started_first_and_has_keys_of_its_own(qubesd, work, keys):
+def test_a_provider_is_started_first_and_has_keys_of_its_own(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     work.call("Start")
     assert qubesd.qubes["sys-net"].state == "Running"
     net = keys["sys-net"]
     assert (net["qubes-vm-type"], net["qubes-netvm-gateway"]) == ("NetVM", Vm(qubesd, "sys-net").get("ip"))
-    assert net["connected-ips"].split() == [work.get("ip"), Vm(qubesd, "personal").get("ip")]
+    assert net["connected-ips"].split() == [Vm(qubesd, "personal").get("ip"), work.get("ip")]
     assert keys.below("sys-net", f"mapped-ip/{work.get('ip')}") == {
         "visible-ip": work.get("ip"),
         "visible-gateway": net["qubes-netvm-gateway"],
     }
 
 
-def test_what_the_vm_sees_is_the_faked_address(qubesd, work, keys):
+def test_what_the_vm_sees_is_the_faked_address(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     work.feature("net.fake-ip", "192.168.0.5")
     qubesd.start_vm("work")
     assert keys["work"]["qubes-ip"] == "192.168.0.5"
@@ -61,13 +65,13 @@ def test_what_the_vm_sees_is_the_faked_address(qubesd, work, keys):
     assert "192.168.0.5" in keys["sys-net"]["connected-ips"].split()
 
 
-def test_a_vm_with_anon_timezone_has_none_its_templates_counts_too(qubesd, work, keys):
+def test_a_vm_with_anon_timezone_has_none_its_templates_counts_too(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     Vm(qubesd, "fedora").feature("anon-timezone", "1")
     qubesd.start_vm("work")
     assert "qubes-timezone" not in keys["work"]
 
 
-def test_another_netvm_writes_all_keys_anew_but_leaves_others(qubesd, work, keys):
+def test_another_netvm_writes_all_keys_anew_but_leaves_others(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     qubesd.start_vm("work")
     keys["work"] |= {"qubes-timezone": "Europe/Warsaw", "own/key": "1"}
     assert work.set("netvm", "sys-net") == "sys-net"
@@ -78,7 +82,7 @@ def test_another_netvm_writes_all_keys_anew_but_leaves_others(qubesd, work, keys
     assert keys["sys-net"]["connected-ips"] == Vm(qubesd, "personal").get("ip")
 
 
-def test_a_running_vm_is_not_attached_to_one_that_is_off(qubesd, work):
+def test_a_running_vm_is_not_attached_to_one_that_is_off(qubesd: Qubesd, work: Vm) -> None:
     qubesd.qubes["personal"].properties |= {"provides_network": "True", "netvm": ""}
     qubesd.start_vm("work")
     reply = Error("QubesVMNotStartedError", "Cannot dynamically attach to stopped qube personal")
@@ -86,14 +90,14 @@ def test_a_running_vm_is_not_attached_to_one_that_is_off(qubesd, work):
     assert work.get("netvm") == "sys-net"
 
 
-def test_an_address_of_a_running_vm_changes_no_key_of_anybody(qubesd, work, keys):
+def test_an_address_of_a_running_vm_changes_no_key_of_anybody(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     qubesd.start_vm("work")
     before = {vm: dict(found) for vm, found in keys.items()}
     assert work.set("ip", "10.137.9.9") == "10.137.9.9"
     assert keys == before
 
 
-def test_the_layout_of_a_running_vm_is_its_key_at_once(qubesd, work, keys):
+def test_the_layout_of_a_running_vm_is_its_key_at_once(qubesd: Qubesd, work: Vm, keys: Keys) -> None:
     qubesd.start_vm("work")
     work.set("keyboard_layout", "pl++")
     assert keys["work"]["keyboard-layout"] == "pl++"
@@ -104,7 +108,7 @@ def test_the_layout_of_a_running_vm_is_its_key_at_once(qubesd, work, keys):
 
 
 @pytest.mark.parametrize("fault", ["fails", "takes long"])
-def test_a_netvm_stays_where_attaching_it_fails(qubesd, work, fault):
+def test_a_netvm_stays_where_attaching_it_fails(qubesd: Qubesd, work: Vm, fault: str) -> None:
     qubesd.start_vm("work")
     work.set("netvm", "")
     if fault == "fails":
@@ -117,12 +121,12 @@ def test_a_netvm_stays_where_attaching_it_fails(qubesd, work, fault):
         while qubesd.qubes["work"].properties["netvm"] == "":
             assert setting.is_alive()
         # Nobody else is served meanwhile; it is stored already.
-        assert ask(qubesd, "admin.vm.property.Get", "work", "netvm").endswith(" sys-net")
+        assert text_of(ask(qubesd, "admin.vm.property.Get", "work", "netvm")).endswith(" sys-net")
         setting.join(10)
     assert work.get("netvm") == "sys-net"
 
 
-def test_states_are_those_of_a_domain(qubesd, work):
+def test_states_are_those_of_a_domain(qubesd: Qubesd, work: Vm) -> None:
     assert work.call("CurrentState") == "mem=0 mem_static_max=0 cputime=0 power_state=Halted"
     assert work.call("Start") == ""
     assert work.call("CurrentState") == "mem=409600 mem_static_max=409600 cputime=0 power_state=Running"
@@ -135,15 +139,15 @@ def test_states_are_those_of_a_domain(qubesd, work):
     assert net.call("Shutdown", "force+wait") == ""
     work.feature("prohibit-start", "broken")
     assert work.call("Start") == Error("QubesException", "Qube start is prohibited. Rationale: broken")
-    assert Vm(qubesd, "dom0").call("Start").kind == "QubesVMNotHaltedError"
-    assert Vm(qubesd, "dom0").call("Kill").kind == "QubesVMError"
+    assert error_of(Vm(qubesd, "dom0").call("Start")).kind == "QubesVMNotHaltedError"
+    assert error_of(Vm(qubesd, "dom0").call("Kill")).kind == "QubesVMError"
 
 
-def test_others_are_served_while_a_vm_waits_for_its_agent(qubesd, work):
+def test_others_are_served_while_a_vm_waits_for_its_agent(qubesd: Qubesd, work: Vm) -> None:
     qubesd.faults.qrexec_seconds = 60
     starting = threading.Thread(target=qubesd.start_vm, args=("sys-net",))
     starting.start()
-    while (state := ask(qubesd, "admin.vm.CurrentState", "sys-net").rpartition("=")[2]) != "Transient":
+    while (state := text_of(ask(qubesd, "admin.vm.CurrentState", "sys-net")).rpartition("=")[2]) != "Transient":
         assert state in ("Halted", "Paused")
     assert work.feature("x", "1") == "1"
     qubesd.system.ending.set()

@@ -1,8 +1,13 @@
 """What is told of an emulated machine that does not boot, hangs or ends. A program stands for QEMU, and its machine."""
 
+from __future__ import annotations
+
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,14 +41,14 @@ def boots(pass_on=None):
 
 
 @pytest.fixture
-def qemu(tmp_path, monkeypatch):
+def qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Return a function that installs a program as QEMU."""
     programs = tmp_path / "bin"
     programs.mkdir()
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     monkeypatch.setattr(emulator, "_QEMU", "qemu-of-this-test")
 
-    def install(script):
+    def install(script: Any) -> None:
         program = programs / "qemu-of-this-test"
         program.write_text(MACHINE.format(python=os.path.realpath(sys.executable), path=sys.path, script=script))
         program.chmod(0o755)
@@ -52,12 +57,12 @@ def qemu(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def heard():
+def heard() -> list[Any]:
     return []
 
 
 @pytest.fixture
-def machine(tmp_path, heard):
+def machine(tmp_path: Path, heard: list[Any]) -> Iterator[Emulator]:
     """Not started yet; the image's files have names that QEMU's options cannot tell."""
     folder = tmp_path / "the cache, of a user"
     folder.mkdir()
@@ -68,23 +73,25 @@ def machine(tmp_path, heard):
         yield machine
 
 
-def soon(seconds=4.0):
+def soon(seconds: float = 4.0) -> Deadline:
     return Deadline.after(seconds)
 
 
-def test_where_qemu_is_missing_its_package_is_named(qemu, machine):
+def test_where_qemu_is_missing_its_package_is_named(qemu: Callable[..., Any], machine: Emulator) -> None:
     with pytest.raises(ProgramMissing, match="qemu-system-x86"):
         emulator.version()
     with pytest.raises(ProgramMissing, match="qemu-system-x86"):
         machine.boot(soon())
 
 
-def test_its_version_is_its_first_line(qemu):
+def test_its_version_is_its_first_line(qemu: Callable[..., Any]) -> None:
     qemu("print('Copyright')")
     assert emulator.version() == "(XEN) Xen version 4.17"
 
 
-def test_a_boot_that_hangs_ends_at_its_deadline_with_the_consoles_last_lines(qemu, machine):
+def test_a_boot_that_hangs_ends_at_its_deadline_with_the_consoles_last_lines(
+    qemu: Callable[..., Any], machine: Emulator
+) -> None:
     qemu("Line(); print('Booting', end='', flush=True); time.sleep(60)")
     with pytest.raises(DeadlineExceeded) as caught:
         machine.boot(soon())
@@ -93,13 +100,17 @@ def test_a_boot_that_hangs_ends_at_its_deadline_with_the_consoles_last_lines(qem
     assert [line.strip() for line in lines] == ["(XEN) Xen version 4.17", "Booting"]
 
 
-def test_a_machine_that_ends_at_boot_is_told_with_its_status_and_the_last_lines(qemu, machine):
+def test_a_machine_that_ends_at_boot_is_told_with_its_status_and_the_last_lines(
+    qemu: Callable[..., Any], machine: Emulator
+) -> None:
     qemu("print('(XEN) Panic on CPU 0'); sys.exit(3)")
     with pytest.raises(ConnectionLost, match=r"ended with status 3(.|\n)*Panic on CPU 0"):
         machine.boot(soon(20))
 
 
-def test_with_the_block_all_of_it_ends(qemu, machine, tmp_path, heard):
+def test_with_the_block_all_of_it_ends(
+    qemu: Callable[..., Any], machine: Emulator, tmp_path: Path, heard: list[Any]
+) -> None:
     qemu("print(f'pid {os.getpid()} {os.getcwd()}', flush=True); boots()")
     with machine:
         machine.boot(soon(20))
@@ -108,7 +119,7 @@ def test_with_the_block_all_of_it_ends(qemu, machine, tmp_path, heard):
     assert not os.path.exists(folder)
 
 
-def test_commands_run_in_dom0(qemu, machine):
+def test_commands_run_in_dom0(qemu: Callable[..., Any], machine: Emulator) -> None:
     qemu("boots()")
     machine.boot(soon(20))
     done = machine.call(["sh", "-c", "cat; echo fault >&2; exit 4"], text="input", seconds=20)
@@ -117,18 +128,22 @@ def test_commands_run_in_dom0(qemu, machine):
     assert machine.call(["no-such-program"], seconds=20).returncode == 127
 
 
-def test_qemu_finds_the_images_files_whatever_their_folder_is_called(qemu, machine):
+def test_qemu_finds_the_images_files_whatever_their_folder_is_called(
+    qemu: Callable[..., Any], machine: Emulator
+) -> None:
     qemu("print('words', *sys.argv[1:], flush=True); boots()")
     machine.boot(soon(20))
     said = machine.call(["cat", "xen", "linux", "dom0", "disk"], seconds=20).stdout
     assert said == "xenvmlinuxdom0.cpiosalt.img"
 
 
-def test_a_machine_that_stops_answering_is_waited_for_once(qemu, machine, monkeypatch):
+def test_a_machine_that_stops_answering_is_waited_for_once(
+    qemu: Callable[..., Any], machine: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(emulator, "_GRACE", 0.5)
     qemu("line = Line(); line.send('@{\"ready\": true}'); print('BUG: soft lockup', flush=True); time.sleep(60)")
     machine.boot(soon(20))
-    with pytest.raises(DeadlineExceeded, match=r"^xl list in dom0: no answer within 0\.5 s(.|\n)*soft lockup"):
+    with pytest.raises(DeadlineExceeded, match=r"^xl list in dom0: no reply within 0\.5 s(.|\n)*soft lockup"):
         machine.call(["xl", "list"], seconds=0.5)
     began = time.monotonic()
     with pytest.raises(ConnectionLost, match="does not answer any more"):
@@ -136,23 +151,25 @@ def test_a_machine_that_stops_answering_is_waited_for_once(qemu, machine, monkey
     assert time.monotonic() - began < 5
 
 
-def test_a_vm_that_does_not_answer_is_no_machine_that_does_not(qemu, machine, monkeypatch):
+def test_a_vm_that_does_not_answer_is_no_machine_that_does_not(
+    qemu: Callable[..., Any], machine: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(emulator, "_GRACE", 0.5)
     qemu("boots(lambda domid, request: None)")
     machine.boot(soon(20))
-    with pytest.raises(DeadlineExceeded, match=r"^date in domain 7: no answer within 0\.5 s"):
+    with pytest.raises(DeadlineExceeded, match=r"^date in domain 7: no reply within 0\.5 s"):
         machine.call(["date"], seconds=0.5, domid=7)
     assert machine.call(["echo", "here"], seconds=20).stdout == "here\n"
 
 
-def test_a_machine_that_ends_in_the_middle_of_a_command_is_told(qemu, machine):
+def test_a_machine_that_ends_in_the_middle_of_a_command_is_told(qemu: Callable[..., Any], machine: Emulator) -> None:
     qemu("boots()")
     machine.boot(soon(20))
     with pytest.raises(ConnectionLost, match=r"^sh -c .* in dom0: the emulated machine has ended"):
         machine.call(["sh", "-c", "kill -KILL $PPID"], seconds=20)
 
 
-def test_a_vms_console_that_cannot_be_opened_is_told(qemu, machine):
+def test_a_vms_console_that_cannot_be_opened_is_told(qemu: Callable[..., Any], machine: Emulator) -> None:
     qemu("""
 def pass_on(domid, request):
     if domid != 3:

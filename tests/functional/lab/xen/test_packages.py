@@ -1,7 +1,11 @@
 """Debian's packages for the emulated host, with a stand-in for apt and its archive, and packages made by dpkg-deb."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +29,7 @@ esac
 
 
 @pytest.fixture
-def apt(tmp_path, monkeypatch):
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder with apt's files: no lists yet, a network, packages of version 2."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(paths, "made", {})
@@ -44,12 +48,12 @@ def apt(tmp_path, monkeypatch):
     return folder
 
 
-def lists(version, *without):
+def lists(version: str, *without: str) -> str:
     names = [name for name in packages.NAMES if name not in without]
     return KERNEL + "".join(f"\nPackage: {name}\nVersion: {version}\n" for name in names)
 
 
-def package(tree, target):
+def package(tree: Path, target: Path) -> None:
     library = tree / "usr/lib" / PYTHON
     library.mkdir(parents=True)
     (library / "module.py").write_text("answer = 42\n")
@@ -59,15 +63,15 @@ def package(tree, target):
     subprocess.run(["dpkg-deb", "--build", str(tree), str(target)], check=True, capture_output=True, timeout=60)
 
 
-def asked(apt):
+def asked(apt: Path) -> list[str]:
     return [" ".join(line.split()[:3]) for line in (apt / "log").read_text().splitlines()]
 
 
-def half_made():
+def half_made() -> list[Any]:
     return [folder for folder in paths.folders() if folder.name.startswith("half-made")]
 
 
-def test_a_machine_without_package_lists_gets_them_first(apt):
+def test_a_machine_without_package_lists_gets_them_first(apt: Path) -> None:
     root = packages.unpacked()
     assert (root / "usr/lib" / PYTHON / "module.py").exists()
     assert list((root / "usr/lib" / PYTHON).glob("__pycache__/module.*.pyc"))
@@ -76,7 +80,7 @@ def test_a_machine_without_package_lists_gets_them_first(apt):
                           "apt-cache show --no-all-versions", "apt-get -q -o"]  # fmt: skip
 
 
-def test_with_lists_they_are_not_updated_and_nothing_is_downloaded_again(apt):
+def test_with_lists_they_are_not_updated_and_nothing_is_downloaded_again(apt: Path) -> None:
     (apt / "lists").write_text(lists("2"))
     assert packages.unpacked() == packages.unpacked()
     assert asked(apt) == ["apt-cache show --no-all-versions", "apt-get -q -o", "apt-cache show --no-all-versions"]
@@ -91,14 +95,14 @@ def test_with_lists_they_are_not_updated_and_nothing_is_downloaded_again(apt):
         pytest.param(lists("2", f"{PYTHON}-minimal"), id="no Python"),
     ],
 )
-def test_lists_that_are_too_old_or_not_whole_are_updated_once(apt, known):
+def test_lists_that_are_too_old_or_not_whole_are_updated_once(apt: Path, known: str) -> None:
     (apt / "lists").write_text(known)
     assert packages.unpacked().is_dir()
     assert asked(apt).count("apt-get -qq update") == 1
     assert half_made() == []
 
 
-def test_what_debian_does_not_have_is_named(apt):
+def test_what_debian_does_not_have_is_named(apt: Path) -> None:
     (apt / "newest").write_text(lists("2", "xenstore-utils", "chrony"))
     with pytest.raises(ProgramFailed, match=r"do not name chrony, xenstore-utils; expected those of Debian 12"):
         packages.unpacked()
@@ -107,7 +111,7 @@ def test_what_debian_does_not_have_is_named(apt):
         packages.unpacked()
 
 
-def test_without_a_network_both_failures_are_told_and_nothing_is_left(apt):
+def test_without_a_network_both_failures_are_told_and_nothing_is_left(apt: Path) -> None:
     (apt / "online").unlink()
     (apt / "lists").write_text(lists("1"))
     with pytest.raises(

@@ -20,8 +20,7 @@ ARCHIVE = os.urandom(3 << 20)
 
 
 @pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    vm = VM(tmp_path / "vm")
+def vm(vm: VM) -> VM:
     (vm.root / "home/user/mine").mkdir(parents=True)
     (vm.root / "media/usb disk").mkdir(parents=True)
     return vm
@@ -37,8 +36,8 @@ def files(vm: VM) -> list[str]:
 )
 def test_a_folder_gets_a_file_named_after_the_time(vm: VM, location: str, folder: str) -> None:
     before = time.strftime("%Y-%m-%dT%H%M%S")
-    answer = call(vm, SERVICE, f"{location}\n".encode() + ARCHIVE)
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = call(vm, SERVICE, f"{location}\n".encode() + ARCHIVE)
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     (name,) = os.listdir(vm.root / folder)
     assert re.fullmatch(r"qubes-backup-\d{4}-\d\d-\d\dT\d{6}", name)
     assert before <= name.removeprefix("qubes-backup-") <= time.strftime("%Y-%m-%dT%H%M%S")
@@ -48,8 +47,8 @@ def test_a_folder_gets_a_file_named_after_the_time(vm: VM, location: str, folder
 
 @pytest.mark.parametrize("name", ["weekly", "my backup", "ż.tar"])
 def test_an_absolute_path_becomes_a_file(vm: VM, name: str) -> None:
-    answer = call(vm, SERVICE, f"/media/usb disk/{name}\n".encode() + ARCHIVE)
-    assert (answer.status, answer.stderr) == (0, "")
+    reply = call(vm, SERVICE, f"/media/usb disk/{name}\n".encode() + ARCHIVE)
+    assert (reply.status, reply.stderr) == (0, "")
     assert (vm.root / "media/usb disk" / name).read_bytes() == ARCHIVE
     assert files(vm) == [f"media/usb disk/{name}"]
 
@@ -64,7 +63,7 @@ def test_what_is_there_is_never_replaced(vm: VM, there: str) -> None:
     else:
         place.symlink_to(vm.write("/etc/target", "old") if there == "link" else vm.root / "etc/none")
     before = vm.content()
-    assert "something of that name" in call(vm, SERVICE, b"/media/usb disk/weekly\n" + ARCHIVE).refused(SERVICE)
+    assert "a file with this name" in call(vm, SERVICE, b"/media/usb disk/weekly\n" + ARCHIVE).refused(SERVICE)
     assert vm.content() == before
 
 
@@ -74,8 +73,8 @@ def test_a_file_that_appears_meanwhile_is_not_replaced_either(vm: VM) -> None:
         running.send(b"/media/usb disk/weekly\n" + ARCHIVE)
         place.write_text("old")
         running.end_input()
-        answer = running.ended()
-    assert "File exists" in answer.refused(SERVICE)
+        reply = running.ended()
+    assert "File exists" in reply.refused(SERVICE)
     assert place.read_text() == "old"
     assert files(vm) == ["media/usb disk/weekly"]
 
@@ -148,8 +147,8 @@ def test_a_backup_whose_caller_goes_is_not_kept(vm: VM, location: str) -> None:
     with Running(vm, SERVICE) as running:
         running.send(f"{location}\n".encode() + ARCHIVE)
         running.hang_up()
-        answer = running.ended()
-    assert (answer.status, answer.stdout) == (1, b"")
+        reply = running.ended()
+    assert (reply.status, reply.stdout) == (1, b"")
     assert files(vm) == []
 
 
@@ -213,7 +212,7 @@ def test_a_command_that_hangs_is_ended_when_the_caller_goes(vm: VM) -> None:
 def test_an_unwritable_folder_is_a_fault(vm: VM) -> None:
     (vm.root / "media/link").symlink_to("/proc")
     before = vm.content()
-    assert "leads out of" in call(vm, SERVICE, b"/media/link/x\n" + ARCHIVE).refused(SERVICE)
+    assert "points outside" in call(vm, SERVICE, b"/media/link/x\n" + ARCHIVE).refused(SERVICE)
     assert vm.content() == before
 
 
@@ -224,26 +223,26 @@ def test_an_argument_is_refused(vm: VM) -> None:
 def test_a_command_is_run_only_where_that_is_switched_on(vm: VM) -> None:
     target = vm.root.parent / "a copy"
     line = f"cat > '{target}'\n".encode()
-    assert "commands are switched off" in call(vm, SERVICE, line + ARCHIVE).refused(SERVICE)
+    assert "commands are disabled" in call(vm, SERVICE, line + ARCHIVE).refused(SERVICE)
     assert not target.exists()
     vm.write("/etc/vminterface/backup-commands-allowed")
-    answer = call(vm, SERVICE, line + ARCHIVE)
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = call(vm, SERVICE, line + ARCHIVE)
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert target.read_bytes() == ARCHIVE
 
 
 def test_the_status_of_the_command_is_the_answer_and_its_messages_are_passed_on(vm: VM) -> None:
     vm.write("/etc/vminterface/backup-commands-allowed")
-    answer = call(vm, SERVICE, b"cat >/dev/null; echo noise; echo no space >&2; exit 9\n" + ARCHIVE)
-    assert (answer.status, answer.stdout) == (9, b"")
-    assert answer.stderr == f"no space\n{SERVICE}: the command ended with status 9\n"
+    reply = call(vm, SERVICE, b"cat >/dev/null; echo noise; echo no space >&2; exit 9\n" + ARCHIVE)
+    assert (reply.status, reply.stdout) == (9, b"")
+    assert reply.stderr == f"no space\n{SERVICE}: the command ended with status 9\n"
 
 
 def test_what_is_no_command_is_refused_where_commands_are_switched_on(vm: VM) -> None:
     vm.write("/etc/vminterface/backup-commands-allowed")
     for line in (b"no-such-program x\n", b"'cat\n", b"weekly\n"):
         reason = call(vm, SERVICE, line + ARCHIVE).refused(SERVICE)
-        assert "switched off" not in reason
+        assert "disabled" not in reason
 
 
 def test_a_command_that_reads_nothing_is_no_fault_of_its_own(vm: VM) -> None:

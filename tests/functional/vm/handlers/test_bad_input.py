@@ -8,17 +8,21 @@ import re
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.handlers import VM
+from tests.support.echoserver import EchoServer
+from tests.support.handlers import VM, Reply
+from tests.support.qubesdb import Daemons
 from tests.support.stores import need
+from tests.support.terminals import Terminal
 from tests.support.xrandr import xrandr_in
 from vminterface.values.image import Image
-from vminterface.vm.handlers import registered
-from vminterface.vm.handlers.table import SERVICES
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.files import registered
+from vminterface.vm.handlers.runtime.table import SERVICES
+from vminterface.vm.machine.machine import Machine
 from vminterface.wire.vmexec import encode
 
 #: Of the services that read all they are told from their input: a message that the VM of these tests carries out.
@@ -31,9 +35,10 @@ VALID = {
     "qubes.GetImageRGBA": b"/usr/share/pixmaps/firefox.png\n",
     "qubes.Backup": b"/media/weekly\narchive",
     "qubes.OpenInVM": b"a.txt".ljust(256, b"\0") + b"hi\n",
+    "qubes.OpenURL": b"https://www.example.org/a?b=c\n",
 }
 #: Those that need the caller's next word to end well: Restore is told how the receiver in dom0 fared.
-REFUSE = (*VALID, "qubes.Restore")
+REFUSE = (*VALID, "qubes.Restore", "qubes.TemplateSearch", "qubes.TemplateDownload")
 #: Those that answer with more than a status, and which garbage is a message to them.
 ANSWER = {
     # Any line may be a location, which is looked at when something is restored from it.
@@ -53,6 +58,10 @@ ANSWER = {
 #: Those that are told nothing by their input.
 DEAF = (
     "qubes.WaitForSession",
+    "qubes.WaitForRunningSystem",
+    "qubes.WaitForNetworkUplink",
+    "qubes.StartApp",
+    "qubes.InstallUpdatesGUI",
     "qubes.GetAppmenus",
     "qubes.GetDate",
     "qubes.SelectFile",
@@ -62,10 +71,17 @@ DEAF = (
     "qubes.SuspendPreAll",
     "qubes.SuspendPostAll",
     "qubes.SyncNtpClock",
+    "qubes.PostInstall",
 )
+#: Those whose argument says what is meant.
+ARGUMENTS = {"qubes.StartApp": "firefox"}
+#: Those that show their input in a terminal, whatever it is.
+SHOWN = ("qubes.ShowInTerminal",)
 #: Those that hand their input over to what the caller wants run: a shell, or the program of the argument.
 SHELLS = ("qubes.VMShell", "qubes.VMShell+WaitForSession", "qubes.VMRootShell")
 PROGRAMS = ("qubes.VMExec", "qubes.VMExecGUI", "qubes.VMRootExec")
+#: Those that hand their input over to whatever listens at a port.
+TUNNELS = ("qubes.ConnectTCP", "qubes.UpdatesProxy")
 GARBAGE = {
     "nothing": b"",
     "an empty line": b"\n",
@@ -127,6 +143,19 @@ OUT_OF_RANGE = {
         b"msl:-\n<image/>",
         b"/" + b"x" * 5000 + b"\n",
     ],
+    "qubes.OpenURL": [
+        b"www.example.org\n",
+        b"file:///etc/passwd\n",
+        b"HTTPS://www.example.org\n",
+        b" https://www.example.org\n",
+        b"https:/www.example.org\n",
+        b"https://\n",
+        b"https://www.example.org/a b\n",
+        b"https://www.example.org\r\n",
+        b"https://www.example.org/\x1b[0m\n",
+        b"https://www.example.org/\xff\n",
+        b"https://www.example.org/" + b"x" * 65536 + b"\n",
+    ],
 }
 
 
@@ -164,12 +193,19 @@ def machine(top: Path, disk: bytes = b"") -> VM:
     one.write("usr/share/applications/firefox.desktop", "[Desktop Entry]\nName=Firefox\nExec=firefox\n")
     one.write("usr/share/pixmaps/firefox.png", RED)
     one.write("bin/bash")
-    for hook in ("gui-mode.d/hook", "suspend-pre.d/hook.sh", "suspend-post.d/hook.sh"):
+    for hook in ("gui-mode.d/hook", "suspend-pre.d/hook.sh", "suspend-post.d/hook.sh", "post-install.d/hook.sh"):
         one.write(f"etc/qubes/{hook}", LOGGING, 0o755)
-    for name in ("ip", "tee", "chronyc"):
+    for name in ("ip", "tee", "chronyc", "qrexec-client-vm"):
         one.write(f"bin/{name}", LOGGING, 0o755)
     # As long as a user looks at a file: one that ends at once has handed it to a running program.
     one.write("bin/qubes-open", f"{LOGGING}sleep 3.1\n", 0o755)
+    one.write("bin/systemctl", f"{LOGGING}echo running\n", 0o755)
+    (one.root / "run/systemd/system").mkdir(parents=True)
+    for name in ("firefox", "dnf"):
+        one.write(f"bin/{name}", LOGGING, 0o755)
+    # Its other words tell where this machine's files are.
+    one.write("bin/terminal", LOGGING.replace("$*", "$1"), 0o755)
+    one.write("etc/vminterface/terminal-command", "terminal\n")
     one.write("bin/zenity", f"{LOGGING}echo /home/user/chosen\n", 0o755)
     one.write("bin/qubesdb-read", f'{LOGGING}[ "$1" = /qubes-gui-enabled ] && echo False\n', 0o755)
     return one
@@ -193,7 +229,7 @@ def location(vm: VM, monkeypatch: pytest.MonkeyPatch) -> str:
     return registered.add(Machine(str(vm.root)), "/media/backup")
 
 
-def call(vm: VM, service: str, data: bytes, *arguments: str):
+def call(vm: VM, service: str, data: bytes, *arguments: str) -> Reply:
     return vm.call(service, data, *arguments, **ENVIRONMENT, PATH=f"{vm.root}/bin:{os.environ['PATH']}")
 
 
@@ -207,7 +243,7 @@ def refused(vm: VM, service: str, data: bytes, *arguments: str) -> str:
 
 
 def test_every_service_of_the_table_is_given_garbage() -> None:
-    assert sorted([*REFUSE, *ANSWER, *DEAF, *SHELLS, *PROGRAMS]) == sorted(SERVICES)
+    assert sorted([*REFUSE, *ANSWER, *DEAF, *SHOWN, *SHELLS, *PROGRAMS, *TUNNELS]) == sorted(SERVICES)
     assert set(OUT_OF_RANGE) <= set(REFUSE)
 
 
@@ -215,12 +251,12 @@ def test_every_service_of_the_table_is_given_garbage() -> None:
 def test_a_whole_message_is_carried_out(vm: VM, service: str) -> None:
     """Else nothing would follow from the refusals below."""
     before = vm.content()
-    answer = call(vm, service, VALID[service])
-    assert (answer.status, answer.stderr) == (0, "")
+    reply = call(vm, service, VALID[service])
+    assert (reply.status, reply.stderr) == (0, "")
     if service == "qubes.GetImageRGBA":
-        assert answer.stdout == b"1 1\n\xff\x00\x00\xff"
+        assert reply.stdout == b"1 1\n\xff\x00\x00\xff"
     else:
-        assert answer.stdout == b""
+        assert reply.stdout == b""
         assert vm.content() != before
 
 
@@ -234,18 +270,27 @@ def test_garbage_is_refused(vm: VM, service: str, garbage: str) -> None:
 @pytest.mark.parametrize("service", ANSWER)
 def test_garbage_is_answered_and_leaves_nothing(vm: VM, location: str, service: str, garbage: str) -> None:
     before = vm.content()
-    answer = call(vm, service, GARBAGE[garbage], *([location] if service == "qubes.RestoreById" else []))
-    assert (answer.status == 0) == (garbage in ANSWER[service])
-    assert re.fullmatch(rf"{service}: [ -~]{{1,400}}\n" if answer.status else "", answer.stderr)
+    reply = call(vm, service, GARBAGE[garbage], *([location] if service == "qubes.RestoreById" else []))
+    assert (reply.status == 0) == (garbage in ANSWER[service])
+    assert re.fullmatch(rf"{service}: [ -~]{{1,400}}\n" if reply.status else "", reply.stderr)
     assert vm.content() == before
 
 
+@pytest.fixture(scope="module")
+def qubesdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a QubesDB that a VM may have for its own."""
+    with Daemons(tmp_path_factory.mktemp("qubesdb"), "work") as daemons:
+        yield daemons.folder / "work/qubesdb.sock"
+
+
 @pytest.mark.parametrize("service", DEAF)
-def test_garbage_does_nothing_where_nobody_reads_it(tmp_path: Path, service: str) -> None:
+def test_garbage_does_nothing_where_nobody_reads_it(tmp_path: Path, qubesdb: Path, service: str) -> None:
     def seen(vm: VM, data: bytes) -> tuple[int, bytes, str, dict[str, tuple[int, object]]]:
-        answer = call(vm, service, data)
+        (vm.root / "run/qubes").mkdir()
+        (vm.root / "run/qubes/qubesdb.sock").symlink_to(qubesdb)
+        reply = call(vm, service, data, *([ARGUMENTS[service]] if service in ARGUMENTS else []))
         # The one answer that no two calls share is the time.
-        return answer.status, re.sub(rb"\d", b"0", answer.stdout), answer.stderr, vm.content()
+        return reply.status, re.sub(rb"\d", b"0", reply.stdout), reply.stderr, vm.content()
 
     quiet = seen(machine(tmp_path / "quiet"), b"")
     assert (quiet[0], quiet[2]) == (0, "")
@@ -255,16 +300,45 @@ def test_garbage_does_nothing_where_nobody_reads_it(tmp_path: Path, service: str
         assert seen(machine(tmp_path / str(number)), data) == quiet
 
 
+@pytest.mark.parametrize("service", SHOWN)
+def test_garbage_is_shown_byte_for_byte(vm: VM, service: str) -> None:
+    terminal = Terminal(vm.root)
+    before = vm.content()
+    for data in GARBAGE.values():
+        reply = call(vm, service, data)
+        assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
+        assert terminal.shown() == data
+        terminal.clear()
+    assert vm.content() == before
+
+
 @pytest.mark.parametrize("service", [*SHELLS, *PROGRAMS])
 def test_garbage_reaches_what_the_caller_wants_run_byte_for_byte(vm: VM, service: str) -> None:
     before = vm.content()
     for data in GARBAGE.values():
         if service in SHELLS:
-            answer = call(vm, service, b"exec cat\n" + data)
+            reply = call(vm, service, b"exec cat\n" + data)
         else:
-            answer = call(vm, service, data, encode(["cat"]))
-        assert (answer.status, answer.stdout, answer.stderr) == (0, data, "")
+            reply = call(vm, service, data, encode(["cat"]))
+        assert (reply.status, reply.stdout, reply.stderr) == (0, data, "")
     assert vm.content() == before
+
+
+@pytest.mark.parametrize("service", TUNNELS)
+def test_garbage_reaches_what_listens_byte_for_byte(vm: VM, service: str) -> None:
+    with EchoServer() as server:
+        vm.write("etc/vminterface/handlers.conf", f"updates-proxy-port = {server.port}\n")
+        before = vm.content()
+        for data in GARBAGE.values():
+            reply = call(vm, service, data, *([str(server.port)] if service == "qubes.ConnectTCP" else []))
+            assert (reply.status, reply.stdout, reply.stderr) == (0, data, "")
+        assert vm.content() == before
+
+
+def test_what_is_no_port_is_refused(vm: VM) -> None:
+    for argument in ("", "0", "080", "65536", "99999", "100000", "-1", "+80", "80.", "http", "127.0.0.1+80", "1e3"):
+        reason = refused(vm, "qubes.ConnectTCP", b"", *([argument] if argument else []))
+        assert reason == f"'{argument}' is not a valid port (expected 1 to 65535, no leading zero)"
 
 
 @pytest.mark.parametrize("service", OUT_OF_RANGE)
@@ -299,7 +373,7 @@ def test_an_icon_whose_name_breaks_off_is_not_another_one(vm: VM) -> None:
     assert call(vm, "qubes.GetImageRGBA", b"xdgicon:fire\n").status == 0
     assert call(vm, "qubes.GetImageRGBA", b"xdgicon:firefox\n").status == 0
     for length in range(len("xdgicon:firefox") + 1):
-        assert "before the end of the line" in refused(vm, "qubes.GetImageRGBA", b"xdgicon:firefox"[:length])
+        assert "inside the line" in refused(vm, "qubes.GetImageRGBA", b"xdgicon:firefox"[:length])
 
 
 def test_a_location_that_breaks_off_is_not_registered_at_any_byte(vm: VM) -> None:
@@ -309,9 +383,14 @@ def test_a_location_that_breaks_off_is_not_registered_at_any_byte(vm: VM) -> Non
         refused(vm, "qubes.RegisterBackupLocation", line[:length])
 
 
-@pytest.mark.parametrize("service", sorted({*REFUSE, *DEAF, "qubes.RegisterBackupLocation"} - {"qubes.GetDate"}))
+@pytest.mark.parametrize(
+    "service",
+    sorted(
+        {*REFUSE, *DEAF, *SHOWN, "qubes.RegisterBackupLocation", "qubes.UpdatesProxy"} - {*ARGUMENTS, "qubes.GetDate"}
+    ),
+)
 def test_an_argument_is_refused_where_none_is_known(vm: VM, service: str) -> None:
-    assert "takes no argument, and was given 'x'" in refused(vm, service, VALID.get(service, b""), "x")
+    assert "does not accept an argument, but got 'x'" in refused(vm, service, VALID.get(service, b""), "x")
 
 
 def test_a_caller_without_a_name_is_refused(vm: VM) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.agentcall import Running, call
-from tests.support.handlers import VM
+from tests.support.handlers import VM, Reply
 from vminterface.wire.vmexec import encode
 
 SHELLS = ["qubes.VMShell", "qubes.VMRootShell", "qubes.VMShell+WaitForSession"]
@@ -17,21 +17,22 @@ EXECS = ["qubes.VMExec", "qubes.VMExecGUI", "qubes.VMRootExec"]
 
 
 @pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    vm = VM(tmp_path / "vm")
+def vm(vm: VM) -> VM:
     vm.write("/bin/bash", mode=0o755)
     return vm
 
 
-def execute(vm: VM, argv: list[str | bytes], data: bytes = b"", service: str = "qubes.VMExec", **environment: str):
+def execute(
+    vm: VM, argv: list[str | bytes], data: bytes = b"", service: str = "qubes.VMExec", **environment: str
+) -> Reply:
     argument = encode(argv)
-    return call(vm, service, data, argument, QREXEC_SERVICE_ARGUMENT=argument, **environment)
+    return call(vm, service, data, argument, timeout=30.0, QREXEC_SERVICE_ARGUMENT=argument, **environment)
 
 
 @pytest.mark.parametrize("service", SHELLS)
 def test_the_shell_reads_what_the_caller_sends(vm: VM, service: str) -> None:
-    answer = call(vm, service, b'echo "$QREXEC_REMOTE_DOMAIN" "$BASH"; echo no >&2; exit 7\n')
-    assert (answer.status, answer.stdout, answer.stderr) == (7, b"work /bin/bash\n", "no\n")
+    reply = call(vm, service, b'echo "$QREXEC_REMOTE_DOMAIN" "$BASH"; echo no >&2; exit 7\n')
+    assert (reply.status, reply.stdout, reply.stderr) == (7, b"work /bin/bash\n", "no\n")
 
 
 @pytest.mark.parametrize("given", [{}, {"LC_CTYPE": "C"}, {"LC_CTYPE": ""}, {"LC_ALL": "C"}, {"LANG": "C.UTF-8"}])
@@ -40,12 +41,12 @@ def test_the_environment_is_the_one_that_the_agent_gives(vm: VM, service: str, g
     show = ["cat", "/proc/self/environ"]
     environment = {"PATH": os.environ["PATH"], "HOME": "/home/user", "QREXEC_REMOTE_DOMAIN": "work", **given}
     if service == "qubes.VMShell":
-        answer = call(vm, service, b"cat /proc/$$/environ\n", **given)
+        reply = call(vm, service, b"cat /proc/$$/environ\n", timeout=30.0, **given)
     else:
-        answer = execute(vm, list(show), **given)
+        reply = execute(vm, list(show), b"", **given)
         environment["QREXEC_SERVICE_ARGUMENT"] = encode(show)
-    assert answer.status == 0
-    assert dict(one.split("=", 1) for one in answer.stdout.decode().split("\0")[:-1]) == environment
+    assert reply.status == 0
+    assert dict(one.split("=", 1) for one in reply.stdout.decode().split("\0")[:-1]) == environment
 
 
 @pytest.mark.parametrize("service", SHELLS)
@@ -58,26 +59,26 @@ def test_the_argument_for_a_session_is_taken_and_no_other(vm: VM) -> None:
     waiting = "WaitForSession"
     assert call(vm, "qubes.VMShell", b"echo x\n", waiting, QREXEC_SERVICE_ARGUMENT=waiting).stdout == b"x\n"
     refused = call(vm, "qubes.VMShell", b"echo x\n", "-c", QREXEC_SERVICE_ARGUMENT="-c")
-    assert "'-c' is no argument of it" in refused.refused("qubes.VMShell")
+    assert "'-c' is not an argument of this service" in refused.refused("qubes.VMShell")
 
 
 def test_where_there_is_no_bash_the_plain_shell_answers(tmp_path: Path) -> None:
-    answer = call(VM(tmp_path / "bare"), "qubes.VMShell", b"echo ${BASH:-none}\n")
-    assert answer.status == 0
-    assert answer.stdout in (b"none\n", b"/bin/sh\n")
+    reply = call(VM(tmp_path / "bare"), "qubes.VMShell", b"echo ${BASH:-none}\n")
+    assert reply.status == 0
+    assert reply.stdout in (b"none\n", b"/bin/sh\n")
 
 
 def test_a_shell_without_input_ends_at_once(vm: VM) -> None:
-    answer = call(vm, "qubes.VMShell")
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = call(vm, "qubes.VMShell")
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
 
 
 @pytest.mark.parametrize("service", EXECS)
 def test_every_argument_reaches_the_program_as_it_is(vm: VM, service: str) -> None:
     argv: list[str | bytes] = ["printf", "%s|", "", "ż ok", "-a", "$HOME; exit", b"\xff\n"]
-    answer = execute(vm, argv, service=service)
-    assert (answer.status, answer.stderr) == (0, "")
-    assert answer.stdout == "|ż ok|-a|$HOME; exit|".encode() + b"\xff\n|"
+    reply = execute(vm, argv, service=service)
+    assert (reply.status, reply.stderr) == (0, "")
+    assert reply.stdout == "|ż ok|-a|$HOME; exit|".encode() + b"\xff\n|"
 
 
 def test_the_program_has_the_callers_streams_and_its_status_is_the_answer(vm: VM) -> None:
@@ -108,16 +109,16 @@ def test_a_writer_ends_when_its_caller_goes(vm: VM) -> None:
 
 @pytest.mark.parametrize("program", ["no-such-program", "/no/such/program", "/etc/passwd/x", "a\n\x1b[0m", "ż"])
 def test_a_program_that_is_not_there_is_told_in_one_line_with_127(vm: VM, program: str) -> None:
-    answer = execute(vm, [program])
-    assert answer.status == 127
-    assert "there is no program" in answer.refused("qubes.VMExec")
+    reply = execute(vm, [program])
+    assert reply.status == 127
+    assert "does not exist" in reply.refused("qubes.VMExec")
 
 
 @pytest.mark.parametrize("program", ["/etc/passwd", "/etc"])
 def test_a_program_that_cannot_be_started_is_told_with_126(vm: VM, program: str) -> None:
-    answer = execute(vm, [program])
-    assert answer.status == 126
-    assert "cannot be started" in answer.refused("qubes.VMExec")
+    reply = execute(vm, [program])
+    assert reply.status == 126
+    assert "cannot be started" in reply.refused("qubes.VMExec")
 
 
 @pytest.mark.parametrize("service", EXECS)

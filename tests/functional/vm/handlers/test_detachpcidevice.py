@@ -29,8 +29,8 @@ def vm(tmp_path: Path) -> VM:
 
 @pytest.mark.parametrize("address", [b"00:06.0", b"00:06.0\n", b"0000:00:06.0"])
 def test_the_driver_lets_go_of_the_device(vm: VM, address: bytes) -> None:
-    answer = vm.call(SERVICE, address)
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = vm.call(SERVICE, address)
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert vm.read(UNBIND) == "0000:00:06.0"
 
 
@@ -39,7 +39,7 @@ def test_the_driver_lets_go_of_the_device(vm: VM, address: bytes) -> None:
     [
         (b"00:08.0", "this VM has no PCI device 0000:00:08.0"),
         (b"0001:00:06.0", "this VM has no PCI device 0001:00:06.0"),
-        (b"00:07.0", "no driver of this VM has the PCI device 0000:00:07.0"),
+        (b"00:07.0", "no driver of this VM uses the PCI device 0000:00:07.0"),
     ],
 )
 def test_what_cannot_be_detached_is_named(vm: VM, address: bytes, reason: str) -> None:

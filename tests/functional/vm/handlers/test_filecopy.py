@@ -20,22 +20,15 @@ SERVICE = "qubes.Filecopy"
 A_TXT = bytes.fromhex("06000000a48100000300000000000000039ebb5500000000039ebb5500000000612e7478740068690a")
 
 
-@pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    vm = VM(tmp_path / "vm")
-    (vm.root / "home/user").mkdir(parents=True)
-    return vm
-
-
 def received(vm: VM) -> dict[str, bytes]:
     top = vm.root / "home/user/QubesIncoming"
     return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
 def test_a_file_lands_in_the_callers_folder_and_its_result_is_answered(vm: VM) -> None:
-    answer = call(vm, SERVICE, A_TXT + END)
-    assert (answer.status, answer.stderr) == (0, "")
-    assert answer.stdout == bytes.fromhex("0000000000000000f12d80b20000000005000000612e747874")
+    reply = call(vm, SERVICE, A_TXT + END)
+    assert (reply.status, reply.stderr) == (0, "")
+    assert reply.stdout == bytes.fromhex("0000000000000000f12d80b20000000005000000612e747874")
     assert received(vm) == {"work/a.txt": b"hi\n"}
     assert (vm.root / "home/user/QubesIncoming/work").stat().st_mode & 0o777 == 0o700
     assert (vm.root / "home/user/QubesIncoming/work/a.txt").stat().st_mtime == 1438359043
@@ -51,36 +44,36 @@ def test_files_go_where_a_link_of_the_users_leads(vm: VM) -> None:
 def test_no_link_leads_out_of_a_machine_that_is_a_folder(vm: VM, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (vm.root / "home/user/QubesIncoming").symlink_to(tmp_path / "outside")
-    assert "leads out of the machine's root" in call(vm, SERVICE, A_TXT + END).refused(SERVICE)
+    assert "points outside the machine's root" in call(vm, SERVICE, A_TXT + END).refused(SERVICE)
     assert list((tmp_path / "outside").iterdir()) == []
 
 
 def test_a_file_that_is_there_is_not_replaced(vm: VM) -> None:
     call(vm, SERVICE, A_TXT + END)
-    answer = call(vm, SERVICE, A_TXT + END)
-    assert answer.status == 17
-    assert answer.stdout == bytes.fromhex("1100000000000000b81d60a00000000005000000612e747874")
-    assert answer.stderr == f"{SERVICE}: 'a.txt': a file of that name is already there (EEXIST)\n"
+    reply = call(vm, SERVICE, A_TXT + END)
+    assert reply.status == 17
+    assert reply.stdout == bytes.fromhex("1100000000000000b81d60a00000000005000000612e747874")
+    assert reply.stderr == f"{SERVICE}: 'a.txt': a file of that name is already there (EEXIST)\n"
 
 
 def test_an_empty_transfer_is_a_success(vm: VM) -> None:
-    answer = call(vm, SERVICE, END)
-    assert answer.status == 0
-    assert answer.stdout == bytes(8) + bytes.fromhex("ad550a190000000000000000")
+    reply = call(vm, SERVICE, END)
+    assert reply.status == 0
+    assert reply.stdout == bytes(8) + bytes.fromhex("ad550a190000000000000000")
 
 
 def test_a_name_with_unusual_characters_needs_the_argument(vm: VM) -> None:
     stream = file(b"\xf0\x9f\x98\x80", b"x") + END
-    answer = call(vm, SERVICE, stream)
-    assert answer.status == 84
+    reply = call(vm, SERVICE, stream)
+    assert reply.status == 84
     assert received(vm) == {}
     assert call(vm, SERVICE, stream, "allow-all-names", QREXEC_SERVICE_ARGUMENT="allow-all-names").status == 0
     assert received(vm) == {"work/\U0001f600": b"x"}
 
 
 def test_any_other_argument_is_refused_before_a_byte_is_read(vm: VM) -> None:
-    answer = call(vm, SERVICE, A_TXT + END, "all", QREXEC_SERVICE_ARGUMENT="all")
-    assert "'all' is no argument of it" in answer.refused(SERVICE)
+    reply = call(vm, SERVICE, A_TXT + END, "all", QREXEC_SERVICE_ARGUMENT="all")
+    assert "'all' is not an argument of this service" in reply.refused(SERVICE)
     assert not (vm.root / "home/user/QubesIncoming").exists()
 
 
@@ -108,10 +101,10 @@ def test_a_large_tree_arrives_whole(vm: VM) -> None:
     ids=["empty", "newline", "short", "1 MiB of ff", "1 MiB of NUL", "dots", "slash", "NUL", "no parent", "too large"],
 )
 def test_a_stream_that_is_none_is_told_by_its_result(vm: VM, stream: bytes, status: int) -> None:
-    answer = call(vm, SERVICE, stream)
-    assert answer.status == status
-    assert Result.parse(answer.stdout).exit_status == status
-    assert len(answer.stderr.splitlines()) == (1 if status else 0)
+    reply = call(vm, SERVICE, stream)
+    assert reply.status == status
+    assert Result.parse(reply.stdout).exit_status == status
+    assert len(reply.stderr.splitlines()) == (1 if status else 0)
     assert received(vm) == {}
 
 
@@ -119,10 +112,10 @@ def test_a_stream_cut_at_any_byte_leaves_no_file(vm: VM, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", "/home/user")
     stream = A_TXT + END
     for length in range(len(stream)):
-        with within(vm, SERVICE, stream[:length]) as (received_call, answer):
+        with within(vm, SERVICE, stream[:length]) as (received_call, reply):
             with pytest.raises(ServiceFailed) as fault:
                 filecopy.handle(received_call)
-            result = Result.parse(answer.recv(1 << 16))
+            result = Result.parse(reply.recv(1 << 16))
         whole = length >= len(A_TXT)
         inside = 32 <= length < len(A_TXT)
         assert result.code == (LEGAL_EOF if inside else 121)
@@ -136,8 +129,8 @@ def test_a_caller_that_goes_in_the_middle_of_a_file_leaves_nothing_of_it(vm: VM)
     with Running(vm, SERVICE) as running:
         running.send(file(b"first", b"1") + file(b"second", bytes(1 << 20))[:-1000])
         running.hang_up()
-        answer = running.ended()
-    assert answer.status not in (0, None)
+        reply = running.ended()
+    assert reply.status not in (0, None)
     assert received(vm) == {"work/first": b"1"}
 
 

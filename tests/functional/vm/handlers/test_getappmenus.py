@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -28,19 +27,15 @@ Exec=firefox --new-window
 """
 
 
-@pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    return VM(tmp_path / "vm")
-
-
 def entries(vm: VM, **environment: str) -> dict[str, dict[str, str]]:
-    answer = vm.call(SERVICE, b"", **environment)
-    assert (answer.status, answer.stderr) == (0, "")
-    return {entry.id: dict(entry.values) for entry in MenuEntries.parse(answer.stdout)}
+    reply = vm.call(SERVICE, b"", **environment)
+    assert (reply.status, reply.stderr) == (0, "")
+    return {entry.id: dict(entry.values) for entry in MenuEntries.parse(reply.stdout)}
 
 
 def desktop(name: str, **values: str) -> str:
-    return f"[Desktop Entry]\nName={name}\n" + "".join(f"{key}={value}\n" for key, value in values.items())
+    lines = {"Name": name, "Exec": "true", **values}
+    return "[Desktop Entry]\n" + "".join(f"{key}={value}\n" for key, value in lines.items())
 
 
 def test_an_application_is_told_in_lines_with_our_own_command(vm: VM) -> None:
@@ -58,12 +53,12 @@ def test_an_application_is_told_in_lines_with_our_own_command(vm: VM) -> None:
 def test_an_answer_has_the_bytes_of_todays_handler_unknown_categories_too(vm: VM) -> None:
     values = {"Exec": "firefox %u", "Icon": "firefox", "Categories": "Network;WebBrowser;Bogus;"}
     vm.write(f"{SHARE}/firefox.desktop", desktop("Firefox", **values))
-    answer = vm.call(SERVICE).stdout
-    assert answer == (
+    reply = vm.call(SERVICE).stdout
+    assert reply == (
         b"firefox.desktop:Name=Firefox\nfirefox.desktop:Exec=qubes-desktop-run firefox.desktop\n"
         b"firefox.desktop:Icon=firefox\nfirefox.desktop:Categories=Network;WebBrowser;Bogus;\n\n"
     )
-    (entry,) = MenuEntries.parse(answer)
+    (entry,) = MenuEntries.parse(reply)
     assert (entry.id, entry.values["Name"], entry.values["Categories"]) == ("firefox", "Firefox", "Network;WebBrowser;")
 
 
@@ -82,6 +77,31 @@ def test_what_says_so_is_not_shown(vm: VM) -> None:
     vm.write(f"{SHARE}/c.desktop", desktop("C", Categories="Screensaver;"))
     vm.write(f"{SHARE}/d.desktop", desktop("D", NoDisplay="false", Categories="Utility;Screensaver;"))
     assert list(entries(vm)) == ["d"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"Type": "Link"},
+        {"Type": "Directory"},
+        {"TryExec": "no-such-program"},
+        {"TryExec": "/etc/passwd"},
+        {"Exec": ""},
+        {"Exec": 'run "this'},
+    ],
+)
+def test_what_could_not_be_started_is_not_shown(vm: VM, values: dict[str, str]) -> None:
+    vm.write(f"{SHARE}/a.desktop", desktop("A", **values))
+    vm.write(f"{SHARE}/b.desktop", desktop("B", Type="Application", TryExec="sh"))
+    vm.write(f"{SHARE}/c.desktop", "[Desktop Entry]\nName=C\nDBusActivatable=true\n")
+    assert list(entries(vm)) == ["b", "c"]
+
+
+def test_a_line_that_is_not_read_whole_does_not_count(vm: VM) -> None:
+    text = desktop("A", **{"Comment[xx]": ""})
+    text += "x" * (65536 - len(text) - len("\nComment=A very")) + "\nComment=A very long one\n"
+    vm.write(f"{SHARE}/a.desktop", text)
+    assert "Comment" not in entries(vm)["a"]
 
 
 def test_the_users_own_file_counts_before_the_systems(vm: VM) -> None:
@@ -107,8 +127,9 @@ def test_the_environment_names_other_folders(vm: VM) -> None:
 def test_the_vms_own_scripts_call_it_and_nobody_says_who_calls(vm: VM) -> None:
     vm.write("flatpak/share/applications/x.desktop", desktop("X"))
     # As qrexec-client-vm starts the program that answers a service elsewhere.
-    answer = vm.call(SERVICE, source=None, QREXEC_AGENT_PID="7", XDG_DATA_DIRS="/flatpak/share")
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"x.desktop:Name=X\n\n", "")
+    reply = vm.call(SERVICE, source=None, QREXEC_AGENT_PID="7", XDG_DATA_DIRS="/flatpak/share")
+    assert (reply.status, reply.stderr) == (0, "")
+    assert reply.stdout == b"x.desktop:Name=X\nx.desktop:Exec=qubes-desktop-run x.desktop\n\n"
 
 
 @pytest.mark.parametrize(("persistence", "shown"), [("full", ["a"]), ("rw-only", ["a"]), ("none", []), (None, ["a"])])
@@ -131,7 +152,7 @@ def test_what_dom0_would_refuse_is_left_out(vm: VM) -> None:
     vm.write(f"{SHARE}/c.desktop", desktop("Fine", Comment="tab\there\x1b[0m"))
     assert entries(vm) == {
         "a": {"Name": "AB", "Comment": "zazolc", "Exec": "qubes-desktop-run a.desktop"},
-        "c": {"Name": "Fine"},
+        "c": {"Name": "Fine", "Exec": "qubes-desktop-run c.desktop"},
     }
 
 
@@ -139,10 +160,11 @@ def test_applications_that_are_left_out_are_named_beside_the_answer(vm: VM) -> N
     vm.write(f"{SHARE}/a b.desktop", desktop("X"))
     vm.write(f"{SHARE}/ż.desktop", desktop("X"))
     vm.write(f"{SHARE}/fine.desktop", desktop("Fine"))
-    answer = vm.call(SERVICE)
-    assert (answer.status, answer.stdout) == (0, b"fine.desktop:Name=Fine\n\n")
-    reason = "the name of the file has characters that dom0 does not take"
-    assert answer.stderr == (f"qubes.GetAppmenus: left out: a b.desktop: {reason}; \\u017c.desktop: {reason}\n")
+    reply = vm.call(SERVICE)
+    fine = b"fine.desktop:Name=Fine\nfine.desktop:Exec=qubes-desktop-run fine.desktop\n\n"
+    assert (reply.status, reply.stdout) == (0, fine)
+    reason = "the file name has characters that dom0 does not accept"
+    assert reply.stderr == (f"qubes.GetAppmenus: left out: a b.desktop: {reason}; \\u017c.desktop: {reason}\n")
     for number in range(10):
         vm.write(f"{SHARE}/{number} x.desktop", desktop("X"))
     assert vm.call(SERVICE).stderr.endswith("; and 7 more\n")
@@ -171,9 +193,9 @@ def test_the_answer_stays_below_dom0s_limits(vm: VM) -> None:
     text = desktop("App", Exec="x", Icon="x", Comment="x", GenericName="x", Categories="Utility;", StartupWMClass="x")
     for number in range(13_000):
         vm.write(f"{SHARE}/app{number}.desktop", text)
-    answer = vm.call(SERVICE)
-    assert answer.stdout.count(b"\n") < 100_000
-    assert len(MenuEntries.parse(answer.stdout)) > 12_000
+    reply = vm.call(SERVICE)
+    assert reply.stdout.count(b"\n") < 100_000
+    assert len(MenuEntries.parse(reply.stdout)) > 12_000
 
 
 def test_ten_thousand_applications_are_told_in_a_second(vm: VM) -> None:

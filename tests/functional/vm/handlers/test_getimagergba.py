@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.handlers import VM, Answer
+from tests.support.handlers import VM, Reply
 from tests.support.stores import need
 from vminterface.errors import InvalidValue, ProgramMissing, VMInterfaceError
 from vminterface.values.image import PICTURE, Image, Limits
-from vminterface.vm.handlers import pictures
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.display import pictures
+from vminterface.vm.machine.machine import Machine
 
 SERVICE = "qubes.GetImageRGBA"
 TWO = Image(2, 1, bytes.fromhex("ff0000ff00ff0080"))
@@ -26,11 +26,6 @@ SVG = (
     b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d">'
     b'<rect width="100%%" height="100%%" fill="#0000ff"/></svg>'
 )
-
-
-@pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    return VM(tmp_path / "vm")
 
 
 @pytest.fixture
@@ -43,10 +38,10 @@ def alone(tmp_path: Path) -> str:
     return str(folder)
 
 
-def picture(answer: Answer) -> Image:
-    assert (answer.status, answer.stderr) == (0, "")
-    image = Image.parse(answer.stdout, PICTURE)
-    assert answer.stdout == image.render()
+def picture(reply: Reply) -> Image:
+    assert (reply.status, reply.stderr) == (0, "")
+    image = Image.parse(reply.stdout, PICTURE)
+    assert reply.stdout == image.render()
     return image
 
 
@@ -60,9 +55,9 @@ def made(form: str, image: Image) -> bytes:
 
 @pytest.mark.parametrize("line", [b"-\n", b"png:-\n", b"PNG:-\n"])
 def test_a_picture_that_is_sent_comes_back_as_pixels(vm: VM, line: bytes) -> None:
-    answer = vm.call(SERVICE, line + TWO.to_png())
-    assert answer.stdout == bytes.fromhex("3220310aff0000ff00ff0080")
-    assert picture(answer) == TWO
+    reply = vm.call(SERVICE, line + TWO.to_png())
+    assert reply.stdout == bytes.fromhex("3220310aff0000ff00ff0080")
+    assert picture(reply) == TWO
 
 
 def test_a_file_is_sent(vm: VM) -> None:
@@ -74,7 +69,7 @@ def test_an_icon_is_found_by_its_name(vm: VM) -> None:
     vm.write("usr/share/icons/hicolor/index.theme", "[Icon Theme]\nDirectories=48x48/apps\n[48x48/apps]\nSize=48\n")
     vm.write("usr/share/icons/hicolor/48x48/apps/firefox.png", TWO.to_png())
     assert picture(vm.call(SERVICE, b"xdgicon:firefox\n")) == TWO
-    assert vm.call(SERVICE, b"xdgicon:chromium\n").refused(SERVICE) == "no theme here has an icon chromium"
+    assert vm.call(SERVICE, b"xdgicon:chromium\n").refused(SERVICE) == "no theme has an icon chromium"
 
 
 @pytest.mark.parametrize("form", ["gif", "bmp", "tiff", "xpm", "jpeg"])
@@ -105,7 +100,7 @@ def test_png_needs_no_program_at_all(vm: VM, alone: str) -> None:
 def test_what_needs_a_program_says_which(vm: VM, alone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", alone)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(ProgramMissing, match="no program here reads gif files"):
+    with pytest.raises(ProgramMissing, match="no installed program reads gif files"):
         pictures.decode(Machine(str(vm.root)), b"GIF89a", PICTURE)
 
 
@@ -120,7 +115,7 @@ def test_a_program_is_enough_where_none_bounds_its_memory(vm: VM, alone: str, mo
 
 def test_a_drawing_needs_a_program_too(vm: VM, alone: str) -> None:
     reason = vm.call(SERVICE, b"-\n" + SVG % (2, 2), PATH=alone).refused(SERVICE)
-    assert reason == "the program rsvg-convert is not installed here"
+    assert reason == "the program rsvg-convert is not installed"
 
 
 def test_a_drawing_that_would_fill_the_memory_is_refused(vm: VM) -> None:

@@ -6,7 +6,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,15 +26,13 @@ def header(name: bytes) -> bytes:
 
 
 @pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    vm = VM(tmp_path / "vm")
+def vm(vm: VM) -> VM:
     (vm.root / "tmp").mkdir()
-    (vm.root / "home/user").mkdir(parents=True)
     return vm
 
 
 @pytest.fixture
-def opener(vm: VM):
+def opener(vm: VM) -> Callable[..., Any]:
     """Return a function that makes a shell script the opener; what it writes to "$NOTES" is returned by the path."""
     notes = vm.root.parent / "notes"
 
@@ -50,10 +50,10 @@ def leftovers(vm: VM) -> list[str]:
     return os.listdir(vm.root / "tmp")
 
 
-def test_the_changed_content_goes_back_raw(vm: VM, opener) -> None:
+def test_the_changed_content_goes_back_raw(vm: VM, opener: Callable[..., Any]) -> None:
     notes = opener('echo "$1" >"$NOTES"; stat -c %a "$1" "${1%/*}" >>"$NOTES"; cat "$1" >>"$NOTES"; echo more >>"$1"')
-    answer = call(vm, SERVICE, MESSAGE)
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"hi\nmore\n", "")
+    reply = call(vm, SERVICE, MESSAGE)
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"hi\nmore\n", "")
     path, mode, folder_mode, content = notes.read_text().splitlines()
     assert path.startswith(f"{vm.root}/tmp/work-")
     assert path.endswith("/a.txt")
@@ -61,20 +61,20 @@ def test_the_changed_content_goes_back_raw(vm: VM, opener) -> None:
     assert leftovers(vm) == []
 
 
-def test_an_unchanged_file_is_not_sent(vm: VM, opener) -> None:
+def test_an_unchanged_file_is_not_sent(vm: VM, opener: Callable[..., Any]) -> None:
     opener(f'cat "$1" >/dev/null; sleep {openinvm.MOMENTS}')
-    answer = call(vm, SERVICE, MESSAGE)
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = call(vm, SERVICE, MESSAGE)
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert leftovers(vm) == []
 
 
-def test_an_edit_within_the_second_is_noticed_even_if_the_time_is_put_back(vm: VM, opener) -> None:
+def test_an_edit_within_the_second_is_noticed_even_if_the_time_is_put_back(vm: VM, opener: Callable[..., Any]) -> None:
     opener('cp -p "$1" "$1.old"; printf ho >"$1"; touch -r "$1.old" "$1"')
     assert call(vm, SERVICE, MESSAGE).stdout == b"ho"
     assert leftovers(vm) == []
 
 
-def test_an_editor_that_replaces_the_file_is_understood(vm: VM, opener) -> None:
+def test_an_editor_that_replaces_the_file_is_understood(vm: VM, opener: Callable[..., Any]) -> None:
     opener('cp "$1" "$1.new"; echo new >>"$1.new"; mv "$1.new" "$1"; cp "$1" "$1~"')
     assert call(vm, SERVICE, MESSAGE).stdout == b"hi\nnew\n"
     assert leftovers(vm) == []
@@ -85,30 +85,30 @@ def test_an_editor_that_replaces_the_file_is_understood(vm: VM, opener) -> None:
     ['rm "$1"', 'rm "$1"; ln -s /etc/passwd "$1"', 'rm "$1"; mkfifo "$1"', 'rm "$1"; mkdir "$1"', ': >"$1"'],
     ids=["gone", "link", "pipe", "folder", "emptied"],
 )
-def test_nothing_goes_back_of_what_is_no_file_any_more(vm: VM, opener, script: str) -> None:
+def test_nothing_goes_back_of_what_is_no_file_any_more(vm: VM, opener: Callable[..., Any], script: str) -> None:
     opener(script)
-    answer = call(vm, SERVICE, MESSAGE)
-    assert (answer.status, answer.stdout) == (0, b"")
+    reply = call(vm, SERVICE, MESSAGE)
+    assert (reply.status, reply.stdout) == (0, b"")
     assert leftovers(vm) == []
 
 
-def test_a_file_to_be_viewed_only_cannot_be_written_and_never_goes_back(vm: VM, opener) -> None:
+def test_a_file_to_be_viewed_only_cannot_be_written_and_never_goes_back(vm: VM, opener: Callable[..., Any]) -> None:
     notes = opener('stat -c "%a %n" "$1" >"$NOTES"; chmod 600 "$1"; echo more >>"$1"')
-    answer = call(vm, SERVICE, header(b"view-only-a.txt") + b"hi\n")
-    assert (answer.status, answer.stdout) == (0, b"")
+    reply = call(vm, SERVICE, header(b"view-only-a.txt") + b"hi\n")
+    assert (reply.status, reply.stdout) == (0, b"")
     mode, path = notes.read_text().split(" ", 1)
     assert mode == "400"
     assert path.endswith("/a.txt\n")
     assert leftovers(vm) == []
 
 
-def test_unusual_characters_of_the_name_are_replaced(vm: VM, opener) -> None:
+def test_unusual_characters_of_the_name_are_replaced(vm: VM, opener: Callable[..., Any]) -> None:
     notes = opener('echo "${1##*/}" >"$NOTES"; echo >>"$1"')
     assert call(vm, SERVICE, header("ż $x;.pdf".encode()) + b"x").status == 0
     assert notes.read_text() == "____x_.pdf\n"
 
 
-def test_the_words_of_the_configured_opener_are_kept(vm: VM, opener) -> None:
+def test_the_words_of_the_configured_opener_are_kept(vm: VM, opener: Callable[..., Any]) -> None:
     notes = opener('printf "%s|" "$1" "$2" >"$NOTES"; echo >>"$3"', "'two words'", "--flag")
     assert call(vm, SERVICE, MESSAGE).status == 0
     assert notes.read_text() == "two words|--flag|"
@@ -124,7 +124,7 @@ def test_without_configuration_the_opener_of_the_desktop_is_taken(vm: VM, name: 
 
 
 def test_without_any_opener_that_is_said(vm: VM) -> None:
-    assert "looked for qubes-open, xdg-open" in call(vm, SERVICE, MESSAGE, PATH="/nowhere").refused(SERVICE)
+    assert "expected one of qubes-open, xdg-open" in call(vm, SERVICE, MESSAGE, PATH="/nowhere").refused(SERVICE)
     assert leftovers(vm) == []
 
 
@@ -135,30 +135,32 @@ def test_an_opener_that_is_none_is_a_fault(vm: VM, text: str) -> None:
     assert leftovers(vm) == []
 
 
-def test_an_opener_that_fails_is_a_fault_unless_the_file_was_changed(vm: VM, opener) -> None:
+def test_an_opener_that_fails_is_a_fault_unless_the_file_was_changed(vm: VM, opener: Callable[..., Any]) -> None:
     opener("echo noise; echo noise >&2; exit 4")
     assert "ended with status 4" in call(vm, SERVICE, MESSAGE).refused(SERVICE)
     opener('echo more >>"$1"; exit 4')
-    answer = call(vm, SERVICE, MESSAGE)
-    assert (answer.status, answer.stdout) == (0, b"hi\nmore\n")
+    reply = call(vm, SERVICE, MESSAGE)
+    assert (reply.status, reply.stdout) == (0, b"hi\nmore\n")
     assert leftovers(vm) == []
 
 
-def test_an_opener_that_returns_before_its_program_is_waited_for(vm: VM, opener) -> None:
+def test_an_opener_that_returns_before_its_program_is_waited_for(vm: VM, opener: Callable[..., Any]) -> None:
     opener('(exec 0</dev/null >/dev/null 2>&1; exec setsid sh -c \'sleep 1; echo late >>"$0"\' "$1") &')
     assert call(vm, SERVICE, MESSAGE).stdout == b"hi\nlate\n"
     assert leftovers(vm) == []
 
 
-def test_a_program_that_has_the_file_open_is_waited_for(vm: VM, opener) -> None:
+def test_a_program_that_has_the_file_open_is_waited_for(vm: VM, opener: Callable[..., Any]) -> None:
     opener('(exec 3>>"$1" 0</dev/null >/dev/null 2>&1; exec setsid sh -c "sleep 1; echo late >&3") &')
     assert call(vm, SERVICE, MESSAGE).stdout == b"hi\nlate\n"
 
 
-def test_after_the_configured_time_the_opener_is_ended_and_nothing_goes_back(vm: VM, opener) -> None:
+def test_after_the_configured_time_the_opener_is_ended_and_nothing_goes_back(
+    vm: VM, opener: Callable[..., Any]
+) -> None:
     notes = opener('echo $$ >"$NOTES"; exec sleep 60')
     vm.write("/etc/vminterface/handlers.conf", "open-timeout = 1\n")
-    assert call(vm, SERVICE, MESSAGE).refused(SERVICE).endswith("no answer within 1 s")
+    assert call(vm, SERVICE, MESSAGE).refused(SERVICE).endswith("no reply within 1 s")
     assert not is_there(int(notes.read_text()))
     assert leftovers(vm) == []
 
@@ -171,18 +173,18 @@ def kept(vm: VM, reason: str) -> Path:
     return path
 
 
-def test_a_file_that_was_changed_by_then_is_kept(vm: VM, opener) -> None:
+def test_a_file_that_was_changed_by_then_is_kept(vm: VM, opener: Callable[..., Any]) -> None:
     opener('echo more >>"$1"; exec sleep 60')
     vm.write("/etc/vminterface/handlers.conf", "open-timeout = 1\n")
     reason = call(vm, SERVICE, MESSAGE).refused(SERVICE)
-    assert "no answer within 1 s; " in reason
+    assert "no reply within 1 s; " in reason
     assert kept(vm, reason).read_text() == "hi\nmore\n"
 
 
 class Editor:
     """A program that runs already: it is told of a file by the opener, which ends at once, and works with it later."""
 
-    def __init__(self, vm: VM, opener, work) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, vm: VM, opener: Callable[..., Any], work: Callable[..., Any]) -> None:
         notes = opener('echo "$1" >"$NOTES"')
         self.failed: list[BaseException] = []
 
@@ -218,20 +220,22 @@ def rename_first(path: Path) -> None:
 
 
 @pytest.mark.parametrize("save", [append, replace, rename_first])
-def test_a_running_program_that_was_handed_the_file_saves_it_seconds_later(vm: VM, opener, save) -> None:
+def test_a_running_program_that_was_handed_the_file_saves_it_seconds_later(
+    vm: VM, opener: Callable[..., Any], save: Callable[..., Any]
+) -> None:
     def work(path: Path) -> None:
         path.read_text()  # it shows the file at once, which is not the end of the work
         time.sleep(3.5)
         save(path)
 
     editor = Editor(vm, opener, work)
-    answer = call(vm, SERVICE, MESSAGE)
+    reply = call(vm, SERVICE, MESSAGE)
     editor.done()
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"hi\nlate\n", "")
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"hi\nlate\n", "")
     assert leftovers(vm) == []
 
 
-def test_an_opener_that_reads_the_file_itself_may_have_handed_it_on(vm: VM, opener) -> None:
+def test_an_opener_that_reads_the_file_itself_may_have_handed_it_on(vm: VM, opener: Callable[..., Any]) -> None:
     """As those do that look for its type first."""
     notes = opener('cat "$1" >/dev/null; echo "$1" >"$NOTES"')
 
@@ -245,11 +249,11 @@ def test_an_opener_that_reads_the_file_itself_may_have_handed_it_on(vm: VM, open
     editor.join()
 
 
-def test_what_a_running_program_has_not_saved_in_time_is_kept_for_it(vm: VM, opener) -> None:
+def test_what_a_running_program_has_not_saved_in_time_is_kept_for_it(vm: VM, opener: Callable[..., Any]) -> None:
     vm.write("/etc/vminterface/handlers.conf", "open-timeout = 1\n")
     opener('cat "$1" >/dev/null')
     reason = call(vm, SERVICE, MESSAGE).refused(SERVICE)
-    assert reason.startswith("the program that was handed the file: no answer within 1 s; the file is kept as ")
+    assert reason.startswith("the program that opens the file: no reply within 1 s; the file is kept as ")
     path = kept(vm, reason)
     append(path)
     # It is nobody's leftover.
@@ -258,7 +262,7 @@ def test_what_a_running_program_has_not_saved_in_time_is_kept_for_it(vm: VM, ope
     assert path.read_text() == "hi\nlate\n"
 
 
-def test_what_a_running_program_has_is_kept_when_the_caller_goes(vm: VM, opener) -> None:
+def test_what_a_running_program_has_is_kept_when_the_caller_goes(vm: VM, opener: Callable[..., Any]) -> None:
     notes = opener('echo "$1" >"$NOTES"')
     with Running(vm, SERVICE) as running:
         running.send(MESSAGE)
@@ -270,15 +274,17 @@ def test_what_a_running_program_has_is_kept_when_the_caller_goes(vm: VM, opener)
     assert path.read_text() == "hi\n"
 
 
-def test_a_file_to_be_viewed_only_is_done_when_a_running_program_has_read_it(vm: VM, opener) -> None:
+def test_a_file_to_be_viewed_only_is_done_when_a_running_program_has_read_it(
+    vm: VM, opener: Callable[..., Any]
+) -> None:
     editor = Editor(vm, opener, Path.read_text)
-    answer = call(vm, SERVICE, header(b"view-only-a.txt") + b"hi\n")
+    reply = call(vm, SERVICE, header(b"view-only-a.txt") + b"hi\n")
     editor.done()
-    assert (answer.status, answer.stdout) == (0, b"")
+    assert (reply.status, reply.stdout) == (0, b"")
     assert leftovers(vm) == []
 
 
-def test_a_file_whose_caller_goes_before_it_is_whole_is_not_opened(vm: VM, opener) -> None:
+def test_a_file_whose_caller_goes_before_it_is_whole_is_not_opened(vm: VM, opener: Callable[..., Any]) -> None:
     notes = opener('echo >"$NOTES"')
     with Running(vm, SERVICE) as running:
         running.send(MESSAGE)
@@ -289,7 +295,7 @@ def test_a_file_whose_caller_goes_before_it_is_whole_is_not_opened(vm: VM, opene
 
 
 @pytest.mark.parametrize("when", ["receiving", "opened"])
-def test_what_a_killed_handler_leaves_goes_with_the_next_call(vm: VM, opener, when: str) -> None:
+def test_what_a_killed_handler_leaves_goes_with_the_next_call(vm: VM, opener: Callable[..., Any], when: str) -> None:
     notes = opener('exec 3<"$1"; echo "$1" >"$NOTES"; exec sleep 60 >/dev/null 2>&1')
     with Running(vm, SERVICE) as running:
         running.send(MESSAGE)
@@ -319,7 +325,7 @@ def test_what_a_killed_handler_leaves_goes_with_the_next_call(vm: VM, opener, wh
     assert leftovers(vm) == []
 
 
-def test_what_the_user_has_changed_in_it_since_stays(vm: VM, opener) -> None:
+def test_what_the_user_has_changed_in_it_since_stays(vm: VM, opener: Callable[..., Any]) -> None:
     notes = opener('echo "$1" >"$NOTES"; exec sleep 1')
     with Running(vm, SERVICE) as running:
         running.send(MESSAGE)
@@ -333,7 +339,7 @@ def test_what_the_user_has_changed_in_it_since_stays(vm: VM, opener) -> None:
     assert path.read_text() == "hi\nlate\n"
 
 
-def test_folders_of_others_and_of_calls_at_work_are_left_alone(vm: VM, opener) -> None:
+def test_folders_of_others_and_of_calls_at_work_are_left_alone(vm: VM, opener: Callable[..., Any]) -> None:
     (vm.root / "tmp/some-abcdefgh").mkdir()
     notes = opener('echo "$1" >"$NOTES"; while [ ! -e "$NOTES.go" ]; do sleep 0.1; done; echo more >>"$1"')
     with Running(vm, SERVICE) as running:
@@ -350,7 +356,7 @@ def test_folders_of_others_and_of_calls_at_work_are_left_alone(vm: VM, opener) -
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "soon", "9" * 30, "\u0661"])
-def test_a_time_that_is_none_is_a_fault(vm: VM, opener, text: str) -> None:
+def test_a_time_that_is_none_is_a_fault(vm: VM, opener: Callable[..., Any], text: str) -> None:
     notes = opener('echo >"$NOTES"')
     vm.write("/etc/vminterface/handlers.conf", f"open-timeout = {text}\n")
     assert "/etc/vminterface/handlers.conf" in call(vm, SERVICE, MESSAGE).refused(SERVICE)
@@ -378,7 +384,9 @@ def test_a_time_that_is_none_is_a_fault(vm: VM, opener, text: str) -> None:
         bytes(1 << 20),
     ],
 )
-def test_every_name_that_could_mean_something_else_is_refused(vm: VM, opener, message: bytes) -> None:
+def test_every_name_that_could_mean_something_else_is_refused(
+    vm: VM, opener: Callable[..., Any], message: bytes
+) -> None:
     notes = opener('echo >"$NOTES"')
     call(vm, SERVICE, message).refused(SERVICE)
     assert leftovers(vm) == []
@@ -386,10 +394,10 @@ def test_every_name_that_could_mean_something_else_is_refused(vm: VM, opener, me
 
 
 @pytest.mark.parametrize("name", [".gitignore", "-x.txt", "...", "--help"])
-def test_a_name_may_begin_with_a_dot_or_a_dash(vm: VM, opener, name: str) -> None:
+def test_a_name_may_begin_with_a_dot_or_a_dash(vm: VM, opener: Callable[..., Any], name: str) -> None:
     notes = opener('echo "$1" >"$NOTES"; echo more >>"$1"')
-    answer = call(vm, SERVICE, header(name.encode()) + b"hi\n")
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"hi\nmore\n", "")
+    reply = call(vm, SERVICE, header(name.encode()) + b"hi\n")
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"hi\nmore\n", "")
     path = notes.read_text().rstrip("\n")
     assert path.startswith(f"{vm.root}/tmp/work-"), "no opener takes it for an option"
     assert path.endswith(f"/{name}")
@@ -410,7 +418,7 @@ def test_an_argument_is_refused(vm: VM) -> None:
     call(vm, SERVICE, MESSAGE, "x", QREXEC_SERVICE_ARGUMENT="x").refused(SERVICE)
 
 
-def test_a_large_file_goes_both_ways_whole(vm: VM, opener) -> None:
+def test_a_large_file_goes_both_ways_whole(vm: VM, opener: Callable[..., Any]) -> None:
     opener('printf end >>"$1"')
     content = os.urandom(16 << 20)
     assert call(vm, SERVICE, header(b"a.bin") + content).stdout == content + b"end"
@@ -424,41 +432,41 @@ def wait_for(path: Path) -> str:
     return path.read_text()
 
 
-def test_the_users_program_is_left_alone_when_the_caller_goes(vm: VM, opener) -> None:
+def test_the_users_program_is_left_alone_when_the_caller_goes(vm: VM, opener: Callable[..., Any]) -> None:
     notes = opener('echo begun >"$NOTES"; sleep 1; echo more >>"$1"; echo done >"$NOTES.done"')
     with Running(vm, SERVICE) as running:
         running.send(MESSAGE)
         running.end_input()
         wait_for(notes)
         running.hang_up()
-        answer = running.ended()
-    assert (answer.status, answer.stderr) == (1, "")
+        reply = running.ended()
+    assert (reply.status, reply.stderr) == (1, "")
     assert Path(f"{notes}.done").exists()
     # What the user has made of it has nowhere to go, and is not thrown away.
     (folder,) = leftovers(vm)
     assert (vm.root / "tmp" / folder / "a.txt").read_text() == "hi\nmore\n"
 
 
-def test_a_handler_that_is_ended_ends_the_opener_and_leaves_nothing(vm: VM, opener) -> None:
+def test_a_handler_that_is_ended_ends_the_opener_and_leaves_nothing(vm: VM, opener: Callable[..., Any]) -> None:
     notes = opener('echo $$ >"$NOTES"; exec sleep 60')
     with Running(vm, SERVICE) as running:
         running.send(MESSAGE)
         running.end_input()
         pid = int(wait_for(notes))
         running.process.send_signal(signal.SIGTERM)
-        answer = running.ended()
-    assert answer.status == 143
+        reply = running.ended()
+    assert reply.status == 143
     assert not is_there(pid)
     assert leftovers(vm) == []
 
 
-def test_a_handler_that_is_ended_while_it_receives_starts_no_program(vm: VM, opener) -> None:
+def test_a_handler_that_is_ended_while_it_receives_starts_no_program(vm: VM, opener: Callable[..., Any]) -> None:
     notes = opener('echo >"$NOTES"')
     with Running(vm, SERVICE) as running:
         running.send(MESSAGE)
         time.sleep(0.5)
         running.process.send_signal(signal.SIGTERM)
-        answer = running.ended()
-    assert answer.status == 143
+        reply = running.ended()
+    assert reply.status == 143
     assert not notes.exists()
     assert leftovers(vm) == []

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.handlers import VM
 from tests.support.stores import need
 from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError
-from vminterface.vm.handlers.blockdevice import grow_file_system, grow_table, notice_size
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.blockdevice import grow_file_system, grow_table, notice_size
+from vminterface.vm.machine.machine import Machine
 
 SERVICE = "qubes.ResizeDisk"
 MIB = 1 << 20
@@ -45,11 +46,6 @@ def image(place: Path, size: int, *mkfs: str) -> Path:
     run(*mkfs, place)
     os.truncate(place, 2 * size)
     return place
-
-
-@pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    return VM(tmp_path / "vm")
 
 
 @pytest.fixture
@@ -85,8 +81,8 @@ def test_a_file_system_in_a_file_fills_it(vm: VM) -> None:
     place = image(vm.write("private.img"), 16 * MIB, "mkfs.ext4", "-q")
     vm.write(CONFIGURATION, "private-device = /private.img\n")
     for word in (b"private", b"private\n"):
-        answer = vm.call(SERVICE, word)
-        assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+        reply = vm.call(SERVICE, word)
+        assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
         assert size_of_ext(place) == 32 * MIB
     os.truncate(place, 48 * MIB)
     assert vm.call(SERVICE, b"private").status == 0
@@ -101,8 +97,8 @@ def test_a_file_system_that_had_to_be_repaired_first_fills_it_too(vm: VM) -> Non
     run("debugfs", "-w", "-R", "set_inode_field <2> links_count 7", place)
     assert subprocess.run(["e2fsck", "-f", "-n", place], capture_output=True, check=False).returncode == 4
     vm.write(CONFIGURATION, "private-device = /private.img\n")
-    answer = vm.call(SERVICE, b"private")
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = vm.call(SERVICE, b"private")
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert size_of_ext(place) == 32 * MIB
     run("e2fsck", "-f", "-n", place)
 
@@ -135,12 +131,12 @@ def test_what_is_no_file_system_stays_as_it_is(vm: VM) -> None:
     place = vm.write("private.img", b"\0" * MIB)
     vm.write(CONFIGURATION, "private-device = /private.img\n")
     reason = vm.call(SERVICE, b"private").refused(SERVICE)
-    assert reason == "/private.img holds no known file system (damaged?)"
+    assert reason == "/private.img does not hold a known file system (it may be damaged)"
     need(lack("mkswap"))
     run("mkswap", place)
     before = place.read_bytes()
     reason = vm.call(SERVICE, b"private").refused(SERVICE)
-    assert reason == "/private.img has a file system that cannot grow here: 'swap'"
+    assert reason == "/private.img has a file system that cannot grow: 'swap'"
     assert place.read_bytes() == before
 
 
@@ -216,7 +212,7 @@ def test_the_partition_table_of_a_larger_disk_is_moved_to_its_end(vm: VM) -> Non
     os.truncate(place, 64 * MIB)
 
     class WithoutKernel(Machine):
-        def run(self, argv, **options):  # type: ignore[no-untyped-def]
+        def run(self, argv: Sequence[str], **options: Any) -> bytes:
             return b"" if argv[0] == "partx" else super().run(argv, **options)
 
     grow_table(WithoutKernel(str(vm.root)), "/dev/xvda", "/dev/xvda3")
@@ -234,7 +230,7 @@ class Recorded(Machine):
         self.table = table
         self.commands: list[str] = []
 
-    def run(self, argv, **options):  # type: ignore[no-untyped-def]
+    def run(self, argv: Sequence[str], **options: Any) -> bytes:
         self.commands.append(" ".join(argv))
         return self.table if argv[:2] == ["dmsetup", "table"] else b"label: gpt\n/dev/xvda3 : start= 1\n"
 
@@ -274,10 +270,10 @@ def test_a_mapping_of_the_whole_disk_needs_no_partition(vm: VM) -> None:
 @pytest.mark.parametrize(
     ("holder", "table", "reason"),
     [
-        ("/dev/xvda2", b"", "xvda2, which is no part of /dev/xvda"),
-        ("/dev/sdb3", b"", "sdb3, which is no part"),
-        ("/dev/dm-0", b"0 100 snapshot 202:0 202:4 P 8\n", "no linear mapping"),
-        ("/dev/dm-0", b"0 100 linear 202:0 0\n100 100 linear 202:3 0\n", "no linear mapping"),
+        ("/dev/xvda2", b"", "xvda2, which is not on /dev/xvda"),
+        ("/dev/sdb3", b"", "sdb3, which is not on"),
+        ("/dev/dm-0", b"0 100 snapshot 202:0 202:4 P 8\n", "not a linear mapping"),
+        ("/dev/dm-0", b"0 100 linear 202:0 0\n100 100 linear 202:3 0\n", "not a linear mapping"),
         ("/dev/dm-0", b"0 100 linear 202:7 0\n", "maps the device 202:7"),
     ],
 )
@@ -302,7 +298,7 @@ def test_a_partition_behind_the_root_partition_forbids_its_growth(vm: VM) -> Non
     block(vm, "xvda3", "202:3", 30000)
 
     class Crowded(Recorded):
-        def run(self, argv, **options):  # type: ignore[no-untyped-def]
+        def run(self, argv: Sequence[str], **options: Any) -> bytes:
             super().run(argv)
             return b"/dev/xvda3 : start= 1, size= 2\n/dev/xvda4 : start= 3, size= 2\n"
 
@@ -323,12 +319,12 @@ def test_a_tool_that_fails_is_named(vm: VM) -> None:
 
 
 class _Failing(Machine):
-    def run(self, argv, **options):  # type: ignore[no-untyped-def]
+    def run(self, argv: Sequence[str], **options: Any) -> bytes:
         if argv[0] == "resize2fs":
             raise ProgramFailed("resize2fs ended with status 1: no space")
         return super().run(argv, **options)
 
 
 class _Odd(Machine):
-    def run(self, argv, **options):  # type: ignore[no-untyped-def]
+    def run(self, argv: Sequence[str], **options: Any) -> bytes:
         return b"crypto_LUKS\n"

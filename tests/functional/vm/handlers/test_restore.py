@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.agentcall import Running, call, is_there, within
-from tests.support.handlers import VM, Answer
+from tests.support.handlers import VM, Reply
 from tests.support.qfilestream import events
 from vminterface.errors import InvalidValue
-from vminterface.vm.filecopy import Terms, receive
 from vminterface.vm.handlers import restore
+from vminterface.vm.handlers.files.receive import Terms, receive
 from vminterface.wire.qfile import Directory, End, EntryEnd, EntryStart, Unpacker
 from vminterface.wire.qfile_result import Result
 
@@ -45,9 +45,7 @@ def tar(members: dict[str, bytes], form: int = tarfile.GNU_FORMAT) -> bytes:
 
 
 @pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    vm = VM(tmp_path / "vm")
-    (vm.root / "home/user").mkdir(parents=True)
+def vm(vm: VM) -> VM:
     vm.write("/media/backup", tar(MEMBERS))
     return vm
 
@@ -69,7 +67,7 @@ class Dom0:
             running.send(self.result.render())
             running.end_input()
             self.usage = memory_of(running)
-            self.answer: Answer = running.ended()
+            self.reply: Reply = running.ended()
 
     def files(self) -> dict[str, bytes]:
         return {
@@ -91,14 +89,14 @@ def memory_of(running: Running) -> int:
 
 def test_without_names_everything_is_sent(vm: VM, tmp_path: Path) -> None:
     dom0 = Dom0(vm, tmp_path / "dom0", b"/media/backup\n\n")
-    assert (dom0.answer.status, dom0.answer.stderr) == (0, "")
+    assert (dom0.reply.status, dom0.reply.stderr) == (0, "")
     assert dom0.files() == MEMBERS
     found = (tmp_path / "dom0/vm1/private.img.000.enc").stat()
     assert (found.st_mode & 0o7777, found.st_mtime) == (0o640, 1_438_359_043)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("desired", "expected"),
     [
         ("backup-header", ["backup-header", "backup-header.hmac"]),
         ("backup-header backup-header.hmac", ["backup-header", "backup-header.hmac"]),
@@ -107,9 +105,9 @@ def test_without_names_everything_is_sent(vm: VM, tmp_path: Path) -> None:
         ("none", []),
     ],
 )
-def test_names_select_what_begins_with_them(vm: VM, tmp_path: Path, wanted: str, expected: list[str]) -> None:
-    dom0 = Dom0(vm, tmp_path / "dom0", f"/media/backup\n{wanted}\n".encode())
-    assert dom0.answer.status == 0
+def test_names_select_what_begins_with_them(vm: VM, tmp_path: Path, desired: str, expected: list[str]) -> None:
+    dom0 = Dom0(vm, tmp_path / "dom0", f"/media/backup\n{desired}\n".encode())
+    assert dom0.reply.status == 0
     assert sorted(dom0.files()) == expected
 
 
@@ -133,7 +131,7 @@ def test_the_stream_has_each_folder_before_and_after_its_content(vm: VM) -> None
 def test_the_rest_is_not_read_once_every_name_was_found(vm: VM, tmp_path: Path) -> None:
     vm.write("/media/backup", tar(MEMBERS)[: 512 * 6] + b"\xff" * 4096)
     dom0 = Dom0(vm, tmp_path / "dom0", b"/media/backup\nbackup-header\n")
-    assert (dom0.answer.status, sorted(dom0.files())) == (0, ["backup-header", "backup-header.hmac"])
+    assert (dom0.reply.status, sorted(dom0.files())) == (0, ["backup-header", "backup-header.hmac"])
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -141,7 +139,7 @@ def test_every_form_of_tar_is_read_and_archives_behind_one_another_too(vm: VM, t
     long = {f"{'d' * 90}/{'f' * 90}": b"long"}
     vm.write("/media/backup", tar(MEMBERS, form) + tar(long, form))
     dom0 = Dom0(vm, tmp_path / "dom0", b"/media/backup\n\n")
-    assert (dom0.answer.status, dom0.answer.stderr) == (0, "")
+    assert (dom0.reply.status, dom0.reply.stderr) == (0, "")
     assert dom0.files() == MEMBERS | long
 
 
@@ -153,7 +151,7 @@ def test_the_archive_of_the_tar_program_is_read(vm: VM, tmp_path: Path) -> None:
         made = subprocess.run(["tar", "-C", top, f"--format={form}", "-c", "vm1"], capture_output=True, check=True)
         vm.write("/media/backup", made.stdout)
         dom0 = Dom0(vm, tmp_path / form, b"/media/backup\n\n")
-        assert (dom0.answer.status, dom0.files()) == (0, {"vm1/a": b"1"})
+        assert (dom0.reply.status, dom0.files()) == (0, {"vm1/a": b"1"})
 
 
 def test_a_relative_location_is_in_the_home(vm: VM, tmp_path: Path) -> None:
@@ -165,9 +163,9 @@ def test_a_relative_location_is_in_the_home(vm: VM, tmp_path: Path) -> None:
 def test_a_name_that_no_receiver_takes_stops_it(vm: VM, tmp_path: Path, name: str) -> None:
     vm.write("/media/backup", tar({"first": b"1", name: b"x"}))
     dom0 = Dom0(vm, tmp_path / "dom0", b"/media/backup\n\n")
-    assert dom0.answer.status == 1
-    assert "EILSEQ" in dom0.answer.stderr
-    assert len(dom0.answer.stderr.splitlines()) == 1
+    assert dom0.reply.status == 1
+    assert "EILSEQ" in dom0.reply.stderr
+    assert len(dom0.reply.stderr.splitlines()) == 1
     assert dom0.files() == {"first": b"1"}
 
 
@@ -180,8 +178,8 @@ def test_a_member_that_is_no_file_stops_it(vm: VM, tmp_path: Path, kind: bytes) 
         archive.addfile(member)
     vm.write("/media/backup", target.getvalue())
     dom0 = Dom0(vm, tmp_path / "dom0", b"/media/backup\n\n")
-    assert (dom0.answer.status, dom0.files()) == (1, {})
-    assert "'odd' in the archive is neither a file nor a folder" in dom0.answer.stderr
+    assert (dom0.reply.status, dom0.files()) == (1, {})
+    assert "'odd' in the archive is neither a file nor a folder" in dom0.reply.stderr
 
 
 @pytest.mark.parametrize(
@@ -190,18 +188,18 @@ def test_a_member_that_is_no_file_stops_it(vm: VM, tmp_path: Path, kind: bytes) 
 def test_what_is_no_whole_archive_is_a_fault(vm: VM, tmp_path: Path, content: bytes) -> None:
     vm.write("/media/backup", content)
     dom0 = Dom0(vm, tmp_path / "dom0", b"/media/backup\n\n")
-    assert dom0.answer.status == 1
-    assert "the archive" in dom0.answer.stderr
-    assert len(dom0.answer.stderr.splitlines()) == 1
+    assert dom0.reply.status == 1
+    assert "the archive" in dom0.reply.stderr
+    assert len(dom0.reply.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     "request_", [b"/media/none\n\n", b"none\n\n", b"/media\n\n", b"cat /media/backup\n\n", b"/" + b"a" * 4000 + b"\n\n"]
 )
 def test_a_location_that_is_no_file_is_told_with_status_2(vm: VM, request_: bytes) -> None:
-    answer = call(vm, SERVICE, request_)
-    assert answer.status == 2
-    assert "is no file here; commands are switched off" in answer.refused(SERVICE)
+    reply = call(vm, SERVICE, request_)
+    assert reply.status == 2
+    assert "is not a file; commands are disabled" in reply.refused(SERVICE)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +240,9 @@ def test_an_argument_is_refused(vm: VM) -> None:
 
 
 def test_a_receiver_that_goes_without_a_result_is_a_fault(vm: VM) -> None:
-    answer = call(vm, SERVICE, b"/media/backup\n\n")
-    assert answer.status == 1
-    assert "went away without saying" in answer.stderr
+    reply = call(vm, SERVICE, b"/media/backup\n\n")
+    assert reply.status == 1
+    assert "closed the connection without confirming" in reply.stderr
 
 
 def test_a_receiver_that_goes_in_the_middle_ends_it(vm: VM) -> None:
@@ -253,8 +251,8 @@ def test_a_receiver_that_goes_in_the_middle_ends_it(vm: VM) -> None:
         running.send(b"/media/backup\n\n")
         running.read(1 << 20)
         running.hang_up()
-        answer = running.ended()
-    assert (answer.status, answer.stderr) == (1, "")  # nobody listens any more
+        reply = running.ended()
+    assert (reply.status, reply.stderr) == (1, "")  # nobody listens any more
 
 
 def test_a_command_that_says_nothing_is_ended_when_the_receiver_goes(vm: VM, tmp_path: Path) -> None:
@@ -267,8 +265,8 @@ def test_a_command_that_says_nothing_is_ended_when_the_receiver_goes(vm: VM, tmp
             assert time.monotonic() < limit
             time.sleep(0.02)
         running.hang_up()
-        answer = running.ended()
-    assert answer.status == 1
+        reply = running.ended()
+    assert reply.status == 1
     assert not is_there(int(notes.read_text()))
 
 
@@ -276,15 +274,15 @@ def test_the_receivers_error_is_told(vm: VM, tmp_path: Path) -> None:
     (tmp_path / "dom0").mkdir()
     (tmp_path / "dom0/backup-header").write_text("old")
     dom0 = Dom0(vm, tmp_path / "dom0", b"/media/backup\n\n")
-    assert dom0.answer.status == 1
-    assert "EEXIST" in dom0.answer.stderr
+    assert dom0.reply.status == 1
+    assert "EEXIST" in dom0.reply.stderr
 
 
 def test_a_receiver_that_has_enough_is_no_fault(vm: VM, tmp_path: Path) -> None:
     dom0 = Dom0(vm, tmp_path / "dom0", b"/media/backup\n\n", Terms(entries=2, sync=False))
     assert dom0.result is not None
     assert dom0.result.code == errno.EDQUOT
-    assert (dom0.answer.status, sorted(dom0.files())) == (0, ["backup-header", "backup-header.hmac"])
+    assert (dom0.reply.status, sorted(dom0.files())) == (0, ["backup-header", "backup-header.hmac"])
 
 
 def test_a_checksum_that_differs_is_a_fault(vm: VM) -> None:
@@ -292,8 +290,8 @@ def test_a_checksum_that_differs_is_a_fault(vm: VM) -> None:
         running.send(b"/media/backup\nbackup-header\n")
         running.send(Result(0, 1, b"").render())
         running.end_input()
-        answer = running.ended()
-    assert answer.status == 1
+        reply = running.ended()
+    assert reply.status == 1
 
 
 def test_a_command_is_read_only_where_that_is_switched_on(vm: VM, tmp_path: Path) -> None:
@@ -301,22 +299,22 @@ def test_a_command_is_read_only_where_that_is_switched_on(vm: VM, tmp_path: Path
     assert call(vm, SERVICE, line).status == 2
     vm.write("/etc/vminterface/backup-commands-allowed")
     dom0 = Dom0(vm, tmp_path / "dom0", line)
-    assert (dom0.answer.status, dom0.answer.stderr) == (0, "")
+    assert (dom0.reply.status, dom0.reply.stderr) == (0, "")
     assert dom0.files() == MEMBERS
 
 
 def test_a_command_that_fails_is_a_fault(vm: VM, tmp_path: Path) -> None:
     vm.write("/etc/vminterface/backup-commands-allowed")
     dom0 = Dom0(vm, tmp_path / "dom0", f"cat '{vm.root}/media/backup'; echo lost >&2; exit 9\n\n".encode())
-    assert dom0.answer.status == 1
-    assert dom0.answer.stderr == f"lost\n{SERVICE}: the command ended with status 9\n"
+    assert dom0.reply.status == 1
+    assert dom0.reply.stderr == f"lost\n{SERVICE}: the command ended with status 9\n"
 
 
 def test_a_command_that_is_not_needed_any_more_is_ended(vm: VM, tmp_path: Path) -> None:
     vm.write("/etc/vminterface/backup-commands-allowed")
     line = f"echo $$ >'{tmp_path}/pid'; cat '{vm.root}/media/backup'; exec sleep 60\nbackup-header\n".encode()
     dom0 = Dom0(vm, tmp_path / "dom0", line)
-    assert dom0.answer.status == 0
+    assert dom0.reply.status == 0
     assert not is_there(int((tmp_path / "pid").read_text()))
 
 
@@ -332,7 +330,7 @@ def test_64_mib_come_back_byte_for_byte_through_little_memory(vm: VM, tmp_path: 
         assert running.ended(60).status == 0
     assert (vm.root / "media/whole").read_bytes() == archive
     dom0 = Dom0(vm, tmp_path / "dom0", b"/media/whole\n\n")
-    assert dom0.answer.status == 0
+    assert dom0.reply.status == 0
     assert dom0.files() == content
     assert 0 < peak < 48 << 20
     assert 0 < dom0.usage < 48 << 20

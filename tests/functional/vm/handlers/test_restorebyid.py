@@ -6,15 +6,14 @@ import io
 import os
 import signal
 import tarfile
-from pathlib import Path
 
 import pytest
 
 from tests.support.agentcall import Running, call
-from tests.support.handlers import VM
+from tests.support.handlers import VM, Reply
 from tests.support.qfilestream import events
-from vminterface.vm.handlers import registered as locations
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.files import registered as locations
+from vminterface.vm.machine.machine import Machine
 from vminterface.wire.qfile import Unpacker
 from vminterface.wire.qfile_result import Result
 
@@ -23,9 +22,7 @@ RUNTIME = {"XDG_RUNTIME_DIR": "/run/user/1000"}
 
 
 @pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    vm = VM(tmp_path / "vm")
-    (vm.root / "home/user").mkdir(parents=True)
+def vm(vm: VM) -> VM:
     (vm.root / "run/user/1000").mkdir(parents=True)
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as target:
@@ -42,15 +39,15 @@ def registered(vm: VM) -> list[str]:
     return os.listdir(folder) if folder.exists() else []
 
 
-def restore(vm: VM, name: str, request: bytes):
-    return call(vm, RESTORE, request, name, QREXEC_SERVICE_ARGUMENT=name, **RUNTIME)
+def restore(vm: VM, name: str, request: bytes) -> Reply:
+    return call(vm, RESTORE, request, name, timeout=30.0, QREXEC_SERVICE_ARGUMENT=name, **RUNTIME)
 
 
 def test_a_registered_location_is_restored_by_its_id_until_its_caller_is_done(vm: VM) -> None:
     with Running(vm, REGISTER, source="dom0", **RUNTIME) as running:
         running.send(b"/media/backup\n")
-        answer = running.read(100)  # to its end: the answer is closed while the handler lives
-        name = answer.decode().rstrip("\n")
+        reply = running.read(100)  # to its end: the answer is closed while the handler lives
+        name = reply.decode().rstrip("\n")
         assert len(name) == 8
         assert registered(vm) == [name]
         with Running(vm, RESTORE, name, QREXEC_SERVICE_ARGUMENT=name, **RUNTIME) as restoring:
@@ -67,7 +64,7 @@ def test_a_registered_location_is_restored_by_its_id_until_its_caller_is_done(vm
         ended = running.ended()
     assert (ended.status, ended.stderr) == (0, "")
     assert registered(vm) == []
-    assert "is registered as" in restore(vm, name, b"\n").refused(RESTORE)
+    assert "is no longer registered" in restore(vm, name, b"\n").refused(RESTORE)
 
 
 def test_a_location_whose_process_was_killed_is_not_known_any_more(vm: VM) -> None:
@@ -77,18 +74,18 @@ def test_a_location_whose_process_was_killed_is_not_known_any_more(vm: VM) -> No
         running.process.send_signal(signal.SIGKILL)
         running.ended()
     assert registered(vm) == [name]
-    assert "is registered as" in restore(vm, name, b"\n").refused(RESTORE)
+    assert "is no longer registered" in restore(vm, name, b"\n").refused(RESTORE)
 
 
 @pytest.mark.parametrize("text", ["", "1\n", "x\n1\n/media/backup\n", "\xff"])
 def test_a_damaged_registration_is_none(vm: VM, text: str) -> None:
     vm.write("/run/user/1000/qubes-backup-location/0123abcd", text)
-    assert "is registered as" in restore(vm, "0123abcd", b"\n").refused(RESTORE)
+    assert "is no longer registered" in restore(vm, "0123abcd", b"\n").refused(RESTORE)
 
 
 def test_another_process_of_that_number_is_not_taken_for_it(vm: VM) -> None:
     vm.write("/run/user/1000/qubes-backup-location/0123abcd", f"{os.getpid()}\n1\n/media/backup\n")
-    assert "is registered as" in restore(vm, "0123abcd", b"\n").refused(RESTORE)
+    assert "is no longer registered" in restore(vm, "0123abcd", b"\n").refused(RESTORE)
 
 
 @pytest.mark.parametrize("name", ["x", "0123abc", "0123abcde", "0123ABCD", "..", "-", "0123abcd+"])
@@ -102,7 +99,7 @@ def test_an_input_cut_at_any_byte_is_no_success(vm: VM, monkeypatch: pytest.Monk
     name = locations.add(Machine(str(vm.root)), "/media/backup")
     before = vm.content()
     for length in range(len(b"vm1\n")):
-        assert "before the end of the line" in restore(vm, name, b"vm1\n"[:length]).refused(RESTORE)
+        assert "inside the line" in restore(vm, name, b"vm1\n"[:length]).refused(RESTORE)
     for length in range(17):
         with Running(vm, RESTORE, name, QREXEC_SERVICE_ARGUMENT=name, **RUNTIME) as restoring:
             restoring.send(b"vm1\n")
@@ -111,19 +108,19 @@ def test_an_input_cut_at_any_byte_is_no_success(vm: VM, monkeypatch: pytest.Monk
                 events(unpacker, [restoring.read(1)])
             restoring.send(Result(0, unpacker.crc).render()[:length])
             restoring.end_input()
-            answer = restoring.ended()
-        assert answer.status == (0 if length == 16 else 1)
-        assert len(answer.stderr.splitlines()) == answer.status
+            reply = restoring.ended()
+        assert reply.status == (0 if length == 16 else 1)
+        assert len(reply.stderr.splitlines()) == reply.status
     assert vm.content() == before
 
 
 def test_a_restore_without_an_id_is_refused(vm: VM) -> None:
-    assert "expected 8 hexadecimal digits" in call(vm, RESTORE, b"\n", **RUNTIME).refused(RESTORE)
+    assert "expected 8 hexadecimal digits" in call(vm, RESTORE, b"\n", timeout=30.0, **RUNTIME).refused(RESTORE)
 
 
 @pytest.mark.parametrize("line", [b"", b"/media/backup", b"\n", b"/media/\0\n", b"/media/\x1b\n", b"\xff" * (1 << 20)])
 def test_a_location_that_is_none_is_refused_and_not_kept(vm: VM, line: bytes) -> None:
-    call(vm, REGISTER, line, **RUNTIME).refused(REGISTER)
+    call(vm, REGISTER, line, timeout=30.0, **RUNTIME).refused(REGISTER)
     assert registered(vm) == []
 
 

@@ -6,24 +6,18 @@ import io
 import os
 import select
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.support.handlers import VM
 from vminterface.errors import DeadlineExceeded, VMInterfaceError
 from vminterface.vm.handlers import setguimode
-from vminterface.vm.handlers.call import Call
-from vminterface.vm.handlers.remember import remember
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.runtime.call import Call
+from vminterface.vm.machine.machine import Machine
+from vminterface.vm.machine.remember import remember
 
 SERVICE = "qubes.SetGuiMode"
 STATE = "run/vminterface/gui-mode"
-
-
-@pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    return VM(tmp_path / "vm")
 
 
 def hook(vm: VM, name: str, script: str, mode: int = 0o755) -> None:
@@ -32,8 +26,8 @@ def hook(vm: VM, name: str, script: str, mode: int = 0o755) -> None:
 
 @pytest.mark.parametrize("word", [b"FULLSCREEN", b"SEAMLESS", b"SEAMLESS\n"])
 def test_both_words_are_taken_with_or_without_a_lines_end(vm: VM, word: bytes) -> None:
-    answer = vm.call(SERVICE, word)
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = vm.call(SERVICE, word)
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert vm.read(STATE).strip().encode() == word.strip()
 
 
@@ -43,8 +37,8 @@ def test_each_hook_gets_the_mode_in_the_order_of_their_names(vm: VM) -> None:
     hook(vm, "30-not-executable", "echo c >> heard", 0o644)
     hook(vm, "40-old~", "echo d >> heard")
     hook(vm, ".hidden", "echo e >> heard")
-    answer = vm.call(SERVICE, b"SEAMLESS")
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = vm.call(SERVICE, b"SEAMLESS")
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert vm.read("heard") == "a SEAMLESS\nb SEAMLESS\n"
 
 
@@ -80,10 +74,10 @@ def test_what_a_hook_leaves_behind_neither_delays_the_call_nor_ends_with_it(vm: 
     behind = "read word < more; echo out; echo err >&2; head -c 3000000 /dev/zero >&2; echo still there > done"
     hook(vm, "10-a", f"({behind}) &\necho said >&2\nexit {status}")
     began = time.monotonic()
-    answer = vm.call(SERVICE, b"SEAMLESS")
+    reply = vm.call(SERVICE, b"SEAMLESS")
     assert time.monotonic() - began < setguimode.TIMEOUT - 2
-    assert answer.status == (1 if status else 0)
-    assert answer.stderr.endswith("10-a ended with status 3: said\n" if status else "")
+    assert reply.status == (1 if status else 0)
+    assert reply.stderr.endswith("10-a ended with status 3: said\n" if status else "")
     os.write(more, b"word\n")
     assert select.select([done], [], [], 20)[0]
     assert os.read(done, 100) == b"still there\n"

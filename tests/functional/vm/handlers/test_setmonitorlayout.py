@@ -20,19 +20,14 @@ from tests.support.xservers import DUMMY, XORG, XServer, lack
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded
 from vminterface.values.monitor import MonitorLayout
-from vminterface.vm.handlers.setmonitorlayout import show
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.setmonitorlayout import apply
+from vminterface.vm.machine.machine import Machine
 
 # Where the tests do not run as root. What is missing fails on CI nevertheless.
 pytestmark = pytest.mark.allow_skip
 
 SERVICE = "qubes.SetMonitorLayout"
 TWO = b"1920 1080 0 0 508 285\n1280 800 1920 0\n"
-
-
-@pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    return VM(tmp_path / "vm")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +45,8 @@ def xorg(started: XServer, tmp_path: Path) -> XServer:
     """The server with one monitor of 1024x768 and no mode of ours."""
     words = []
     for number in range(16):
-        mode = ["--off"] if number else ["--mode", "1024x768", "--pos", "0x0"]
-        words += ["--output", f"DUMMY{number}", *mode, "--set", "WIDTH_MM", "0", "--set", "HEIGHT_MM", "0"]
+        state = ["--off"] if number else ["--mode", "1024x768", "--pos", "0x0"]
+        words += ["--output", f"DUMMY{number}", *state, "--set", "WIDTH_MM", "0", "--set", "HEIGHT_MM", "0"]
     started.xrandr(*words)
     for output, mode in attached(started):
         started.xrandr("--delmode", output, mode)
@@ -83,7 +78,9 @@ def test_a_layout_is_one_call_after_each_missing_mode_has_been_made(vm: VM, tmp_
     programs = tmp_path / "bin"
     programs.mkdir()
     xrandr_in(programs)
-    outputs = {f"DUMMY{n}": {"modes": ["QB1920x1080"] * (n == 0), "at": None, "mm": {}} for n in range(4)}
+    outputs: dict[str, object] = {
+        f"DUMMY{n}": {"modes": ["QB1920x1080"] * (n == 0), "at": None, "mm": {}} for n in range(4)
+    }
     (programs / "xrandr:0.json").write_text(json.dumps({"modes": ["QB1920x1080"], "outputs": outputs}))
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", "DISPLAY": ":0"}
     # A last line without its end is no line to today's handler, which then switches all outputs off.
@@ -99,8 +96,8 @@ def test_a_layout_is_one_call_after_each_missing_mode_has_been_made(vm: VM, tmp_
 
 
 def test_a_layout_is_shown_on_the_first_outputs_with_its_sizes(vm: VM, xorg: XServer) -> None:
-    answer = vm.call(SERVICE, TWO, DISPLAY=xorg.display)
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = vm.call(SERVICE, TWO, DISPLAY=xorg.display)
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert xorg.layout() == ["DUMMY0 1920x1080+0+0 508mm x 285mm", "DUMMY1 1280x800+1920+0 0mm x 0mm"]
     assert vm.read("run/vminterface/monitors").encode() == TWO
 
@@ -151,16 +148,16 @@ def test_the_picture_is_exactly_as_large_as_asked(vm: VM, xorg: XServer, size: s
 
 
 def test_a_layout_that_does_not_begin_at_the_corner_begins_there_on_x(vm: VM, xorg: XServer) -> None:
-    answer = vm.call(SERVICE, b"800 600 900 100\n640 480 100 200\n", DISPLAY=xorg.display)
-    assert (answer.status, answer.stderr) == (0, "")
+    reply = vm.call(SERVICE, b"800 600 900 100\n640 480 100 200\n", DISPLAY=xorg.display)
+    assert (reply.status, reply.stderr) == (0, "")
     assert xorg.layout() == ["DUMMY0 800x600+800+0 0mm x 0mm", "DUMMY1 640x480+0+100 0mm x 0mm"]
 
 
 def test_a_layout_that_x_refuses_leaves_everything_as_it_was(vm: VM, xorg: XServer) -> None:
     assert vm.call(SERVICE, TWO, DISPLAY=xorg.display).status == 0
     before, content = xorg.xrandr("--prop"), vm.content()
-    answer = vm.call(SERVICE, b"16384 6144 0 0 11 12\n16383 6144 16384 0\n", DISPLAY=xorg.display)
-    assert answer.refused(SERVICE) == (
+    reply = vm.call(SERVICE, b"16384 6144 0 0 11 12\n16383 6144 16384 0\n", DISPLAY=xorg.display)
+    assert reply.refused(SERVICE) == (
         "a layout of 32767x6144 pixels does not fit into the X server's video memory: it needs 786408 KiB (RandR's own "
         "maximum is 32767x32767); raise the VM's feature gui-videoram-min and restart the VM"
     )
@@ -175,7 +172,9 @@ def test_a_screen_larger_than_x_can_have_is_refused_before_any_change(vm: VM) ->
     try:
         before = server.xrandr("--prop")
         reason = vm.call(SERVICE, b"8000 600 0 0\n", DISPLAY=server.display).refused(SERVICE)
-        assert reason == "a layout of 8000x600 pixels is too large: the X server can have 1280x1024"
+        assert (
+            reason == "a layout of 8000x600 pixels is too large (expected at most 1280x1024: the limit of the X server)"
+        )
         assert server.xrandr("--prop") == before
     finally:
         server.end()
@@ -189,7 +188,7 @@ def test_a_server_of_another_kind_shows_the_layout_on_what_it_has(vm: VM, xvfb: 
 def test_more_monitors_than_outputs_are_refused_before_any_change(vm: VM, xvfb: XServer) -> None:
     before = xvfb.xrandr("--prop")
     reason = vm.call(SERVICE, b"640 480 0 0\n640 480 640 0\n", DISPLAY=xvfb.display).refused(SERVICE)
-    assert reason == "2 monitors are too many: the X server has 1"
+    assert reason == "2 monitors are too many (expected at most 1: the outputs of the X server)"
     assert xvfb.xrandr("--prop") == before
     assert not (vm.root / "run").exists()
 
@@ -218,8 +217,8 @@ def test_it_waits_for_a_server_that_starts_a_little_later(vm: VM) -> None:
 def test_without_a_server_it_gives_up_in_time(vm: VM) -> None:
     need(lack("xrandr"))
     began = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match=r"no X server answered at :65000 within 0\.5 s"):
-        show(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), Deadline.after(0.5), ":65000")
+    with pytest.raises(DeadlineExceeded, match=r"no X server replied at :65000 within 0\.5 s"):
+        apply(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), Deadline.after(0.5), ":65000")
     assert time.monotonic() - began < 5
 
 
@@ -238,7 +237,7 @@ def test_the_display_is_the_first_or_the_second_where_other_vms_are_drawn(
     (programs / "xrandr").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     with pytest.raises(DeadlineExceeded, match=f"asked {display}$"):
-        show(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), Deadline.after(0.2), inherited)
+        apply(MonitorLayout.parse("800 600 0 0\n"), Machine(str(vm.root)), Deadline.after(0.2), inherited)
 
 
 def test_calls_at_the_same_time_come_one_after_the_other(vm: VM, xorg: XServer) -> None:
@@ -277,8 +276,8 @@ def test_a_deadline_in_the_middle_leaves_what_was_shown(
     monkeypatch.setenv("PATH", endless)
     machine = Machine(str(vm.root))
     deadline = machine.deadline = Deadline.after(2)
-    with pytest.raises(DeadlineExceeded, match="xrandr: no answer"):
-        show(MonitorLayout.parse(TWO.decode()), machine, deadline, xorg.display)
+    with pytest.raises(DeadlineExceeded, match="xrandr: no reply"):
+        apply(MonitorLayout.parse(TWO.decode()), machine, deadline, xorg.display)
     assert xorg.layout() == before
 
 

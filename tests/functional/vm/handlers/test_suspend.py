@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.agentcall import call, within
-from tests.support.handlers import VM
+from tests.support.handlers import VM, Reply
 from vminterface.errors import VMInterfaceError
 from vminterface.vm.handlers import suspendpost, suspendpre
-from vminterface.vm.handlers.steps import Steps
-from vminterface.vm.machine import Machine
+from vminterface.vm.handlers.runtime.steps import Steps
+from vminterface.vm.machine.machine import Machine
 
 ALL = ["qubes.SuspendPreAll", "qubes.SuspendPostAll"]
 EACH = ["qubes.SuspendPre", "qubes.SuspendPost"]
@@ -71,8 +71,8 @@ class Kernel:
                 (folder / name).touch()
             (place / "driver").symlink_to(f"../../drivers/{driver}")
 
-    def call(self, service: str, *arguments: str, **environment: str):
-        return call(self.vm, service, b"", *arguments, source="dom0", PATH=str(self._bin), **environment)
+    def call(self, service: str, *arguments: str, **environment: str) -> Reply:
+        return call(self.vm, service, b"", *arguments, source="dom0", timeout=30.0, PATH=str(self._bin), **environment)
 
     def done(self) -> list[str]:
         """Return what the commands were asked since the last time."""
@@ -110,8 +110,8 @@ def remembered(kernel: Kernel) -> dict[str, str]:
 
 
 def test_a_suspend_switches_off_and_remembers(net: Kernel) -> None:
-    answer = net.call("qubes.SuspendPre")
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = net.call("qubes.SuspendPre")
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert net.done() == ["ip link set dev wls6 down", "modprobe -r iwlmvm", "modprobe -r iwlwifi"]
     assert net.vm.read("/sys/bus/pci/drivers/iwlwifi/unbind") == "0000:00:06.0"
     for untouched in ("i915", "xen-platform-pci", "ehci-pci"):
@@ -127,8 +127,8 @@ def test_a_resume_switches_on_again_and_forgets(net: Kernel) -> None:
     net.call("qubes.SuspendPre")
     net.done()
     (net.vm.root / "sys/bus/pci/devices/0000:00:06.0/driver").unlink()
-    answer = net.call("qubes.SuspendPost")
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = net.call("qubes.SuspendPost")
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert net.done() == ["modprobe iwlwifi", "modprobe iwlmvm", "ip link set dev wls6 up"]
     assert net.vm.read("/sys/bus/pci/drivers/iwlwifi/bind") == "0000:00:06.0"
     assert net.vm.read("/proc/sys/vm/compact_memory") == "1"
@@ -292,8 +292,8 @@ def test_a_module_in_use_is_tried_again_once_the_others_are_gone(net: Kernel, ta
     (net._bin / "grep").symlink_to(str(shutil.which("grep")))
     net.stand_in("modprobe", MODPROBE.format(root=net.vm.root, held="none", taken=taken))
     net.vm.write("/etc/qubes-suspend-module-blacklist", "iwlwifi\niwlmvm\n")
-    answer = net.call("qubes.SuspendPre")
-    assert (answer.status, answer.stderr) == (0, "")
+    reply = net.call("qubes.SuspendPre")
+    assert (reply.status, reply.stderr) == (0, "")
     assert net.vm.read("/proc/modules").strip() == "ext4 1 0 - Live 0x0"
     assert sorted(remembered(net)["modules"].split()) == ["iwlmvm", "iwlwifi"]
 
@@ -311,7 +311,7 @@ def test_a_module_that_stays_loaded_is_named(net: Kernel) -> None:
 @pytest.mark.parametrize("line", ["-r ext4", "ext4 --all", "--all", "../x", "a;reboot", "\x1b[0m"])
 def test_a_line_that_is_no_module_is_told_and_not_used(net: Kernel, line: str) -> None:
     net.vm.write("/etc/qubes-suspend-module-blacklist", f"{line}\niwlmvm\n")
-    assert "is no name of a kernel module" in net.call("qubes.SuspendPre").refused("qubes.SuspendPre")
+    assert "is not a valid name of a kernel module" in net.call("qubes.SuspendPre").refused("qubes.SuspendPre")
     assert [one for one in net.done() if "modprobe" in one] == ["modprobe -r iwlmvm"]
 
 
@@ -393,8 +393,8 @@ def test_the_admins_programs_run_in_order_and_others_do_not(kernel: Kernel, serv
     for name, mode in (("20-b.sh", 0o755), ("10-a.sh", 0o755), ("30-c.sh", 0o644), ("40-d", 0o755)):
         kernel.vm.write(f"{folder}/{name}", f"#!/bin/sh\necho {name}; echo {name} >>'{note}'\n", mode)
     (kernel.vm.root / folder.lstrip("/") / "50-e.sh").mkdir()
-    answer = kernel.call(service)
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = kernel.call(service)
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert kernel.done() == ["10-a.sh", "20-b.sh"]
 
 
@@ -423,8 +423,8 @@ def test_what_a_program_of_the_admin_leaves_behind_holds_nothing_up(kernel: Kern
 def test_without_anything_to_do_a_call_succeeds_and_leaves_nothing(tmp_path: Path, service: str) -> None:
     vm = VM(tmp_path / "bare")
     before = vm.content()
-    answer = call(vm, service)
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = call(vm, service)
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert vm.content() == before
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.agentcall import call
-from tests.support.handlers import VM
+from tests.support.handlers import VM, Reply
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded
 from vminterface.vm.handlers import syncntpclock
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.machine import Machine
 
 SERVICE = "qubes.SyncNtpClock"
 CHRONY = [
@@ -41,8 +41,8 @@ class Clock:
         (self.bin / name).write_text(text)
         (self.bin / name).chmod(0o755)
 
-    def call(self, *arguments: str, **environment: str):
-        return call(self.vm, SERVICE, b"", *arguments, source="dom0", PATH=str(self.bin), **environment)
+    def call(self, *arguments: str, **environment: str) -> Reply:
+        return call(self.vm, SERVICE, b"", *arguments, source="dom0", timeout=30.0, PATH=str(self.bin), **environment)
 
     def done(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
@@ -63,8 +63,8 @@ def test_chrony_in_work_is_asked_and_the_clock_stepped(clock: Clock) -> None:
     clock.install("chronyc")
     clock.install("ntpdate")
     timesyncd(clock)
-    answer = clock.call()
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"the clock was set by chrony\n", "")
+    reply = clock.call()
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"the clock was set by chrony\n", "")
     assert clock.done() == CHRONY
 
 
@@ -77,8 +77,8 @@ def test_chrony_whose_servers_do_not_answer_is_a_fault(clock: Clock) -> None:
 def test_timesyncd_is_restarted_and_waited_for(clock: Clock) -> None:
     clock.install("chronyc", "echo 506 Cannot talk to daemon; exit 1")
     timesyncd(clock)
-    answer = clock.call()
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"the clock was set by systemd-timesyncd\n", "")
+    reply = clock.call()
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"the clock was set by systemd-timesyncd\n", "")
     assert clock.done() == [
         "chronyc -n tracking",
         "systemctl is-active --quiet systemd-timesyncd.service",
@@ -100,8 +100,8 @@ def test_the_older_programs_are_taken_where_nothing_else_is_in_work(clock: Clock
     clock.install("systemctl", "exit 3")
     clock.install("ntpd")
     clock.install(name)
-    answer = clock.call()
-    assert (answer.status, answer.stdout) == (0, f"the clock was set by {name}\n".encode())
+    reply = clock.call()
+    assert (reply.status, reply.stdout) == (0, f"the clock was set by {name}\n".encode())
     assert clock.done()[-1] == asked
 
 
@@ -111,9 +111,9 @@ def test_a_program_that_fails_is_told(clock: Clock) -> None:
 
 
 def test_where_nothing_can_set_the_clock_that_is_said_with_status_1(clock: Clock) -> None:
-    answer = clock.call()
-    assert answer.status == 1
-    assert "no time service is in work here" in answer.refused(SERVICE)
+    reply = clock.call()
+    assert reply.status == 1
+    assert "no time service is running" in reply.refused(SERVICE)
 
 
 def test_an_argument_is_refused(clock: Clock) -> None:

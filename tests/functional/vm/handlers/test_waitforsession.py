@@ -7,22 +7,20 @@ import socket
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.support.agentcall import Running
-from tests.support.handlers import VM, Answer
+from tests.support.handlers import VM, Reply
 
 SERVICE = "qubes.WaitForSession"
 CONFIGURATION = "etc/vminterface/handlers.conf"
 
 
 @pytest.fixture
-def vm(tmp_path: Path) -> VM:
-    one = VM(tmp_path / "vm")
-    one.write(CONFIGURATION, "session-timeout = 2  # seconds\n")
-    return one
+def vm(vm: VM) -> VM:
+    vm.write(CONFIGURATION, "session-timeout = 2  # seconds\n")
+    return vm
 
 
 def program(vm: VM, name: str, script: str) -> None:
@@ -52,7 +50,7 @@ def session(vm: VM, user: str = "user") -> None:
         os.close(here)
 
 
-def call(vm: VM, data: bytes = b"user\n", *arguments: str) -> Answer:
+def call(vm: VM, data: bytes = b"user\n", *arguments: str) -> Reply:
     return vm.call(SERVICE, data, *arguments, PATH=f"{vm.root.parent / 'bin'}:{os.environ['PATH']}")
 
 
@@ -60,8 +58,8 @@ def call(vm: VM, data: bytes = b"user\n", *arguments: str) -> Answer:
 def test_a_session_that_is_up_is_answered_at_once_whatever_name_is_sent(vm: VM, data: bytes) -> None:
     session(vm)
     began = time.monotonic()
-    answer = call(vm, data)
-    assert (answer.status, answer.stdout, answer.stderr) == (0, b"", "")
+    reply = call(vm, data)
+    assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     assert time.monotonic() - began < 1.5
 
 
@@ -83,7 +81,7 @@ def test_a_session_that_comes_up_later_is_waited_for(vm: VM) -> None:
 def test_a_session_that_never_comes_up_costs_the_configured_time(vm: VM) -> None:
     began = time.monotonic()
     reason = call(vm).refused(SERVICE)
-    assert reason == "the session of user (there is no /run/qubes/qrexec-server.user.sock) was not up within 2 s"
+    assert reason == "the session of user (/run/qubes/qrexec-server.user.sock does not exist) was not up within 2 s"
     assert 1.5 < time.monotonic() - began < 10
 
 
@@ -136,10 +134,10 @@ def test_a_service_manager_that_nothing_will_start_is_not_waited_for(vm: VM, why
         (vm.root / f"run/user/{os.geteuid()}").mkdir(parents=True)
     (vm.root / "run/systemd/system").mkdir(parents=True)
     program(vm, "systemctl", "echo x >> asked; echo 'Failed to connect to bus' >&2; exit 1")
-    answer = call(vm)
-    assert answer.status == 1
+    reply = call(vm)
+    assert reply.status == 1
     reason = "systemctl ended with status 1: Failed to connect to bus"
-    assert answer.refused(SERVICE) == f"there is no service manager of user, nor a session to start it: {reason}"
+    assert reply.refused(SERVICE) == f"user has neither a service manager nor a session to start one: {reason}"
     assert (vm.root.parent / "asked").read_text() == "x\n"
 
 
@@ -149,7 +147,7 @@ def test_the_service_manager_is_asked_in_the_users_folder(vm: VM, given: dict[st
     (vm.root / "run/systemd/system").mkdir(parents=True)
     program(vm, "systemctl", 'echo "$XDG_RUNTIME_DIR" > folder; echo running')
     path = f"{vm.root.parent / 'bin'}:{os.environ['PATH']}"
-    assert vm.call(SERVICE, PATH=path, **given).status == 0
+    assert vm.call(SERVICE, b"", PATH=path, **given).status == 0
     assert (vm.root.parent / "folder").read_text() == f"{used}\n"
 
 
@@ -158,15 +156,15 @@ def test_a_degraded_session_is_told_with_what_failed(vm: VM) -> None:
     (vm.root / "run/systemd/system").mkdir(parents=True)
     failed = "printf 'one.service loaded failed failed One\\ntwo.service loaded failed failed Two\\n'"
     program(vm, "systemctl", f'case "$2" in show) echo degraded;; list-units) {failed};; esac')
-    answer = call(vm)
-    assert answer.status == 1
-    assert answer.refused(SERVICE) == "the session is up, but these units failed: one.service, two.service"
+    reply = call(vm)
+    assert reply.status == 1
+    assert reply.refused(SERVICE) == "the session is up, but these units failed: one.service, two.service"
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "86401", "1.5"])
 def test_a_time_that_is_none_is_refused(vm: VM, text: str) -> None:
     vm.write(CONFIGURATION, f"session-timeout = {text}\n")
-    assert f"'{text}' is no session-timeout" in call(vm).refused(SERVICE)
+    assert f"'{text}' is not a valid session-timeout" in call(vm).refused(SERVICE)
 
 
 def test_the_wait_ends_when_the_caller_goes(vm: VM) -> None:

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from lab.fakexen import missing
+from lab.xenstored.fakexen import missing
 from tests.support.dom0 import Dom0
 from tests.support.fakesysfs import FakeSysfs
 from tests.support.stores import need
-from vminterface.dom0 import reports
-from vminterface.dom0.push import push
-from vminterface.dom0.reports import Report
-from vminterface.dom0.settings import VMSettings
-from vminterface.vm import agent as agent_module
+from vminterface.dom0.desired.settings import VMSettings
+from vminterface.dom0.push.push import push
+from vminterface.dom0.reports import devices as reports
+from vminterface.dom0.reports.devices import Report
+from vminterface.vm.agent import agent as agent_module
 
-LIBRARY = Path(agent_module.__file__).parents[2]
+LIBRARY = Path(agent_module.__file__).parents[3]
 MEMINFO = (
     "MemTotal: 400000 kB\nMemFree: 100000 kB\nBuffers: 20000 kB\nCached: 80000 kB\n"
     "SwapTotal: 1000000 kB\nSwapFree: 990000 kB\n"
@@ -105,14 +105,16 @@ def test_a_vm_whose_service_is_off_says_nothing_of_its_memory(running: Running) 
     assert running.report().used_kb is None
 
 
-def test_a_report_is_left_to_a_stock_program_that_makes_it(running: Running) -> None:
-    running.vm.write("usr/sbin/meminfo-writer", "")
+@pytest.mark.parametrize("program", ["usr/bin/meminfo-writer", "usr/sbin/meminfo-writer"])
+def test_a_report_is_left_to_a_stock_program_that_makes_it(running: Running, program: str) -> None:
+    """R4.3 has it in the first place, earlier releases in the second."""
+    running.vm.write(program, "")
     running.vm.usb("2-1")
     running.start_agent()
     running.push(services={"meminfo-writer": "on"})
     running.until(lambda r: bool(r.usb_devices))
     assert running.report().used_kb is None
-    assert "memory: left to /usr/sbin/meminfo-writer" in running.log.read_text()
+    assert f"memory: left to /{program}" in running.log.read_text()
 
 
 def test_reports_end_with_the_agent(running: Running) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.fakexen import RealXenstored
+from lab.xenstored.fakexen import RealXenstored
 from tests.support import hotplug
 from tests.support.stores import GUEST, HOME, dom0, guest_home, need, xenstored  # noqa: F401
-from vminterface.channel.xenstore import XenStore
+from vminterface.channel.xenstore.store import XenStore
 
 ROOT = Path(hotplug.__file__).parents[2]
 
@@ -56,9 +56,12 @@ class Machine:
             assert time.monotonic() < end, f"{self._dom0.list(f'{HOME}/{base}')}, not {names}"
             time.sleep(0.02)
 
-    def key(self, path: str) -> str:
-        # An entry is seen while its keys are still being written.
-        value = self._dom0.wait_for(f"{HOME}/{path}", lambda value: value is not None, timeout=10)
+    def key(self, path: str, text: str | None = None) -> str:
+        """Return what the key holds once it is there, or once it holds *text*."""
+        # An entry is seen while its keys are still being written, and a device while it is still being plugged in.
+        value = self._dom0.wait_for(
+            f"{HOME}/{path}", lambda value: value is not None and text in (None, value.decode()), timeout=10
+        )
         assert value is not None
         return value.decode()
 
@@ -83,7 +86,8 @@ def vm(xenstored: RealXenstored, dom0: XenStore, guest_home: str) -> Iterator[Ma
 def test_a_usb_device_comes_and_goes(vm: Machine) -> None:
     vm.tell("usb 2-1.4")
     vm.shows("qubes-usb-devices", {"2-1_4"})
-    assert vm.key("qubes-usb-devices/2-1_4/desc") == r"046d:c52b Logitech USB\x20Receiver 7"
+    desc = r"046d:c52b Logitech USB\x20Receiver 7"
+    assert vm.key("qubes-usb-devices/2-1_4/desc", desc) == desc
     assert vm.key("qubes-usb-devices/2-1_4/usb-ver") == "2"
     vm.tell("usb 2-2")
     vm.shows("qubes-usb-devices", {"2-1_4", "2-2"})

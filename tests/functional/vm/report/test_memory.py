@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.fakexen import RealXenstored
+from lab.xenstored.fakexen import RealXenstored
 from tests.support.stores import GUEST, HOME, dom0, guest_home, xenstored  # noqa: F401
-from vminterface.channel.xenstore import XenStore
-from vminterface.vm.machine import Machine
+from vminterface.channel.xenstore.store import XenStore
+from vminterface.vm.machine.machine import Machine
 from vminterface.vm.report import memory
 from vminterface.vm.report.memory import MemoryReport
 
@@ -43,7 +43,7 @@ def test_memory_is_told_while_the_service_is_on(
     monkeypatch: pytest.MonkeyPatch,
     may_write: str,
 ) -> None:
-    monkeypatch.setattr(memory, "LOOK", 0.1)
+    monkeypatch.setattr(memory, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(memory, "REFUSED", 0.1)
     root = tmp_path / "vm"
     (root / "proc").mkdir(parents=True)
@@ -52,14 +52,15 @@ def test_memory_is_told_while_the_service_is_on(
     use(root, 210_000)
     key = f"{HOME}/memory/meminfo"
     dom0.remove(f"{HOME}/memory")
-    stop, log = threading.Event(), []  # type: ignore[var-annotated]
+    stop = threading.Event()
+    log: list[str] = []
     with XenStore.open(xenstored.socket(GUEST), window=16) as guest:
         thread = threading.Thread(target=MemoryReport(Machine(str(root))).serve, args=(guest, stop, log.append))
         thread.start()
         try:
             service.touch()
             until(lambda: len(log) == 1)
-            assert log == ["memory: dom0 has not given this VM the key memory/meminfo"]
+            assert log == ["memory: dom0 did not create the key memory/meminfo"]
             for name in ["memory"] if may_write == "memory" else ["memory/meminfo", "memory/swapinfo"]:
                 dom0.write(f"{HOME}/{name}", b"")
                 dom0.set_permissions(f"{HOME}/{name}", [f"n{GUEST}"])

@@ -17,7 +17,8 @@ def test_messages_come_as_they_were_sent_however_the_bytes_are_cut(
     sent: list[tuple[Kind, bytes]], cuts: list[int]
 ) -> None:
     data = b"".join(pack(kind, body) for kind, body in sent)
-    parser, came, at = Parser(), [], 0
+    parser, at = Parser(), 0
+    came: list[tuple[Kind, bytes]] = []
     while at < len(data):
         size = cuts[at % len(cuts)]
         parser.feed(data[at : at + size])

@@ -46,3 +46,8 @@ def test_no_file_allows_nothing_and_a_long_one_is_a_fault(tmp_path: Path) -> Non
     (tmp_path / "long").write_text("# x\n" * 20000)
     with pytest.raises(BadPolicy, match="longer"):
         decide_by(tmp_path / "long", CALL, "personal")
+
+
+def test_a_line_is_named_without_what_a_terminal_would_take_for_its_own() -> None:
+    with pytest.raises(BadPolicy, match=r"^policy:1: 'a \\x1b' is no rule"):
+        decide("a \x1b", CALL, "personal")

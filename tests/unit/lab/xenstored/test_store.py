@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.xenstored.client import Client
-from lab.xenstored.domains import Quotas
+from lab.xenstored.domains import Domain, Quotas
 from lab.xenstored.store import Store
 from vminterface.wire.xenstore import ErrorReply, Op, Request
 
@@ -38,14 +38,14 @@ class World:
         return reply.value if op is Op.READ else reply.strings
 
     def ok(self, op: Op, path: str = "", *words: str, value: bytes = b"", tx: int = 0) -> object:
-        answer = self.ask(self.dom0, op, path, *words, value=value, tx=tx)
-        assert not isinstance(answer, str), answer
-        return answer
+        reply = self.ask(self.dom0, op, path, *words, value=value, tx=tx)
+        assert not isinstance(reply, str), reply
+        return reply
 
     def begin(self, client: Client) -> int:
-        answer = self.ask(client, Op.TRANSACTION_START)
-        assert isinstance(answer, tuple)
-        return int(answer[0])
+        reply = self.ask(client, Op.TRANSACTION_START)
+        assert isinstance(reply, tuple)
+        return int(reply[0])
 
 
 def events(client: Client) -> list[tuple[str, str]]:
@@ -162,7 +162,7 @@ def test_an_aborted_transaction_leaves_nothing(world: World) -> None:
 
 
 def test_release_removes_what_the_domain_owned_and_tells_dom0(world: World) -> None:
-    released = []
+    released: list[Domain] = []
     world.store.on_released = released.append
     world.ask(world.guest, Op.WRITE, "own/x")
     world.ok(Op.WATCH, "@releaseDomain", "gone")
@@ -196,9 +196,9 @@ def test_a_later_domain_of_the_same_number_inherits_no_permissions(world: World)
 def test_a_guest_has_quotas(quotas: Quotas, op: Op, words: tuple[str, ...], allowed: int, error: str) -> None:
     world = World(quotas)
     paths = ["" if op is Op.TRANSACTION_START else f"own/{n}" for n in range(allowed + 1)]
-    answers = [world.ask(world.guest, op, path, *words) for path in paths]
-    assert error not in answers[:-1]
-    assert answers[-1] == error
+    replies = [world.ask(world.guest, op, path, *words) for path in paths]
+    assert error not in replies[:-1]
+    assert replies[-1] == error
     assert all(world.ask(world.dom0, op, path and f"/{path}", *words) != error for path in paths)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
+from tests.support import seeds
 from vminterface.errors import ProgramMissing, VMInterfaceError
 from vminterface.vm.apply import debug, keyboard, name, network, provider, services, timezone
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.machine import Machine
 
 RUNS = 100_000
 STEPS: dict[str, tuple[Callable[[Mapping[str, str], Machine], str], dict[str, str]]] = {
@@ -49,7 +51,7 @@ PIECES = ["", "/", "..", "\0", "\n", "\x1b", "\udcff", "é", "+", ",", "-", "0",
 class WithoutPrograms(Machine):
     """One that runs nothing, and whose files need not outlive it: what was accepted is seen by the attempt."""
 
-    def run(self, argv, **options):  # type: ignore[no-untyped-def]
+    def run(self, argv: Sequence[str], **options: Any) -> NoReturn:
         assert all("\0" not in word for word in argv)
         raise ProgramMissing(f"the program {argv[0]} is not installed here")
 
@@ -74,7 +76,7 @@ def test_any_text_is_applied_refused_or_told_as_ignored(
     machine.write_file("/etc/debian_version", "12")
     machine.write_file("/etc/hosts", "127.0.1.1 old\n")
     apply, inputs = STEPS[setting]
-    chance = random.Random(f"{setting} 1")
+    chance = seeds.chance(setting)
     refused = 0
     for _ in range(RUNS // len(STEPS) + 1):
         chosen = {

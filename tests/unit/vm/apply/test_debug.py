@@ -8,7 +8,7 @@ import pytest
 
 from vminterface.errors import InvalidValue
 from vminterface.vm.apply import debug
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.machine import Machine
 
 
 @pytest.fixture

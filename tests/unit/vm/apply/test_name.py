@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vminterface.errors import InvalidValue, VMInterfaceError
 from vminterface.vm.apply import name
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.machine import Machine
 
 DEBIAN = """\
 # a comment with 127.0.1.1 old
@@ -66,7 +67,7 @@ def test_what_is_no_name_is_refused(machine: Machine, bad: str) -> None:
 
 
 def test_nothing_is_touched_when_it_is_so_already_or_no_name_is_given(machine: Machine, tmp_path: Path) -> None:
-    assert name.apply({}, machine) == "no name from dom0: left as it is"
+    assert name.apply({}, machine) == "no name from dom0: left unchanged"
     name.apply({"name": "work"}, machine)
     before = [(tmp_path / p).stat().st_ino for p in ("etc/hosts", "etc/hostname")]
     name.apply({"name": "work"}, machine)
@@ -78,10 +79,10 @@ def test_a_write_that_fails_puts_the_other_file_back(machine: Machine) -> None:
     before = machine.read_text("/etc/hosts")
 
     class Failing(Machine):
-        def write_file(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
+        def write_file(self, path: str, data: str | bytes, mode: int = 0o644, **options: Any) -> None:
             if path == "/etc/hosts" and b"other" in (data.encode() if isinstance(data, str) else data):
                 raise VMInterfaceError("/etc/hosts: no room left")
-            super().write_file(path, data, mode)
+            super().write_file(path, data, mode, **options)
 
     with pytest.raises(VMInterfaceError, match="no room"):
         name.apply({"name": "other"}, Failing(machine.root))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vminterface.errors import ProgramFailed
 from vminterface.values.vmtype import VMType
 from vminterface.vm.apply import services
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.machine import Machine
 
 APP = ["evolution-data-server", "meminfo-writer", "qubes-update-check", "software-rendering", "tracker"]
 
@@ -71,12 +73,12 @@ def test_where_the_distribution_did_only_what_dom0_names_is_touched(started_mach
         ("services:cups", "True", "'cups' (neither 0 nor 1)"),
         ("services:cups", "", "'cups' (neither 0 nor 1)"),
         ("services:cups", "10", "'cups' (neither 0 nor 1)"),
-        ("services:getty@tty", "1", "'getty@tty' (no service's name)"),
-        ("services:-x", "0", "'-x' (no service's name)"),
-        ("services:.x", "1", "'.x' (no service's name)"),
-        ("services:../../etc/x", "1", "'../../etc/x' (no service's name)"),
-        ("services:\x1b[2J", "1", "'\\x1b[2J' (no service's name)"),
-        ("services:", "1", "'' (no service's name)"),
+        ("services:getty@tty", "1", "'getty@tty' (not a valid service name)"),
+        ("services:-x", "0", "'-x' (not a valid service name)"),
+        ("services:.x", "1", "'.x' (not a valid service name)"),
+        ("services:../../etc/x", "1", "'../../etc/x' (not a valid service name)"),
+        ("services:\x1b[2J", "1", "'\\x1b[2J' (not a valid service name)"),
+        ("services:", "1", "'' (not a valid service name)"),
     ],
 )
 def test_a_key_that_does_not_parse_is_ignored_and_named_and_the_others_hold(
@@ -126,7 +128,7 @@ class WithUnits(Machine):
         super().__init__(root)
         self.told: list[str] = []
 
-    def run(self, argv, **options):  # type: ignore[no-untyped-def]
+    def run(self, argv: Sequence[str], **options: Any) -> bytes:
         program, verb, dashes, unit = argv
         assert (program, dashes) == ("systemctl", "--")
         if verb == "cat":

@@ -8,7 +8,7 @@ import pytest
 
 from vminterface.errors import InvalidValue, VMInterfaceError
 from vminterface.vm.apply import timezone
-from vminterface.vm.machine import Machine
+from vminterface.vm.machine.machine import Machine
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_what_is_no_zone_of_this_machine_is_refused_and_the_old_one_stays(machin
 
 def test_a_missing_key_and_a_protected_file_leave_the_templates_zone(machine: Machine) -> None:
     machine.write_file("/etc/timezone", "Etc/UTC\n")
-    assert timezone.apply({}, machine) == "no time zone from dom0: left as it is"
+    assert timezone.apply({}, machine) == "no time zone from dom0: left unchanged"
     machine.write_file("/etc/qubes/protected-files.d/x", "/etc/timezone\n")
     assert "protected" in timezone.apply({"timezone": "Europe/Warsaw"}, machine)
     assert machine.read_text("/etc/timezone") == "Etc/UTC\n"

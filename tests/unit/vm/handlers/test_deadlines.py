@@ -7,8 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from vminterface.dom0.services import disk, gui, monitors, suspend, timesync
-from vminterface.vm.handlers import blockdevice, hooks, setguimode, setmonitorlayout, syncntpclock, xrandr
+from vminterface.dom0.services import disk, gui, monitors, postinstall, readiness, suspend, timesync
+from vminterface.vm.handlers import postinstall as handler
+from vminterface.vm.handlers import setguimode, setmonitorlayout, syncntpclock, waitfornetworkuplink
+from vminterface.vm.handlers.display import xrandr
+from vminterface.vm.handlers.runtime import hooks
+from vminterface.vm.machine import blockdevice
 
 
 @pytest.mark.parametrize(
@@ -18,6 +22,8 @@ from vminterface.vm.handlers import blockdevice, hooks, setguimode, setmonitorla
         (timesync.sync_ntp_clock, syncntpclock.TIMEOUT),
         (disk.resize, blockdevice.TIMEOUT),
         (gui.set_mode, setguimode.TIMEOUT),
+        (readiness.wait_for_uplink, waitfornetworkuplink.TIMEOUT),
+        (postinstall.post_install, handler.TIMEOUT + 3 * handler.CALL_TIMEOUT),
     ],
 )
 def test_a_handlers_time_ends_before_its_callers(caller: Callable[..., object], seconds: float) -> None:

@@ -7,11 +7,13 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
 from lab.qrexec.messages import Kind, Parser
 from lab.xen.inside.carry import Carrier
+from lab.xen.inside.vchan import Vchan
 
 RING = 1000
 #: What a pipe takes that nobody reads.
@@ -87,18 +89,18 @@ class Call:
         (source, self.caller_in), (self.caller_out, sink) = os.pipe(), os.pipe()
         (self.handler_in, feed), (collect, self.handler_out) = os.pipe(), os.pipe()
         (caller, self.caller), (agent, self.agent) = os.pipe(), os.pipe()
-        self.dom0 = Carrier(one, Parser(), {Kind.STDIN: source}, {Kind.STDOUT: sink}, caller)
-        self.vm = Carrier(other, Parser(), {Kind.STDOUT: collect}, {Kind.STDIN: feed}, agent)
+        self.dom0 = Carrier(cast("Vchan", one), Parser(), {Kind.STDIN: source}, {Kind.STDOUT: sink}, caller)
+        self.vm = Carrier(cast("Vchan", other), Parser(), {Kind.STDOUT: collect}, {Kind.STDIN: feed}, agent)
         self.threads = [threading.Thread(target=work, daemon=True) for work in (self._be_dom0, self._be_vm)]
         for thread in self.threads:
             thread.start()
 
     def _be_dom0(self) -> None:
-        self.dom0.run(lambda: self.dom0.told or (self.dom0.status is not None and self.dom0.is_delivered))
+        self.dom0.run(lambda: self.dom0.notified or (self.dom0.status is not None and self.dom0.is_delivered))
         self.dom0.close()
 
     def _be_vm(self) -> None:
-        if self.vm.run(lambda: self.vm.told and self.vm.is_done):
+        if self.vm.run(lambda: self.vm.notified and self.vm.is_done):
             self.vm.send(Kind.STATUS, STATUS)
             self.vm.run(lambda: False)
         self.vm.close()

@@ -1,0 +1,1 @@
+"""What the lab uses of Linux: mounts, namespaces, networks, processes."""

@@ -1,0 +1,242 @@
+"""One run of pytest over a part's tests, which stays: what each test covers, then every mutant in a copy of it."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+from coverage import Coverage
+from hypothesis import Phase, settings
+
+from tests.mutation import child, scope, swap
+from tests.mutation.child import Outcome
+from tests.mutation.mutants import Mutant
+
+#: Tests that take longer than so many seconds are left out: with them thousands of mutants are out of reach.
+SLOW = 3.0
+#: Of how many files of tests those are run that import a mutant, the module's own first.
+MOST_FILES = 3
+#: Processor seconds that these get.
+IMPORTING = 20.0
+
+
+def settle_hypothesis() -> None:
+    """Let hypothesis try the same examples each time, keep none of them, and leave a failing one as large as it is."""
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile(
+        "mutation", deadline=None, database=None, derandomize=True, phases=phases, max_examples=10
+    )
+    settings.load_profile("mutation")
+
+
+@dataclass
+class Covered:
+    """What the tests of a part do to one module."""
+
+    #: By line, the tests that run it.
+    tests: dict[int, set[str]] = field(default_factory=dict)
+    #: The lines that run when files are imported.
+    at_import: set[int] = field(default_factory=set)
+
+
+class Session:
+    """A plugin of pytest: instead of running the tests once, it tries all mutants that it is given."""
+
+    def __init__(
+        self,
+        wanted: dict[str, list[Mutant]],
+        own: dict[str, list[Path]],
+        found: Callable[[str, Mutant, Outcome, list[str]], None],
+    ) -> None:
+        """*wanted* are mutants by module, *own* the files whose tests are for it, none where all tests are.
+
+        *found* hears of each mutant how it ended, and which tests were there for it.
+        """
+        self._wanted = wanted
+        self._own = own
+        self._found = found
+        self._items: dict[str, Any] = {}
+        self._seconds: dict[str, float] = {}
+        self._caches: list[functools._lru_cache_wrapper[object]] = []
+        self._coverage = Coverage(
+            data_file=None, config_file=False, include=[str(scope.LIBRARY / module) for module in wanted]
+        )
+
+    def pytest_sessionstart(self) -> None:
+        settle_hypothesis()
+        self._coverage.start()
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run all tests once, then the mutants."""
+        if session.testsfailed:
+            raise session.Interrupted("a test file cannot be read")
+        covered = self._run_all(session.items)
+        gc.collect()
+        self._caches = swap.caches()
+        functions_of = {module: swap.functions_of(str(scope.LIBRARY / module)) for module in self._wanted}
+        # From here on the collector shows none of these.
+        gc.freeze()
+        for module, mutants in self._wanted.items():
+            functions = functions_of[module]
+            for mutant in mutants:
+                outcome, tests = self._try(module, mutant, covered[module], functions)
+                self._found(module, mutant, outcome, tests)
+        return True
+
+    def _run_all(self, items: list[Any]) -> dict[str, Covered]:
+        """Run the tests as they are; return what they cover, by module."""
+        failed = slow = 0
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            self._coverage.switch_context(item.nodeid)
+            begin = time.process_time()
+            reports = runtestprotocol(item, log=False, nextitem=following)
+            took = time.process_time() - begin
+            self._coverage.switch_context("")
+            if any(report.failed for report in reports):
+                failed += 1
+                print(f"left out, as it fails without any mutant: {item.nodeid}", flush=True)
+            elif took > SLOW:
+                slow += 1
+            elif not any(report.skipped for report in reports):
+                self._items[item.nodeid] = item
+                self._seconds[item.nodeid] = took
+        self._coverage.stop()
+        if slow or failed:
+            print(f"{slow} tests are left out as too slow, {failed} as they fail", flush=True)
+        data = self._coverage.get_data()
+        covered = {}
+        for module in self._wanted:
+            lines = data.contexts_by_lineno(str(scope.LIBRARY / module))
+            covered[module] = Covered(
+                {line: {test for test in tests if test in self._items} for line, tests in lines.items()},
+                {line for line, tests in lines.items() if "" in tests},
+            )
+        return covered
+
+    def _try(
+        self, module: str, mutant: Mutant, covered: Covered, functions: dict[tuple[int, str], list[FunctionType]]
+    ) -> tuple[Outcome, list[str]]:
+        """Return how a mutant ends, and the tests for it, the module's own and the fast ones first."""
+        lines = range(mutant.first, mutant.last + 1)
+        tests = {test for line in lines for test in covered.tests.get(line, ())}
+        if mutant.function is None:
+            # A table is read without any line of its file being run: all tests of the files with those that do.
+            files = {_file(test) for some in covered.tests.values() for test in some} | set(
+                map(_name, self._own[module])
+            )
+            tests = {test for test in self._items if _file(test) in files}
+        ordered = self._ordered(module, tests)
+        if mutant.function is None:
+            return Outcome.NEEDS_IMPORT, ordered
+        at_import = any(line in covered.at_import for line in lines)
+        if not ordered:
+            return (Outcome.NEEDS_IMPORT if at_import else Outcome.SURVIVED), ordered
+
+        def work() -> Outcome:
+            if not swap.put_in(mutant, str(scope.LIBRARY / module), functions):
+                return Outcome.NEEDS_IMPORT
+            for cache in self._caches:
+                cache.cache_clear()
+            return run([self._items[test] for test in ordered])
+
+        outcome = child.run(work, 5 + 3 * sum(self._seconds[test] for test in ordered))
+        if outcome is Outcome.SURVIVED and at_import:
+            return Outcome.NEEDS_IMPORT, ordered
+        return outcome, ordered
+
+    def _ordered(self, module: str, tests: set[str]) -> list[str]:
+        files = set(map(_name, self._own[module]))
+        if files:
+            return sorted((test for test in tests if _file(test) in files), key=self._seconds.__getitem__)
+        first = set(map(_name, scope.mirrored(module)))
+        return sorted(tests, key=lambda test: (_file(test) not in first, self._seconds[test]))
+
+
+def _file(test: str) -> str:
+    """Return the file that a test's id begins with."""
+    return test.split("::")[0]
+
+
+def _name(path: Path) -> str:
+    """Return a file as the ids of its tests begin."""
+    return str(path.relative_to(scope.ROOT))
+
+
+class Importing:
+    """A plugin of pytest that imports each mutant in a copy of a process that knows nothing of the library yet."""
+
+    def __init__(
+        self, wanted: list[tuple[str, Mutant, list[str]]], found: Callable[[str, Mutant, Outcome], None]
+    ) -> None:
+        """*wanted* are modules, mutants of them, and the tests for these; *found* hears how each ended."""
+        self._wanted = wanted
+        self._found = found
+
+    def pytest_sessionstart(self) -> None:
+        settle_hypothesis()
+
+    # In place of pytest's own, which would read all test files here, and with them the library.
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool:
+        gc.collect()
+        gc.freeze()
+        for module, mutant, tests in self._wanted:
+            self._found(module, mutant, self._try(session, module, mutant, tests))
+        return True
+
+    def pytest_runtestloop(self) -> bool:
+        """There is nothing left to run."""
+        return True
+
+    @staticmethod
+    def _try(session: pytest.Session, module: str, mutant: Mutant, tests: list[str]) -> Outcome:
+        def work() -> Outcome:
+            path = str(scope.LIBRARY / module)
+            swap.Importer(scope.import_name(module), path, mutant.source).install()
+            for file, chosen in _by_file(tests)[:MOST_FILES]:
+                items = session.perform_collect([str(scope.ROOT / file)], genitems=True)
+                if run([item for item in items if item.nodeid in chosen]) is Outcome.KILLED:
+                    return Outcome.KILLED
+            if "schema" not in "".join(mutant.source.splitlines()[mutant.first - 1 : mutant.last]).lower():
+                return Outcome.SURVIVED
+            return run(session.perform_collect([str(scope.ROOT / scope.SCHEMA_TEST)], genitems=True))
+
+        return child.run(work, IMPORTING) if tests else Outcome.SURVIVED
+
+
+def run(items: Sequence[Any]) -> Outcome:
+    """Run *items* up to the first that fails."""
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        if any(report.failed for report in runtestprotocol(item, log=False, nextitem=following)):
+            return Outcome.KILLED
+    return Outcome.SURVIVED
+
+
+def _by_file(tests: list[str]) -> list[tuple[str, set[str]]]:
+    """Return *tests* by their file, in the order of the files' first tests."""
+    files: dict[str, set[str]] = {}
+    for test in tests:
+        files.setdefault(_file(test), set()).add(test)
+    return list(files.items())
+
+
+def pytest_with(plugin: object, *tests: Path) -> int:
+    """Run pytest with *plugin* on *tests*; return its status."""
+    # Those of Salt start and end a server for each run of tests.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    needed = [word for name in ("pytest_timeout", "_hypothesis_pytestplugin") for word in ("-p", name)]
+    useless = ("cacheprovider", "unraisableexception", "threadexception", "faulthandler", "junitxml")
+    unneeded = [word for name in useless for word in ("-p", f"no:{name}")]
+    quiet = ["--quiet", "--quiet", "--no-header", "--no-summary", "--assert=plain", "--rootdir", str(scope.ROOT)]
+    # Random input takes seconds for each mutant.
+    quiet += ["-m", "not fuzz"]
+    return int(pytest.main([*needed, *unneeded, *quiet, *map(str, tests)], plugins=[plugin]))

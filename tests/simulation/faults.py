@@ -1,0 +1,201 @@
+"""What befalls a host: each kind of fault as a function that brings it about, and what ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.simulation import intruder
+from tests.simulation.host import BOOT, DOWN, Host
+from tests.simulation.scenario import Fault, texts
+from vminterface import keys
+
+End = Callable[[], None]
+
+
+def plan(host: Host, fault: Fault) -> None:
+    """Let *fault* happen when its time comes, and end when it is over."""
+
+    def begin() -> None:
+        end = KINDS[fault.kind](host, fault)
+        if end is not None:
+            host.world.at(host.world.now + fault.seconds, end)
+
+    host.world.at(fault.at, begin)
+
+
+def heal(host: Host) -> None:
+    """End all faults: daemons and agents run and are as they should be."""
+    host.qubesd.go_on()
+    host.qubesd.start()
+    host.qubesd.failing = 0
+    host.xenstored.go_on()
+    host.xenstored.start()
+    host.xenstored.late = host.xenstored.twice = 0.0
+    host.world.slowest = 0.002
+    for process in host.writers.values():
+        process.go_on()
+    for vm, agent in host.agents.items():
+        if vm not in host.domids:
+            host.start_vm(vm)
+        if vm in host.pairs and not host.pairs[vm].dom0.up:
+            host.pairs[vm].restart_dom0()
+        for side in (host.pairs[vm].dom0, host.pairs[vm].inside) if vm in host.pairs else ():
+            side.go_on()
+            side.start()
+            side.late = side.twice = 0.0
+        agent.seconds, agent.refused = 0.0, frozenset()
+        agent.failing.clear()
+        if agent.process is not None:
+            agent.process.go_on()
+        else:
+            host.world.at(host.world.now + BOOT, lambda vm=vm: host.start_agent(vm))  # type: ignore[misc]
+
+
+def _kill(host: Host, fault: Fault) -> None:
+    host.kill(host.writers[fault.target])
+
+
+def _stop(host: Host, fault: Fault) -> End | None:
+    process = host.writers[fault.target]
+    process.stop()
+    return process.go_on
+
+
+def _interrupt(host: Host, fault: Fault) -> None:
+    if fault.target in host.stops:
+        host.world.note(fault.target, "is interrupted")
+        host.stops[fault.target].set()
+
+
+def _agent_dies(host: Host, fault: Fault) -> End | None:
+    agent = host.agents[fault.target]
+    agent.kill()
+    return lambda: host.start_agent(fault.target)
+
+
+def _agent_ends(host: Host, fault: Fault) -> End | None:
+    agent = host.agents[fault.target]
+    agent.finish()
+    return lambda: host.start_agent(fault.target)
+
+
+def _agent_fails(host: Host, fault: Fault) -> None:
+    host.agents[fault.target].failing |= {"timezone", "services", "network"}
+
+
+def _slow_agent(host: Host, fault: Fault) -> End:
+    agent = host.agents[fault.target]
+    before, agent.seconds = agent.seconds, 0.7
+
+    def end() -> None:
+        agent.seconds = before
+
+    return end
+
+
+def _store_hangs(host: Host, fault: Fault) -> End:
+    daemon = host.pairs[fault.target].dom0 if fault.target in host.pairs else host.xenstored
+    daemon.hang()
+    return daemon.go_on
+
+
+def _connections_lost(host: Host, fault: Fault) -> None:
+    daemon = host.pairs[fault.target].dom0 if fault.target in host.pairs else host.xenstored
+    host.world.note(daemon.name, "loses its connections")
+    for client in list(daemon.clients):
+        client.lose("Connection reset by peer")
+
+
+def _vm_restarts(host: Host, fault: Fault) -> End | None:
+    vm = fault.target
+    if vm not in host.domids:
+        return None
+    host.end_vm(vm)
+
+    def start() -> None:
+        if vm not in host.domids:
+            host.start_vm(vm)
+            host.world.at(host.world.now + BOOT, lambda: host.start_agent(vm))
+
+    host.world.at(host.world.now + DOWN, start)
+    return None
+
+
+def _dom0_restarts(host: Host, fault: Fault) -> None:
+    if fault.target in host.pairs:
+        host.pairs[fault.target].restart_dom0()
+
+
+def _inside_restarts(host: Host, fault: Fault) -> None:
+    if fault.target in host.pairs:
+        host.pairs[fault.target].restart_inside()
+
+
+def _dom0_dies(host: Host, fault: Fault) -> End | None:
+    """End dom0's daemon, so that its socket refuses; the VM runs on."""
+    pair = host.pairs.get(fault.target)
+    if pair is None or not pair.dom0.up:
+        return None
+    pair.end_dom0()
+    return lambda: pair.restart_dom0() if not pair.dom0.up and pair.inside.up else None
+
+
+def _hostile(host: Host, fault: Fault) -> End | None:
+    """Let somebody in the VM write over what dom0 and the agent have said, as far as the store lets a VM."""
+    vm = fault.target
+    if vm not in host.domids or (host.on_qubesdb and vm not in host.pairs):
+        return None
+    host.untrusted.add(vm)
+    process = host.world.process(f"intruder in {vm}")
+    process.start(lambda: intruder.run(host.own_store(vm, process), process))
+    return process.kill
+
+
+def _qubesd_fails(host: Host, fault: Fault) -> None:
+    host.qubesd.failing, host.qubesd.storing = 1 + int(fault.seconds), "stores" in fault.kind
+
+
+def _qubesd_hangs(host: Host, fault: Fault) -> End:
+    host.qubesd.hang()
+    return host.qubesd.go_on
+
+
+def _qubesd_dies(host: Host, fault: Fault) -> End:
+    host.qubesd.die()
+    return host.qubesd.start
+
+
+def _foreign_write(host: Host, fault: Fault) -> None:
+    """Let a program that knows nothing of locks write a field of a VM."""
+    vm = fault.target
+    name = keys.for_field(next(iter(texts(vm, 0, host.scenario.fields)))).name
+    if vm in host.pairs:
+        host.pairs[vm].dom0.write("another program", f"/{name}", b"another")
+    elif vm in host.domids and not host.on_qubesdb:
+        host.xenstored.write("another program", None, f"/local/domain/{host.domids[vm]}/{name}", b"another")
+    else:
+        return
+    host.untrusted.add(vm)
+
+
+KINDS: dict[str, Callable[[Host, Fault], End | None]] = {
+    "kill": _kill,
+    "stop": _stop,
+    "interrupt": _interrupt,
+    "agent dies": _agent_dies,
+    "agent ends": _agent_ends,
+    "agent fails once": _agent_fails,
+    "slow agent": _slow_agent,
+    "store hangs": _store_hangs,
+    "connections lost": _connections_lost,
+    "vm restarts": _vm_restarts,
+    "dom0's daemon restarts": _dom0_restarts,
+    "vm's daemon restarts": _inside_restarts,
+    "dom0's daemon dies": _dom0_dies,
+    "intruder": _hostile,
+    "foreign write": _foreign_write,
+    "qubesd stores, then fails": _qubesd_fails,
+    "qubesd refuses": _qubesd_fails,
+    "qubesd hangs": _qubesd_hangs,
+    "qubesd dies": _qubesd_dies,
+}

@@ -1,0 +1,69 @@
+"""The file of the VMs' locks in memory: ranges that belong to an open file, and are free when it is closed."""
+
+from __future__ import annotations
+
+from tests.simulation.scheduler import Process
+from vminterface.dom0.push.lockfile import LockFile
+from vminterface.dom0.push.locks import VMLocks
+
+
+class Locks:
+    """The one file of a host."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        #: Who has which range, by its start.
+        self.held: dict[int, _File] = {}
+        #: When each process has last released the lock of each VM.
+        self.released: dict[tuple[str, str], float] = {}
+
+    def open(self, process: Process) -> VMLocks:
+        """Open it for *process*, whose end closes it."""
+        file = _File(self, process)
+        process.at_end.append(file.close)
+        return VMLocks(file=file)
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody has a lock, or waits for one."""
+        return not self.held
+
+
+class _File(LockFile):
+    def __init__(self, locks: Locks, process: Process) -> None:
+        self.path = "/run/vminterface/vms.lock"
+        self._locks, self._process = locks, process
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+        self._locks.held = {start: file for start, file in self._locks.held.items() if file is not self}
+        if self.close in self._process.at_end:
+            self._process.at_end.remove(self.close)
+
+    def lock(self, start: int, length: int) -> bool:
+        return self._locks.held.setdefault(start, self) is self
+
+    def unlock(self, start: int, length: int) -> None:
+        if self._locks.held.get(start) is self:
+            del self._locks.held[start]
+            if length > 1 and start:
+                vm = self.read(length, start).split()[0].decode()
+                self._locks.released[self._process.name, vm] = self._process.world.now
+
+    def size(self) -> int:
+        return len(self._locks.data)
+
+    def read(self, size: int, start: int) -> bytes:
+        return bytes(self._locks.data[start : start + size])
+
+    def write(self, data: bytes, start: int) -> None:
+        self._locks.data.extend(b"\0" * (start - len(self._locks.data)))
+        self._locks.data[start : start + len(data)] = data
+
+    def holder(self) -> str:
+        return f"1 1970-01-01T00:00:00 {self._process.name}"

@@ -1,0 +1,59 @@
+"""What must hold once all writers have ended and all faults are over, and after the last push: of the host itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tests.simulation.host import Host
+from tests.simulation.scenario import LAST, texts
+from tests.simulation.trace import Died, Ended
+from vminterface import keys
+from vminterface.dom0.push.outcome import Outcome
+
+#: Faults after which a store may hold a part of what was written.
+LOSING = {"foreign write", "dom0's daemon restarts", "dom0's daemon dies", "vm's daemon restarts", "intruder"}
+
+
+def at_rest(host: Host) -> Iterator[str]:
+    """Yield what is wrong with VMs that nobody writes to any more."""
+    kinds = {(fault.kind, fault.target) for fault in host.scenario.faults}
+    ended = [one for one in host.trace.facts if isinstance(one, Ended)]
+    died = any(isinstance(one, Died) for one in host.trace.facts)
+    for vm in host.scenario.vms:
+        losing = any((kind, vm) in kinds for kind in LOSING)
+        # What qubesd has written over, and never kept itself, is not put back with it.
+        by_qubesd = host.scenario.qubesd and any(one.kind == "keys" for one in host.scenario.actors)
+        losing = losing or by_qubesd or (host.scenario.qubesd and ("vm restarts", vm) in kinds)
+        held = host.state(vm)
+        if not losing and not any(one.vm == vm and one.refused for one in host.scenario.agents):
+            yield from _applied(host, vm, "at rest")
+        unsure = (died and host.on_qubesdb) or losing or any(one.vm == vm and one.restored is False for one in ended)
+        choices = [texts(vm, one.choice, host.scenario.fields) for a in host.scenario.actors for one in a.rounds]
+        known = [{name: text for name, text in one.items() if text is not None} for one in choices]
+        if held and not unsure and dict(held) not in known:
+            yield f"at rest {vm} holds what is nobody's: {dict(held)}"
+
+
+def after_push(host: Host, outcomes: Sequence[Outcome], *, again: bool) -> Iterator[str]:
+    """Yield what is wrong after the last push, which must give every VM its settings, or the one after it."""
+    for one in outcomes:
+        if not one.ok:
+            yield f"the last push{' but one' if not again else ''} fails: {one.comment()}"
+        elif again and one.changes:
+            yield f"the push after the last changes something: {one.comment()}"
+    for vm in host.scenario.vms:
+        wanted = {name: text for name, text in texts(vm, LAST, host.scenario.fields).items() if text is not None}
+        if dict(host.state(vm)) != wanted:
+            yield f"after the last push {vm} holds {dict(host.state(vm))}"
+        yield from _applied(host, vm, "after the last push")
+
+
+def _applied(host: Host, vm: str, when: str) -> Iterator[str]:
+    """Yield where the agent has applied something else than the store holds."""
+    held, fields = host.state(vm), texts(vm, 0, host.scenario.fields)
+    for setting in sorted(keys.settings_of(texts(vm, 0, host.scenario.fields))):
+        inputs, applied = keys.inputs_of(setting, held), host.agents[vm].applied.get(setting, {})
+        # qubesd adds what outlasts the VM.
+        has = {name: text for name, text in applied.items() if name in fields}
+        if inputs != has:
+            yield f"{when} the agent of {vm} has {setting} {has}, the store {inputs}"

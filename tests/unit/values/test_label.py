@@ -1,0 +1,30 @@
+"""The label of a VM: a stock one by name or number, or one of the admin's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from vminterface.errors import InvalidValue
+from vminterface.values.label import STOCK, Label
+
+
+@pytest.mark.parametrize("name", [*STOCK, "work-2", "My_label", "v1.0"])
+def test_a_name_comes_back_as_written(name: str) -> None:
+    assert Label.parse(name).render() == name
+
+
+@pytest.mark.parametrize(("number", "name"), [("1", "red"), ("4", "green"), ("8", "black")])
+def test_a_number_stands_for_a_stock_label(number: str, name: str) -> None:
+    assert Label.parse(number) == Label.parse(name)
+
+
+@pytest.mark.parametrize("text", ["", "0", "9", "10", "007", "#ff0000", "dark red", "r\u00f6t", "a" * 65, "\u0661"])
+def test_what_qubesd_has_no_label_for_is_refused(text: str) -> None:
+    with pytest.raises(InvalidValue, match="not a valid label"):
+        Label.parse(text)
+
+
+@pytest.mark.parametrize("text", ["Red", "BLACK"])
+def test_the_case_of_a_stock_label_counts(text: str) -> None:
+    with pytest.raises(InvalidValue, match=f"did you mean '{text.lower()}'"):
+        Label.parse(text)

@@ -1,0 +1,59 @@
+"""A value is plain Python's, whatever classes it comes in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from types import MappingProxyType
+from typing import Any
+
+from tests.support.masked import masked
+from vminterface.errors import kind_of, printable_value
+from vminterface.values.plain import DEEPEST, plain
+
+
+def classes(value: Any) -> set[type]:
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
+    return {type(value)}.union(*map(classes, inner))
+
+
+def test_mappings_lists_and_texts_of_any_class_become_the_plain_ones() -> None:
+    class Text(str):
+        pass
+
+    given = masked({"a": [{"b": "c"}, ["d", 1, True, None, 1.5, b"x"]], "e": {"f": ("g", ["h"])}})
+    given["i"] = OrderedDict(j=MappingProxyType({"k": Text("l")}))
+    found = plain(given)
+    assert found == {
+        "a": [{"b": "c"}, ["d", 1, True, None, 1.5, b"x"]],
+        "e": {"f": ("g", ["h"])},
+        "i": {"j": {"k": "l"}},
+    }
+    assert classes(found) <= {dict, list, tuple, str, int, bool, type(None), float, bytes}
+    assert "**" not in repr(found)
+
+
+def test_what_holds_itself_or_is_very_deep_is_no_matter() -> None:
+    round_: list[Any] = []
+    round_ += [round_, {"again": round_}]
+    found = plain(round_)
+    assert found[0] is found
+    assert found[1]["again"] is found
+    deep: Any = "x"
+    for _ in range(20 * DEEPEST):
+        deep = [deep]
+    assert plain(deep)
+    twice = [deep] * 2
+    for _ in range(60):
+        twice = [twice, twice]
+    assert plain(twice)
+
+
+def test_an_error_shows_what_a_value_holds_and_calls_it_by_the_name_that_yaml_has() -> None:
+    hidden = masked({"a": ["b", {"c": 7}]})
+    assert printable_value(hidden) == "{'a': ['b', {'c': 7}]}"
+    assert (kind_of(hidden), kind_of(hidden["a"]), kind_of(True), kind_of(OrderedDict())) == (
+        "dict",
+        "list",
+        "bool",
+        "dict",
+    )
