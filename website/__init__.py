@@ -1,0 +1,1 @@
+"""The documentation site: the pages of docs/, and reference pages made of the tables that the library works by."""
