@@ -12,8 +12,8 @@ import sys
 import threading
 
 from vminterface.channel.xenstore.store import XenStore
+from vminterface.stop import Stop
 from vminterface.vm.machine.machine import Machine
-from vminterface.vm.machine.stop import Stop
 from vminterface.vm.report import blockdevices, usbdevices
 from vminterface.vm.report.devices import DeviceReport
 

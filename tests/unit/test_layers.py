@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "vminterface.values": {ERRORS},
     "vminterface.wire": {ERRORS},
     "vminterface.runtime": set(),
+    "vminterface.stop": set(),
     "vminterface.deadline": {ERRORS, "vminterface.runtime"},
     "vminterface.keys": {ERRORS, "vminterface.values"},
     # Of the values, only those that say who is called, the names of a VM and of a service, and what a change is. No

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -55,6 +55,10 @@ def run(
         raise
     try:
         held.release()
+        # A part at a time: Python runs handlers in this thread alone, and a lock does not wake it for a signal that the
+        # kernel has given to another one.
+        while not wait([result], NOTICED_WITHIN).done:
+            pass
         value = result.result()
         held = Held()
     except KeyboardInterrupt:

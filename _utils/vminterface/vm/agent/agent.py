@@ -31,6 +31,7 @@ from vminterface.errors import (
     VMInterfaceError,
     printable,
 )
+from vminterface.stop import Stop
 from vminterface.values.acceptance import ACCEPT
 from vminterface.values.acknowledgement import PENDING, Acknowledgement, digest
 from vminterface.values.announcement import Announcement
@@ -49,7 +50,6 @@ from vminterface.vm.machine import backends
 from vminterface.vm.machine.controldomain import in_a_vm, require_vm
 from vminterface.vm.machine.machine import Machine
 from vminterface.vm.machine.ownstore import open_own_store
-from vminterface.vm.machine.stop import Stop
 from vminterface.vm.net import resolvers
 from vminterface.vm.report.threads import start as start_reports
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from vminterface.vm.machine.stop import Stop
+from vminterface.stop import Stop, wait_for
 
 #: Seconds that work has to end by itself; then, that it has without the programs that it waits for, to put things back.
 GRACE, CUT = 2.5, 1.0
@@ -33,7 +32,7 @@ def until_stopped(work: Callable[[], None], stop: Stop) -> bool:
 
     thread = threading.Thread(target=do, name="agent", daemon=True)
     thread.start()
-    _wait_for(stop)
+    wait_for(stop)
     thread.join(GRACE)
     if thread.is_alive():
         _signal_children(signal.SIGTERM)
@@ -42,28 +41,6 @@ def until_stopped(work: Callable[[], None], stop: Stop) -> bool:
     if raised:
         raise raised[0]
     return not thread.is_alive()
-
-
-def _wait_for(stop: Stop) -> None:
-    """Wait in the main thread until *stop* is set, also by the handler of a signal.
-
-    The kernel gives a signal to any thread, as to another one where this one has yet to run after SIGCONT. Python runs
-    handlers in this one alone, which a lock would not wake for them: the descriptor for signals does.
-    """
-    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    former = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    try:
-        poll = select.poll()
-        poll.register(reader, select.POLLIN)
-        poll.register(stop, select.POLLIN)
-        while not stop.is_set():
-            poll.poll()
-            with suppress(BlockingIOError):
-                os.read(reader, 4096)
-    finally:
-        signal.set_wakeup_fd(former)
-        os.close(reader)
-        os.close(writer)
 
 
 def _signal_children(number: signal.Signals) -> None:

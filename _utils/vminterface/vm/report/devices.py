@@ -9,8 +9,8 @@ from types import ModuleType
 
 from vminterface.channel.store import KeyStore, List, Read, Remove, Write
 from vminterface.errors import KeyNotFound, PermissionDenied, QuotaExceeded, VMInterfaceError
+from vminterface.stop import Stop
 from vminterface.vm.machine.files import Files
-from vminterface.vm.machine.stop import Stop
 from vminterface.vm.report.uevents import Uevents
 
 #: Where the backends of this VM's own block devices are: which devices others have.

@@ -10,8 +10,8 @@ from functools import partial
 
 from vminterface.channel.store import KeyStore
 from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
+from vminterface.stop import Stop
 from vminterface.vm.machine.files import Files
-from vminterface.vm.machine.stop import Stop
 from vminterface.vm.report import blockdevices, usbdevices
 from vminterface.vm.report.devices import DeviceReport
 from vminterface.vm.report.memory import MemoryReport

@@ -14,8 +14,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from vminterface.stop import Stop
 from vminterface.vm.machine.files import Files
-from vminterface.vm.machine.stop import Stop
 from vminterface.vm.report import udev
 
 _KOBJECT_UEVENT = 15

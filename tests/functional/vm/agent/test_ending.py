@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.agentcall import is_there
+from vminterface.stop import Stop
 from vminterface.vm.agent import ending
 from vminterface.vm.agent.ending import until_stopped
-from vminterface.vm.machine.stop import Stop
 
 LIBRARY = Path(ending.__file__).parents[3]
 #: An agent whose only work is *step*; what it notes is in the file of its argument.
@@ -22,7 +22,7 @@ PROGRAM = """
 import signal, sys
 from vminterface.vm.agent.ending import until_stopped
 from vminterface.vm.machine.machine import Machine
-from vminterface.vm.machine.stop import Stop
+from vminterface.stop import Stop
 
 def note(text):
     with open(sys.argv[1], "a") as file:

@@ -18,8 +18,8 @@ from tests.support.stores import GUEST, HOME, dom0, guest_home, need, xenstored 
 from vminterface.channel.xenstore.store import XenStore
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, KeyNotFound, PermissionDenied
+from vminterface.stop import Stop
 from vminterface.vm.machine.machine import Machine
-from vminterface.vm.machine.stop import Stop
 from vminterface.vm.report import blockdevices, usbdevices
 from vminterface.vm.report.devices import DeviceReport, attached
 

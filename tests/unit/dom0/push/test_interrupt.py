@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -130,3 +131,14 @@ def test_without_a_signal_the_result_is_reported_and_returned() -> None:
     assert interrupt.run(lambda stop: "done", str, said.append) == "done"
     assert said == ["done"]
     assert signal.getsignal(signal.SIGTERM) is end
+
+
+def test_a_signal_that_the_kernel_gives_to_another_thread_ends_the_work() -> None:
+    def work(stop: Any) -> Any:
+        time.sleep(0.3)  # the main thread waits by now
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        return stop.wait(10)
+
+    with pytest.raises(SystemExit) as caught:
+        interrupt.run(work, lambda noticed: f"noticed: {noticed}")
+    assert caught.value.__notes__ == ["noticed: True"]

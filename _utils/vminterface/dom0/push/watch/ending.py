@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Callable
+
+from vminterface.stop import Stop, wait_for
 
 #: Seconds that pushes under way have to take back what no VM has acknowledged; then, that the watcher has to end.
 TAKE_BACK, END = 1.2, 1.6
@@ -16,9 +17,8 @@ def run(work: Callable[[threading.Event], bool]) -> bool:
 
     False means that threads are left behind, for which Python would wait at its end. Raises what *work* raises.
     """
-    stop, ended = threading.Event(), False
+    stop, ended = Stop(), False
     raised: list[BaseException] = []
-    reader, writer = os.pipe2(os.O_CLOEXEC)
 
     def do() -> None:
         nonlocal ended
@@ -27,16 +27,14 @@ def run(work: Callable[[threading.Event], bool]) -> bool:
         except BaseException as error:
             raised.append(error)
         finally:
-            os.write(writer, b"x")
+            stop.set()
 
-    # The main thread waits for a pipe: a handler that sets an event for which its own thread waits may wait for ever.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: os.write(writer, b"x"))
+            signal.signal(number, lambda *_: stop.set())
     thread = threading.Thread(target=do, name="watcher", daemon=True)
     thread.start()
-    os.read(reader, 1)
-    stop.set()
+    wait_for(stop)
     thread.join(END)
     if raised:
         raise raised[0]
