@@ -83,24 +83,24 @@ def validate(config: Any) -> tuple[bool, str]:
     Check the beacon's configuration.
     """
     if not isinstance(config, list) or not all(isinstance(part, dict) for part in config):
-        return False, "qubes_vm: the configuration must be a list of mappings"
+        return False, "qubes_vm: the configuration is not valid (expected a list of mappings)"
     options = _options(config)
     for name in ("vms", "fields"):
         if not _names(options, name):
-            return False, f"qubes_vm: {name} must be a list of names"
+            return False, f"qubes_vm: {name}: is not valid (expected a list of names)"
     try:
         for name in options.get("fields", []):
             _words.keys_of(name)
     except InvalidValue as error:
         return False, f"qubes_vm: fields: {error}"
     if not isinstance(options.get("pillar", False), bool):
-        return False, "qubes_vm: pillar must be true or false"
+        return False, "qubes_vm: pillar: is not valid (expected true or false)"
     hold = options.get("hold", _due.HOLD)
     if isinstance(hold, bool) or not isinstance(hold, int | float) or not 1 <= hold <= _due.HOLD_MAX:
-        return False, f"qubes_vm: hold must be a number of seconds from 1 to {_due.HOLD_MAX:g}"
+        return False, f"qubes_vm: hold: is not valid (expected seconds from 1 to {_due.HOLD_MAX:g})"
     bound = options.get("memory", 0)
     if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound <= 100:
-        return False, "qubes_vm: memory must be a number of percent"
+        return False, "qubes_vm: memory: is not valid (expected percent from 0 to 100)"
     return True, "qubes_vm: valid"
 
 

@@ -118,7 +118,7 @@ def test_the_summary_of_a_host_is_its_record_and_its_exit_status_says_whether_al
     assert modules.qubes_vm.summary()["counts"]["converged"] == 1
     modules = pillar({"qubes": {"vms": {"work": {"timezone": 5}}}}, reload=True)
     assert modules.qubes_vm.summary()["pillar"]["valid"] is False
-    with pytest.raises(SaltInvocationError, match=r"^timeout: must be seconds, more than 0 .*, not 0$"):
+    with pytest.raises(SaltInvocationError, match=r"^timeout: 0 is not valid \(expected seconds, more than 0 .*\)$"):
         modules.qubes_vm.summary(timeout=0)
 
 

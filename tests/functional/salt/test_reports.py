@@ -337,13 +337,13 @@ def test_a_store_that_hangs_costs_the_minion_a_second_and_then_a_tenth_of_its_ti
         ([], None),
         ([{"vms": ["work"]}, {"fields": ["timezone"]}, {"memory": 85}, {"interval": 5}], None),
         ({}, "list of mappings"),
-        ([{"vms": "work"}], "vms must be a list"),
+        ([{"vms": "work"}], "vms: is not valid (expected a list"),
         ([{"fields": ["nonsense"]}], "unknown field 'nonsense'"),
-        ([{"memory": "85 %"}], "number of percent"),
-        ([{"memory": 101}], "number of percent"),
+        ([{"memory": "85 %"}], "expected percent from 0 to 100"),
+        ([{"memory": 101}], "expected percent from 0 to 100"),
         ([{"pillar": True}, {"hold": 5}], None),
-        ([{"pillar": "yes"}], "pillar must be true or false"),
-        ([{"hold": 0}], "hold must be a number of seconds from 1 to 3600"),
+        ([{"pillar": "yes"}], "pillar: is not valid (expected true or false"),
+        ([{"hold": 0}], "hold: is not valid (expected seconds from 1 to 3600"),
     ],
 )
 def test_a_beacons_configuration_is_checked(

@@ -84,7 +84,7 @@ def fields(
         for field, value in raw.items():
             # In the pillar null takes a default back; a state that says it has lost its value.
             if value is None:
-                raise InvalidValue("must have a value (none is given)", f"{name}:{field}")
+                raise InvalidValue("has no value (expected one)", f"{name}:{field}")
         given = {option: value for option, value in options.items() if value is not None}
         outcome = pushed([VMSettings.parse(name, {**raw, **given})], test)[0]
     except VMInterfaceError as error:
@@ -104,7 +104,9 @@ def services(name: str, names: Any, desired: bool | str, **how: Any) -> State:
     """Switch services of the VM *name*, a list of names or one, as *desired*; *how* as for :func:`fields`."""
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
-        return returns.failure(name, InvalidValue("must be a name or a list of names", f"{name}:services"))
+        return returns.failure(
+            name, InvalidValue("is not valid (expected a name or a list of names)", f"{name}:services")
+        )
     return fields(name, {"services": dict.fromkeys(listed, desired)}, **how)
 
 
@@ -112,7 +114,7 @@ def addresses(name: str, field: str, given: Mapping[str, Any], none: Any, **how:
     """Give the VM *name* what of *given* is not None as *field*, with *none* nothing; *how* as for :func:`fields`."""
     given = {part: value for part, value in given.items() if value is not None}
     if bool(given) == (none is True):
-        error = InvalidValue("must have addresses or none: True, not both", f"{name}:{field}")
+        error = InvalidValue("has both addresses and none: True, or neither (expected one of them)", f"{name}:{field}")
         return returns.failure(name, error)
     return fields(name, {field: given or "none"}, **how)
 
