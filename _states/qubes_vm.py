@@ -63,7 +63,7 @@ def all_configured(
     Bring every running VM of the pillar to its settings, all at the same time.
 
     It is one state in the run's report, and counts as one: ``changes`` has by VM what changed in it, and the comment
-    how many VMs came to what, with a sentence for each that failed, or of which there is more to say. If anything in
+    how many VMs came to what, with a sentence for each that failed or needs another remark. If anything in
     the pillar is wrong, every fault is listed with its path and nothing is written anywhere; so it is where the
     minion's pillar has no ``qubes:vms``. For no VMs that is ``{}``.
 

@@ -28,13 +28,13 @@ def heading(text: str) -> None:
     print(f"\n== {text}", flush=True)
 
 
-def show(report: list[StateResult]) -> None:
+def print_report(report: list[StateResult]) -> None:
     """Print the comment of each state."""
     for result in report:
         print(textwrap.indent(result.comment, f"  {'' if result.ok else 'FAILED '}", lambda line: True))
 
 
-def show_changes(result: StateResult) -> None:
+def print_changes(result: StateResult) -> None:
     """Print what was changed in one VM."""
     print(f"  {result.name}: {result.comment or 'set'}")
     for field, change in result.changes.items():

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from lab.control import Lab
-from lab.demo.checks import heading, require, show_changes
+from lab.demo.checks import heading, print_changes, require
 from lab.demo.settings import Settings
 from lab.dom0.saltdir import SaltDir, by_vm
 from vminterface.deadline import Deadline
@@ -63,7 +63,7 @@ class Persistence:
         self.salt.add_to_pillar({"qubes": {"vms": self.settings.own}})
         code, report = self.salt.highstate()
         (line,) = by_vm(report, [VM]).values()
-        show_changes(line)
+        print_changes(line)
         require(code == 0 and all(result.ok is True for result in report), "the run succeeded")
         return line.changes
 

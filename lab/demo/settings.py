@@ -10,7 +10,7 @@ from typing import Any
 
 from lab.control import Lab
 from lab.demo import refusal
-from lab.demo.checks import Broken, fields, heading, require, show, show_changes, time_in
+from lab.demo.checks import Broken, fields, heading, print_changes, print_report, require, time_in
 from lab.dom0.saltdir import SaltDir, by_vm
 from lab.linux.namespaces import why_no_network
 from vminterface.dom0.inventory.targets import Targets
@@ -61,9 +61,9 @@ class Settings:
         self.salt.add_to_pillar({"qubes": {"vms": self.own}})
         code, report = self.salt.highstate()
         lines = by_vm(report, EXPECTED)
-        show(report)
+        print_report(report)
         for line in lines.values():
-            show_changes(line)
+            print_changes(line)
         self.changed = sum(len(line.changes) for line in lines.values())
         require(code == 0 and all(r.ok is True for r in report), "the run succeeded in all three VMs")
         require(all(line.changes for line in lines.values()), "each VM had changes")
@@ -86,7 +86,7 @@ class Settings:
     def second_run(self) -> None:
         heading("The same again")
         code, report = self.salt.highstate()
-        show(report)
+        print_report(report)
         require(code == 0 and all(r.ok is True for r in report), "the run succeeded")
         require(not any(result.changes for result in report), "nothing was changed, as nothing had to be")
 
@@ -99,7 +99,7 @@ class Settings:
         self.salt.add_to_pillar({"qubes": {"vms": self.own}})
         code, report = self.salt.highstate()
         lines = by_vm(report, EXPECTED)
-        show(report)
+        print_report(report)
         require(code != 0, "salt-call says by its exit status that something failed")
         error = lines[REFUSING].comment
         require(
@@ -122,7 +122,7 @@ class Settings:
         heading(f"{REFUSING} gets the zone's file, and the same pillar again")
         self.restore_zone()
         code, report = self.salt.highstate()
-        show(report)
+        print_report(report)
         require(code == 0 and all(r.ok is True for r in report), "the run succeeded")
         lines = by_vm(report, EXPECTED)
         require(

@@ -70,7 +70,7 @@ class Outcome:
 
     @property
     def is_plain(self) -> bool:
-        """Whether its comment says no more than that the VM runs, and that its changes, if any, have been made."""
+        """Whether the VM runs and its changes, if any, have been made, with nothing left out or still to come."""
         more = self.left_out or self.unaccepted or self.waiting or self.remarks or self.note or self._unapplied()
         return self.ok and self.running and not more
 

@@ -138,7 +138,7 @@ def state_of_all(name: str, outcomes: Sequence[Outcome], *, test: bool) -> dict[
 
     It has no ``sub_state_run``: Salt counts such lines beside the state, whose own changes and result requisites need,
     so that one VM that has changed would count as two. The comment is that of the one VM; of several it has how many
-    came to what, and a line for each VM of which there is more to say than that.
+    came to what, and a sentence for each VM that needs one.
     """
     changes = {o.vm: changes_of(o) for o in outcomes if o.ok and o.changes}
     return state(name, changes, _overall(outcomes, test=test), test=test, ok=all(o.as_asked for o in outcomes))
