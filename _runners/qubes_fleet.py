@@ -143,6 +143,8 @@ def page(
     Totals, refusals by reason, fields that differ, hosts as tiles, and of each VM its state, memory, agent, last good
     push and monitors. Needs Jinja2, which Salt brings. The exit status is that of ``status``.
 
+    .. versionadded:: 0.1.0
+
     path
         The file on the master, which is written whole or not at all.
     tgt, tgt_type, timeout, jid, ret
@@ -205,6 +207,8 @@ def push(
     on the hosts, so that one that was killed is resumed, or taken back as a whole. By host its ``wave``, ``state``
     (``done``, ``failed``, ``unsure`` for one that did not reply, ``restored``, ``not_restored``, ``waiting``) and
     ``message``. The exit status is 1 unless it is complete.
+
+    .. versionadded:: 0.1.0
 
     name
         Name of the rollout, which no former one has: letters, digits, ``_``, ``.`` and ``-``.
