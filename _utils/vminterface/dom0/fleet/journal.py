@@ -12,11 +12,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vminterface.dataclass import dataclass, field
 from vminterface.errors import InvalidValue, LockUnavailable, VMInterfaceError, printable
 
 #: Where the files are, and the variable that names another folder, as in a lab.
