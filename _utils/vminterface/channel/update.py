@@ -39,14 +39,14 @@ def value_bytes(value: Any) -> bytes:
             raise InvalidValue(f"'{printable(value, 60)}' is not UTF-8 text") from None
     if isinstance(value, int) and not isinstance(value, bool):
         return digits(value).encode()
-    raise InvalidValue(f"must be text or a whole number, not {printable_value(value, 60)} (quote it)")
+    raise InvalidValue(f"{printable_value(value, 60)} is not valid (expected text or a whole number; quote it)")
 
 
 def path_text(path: Any) -> str:
     """Return *path* if it is text, which is all that YAML has to be asked here. Raises InvalidValue."""
     if isinstance(path, str):
         return path
-    raise InvalidValue(f"must be a path, not {printable_value(path, 60)}")
+    raise InvalidValue(f"{printable_value(path, 60)} is not a path (expected text)")
 
 
 def compare(store: KeyStore, desired: Desired) -> Changes:
@@ -146,7 +146,7 @@ def tree(store: KeyStore, path: str, keys: Any, *, prune: bool = False) -> dict[
     With *prune*, every other key below *path* is removed. Raises InvalidValues.
     """
     if not isinstance(keys, Mapping):
-        raise InvalidValue(f"must be a mapping of names to values, not {kind_of(keys)}", path)
+        raise InvalidValue(f"is of type {kind_of(keys)} (expected a mapping of names to values)", path)
     desired: dict[str, bytes | None] = {}
     errors: list[InvalidValue] = []
     _flatten(path.rstrip("/"), keys, desired, errors)

@@ -136,8 +136,8 @@ class Lost(Client):
     ("client", "arguments", "error"),
     [
         (Client({}), {"tgt": "nobody"}, "no minion of this master matches 'nobody' (glob)"),
-        (Client({}), {"tgt": 5}, "tgt: must be text, not 5 (quote it where text is meant)"),
-        (Client({}), {"timeout": 0}, "timeout: must be seconds, more than 0 and at most 3600, not 0"),
+        (Client({}), {"tgt": 5}, "tgt: 5 is not valid (expected text: quote it where text is meant)"),
+        (Client({}), {"timeout": 0}, "timeout: 0 is not valid (expected seconds, more than 0 and at most 3600)"),
         (Lost({}), {}, "the master cannot be asked: the master does not run"),
     ],
 )

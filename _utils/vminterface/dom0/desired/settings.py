@@ -154,7 +154,7 @@ class VMSettings:
         A setting that is made of several fields (``keyboard``) stays whole. Raises InvalidValue for an unknown topic.
         """
         if isinstance(fields, str) or not isinstance(fields, Collection):
-            raise InvalidValue("must be a list of fields, such as [timezone, services]", "only")
+            raise InvalidValue("is not a list (expected fields, such as [timezone, services])", "only")
         known = [*_NAMES, NETVM, FIREWALL, MONITORS]
         for name in fields:
             if name not in known:
@@ -264,7 +264,7 @@ def _check_name(vm: Any, where: str, errors: list[InvalidValue]) -> None:
     try:
         refuse_dom0(vm)
         if not isinstance(vm, str):
-            raise InvalidValue(f"a VM's name must be text, not {kind_of(vm)} (quote it)")
+            raise InvalidValue(f"a VM's name is of type {kind_of(vm)} (expected text: quote it)")
         VMName.parse(vm)
     except InvalidValue as error:
         errors.append(InvalidValue(str(error), where))
@@ -349,13 +349,15 @@ def _channel(value: Any) -> str:
 def _yes_no(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    raise InvalidValue(f"must be true or false, not '{printable_value(value)}'{quoted.hint(value)}")
+    raise InvalidValue(f"'{printable_value(value)}' is not valid (expected true or false){quoted.hint(value)}")
 
 
 def _optional(value: Any) -> frozenset[str]:
     """Return the settings of the agent that the pillar's fields *value* are."""
     if not isinstance(value, list):
-        raise InvalidValue(f"must be a list of fields, such as [network, keyboard], not '{printable_value(value)}'")
+        raise InvalidValue(
+            f"'{printable_value(value)}' is not valid (expected a list of fields, such as [network, keyboard])"
+        )
     for field_ in value:
         if not isinstance(field_, str) or field_ not in _APPLIED:
             raise InvalidValue(
@@ -368,7 +370,8 @@ def _seconds(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _TIMEOUT_MOST:
         return float(value)
     raise InvalidValue(
-        f"must be seconds, more than 0 and at most {_TIMEOUT_MOST}, not '{printable_value(value)}'{quoted.hint(value)}"
+        f"'{printable_value(value)}' is not valid (expected seconds, more than 0 and at most {_TIMEOUT_MOST})"
+        f"{quoted.hint(value)}"
     )
 
 
