@@ -14,7 +14,8 @@ Events of VMs in dom0: one started or stopped, a key of it changed, its memory w
 
 The tags are ``salt/beacon/<minion>/qubes_vm/<vm>/<event>`` with ``started``, ``stopped``, ``changed``, ``drifted``,
 ``memory_high`` and ``memory_normal``; and with ``pillar: true`` one ``salt/beacon/<minion>/qubes_vm/push_due`` for all
-VMs of the pillar that have started or drifted, with their names in ``vms``. The first check finds no starts or changes.
+VMs of the pillar that have started or drifted, with their names in ``vms``. Starts and stops are then those of the
+pillar's VMs alone. The first check finds no starts or changes.
 
 A check may take one second. After one that takes long, or fails, the next ones are rarer, so that a store that hangs
 does not block the minion.
@@ -139,6 +140,8 @@ def _happened(options: dict[str, Any], seen: _changes.Seen) -> list[dict[str, An
             return happened
         settings = _of_pillar()
         watched = __context__.setdefault("qubes_vm.watched", _due.Watched())
+        # A VM that no pillar names is nobody's to push to; what has an option of its own (keys, memory) is said of any.
+        happened = [one for one in happened if one["event"] not in _changes.LIFE or one["vm"] in settings]
         started = {event["vm"] for event in happened if event["event"] == "started"}
         how = {"now": time.monotonic(), "clock": time.time(), "hold": options.get("hold", _due.HOLD)}
         return happened + _due.inspect(targets, watched, settings, seen.domids or {}, started, **how)

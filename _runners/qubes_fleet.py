@@ -66,6 +66,8 @@ def status(
     run, VMs without an agent and those that no pillar names, whether the pillar is valid, and the age of the last good
     push; then refusals by reason, fields that differ, versions of agents, and the VMs that use most of their memory.
 
+    .. versionadded:: 0.1.0
+
     tgt, tgt_type
         Which minions, as for ``salt``.
     timeout
@@ -95,6 +97,8 @@ def drift(
 
     By field, and by what the store and the pillar have, the VMs of which that is so.
 
+    .. versionadded:: 0.1.0
+
     tgt, tgt_type, timeout, jid, ret
         As for ``status``.
 
@@ -112,6 +116,8 @@ def report(
 ) -> dict[str, Any]:
     """
     Return what the VMs of many hosts report: memory by host, the VMs that use most of theirs, and devices.
+
+    .. versionadded:: 0.1.0
 
     tgt, tgt_type, timeout, ret
         As for ``status``.
@@ -172,6 +178,8 @@ def clocks(
 ) -> dict[str, Any]:
     """
     Return the VMs whose clocks are wrong, on all hosts, and how many are right; with *sync* bring them right.
+
+    .. versionadded:: 0.1.0
 
     tgt, tgt_type, timeout, ret
         As for ``status``.

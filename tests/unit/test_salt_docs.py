@@ -20,7 +20,7 @@ ADDED = re.compile(r"^\.\. versionadded:: (\d+)\.(\d+)\.(\d+)$", re.MULTILINE)
 
 
 MODULES, STATES, RUNNERS = (functions(folder) for folder in ("_modules", "_states", "_runners"))
-BOTH = pytest.mark.parametrize(
+ALL = pytest.mark.parametrize(
     "function", [*MODULES, *STATES, *RUNNERS], ids=lambda one: f"{one.name}-{one.node.lineno}"
 )
 

@@ -153,7 +153,9 @@ def test_a_pillar_that_wants_nothing_is_said_to(dom0: Dom0, tmp_path: Path, comm
 
 
 WRONG_CALLS = {
-    ("frobnicate",): "invalid choice: 'frobnicate'",
+    ("frobnicate",): "unknown command 'frobnicate' (expected one of: agent, call,",
+    ("pus", "--pillar", "x"): "unknown command 'pus' (did you mean 'push'?)",
+    ("reprot\n",): "unknown command 'reprot\\n' (did you mean 'report'?)",
     ("push",): "the following arguments are required: --pillar (see vminterface push --help)",
     ("get", "work", "--loud"): "unrecognized arguments: --loud",
     ("set", "work"): "required: FIELD=VALUE",

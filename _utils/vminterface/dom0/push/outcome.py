@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from vminterface import keys
+from vminterface.dataclass import dataclass, field
 from vminterface.dom0.desired import words
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.observed import VMState
@@ -67,6 +67,12 @@ class Outcome:
     def fields(self) -> dict[str, Change[Any]]:
         """The changes as the pillar's fields and words."""
         return words.changes(self.changes, self.same)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the VM runs and its changes, if any, have been made, with nothing left out or still to come."""
+        more = self.left_out or self.unaccepted or self.waiting or self.remarks or self.note or self._unapplied()
+        return self.ok and self.running and not more
 
     def add_note(self, note: str) -> None:
         """Add *note* to the comment on its success."""

@@ -19,23 +19,18 @@ State = dict[str, Any]
 Options = Mapping[str, Any]
 
 
-def all_configured(
-    name: str, pillar: Any, only: Any, options: Options, *, source: str, state_id: str, test: bool
-) -> State:
-    """Bring every running VM of *pillar* to its settings; *state_id* is what the VMs' own lines start with.
-
-    *source* names in errors where the pillar comes from.
-    """
+def all_configured(name: str, pillar: Any, only: Any, options: Options, *, source: str, test: bool) -> State:
+    """Bring every running VM of *pillar* to its settings; *source* names in errors where the pillar comes from."""
     try:
         desired = [one.with_options(**options) for one in parse_pillar(pillar, only=only, source=source)]
         outcomes = pushed(desired, test)
     except VMInterfaceError as error:
         return returns.failure(name, error)
-    return returns.state_of_all(name, outcomes, test=test, state_id=state_id)
+    return returns.state_of_all(name, outcomes, test=test)
 
 
-def all_monitors(name: str, pillar: Any, *, source: str, state_id: str, test: bool) -> State:
-    """Push the monitors of every VM of *pillar* that has some; *state_id* and *source* as for :func:`all_configured`.
+def all_monitors(name: str, pillar: Any, *, source: str, test: bool) -> State:
+    """Push the monitors of every VM of *pillar* that has some; *source* as for :func:`all_configured`.
 
     It is that push with one field, but for VMs without monitors, which are left out.
     """
@@ -46,7 +41,7 @@ def all_monitors(name: str, pillar: Any, *, source: str, state_id: str, test: bo
         outcomes = pushed([one for one in desired if one.monitors is not None], test)
     except VMInterfaceError as error:
         return returns.failure(name, error)
-    return returns.state_of_all(name, outcomes, test=test, state_id=state_id)
+    return returns.state_of_all(name, outcomes, test=test)
 
 
 def configured(name: str, pillar: Any, settings: Any, only: Any, options: Options, *, source: str, test: bool) -> State:
@@ -139,13 +134,13 @@ def all_reporting(name: str, vms: Any, *, test: bool) -> State:
     return returns.state(name, changes, "; ".join(comments), test=test)
 
 
-def clock_synced(name: str, clock_vm: Any, network_vm: Any, vms: Any, *, state_id: str, test: bool) -> State:
+def clock_synced(name: str, clock_vm: Any, network_vm: Any, vms: Any, *, test: bool) -> State:
     """Bring the clocks of *vms* to that of *clock_vm*, see :func:`clocks.clock_synced`."""
     try:
         outcomes = clocks.clock_synced(Qrexec(), clock_vm=clock_vm, network_vm=network_vm, vms=vms, test=test)
     except VMInterfaceError as error:
         return returns.failure(name, error)
-    return returns.state_of_all(name, outcomes, test=test, state_id=state_id, function=("qubes_rpc", "clock_set"))
+    return returns.state_of_all(name, outcomes, test=test)
 
 
 def pushed(settings: Sequence[VMSettings], test: bool) -> list[Outcome]:
