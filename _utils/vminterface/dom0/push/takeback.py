@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
 from vminterface import keys
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired.firewall import ClientFirewall
 from vminterface.dom0.desired.settings import VMSettings
