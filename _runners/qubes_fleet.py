@@ -66,6 +66,8 @@ def status(
     run, VMs without an agent and those that no pillar names, whether the pillar is valid, and the age of the last good
     push; then refusals by reason, fields that differ, versions of agents, and the VMs that use most of their memory.
 
+    .. versionadded:: 0.1.0
+
     tgt, tgt_type
         Which minions, as for ``salt``.
     timeout
@@ -95,6 +97,8 @@ def drift(
 
     By field, and by what the store and the pillar have, the VMs of which that is so.
 
+    .. versionadded:: 0.1.0
+
     tgt, tgt_type, timeout, jid, ret
         As for ``status``.
 
@@ -112,6 +116,8 @@ def report(
 ) -> dict[str, Any]:
     """
     Return what the VMs of many hosts report: memory by host, the VMs that use most of theirs, and devices.
+
+    .. versionadded:: 0.1.0
 
     tgt, tgt_type, timeout, ret
         As for ``status``.
@@ -143,6 +149,8 @@ def page(
     Totals, refusals by reason, fields that differ, hosts as tiles, and of each VM its state, memory, agent, last good
     push and monitors. Needs Jinja2, which Salt brings. The exit status is that of ``status``.
 
+    .. versionadded:: 0.1.0
+
     path
         The file on the master, which is written whole or not at all.
     tgt, tgt_type, timeout, jid, ret
@@ -170,6 +178,8 @@ def clocks(
 ) -> dict[str, Any]:
     """
     Return the VMs whose clocks are wrong, on all hosts, and how many are right; with *sync* bring them right.
+
+    .. versionadded:: 0.1.0
 
     tgt, tgt_type, timeout, ret
         As for ``status``.
@@ -205,6 +215,8 @@ def push(
     on the hosts, so that one that was killed is resumed, or taken back as a whole. By host its ``wave``, ``state``
     (``done``, ``failed``, ``unsure`` for one that did not reply, ``restored``, ``not_restored``, ``waiting``) and
     ``message``. The exit status is 1 unless it is complete.
+
+    .. versionadded:: 0.1.0
 
     name
         Name of the rollout, which no former one has: letters, digits, ``_``, ``.`` and ``-``.
