@@ -21,6 +21,7 @@ COPIED = ("_utils", "_modules", "docs", "formulas", "lab", "pillar", "tests", "t
 #: Tests of a table against its page, and of words, beside those that the examples add.
 GENERAL = (
     "tests/unit/vm/handlers/runtime/test_table.py",
+    "tests/unit/vm/handlers/runtime/test_owner.py::test_the_formula_that_writes_the_file_knows_the_same_settings",
     "tests/unit/test_words.py::test_no_docstring_of_a_public_name_has_a_retired_word",
 )
 
