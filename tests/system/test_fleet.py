@@ -27,6 +27,7 @@ from lab.xenstored import fakexen
 from tests.support import saltdaemons
 from tests.support.dom0 import Dom0
 from tests.support.rpcstandin import StandIn
+from tests.support.walkthrough import blocks
 from vminterface.dom0.history.log import History
 
 pytestmark = [
@@ -141,6 +142,8 @@ def daemons(salt_factories: Any, tmp_path_factory: Any, hosts: Any) -> Iterator[
     """The master and, by host, the minions, all at work."""
     tree, pillar = tmp_path_factory.mktemp("srv"), tmp_path_factory.mktemp("pillar")
     (tree / "top.sls").write_text("base: {'dom0*': [vminterface]}")
+    pages = {one.word: one.text for one in blocks(PROJECT / "docs/fleet.md")}
+    (tree / "gated.sls").write_text(pages["/srv/salt/gated.sls"])
     (pillar / "top.sls").write_text("base: {'dom0*': [qubes], 'dom0-paris': [paris]}")
     (pillar / "paris.sls").write_text(yaml.safe_dump(OWN))
     roots = {
@@ -260,9 +263,9 @@ def test_each_function_returns_what_all_hosts_have_and_a_returner_has_it_too(
 ) -> None:
     hosts["dom0-paris"].guests[VMS.index("work")].reply = lambda setting, inputs: ""
     run(salt, "qubes_vm.push")
-    status, lines, report, clocks = salt_run(
+    status, lines, report, clocks, nobody = salt_run(
         "qubes_fleet.status ret=rawfile_json", "--out=qubes_fleet qubes_fleet.status", "qubes_fleet.report most=1",
-        "qubes_fleet.clocks",
+        "qubes_fleet.clocks", "qubes_fleet.status nobody-*",
     )  # fmt: skip
     assert [one.status for one in (status, lines, report)] == [0, 0, 0], status.out
     records = {name: host["record"] for name, host in status.data["hosts"].items()}
@@ -279,7 +282,8 @@ def test_each_function_returns_what_all_hosts_have_and_a_returner_has_it_too(
     assert [(one["host"], one["vm"], one["ok"]) for one in clocks.data["clocks"]] == [
         (name, "personal", True) for name in HOSTS
     ]
-    assert clocks.data["unknown"] == {}
+    assert (clocks.data["unknown"], clocks.status) == ({}, 3)
+    assert nobody.data["error"] == "no minion of this master matches 'nobody-*' (glob)"
 
 
 def test_drift_is_grouped_over_hosts_and_is_an_exit_status_of_its_own(
@@ -287,9 +291,9 @@ def test_drift_is_grouped_over_hosts_and_is_an_exit_status_of_its_own(
 ) -> None:
     for host in hosts.values():
         drift(host)
-    grouped, page, plan, clocks = salt_run(
+    grouped, page, plan, clocks, gated = salt_run(
         "qubes_fleet.drift", f"qubes_fleet.page {tmp_path}/vms.html", "qubes_fleet.push zones test=True",
-        "qubes_fleet.clocks sync=True",
+        "qubes_fleet.clocks sync=True", "state.orchestrate gated",
     )  # fmt: skip
     assert (grouped.status, page.status, plan.status) == (3, 3, 0)
     assert [(one["field"], one["vms"], one["hosts"]) for one in grouped.data["drift"]] == [("timezone", 2, 2)]
@@ -297,8 +301,14 @@ def test_drift_is_grouped_over_hosts_and_is_an_exit_status_of_its_own(
     assert "timezone on 2 VMs of 2 hosts" in (tmp_path / "vms.html").read_text()
     assert set(plan.data["units"]) == set(HOSTS)
     assert {host.read("work", "qubes-timezone") for host in hosts.values()} == {"Europe/Lisbon"}
-    assert [one["ok"] for one in clocks.data["clocks"]] == [True, True]
+    assert (clocks.status, [one["ok"] for one in clocks.data["clocks"]]) == (0, [True, True])
     assert all((qrexec_of(host) / "set").read_text() for host in hosts.values())
+    # As the page has it: what requires that nothing has drifted is not begun.
+    assert gated.status == 1
+    gate, then = sorted(next(iter(gated.data["data"].values())).values(), key=lambda state: state["__run_num__"])
+    assert (gate["result"], then["result"]) == (False, False)
+    assert gate["changes"]["ret"]["dom0-paris"]["work"]["timezone"]["store"] == "Europe/Lisbon"
+    assert "requisite failed" in then["comment"]
 
 
 def test_a_rollout_stops_at_the_host_that_refuses_and_is_resumed(salt_run: Any, hosts: Any) -> None:
