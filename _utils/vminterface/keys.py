@@ -10,9 +10,9 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vminterface.dataclass import dataclass, replace
 from vminterface.errors import InvalidValue, printable
 from vminterface.values import address, flags, vmname
 from vminterface.values.client import Clients

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,6 @@ from tests.support.lab_store import wait_until
 from vminterface.channel.qubesdb.store import QubesDB
 from vminterface.channel.store import Operation, Watch, Write
 from vminterface.channel.xenstore.store import XenStore
-from vminterface.dataclass import replace
 from vminterface.dom0.inventory.targets import Targets
 
 PROJECT = Path(__file__).resolve().parents[2]

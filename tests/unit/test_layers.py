@@ -13,21 +13,18 @@ LIBRARY = Path(__file__).resolve().parents[2] / "_utils"
 
 # The ground that every floor may stand on.
 ERRORS = "vminterface.errors"
-DATACLASS = "vminterface.dataclass"
 # What each part of the library may import of the library, beside itself.
 MAY_IMPORT = {
-    "vminterface.values": {ERRORS, DATACLASS},
-    "vminterface.wire": {ERRORS, DATACLASS},
-    "vminterface.dataclass": set(),
+    "vminterface.values": {ERRORS},
+    "vminterface.wire": {ERRORS},
     "vminterface.runtime": set(),
     "vminterface.stop": set(),
     "vminterface.deadline": {ERRORS, "vminterface.runtime"},
-    "vminterface.keys": {ERRORS, DATACLASS, "vminterface.values"},
+    "vminterface.keys": {ERRORS, "vminterface.values"},
     # Of the values, only those that say who is called, the names of a VM and of a service, and what a change is. No
     # setting, and no key.
     "vminterface.channel": {
         ERRORS,
-        DATACLASS,
         "vminterface.deadline",
         "vminterface.runtime",
         "vminterface.wire",

@@ -45,7 +45,7 @@ def kinds(tool: Any, tmp_path: Path) -> Callable[[str], list[tuple[str, str]]]:
 
 
 def test_the_page_has_the_messages_of_the_sources(tool: Any, inventory: Any) -> None:
-    """Where this fails, `tools/messages-page > docs/messages.md` writes the page anew."""
+    """Where this fails, `make pages` writes the page anew."""
     advice = (ROOT / "tools/messages.md").read_text()
     assert (ROOT / "docs/messages.md").read_text() == tool.page(advice, inventory)
 

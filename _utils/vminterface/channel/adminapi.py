@@ -13,10 +13,10 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from vminterface.channel.adminevents import EventStream
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.errors import (
     ConnectionLost,

@@ -16,10 +16,10 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import IO, BinaryIO, Protocol, cast
 
 from vminterface.channel.interruptions import start
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, OutputTooLarge, ProgramFailed, ProgramMissing
 

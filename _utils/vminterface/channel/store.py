@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, KeyNotFound, StoreError, VMInterfaceError
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from vminterface.dataclass import dataclass, field
 from vminterface.errors import VMInterfaceError
 
 #: Seconds that the stores have to name VMs.

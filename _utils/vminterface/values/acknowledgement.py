@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable
 from vminterface.values.acceptance import ACCEPT, IGNORE, REFUSE
 from vminterface.values.sha256 import hexdigest

@@ -11,9 +11,9 @@ import contextlib
 import functools
 import ipaddress
 import re
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable
 from vminterface.values import schema
 

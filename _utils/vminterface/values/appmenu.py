@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from vminterface.dataclass import dataclass, field
 from vminterface.errors import InvalidValue, printable, printable_value
 from vminterface.values.transliterate import to_ascii
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Generic, TypeVar
-
-from vminterface.dataclass import dataclass
 
 T = TypeVar("T", covariant=True)
 

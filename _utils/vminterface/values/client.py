@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, InvalidValues, printable
 from vminterface.values import address, schema
 from vminterface.values.address import MAC, parse_ipv4, parse_ipv6, parse_mac

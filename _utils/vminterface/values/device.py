@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable
 
 _FORM = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])\Z", re.ASCII)

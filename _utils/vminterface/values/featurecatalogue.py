@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from vminterface.dataclass import dataclass
 from vminterface.values import address, schema
 from vminterface.values.effect import Effect
 from vminterface.values.featurekind import ANY, FLAG, TEXT, Kind, form, number, one_of, parsed, words

@@ -11,10 +11,10 @@ import enum
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.errors import InvalidValue, InvalidValues, printable
 from vminterface.values import schema
 from vminterface.values.schema import Schema

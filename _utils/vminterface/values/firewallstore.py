@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from vminterface.dataclass import dataclass, replace
 from vminterface.errors import InvalidValue
 from vminterface.values.firewall import Action, Firewall, Rule
 

@@ -10,8 +10,8 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable
 
 _HEADER = re.compile(rb"([0-9]+) ([0-9]+)\n", re.ASCII)

@@ -7,8 +7,8 @@ The three are what ``setxkbmap`` takes: layout, variant, options. The keymap is 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable
 from vminterface.values import schema
 

@@ -7,8 +7,8 @@ Eight labels are always there, each also by its number; an admin may make others
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable
 from vminterface.values import schema
 

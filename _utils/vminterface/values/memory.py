@@ -8,8 +8,8 @@ memory. Today's reader takes digits alone, not even a newline; whoever writes an
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, fields, replace
 
-from vminterface.dataclass import dataclass, fields, replace
 from vminterface.errors import InvalidValue, printable
 
 #: A longer text is not even looked at. ``/proc/meminfo`` itself has about 1500 bytes.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, digits, printable_value
 from vminterface.values import schema
 

@@ -7,7 +7,7 @@ know, get the timings of the next multiple with the picture itself as wide as as
 
 from __future__ import annotations
 
-from vminterface.dataclass import dataclass
+from dataclasses import dataclass
 
 _CELL = 8  # pixels
 _REFRESH = 60.0  # Hz

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
-from vminterface.dataclass import dataclass, fields, replace
 from vminterface.errors import InvalidValue, InvalidValues, printable, printable_value
 from vminterface.values import quoted, schema
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, InvalidValues, printable_value
 from vminterface.values import monitor, schema
 from vminterface.values.monitor import MonitorLayout, dpi_error

@@ -8,10 +8,10 @@ a VM that applied half of them would be off the network.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any, ClassVar, Self
 
-from vminterface.dataclass import dataclass, fields, replace
 from vminterface.errors import InvalidValue, InvalidValues, printable
 from vminterface.values.address import MAC, Netmask, parse_ipv4, parse_ipv6, parse_mac, parse_netmask, render
 from vminterface.values.client import Clients

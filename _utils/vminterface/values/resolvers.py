@@ -6,9 +6,9 @@ The text of the key names them with one space between, first choice first; they 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue
 from vminterface.values import address, schema
 from vminterface.values.address import parse_ipv4, parse_ipv6

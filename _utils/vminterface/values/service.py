@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import enum
 import re
+from dataclasses import dataclass
 from typing import ClassVar
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable
 from vminterface.values import flags, schema
 

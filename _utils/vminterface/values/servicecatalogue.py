@@ -7,8 +7,8 @@ switches the defaults on where dom0 sets nothing. Any other name is valid too, f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.values.vmtype import VMType
 
 _T, _A, _P, _N = VMType.TEMPLATE_VM, VMType.APP_VM, VMType.PROXY_VM, VMType.NET_VM

@@ -7,9 +7,9 @@ Eleven fields, each followed by ``|``, a line's end after the last one. Sources:
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable
 
 #: What the packages of templates begin with.

@@ -11,8 +11,8 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from vminterface.dataclass import dataclass, field
 from vminterface.errors import InvalidValue, printable
 
 #: Where dom0's keys are; a name below it is all that travels.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable
 from vminterface.values import schema
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from vminterface.dataclass import dataclass, field
 from vminterface.errors import InvalidValue, printable
 from vminterface.values.vmname import VMName
 

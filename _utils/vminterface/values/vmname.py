@@ -6,8 +6,8 @@ The rules are those of Qubes core-admin (R4), which hold for older releases too.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable, printable_value
 from vminterface.values import schema
 

@@ -7,9 +7,9 @@ core-admin, ``QubesVM`` and its mixins, with the setters.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, digits, printable_value
 from vminterface.values import flags, label, memorysize, schema, vmname
 from vminterface.values.effect import Effect

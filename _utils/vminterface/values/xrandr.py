@@ -8,8 +8,8 @@ millimetres in the properties ``WIDTH_MM`` and ``HEIGHT_MM``, which ``--prop`` p
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, printable
 from vminterface.values.monitor import LIMIT, Monitor, MonitorLayout
 

@@ -8,8 +8,8 @@ Form: ``developer/services/admin-api`` of the Qubes documentation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import OutputTooLarge, RemoteProtocolError, printable
 
 #: Bytes of one event at most: a property's old and new value together are below twice what a request may have.

@@ -15,9 +15,9 @@ A peer that breaks the protocol makes ``next_event`` raise RemoteProtocolError, 
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from struct import Struct
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import LocalProtocolError, RemoteProtocolError
 
 _VERSION = Struct("<I")

@@ -7,8 +7,8 @@ and ``vm-file-editor.c`` (every release; the ``VMInterface`` document speaks of 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import LocalProtocolError, RemoteProtocolError, printable, printable_path
 
 #: Bytes of the header. A name has one less: there is always a NUL.

@@ -13,9 +13,9 @@ import errno
 import stat
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import LocalProtocolError
 from vminterface.wire.crc32 import crc32
 from vminterface.wire.qfile_names import LINK_TARGET_MAX_BYTES, check_link, check_name

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import RemoteProtocolError, printable_path
 
 #: The code for "the input ended inside an entry"; every other code is a Linux errno.

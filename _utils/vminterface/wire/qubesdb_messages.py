@@ -7,11 +7,11 @@ them. Everything here is a pure function of its arguments.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import Enum, IntEnum
 from functools import lru_cache
 from struct import Struct
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import printable
 
 #: Type, path with its terminator, padding, length of the value.

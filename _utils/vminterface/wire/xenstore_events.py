@@ -5,10 +5,10 @@ The three of which a batch has thousands are named tuples, which are made in a t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from vminterface.dataclass import dataclass
 from vminterface.wire.xenstore_messages import Op
 
 

@@ -7,10 +7,10 @@ The numbers and limits are those of ``xen/include/public/io/xs_wire.h``, the pay
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 
-from vminterface.dataclass import dataclass, replace
 from vminterface.errors import printable
 
 #: Bytes of payload that one message may have (XENSTORE_PAYLOAD_MAX).

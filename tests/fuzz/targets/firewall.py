@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from tests.fuzz.pieces import in_pairs, packed, plain, text_pairs
 from tests.fuzz.target import Target, bytes_target, check_text, text_target
-from vminterface.dataclass import replace
 from vminterface.dom0.desired.firewall import ClientFirewall
 from vminterface.errors import ProgramFailed, VMInterfaceError
 from vminterface.values import firewallstore

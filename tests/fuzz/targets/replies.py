@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.fuzz.pieces import Pieces, in_pairs, in_pieces, text_pairs
 from tests.fuzz.target import Target, as_text, bytes_target, check_text, text_target
-from vminterface.dataclass import replace
 from vminterface.dom0.ensure.filelist import FileList
 from vminterface.dom0.services.tools import _lines
 from vminterface.errors import VMInterfaceError

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support import seeds
 from tests.unit.values.test_fuzz import NASTY, RUNS, assert_is_one_of_our_faults, mutated
-from vminterface.dataclass import replace
 from vminterface.errors import InvalidValue
 from vminterface.values.blockdevice import BlockDevice
 from vminterface.values.memory import Meminfo, parse_kb, parse_report, render_kb

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vminterface.channel import leaving, process
 from vminterface.channel.qrexec import daemon
 from vminterface.channel.qrexec.program import program as program_here
-from vminterface.dataclass import dataclass, field
 from vminterface.deadline import Deadline
 from vminterface.errors import (
     CallRefused,

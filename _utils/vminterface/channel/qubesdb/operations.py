@@ -5,11 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from vminterface.channel.qubesdb.connection import AnyReply
 from vminterface.channel.store import GetPermissions, List, Operation, Read, Remove, SetPermissions, Write
-from vminterface.dataclass import dataclass, field
 from vminterface.errors import KeyNotFound, LocalProtocolError, StoreError, VMInterfaceError, printable
 from vminterface.wire.qubesdb import Command, Entry, ErrorReply, Reply, Request
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vminterface import keys
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, kind_of, printable, printable_value
 from vminterface.keys import DEFAULT
 from vminterface.values import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.dom0.desired.fields import suggest, yaml_text
 from vminterface.dom0.desired.shownfirewall import ShownFirewall
 from vminterface.errors import InvalidValue, InvalidValues, kind_of, printable_value

@@ -8,10 +8,10 @@ the VM decides; YAML's null takes a default of ``qubes:defaults`` back.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.dom0.desired import across, firewall, persistent
 from vminterface.dom0.desired.fields import (
     FIELDS,

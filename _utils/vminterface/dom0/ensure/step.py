@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.services import commands
 from vminterface.errors import VerificationFailed, VMInterfaceError
 from vminterface.values.change import Change

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import stat
+from dataclasses import dataclass
 
 from vminterface.channel.adminapi import AdminAPI
 from vminterface.channel.qrexec.client import Qrexec
-from vminterface.dataclass import dataclass
 from vminterface.dom0.ensure.files import sha256
 from vminterface.dom0.ensure.step import Step, not_so, there
 from vminterface.dom0.services import backup, backuplocation, commands, disk

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from vminterface.dataclass import dataclass
 from vminterface.dom0.desired import words
 from vminterface.dom0.desired.pillarroot import VMS
 from vminterface.dom0.desired.settings import VMSettings, parse_pillar

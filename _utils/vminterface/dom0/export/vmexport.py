@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.desired import words
 from vminterface.errors import printable
 from vminterface.values.network import ClientNetwork, ProviderNetwork

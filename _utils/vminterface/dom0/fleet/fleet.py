@@ -6,9 +6,9 @@ Hosts are known by their minion's ID; VMs by that and their name, as two hosts m
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.fleet import record
 from vminterface.dom0.fleet.record import HostRecord, VMRecord
 from vminterface.dom0.fleet.untrusted import NAME_MAX, TEXT_MAX

@@ -12,11 +12,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.transfer.wholefile import write_whole
 from vminterface.errors import InvalidValue, LockUnavailable, VMInterfaceError, printable
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from vminterface.dataclass import dataclass
 from vminterface.dom0.desired import words
 from vminterface.dom0.fleet import groups, record, replies
 from vminterface.dom0.fleet.fleet import Fleet, Host

@@ -7,8 +7,8 @@ HELP and TYPE for each name; in labels backslash, quote and newline are escaped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.dom0.fleet.record import AGENT, APPLIED, PUSHED, STATES, HostRecord, VMRecord
 
 #: What names begin with.

@@ -8,9 +8,9 @@ passed over, so that a later version can add some without another ``format``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.fleet import untrusted
 from vminterface.dom0.fleet.untrusted import NAME_MAX
 from vminterface.errors import InvalidValue, printable_value

@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.errors import InvalidValue
 
 #: Before the first line.

@@ -12,10 +12,10 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vminterface import runtime
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.dom0.history import chain
 from vminterface.dom0.history.chain import Head, Torn

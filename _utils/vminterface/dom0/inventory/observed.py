@@ -7,11 +7,11 @@ matter. A QubesDB, which is one VM's alone, is read in one request.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from vminterface import keys
 from vminterface.channel.store import KeyStore, List, Read, VMStore
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.inventory import groups
 from vminterface.dom0.inventory.targets import Target, Targets
 from vminterface.errors import InvalidValue, KeyNotFound, StoreError, VMInterfaceError

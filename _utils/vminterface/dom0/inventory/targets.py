@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Protocol, Self
 
@@ -18,7 +19,6 @@ from vminterface.channel.descriptors import room
 from vminterface.channel.qubesdb.sockets import Sockets
 from vminterface.channel.store import HostStore, KeyStore, VMStore
 from vminterface.channel.xenstore.store import XenStore
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.dom0.inventory.qubesd import Qubesd
 from vminterface.errors import (

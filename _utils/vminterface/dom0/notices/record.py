@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.transfer.wholefile import FileError, write_whole
 from vminterface.errors import InvalidValue, printable
 from vminterface.values import featurerequest

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vminterface import keys, runtime
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.deadline import Deadline
 from vminterface.dom0.push.lockfile import LockFile
 from vminterface.dom0.push.locks import PAUSES

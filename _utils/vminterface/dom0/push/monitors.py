@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from vminterface.channel.qrexec.client import Qrexec
-from vminterface.dataclass import dataclass, field
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.desired.words import MONITORS

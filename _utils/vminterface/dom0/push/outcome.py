@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from vminterface import keys
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.desired import words
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.observed import VMState

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from vminterface import keys, runtime
-from vminterface.dataclass import dataclass, field
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired import words
 from vminterface.dom0.desired.diff import compare

@@ -7,10 +7,10 @@ the first push to a VM of the XenStore, those alone are taken back. Its acknowle
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vminterface import keys
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.desired.words import PERSISTENT
 from vminterface.dom0.inventory.observed import VMState

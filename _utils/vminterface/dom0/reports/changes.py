@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.desired import words
 from vminterface.dom0.inventory import observed
 from vminterface.dom0.inventory.targets import Targets

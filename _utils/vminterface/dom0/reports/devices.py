@@ -8,10 +8,10 @@ warnings and time are bounded.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vminterface.channel.store import KeyStore, List
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired import arguments
 from vminterface.dom0.inventory import groups

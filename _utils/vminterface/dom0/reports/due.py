@@ -9,9 +9,9 @@ of a XenStore; what qubesd keeps, monitors and firewalls are left to a push.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.desired import words
 from vminterface.dom0.desired.diff import compare
 from vminterface.dom0.desired.settings import VMSettings

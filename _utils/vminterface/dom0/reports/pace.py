@@ -6,7 +6,7 @@ hangs, waits longer each time.
 
 from __future__ import annotations
 
-from vminterface.dataclass import dataclass
+from dataclasses import dataclass
 
 #: Part of the time that is left to others, as a factor; seconds of the first pause after a failure, and of the longest.
 OTHERS, FIRST, LONGEST = 9.0, 10.0, 300.0

@@ -5,10 +5,10 @@ Sources: Qubes core-agent-linux ``qubes.GetAppmenus``, desktop-linux-common ``qu
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from vminterface.channel.qrexec.client import Call, Qrexec
-from vminterface.dataclass import replace
 from vminterface.dom0.services.reply import accepted
 from vminterface.values.appmenu import REPLY_LIMIT, MenuEntries
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from os import PathLike, fspath
 from typing import Any, BinaryIO, cast
 
 from vminterface.channel.process import Input, Preceded, Progress
 from vminterface.channel.qrexec.client import Call, Qrexec, checked_timeout
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.dom0.services import backuplocation, room
 from vminterface.dom0.transfer.unpack import Arrival, Limits, Overrun

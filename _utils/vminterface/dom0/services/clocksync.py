@@ -10,11 +10,11 @@ import contextlib
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from vminterface.channel.qrexec import policy
 from vminterface.channel.qrexec.client import Qrexec
-from vminterface.dataclass import dataclass
 from vminterface.dom0.services import clock, timesync, tools
 from vminterface.errors import ServiceFailed, ServiceNotFound, VerificationFailed, VMInterfaceError
 from vminterface.values import rpcname

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vminterface.channel.process import Writer
 from vminterface.channel.qrexec.client import MESSAGE_LIMIT, STDOUT_LIMIT, TIMEOUT, Call, Qrexec, checked_timeout
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.dom0.services.reply import Captured
 from vminterface.errors import CallRefused, InvalidValue, ServiceFailed, ServiceNotFound, printable, printable_lines

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, BinaryIO
 
 from vminterface.channel.qrexec.client import Call, Qrexec, checked_timeout
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.dom0.services import room
 from vminterface.dom0.services.reply import Captured

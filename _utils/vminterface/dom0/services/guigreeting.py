@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import socket
+from dataclasses import dataclass
 
 from vminterface import keys
 from vminterface.channel import gui
 from vminterface.channel.gui import GuiStream
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.dom0.inventory.targets import Target, Targets
 from vminterface.errors import (

@@ -6,10 +6,11 @@ Source of the service: Qubes gui-agent-linux ``qubes-set-monitor-layout``. What 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from vminterface.channel import process
 from vminterface.channel.process import Conversation
 from vminterface.channel.qrexec.client import Call, Qrexec
-from vminterface.dataclass import dataclass, replace
 from vminterface.deadline import Deadline
 from vminterface.dom0.services import commands
 from vminterface.dom0.services.reply import NOISE

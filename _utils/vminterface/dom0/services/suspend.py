@@ -8,9 +8,9 @@ that fails holds up nobody: the machine must be able to sleep.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from vminterface.channel.qrexec.client import Call, Qrexec
-from vminterface.dataclass import dataclass
 from vminterface.dom0.inventory import vmnames
 from vminterface.dom0.inventory.qubesd import Qubesd
 from vminterface.dom0.inventory.targets import running_vms

@@ -12,12 +12,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from vminterface.channel import process
 from vminterface.channel.process import Conversation, Progress
 from vminterface.channel.qrexec.client import Call, Qrexec, checked_timeout
-from vminterface.dataclass import fields
 from vminterface.deadline import Deadline
 from vminterface.dom0.services.reply import accepted
 from vminterface.dom0.transfer.wholefile import FileError, WholeFile
@@ -76,11 +76,7 @@ def search(qrexec: Qrexec, vm: str, desired: TemplateRequest, *, timeout: float 
 
 def as_data(found: Template) -> dict[str, Any]:
     """Return *found* as plain data, its ``package`` among it, as :func:`download` takes it."""
-    return {
-        **{field.name: getattr(found, field.name) for field in fields(found)},
-        "built": found.built.isoformat(),
-        "package": found.package,
-    }
+    return {**asdict(found), "built": found.built.isoformat(), "package": found.package}
 
 
 def download(

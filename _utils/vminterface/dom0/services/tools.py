@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from vminterface.channel.qrexec.client import Call, Qrexec, checked_timeout
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.dom0.services import commands
 from vminterface.errors import (

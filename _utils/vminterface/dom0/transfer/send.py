@@ -11,9 +11,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike
 
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.errors import InvalidValue, InvalidValues, VMInterfaceError
 from vminterface.errors import printable_path as shown
 from vminterface.wire.qfile import Entry, Packer

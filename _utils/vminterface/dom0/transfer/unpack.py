@@ -10,10 +10,10 @@ import contextlib
 import errno
 import os
 import tempfile
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from vminterface.dataclass import dataclass
 from vminterface.deadline import Deadline
 from vminterface.dom0.transfer.wholefile import FileError
 from vminterface.errors import InvalidValue, RemoteProtocolError, printable_path

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 
@@ -19,7 +20,6 @@ import vminterface
 from vminterface import keys, runtime
 from vminterface.channel.store import KeyStore, Readable, Watch, WatchEvent
 from vminterface.channel.xenstore.store import XenStore
-from vminterface.dataclass import dataclass, field
 from vminterface.deadline import Deadline
 from vminterface.errors import (
     ConnectionLost,

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from vminterface.dataclass import dataclass, replace
 from vminterface.errors import VMInterfaceError
 from vminterface.values.network import ClientNetwork
 from vminterface.vm.apply import services

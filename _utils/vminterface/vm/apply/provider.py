@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from vminterface.dataclass import dataclass, field
 from vminterface.errors import ProgramFailed, VMInterfaceError
 from vminterface.values.client import Client
 from vminterface.values.network import ProviderNetwork

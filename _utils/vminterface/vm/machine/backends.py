@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from vminterface.channel.store import KeyStore, List, Read
 from vminterface.channel.xenstore.store import XenStore
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, VMInterfaceError
 from vminterface.values.address import MAC, parse_mac
 from vminterface.values.client import Client, Clients, Vif

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
-
-from vminterface.dataclass import dataclass, replace
 
 #: Of addresses and routes that only the link knows (linux/rtnetlink.h).
 LINK_SCOPE = 253

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from itertools import cycle
 from typing import Any
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import VMInterfaceError, printable
 from vminterface.values.sha256 import hexdigest
 from vminterface.vm.machine.programs import Programs

@@ -8,8 +8,8 @@ device. A device that another VM has already keeps its entry.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue, VMInterfaceError
 from vminterface.values.blockdevice import BlockDevice, parse_name, stored_desc
 from vminterface.vm.machine.files import Files

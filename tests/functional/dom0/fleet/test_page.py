@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from tests.support.chromium import Chromium
 from tests.support.stores import need
 from tests.unit.dom0.fleet.test_page import EVIL, WHOLE, everywhere
 from tests.unit.dom0.fleet.test_record import WORK
-from vminterface.dataclass import replace
 from vminterface.dom0.fleet import page, record
 from vminterface.dom0.fleet.fleet import Fleet, Host
 from vminterface.dom0.fleet.record import Condition, HostRecord, VMRecord

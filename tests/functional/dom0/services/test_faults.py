@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import io
@@ -19,7 +20,6 @@ import vminterface.dom0.services
 from tests.support.rpcstandin import StandIn
 from tests.support.templates import rpmkeys
 from vminterface.channel.qrexec.client import Call, Qrexec
-from vminterface.dataclass import replace
 from vminterface.deadline import Deadline
 from vminterface.dom0.ensure import display, menu, programs, storage
 from vminterface.dom0.ensure import files as sent
@@ -240,7 +240,7 @@ class Impatient(Qrexec):
     def call(self, call: Call) -> Any:
         if call.deadline is not None:
             call.deadline.shorten(self._seconds)
-        return super().call(replace(call, timeout=min(call.timeout, self._seconds)))
+        return super().call(dataclasses.replace(call, timeout=min(call.timeout, self._seconds)))
 
 
 def callers() -> set[str]:

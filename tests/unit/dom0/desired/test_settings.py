@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support.desired import desired
-from vminterface.dataclass import replace
 from vminterface.dom0.desired.fields import FIELDS
 from vminterface.dom0.desired.settings import VMSettings, mentions, parse_pillar
 from vminterface.errors import InvalidValues

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import re
 import sys
+from dataclasses import fields, is_dataclass, replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 
 from tests.unit.dom0.fleet.test_fleet import FLEET
 from tests.unit.dom0.fleet.test_record import HOST, WORK
-from vminterface.dataclass import fields, replace
 from vminterface.dom0.fleet import page, record
 from vminterface.dom0.fleet.fleet import Fleet, Host
 from vminterface.dom0.fleet.pagetemplate import MARKS
@@ -63,7 +63,7 @@ def everywhere(one: Any, text: str) -> Any:
     if isinstance(one, dict):
         keys = [key if key in ("store", "pillar", "owner") else f"{text}{at}" for at, key in enumerate(one)]
         return {key: everywhere(part, text) for key, part in zip(keys, one.values(), strict=True)}
-    if isinstance(one, Fleet | Host | VMRecord | HostRecord | Condition):
+    if is_dataclass(one) and not isinstance(one, type | MonitorLayout):
         kept = {"type"} if isinstance(one, Condition) else set()
         changed = {f.name: everywhere(getattr(one, f.name), text) for f in fields(one) if f.name not in kept}
         return replace(one, **changed)

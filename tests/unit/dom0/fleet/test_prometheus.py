@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.dom0.fleet.test_record import HOST, WORK
-from vminterface.dataclass import replace
 from vminterface.dom0.fleet import prometheus
 from vminterface.dom0.fleet.record import Condition, HostRecord
 

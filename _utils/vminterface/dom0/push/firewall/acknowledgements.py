@@ -11,10 +11,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Self
 
 from vminterface.channel.store import KeyStore
-from vminterface.dataclass import dataclass, field
 from vminterface.deadline import Deadline
 from vminterface.dom0.push.firewall.client import Client
 from vminterface.dom0.push.interrupt import NOTICED_WITHIN

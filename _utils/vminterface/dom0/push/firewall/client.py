@@ -9,10 +9,10 @@ comes first, as it then writes the keys itself.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from vminterface.channel.store import KeyStore, Operation, Remove, Write
-from vminterface.dataclass import dataclass, field
 from vminterface.dom0.desired.firewall import FOLDER
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.desired.shownfirewall import ShownFirewall

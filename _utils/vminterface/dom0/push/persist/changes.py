@@ -7,9 +7,9 @@ the same. What failed is therefore read again and put back with the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from vminterface.dataclass import dataclass
 from vminterface.dom0.desired import words
 from vminterface.dom0.inventory.qubesd import Qubesd
 from vminterface.dom0.push.persist import followers

@@ -9,10 +9,10 @@ saves but cannot pass on to the provider, qubesd gives no reply.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Self
 
 from vminterface.channel.adminapi import REQUEST_LIMIT
-from vminterface.dataclass import dataclass
 from vminterface.dom0.desired.firewall import ClientFirewall
 from vminterface.dom0.desired.shownfirewall import ShownFirewall
 from vminterface.dom0.desired.words import FIREWALL, FIREWALL_STORE

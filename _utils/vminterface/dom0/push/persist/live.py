@@ -7,10 +7,10 @@ Qubes core-admin, ``create_qdb_entries`` and the extension ``services``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vminterface.channel.adminapi import AdminAPI
-from vminterface.dataclass import dataclass, replace
 from vminterface.dom0.desired.persistent import CHECK_UPDATES, UPDATE_CHECK, feature_of
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.desired.words import NETVM

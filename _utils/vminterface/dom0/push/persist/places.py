@@ -6,12 +6,12 @@ Sources: Qubes core-admin, its extensions ``services`` and ``vm_config``, and th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from vminterface import keys
 from vminterface.channel.adminapi import AdminAPI
-from vminterface.dataclass import dataclass
 from vminterface.dom0.desired.persistent import UPDATE_CHECK, feature_of
 from vminterface.dom0.desired.words import NETVM
 from vminterface.errors import InvalidValue

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from vminterface import keys
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.dom0.desired import hints, persistent
 from vminterface.dom0.desired.persistent import CHECK_UPDATES, FEATURES, PROVIDES_NETWORK, UPDATE_CHECK, feature_of
 from vminterface.dom0.desired.settings import VMSettings

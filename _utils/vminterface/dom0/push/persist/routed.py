@@ -8,10 +8,10 @@ core-agent-linux ``vif-route-qubes``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vminterface import keys
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.dom0.desired.settings import Desired, VMSettings
 from vminterface.dom0.desired.words import FIREWALL, NETVM
 from vminterface.dom0.inventory.qubesd import Qubesd

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 
-from vminterface.dataclass import replace
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.desired.words import PERSISTENT_TIMEZONE
 from vminterface.dom0.inventory.qubesd import Qubesd

@@ -7,9 +7,9 @@ acknowledgements, and reports what the agent refuses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from vminterface import keys, runtime
-from vminterface.dataclass import replace
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.targets import Target, Targets
 from vminterface.dom0.push.outcome import Outcome

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from vminterface.dataclass import replace
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.desired.words import MONITORS
 from vminterface.dom0.inventory.targets import Targets

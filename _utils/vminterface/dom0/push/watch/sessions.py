@@ -9,9 +9,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from vminterface.channel.qrexec.client import Qrexec
-from vminterface.dataclass import dataclass, field, replace
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.desired.words import MONITORS

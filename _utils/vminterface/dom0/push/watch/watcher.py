@@ -10,10 +10,10 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, replace
 
 from vminterface import runtime
 from vminterface.channel.store import Watch
-from vminterface.dataclass import dataclass, replace
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.targets import Targets

@@ -6,8 +6,8 @@ import contextlib
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from vminterface.dataclass import dataclass, field
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, ProgramFailed, VMInterfaceError
 from vminterface.values.modeline import Modeline

@@ -11,9 +11,9 @@ import ctypes
 import errno
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
-from vminterface.dataclass import dataclass
 from vminterface.errors import InvalidValue
 from vminterface.values.vmname import VMName
 from vminterface.vm.handlers.files.readahead import ReadAhead
@@ -42,9 +42,6 @@ class Terms:
     keep_special_modes: bool = False
     sync: bool = True
     idle_timeout: float = IDLE_TIMEOUT
-
-
-_TERMS = Terms()
 
 
 def open_incoming(source: str, home: Path) -> int:
@@ -84,7 +81,7 @@ def _open_folder(name: str, parent: int) -> int:
         return os.open(name, _FOLDER, dir_fd=parent)
 
 
-def receive(source: int, folder: int, terms: Terms = _TERMS) -> Result:
+def receive(source: int, folder: int, terms: Terms = Terms()) -> Result:
     """Receive one transfer from the descriptor *source* into the open *folder* and return the result to send.
 
     Whatever goes wrong, in the stream or on the disk, is in the result; entries that were whole before it stay.
@@ -113,7 +110,7 @@ def receive(source: int, folder: int, terms: Terms = _TERMS) -> Result:
     return unpacker.result()
 
 
-def serve(source: int, reply: int, folder: int, terms: Terms = _TERMS) -> Result:
+def serve(source: int, reply: int, folder: int, terms: Terms = Terms()) -> Result:
     """Receive from *source* into *folder*, write the result to *reply* and return it: it has the status to end with.
 
     *source* is closed before the result is written, so that a sender in the middle of a file stops at once.

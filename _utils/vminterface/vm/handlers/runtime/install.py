@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import vminterface
-from vminterface.dataclass import dataclass
 from vminterface.errors import VMInterfaceError
 from vminterface.vm.handlers.runtime.entry import CONFIGURATIONS, FORMER_MARKS, MARK, PROGRAMS, configuration, entry
 from vminterface.vm.handlers.runtime.table import SERVICES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.handlers import VM
 from vminterface import keys
+from vminterface.values.acceptance import OTHER_HANDLERS, OTHER_SETTINGS
 from vminterface.vm.handlers.runtime.owner import PATHS, SETTINGS, Owner, stamp
 from vminterface.vm.handlers.runtime.table import SERVICES
 from vminterface.vm.machine.machine import Machine
@@ -140,3 +142,9 @@ def test_the_documentations_example_is_understood(tmp_path: Any) -> None:
     assert found.error == ""
     assert (found.setting("network").word, found.setting("timezone").word) == ("refuse", "ignore")
     assert found.service("qubes.VMShell").word == "refuse"
+
+
+def test_the_formula_that_writes_the_file_knows_the_same_settings() -> None:
+    text = (Path(__file__).parents[5] / "formulas/vminterface/map.jinja").read_text()
+    (listed,) = re.findall(r"set settings = \[([^]]*)\]", text)
+    assert re.findall(r'"([^"]+)"', listed) == [*SETTINGS, OTHER_SETTINGS, OTHER_HANDLERS]
