@@ -146,7 +146,7 @@ docs-site: $(DOCS)/.stamp
 pictures: demo
 	cp demo-monitors.png docs/pictures/monitors.png
 	cp demo-push.svg docs/pictures/push.svg
-	gm convert demo-vms.png -trim +repage -bordercolor white -border 16 docs/pictures/vms.png
+	gm convert demo-vms.png -trim +repage -bordercolor white -border 16 -colors 64 png8:docs/pictures/vms.png
 
 # Which lines and branches of the library and Salt's modules all tests reach; takes hours. TESTS="tests/unit" measures some.
 coverage: $(VENV)/coverage/.stamp
