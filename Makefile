@@ -29,7 +29,7 @@ SALT_SYSTEM := $(filter-out $(patsubst %,tests/system/test_%,lab% quickstart% ab
 # All that is random in the tests and the soak comes of one seed, another each day: SEED=20261129 does a day's again.
 
 .PHONY: say-missing demo demo-xen install uninstall share packages test-packages review test check simulate test-xen test-main test-salt3007 test-salt3006 lint format bench clean
-.PHONY: docs docs-site pictures coverage changelog release
+.PHONY: docs docs-site pages pictures coverage changelog release
 .PHONY: soak mutate fuzz fuzz-check fuzz-coverage fuzz-keep
 
 # Before anything else is made; what cannot be shown without these is left out.
@@ -135,6 +135,10 @@ soak: $(MAIN)/.stamp
 docs: docs-site $(MAIN)/.stamp
 	@$(MAIN)/$(PYTEST) tests/functional/salt/test_docs.py
 
+# The files of the tree that are made of its tables and sources; tests hold them against these.
+pages: $(MAIN)/.stamp
+	@tools/write-pages $(MAIN)/bin/python
+
 docs-site: $(DOCS)/.stamp
 	@$(LIBRARY) $(DOCS)/bin/python -B -m website build/docs
 
@@ -142,7 +146,7 @@ docs-site: $(DOCS)/.stamp
 pictures: demo
 	cp demo-monitors.png docs/pictures/monitors.png
 	cp demo-push.svg docs/pictures/push.svg
-	gm convert demo-vms.png -trim +repage -bordercolor white -border 16 docs/pictures/vms.png
+	gm convert demo-vms.png -trim +repage -bordercolor white -border 16 -colors 64 png8:docs/pictures/vms.png
 
 # Which lines and branches of the library and Salt's modules all tests reach; takes hours. TESTS="tests/unit" measures some.
 coverage: $(VENV)/coverage/.stamp

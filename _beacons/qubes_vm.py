@@ -14,7 +14,8 @@ Events of VMs in dom0: one started or stopped, a key of it changed, its memory w
 
 The tags are ``salt/beacon/<minion>/qubes_vm/<vm>/<event>`` with ``started``, ``stopped``, ``changed``, ``drifted``,
 ``memory_high`` and ``memory_normal``; and with ``pillar: true`` one ``salt/beacon/<minion>/qubes_vm/push_due`` for all
-VMs of the pillar that have started or drifted, with their names in ``vms``. The first check finds no starts or changes.
+VMs of the pillar that have started or drifted, with their names in ``vms``. Starts and stops are then those of the
+pillar's VMs alone. The first check finds no starts or changes.
 
 A check may take one second. After one that takes long, or fails, the next ones are rarer, so that a store that hangs
 does not block the minion.
@@ -82,24 +83,24 @@ def validate(config: Any) -> tuple[bool, str]:
     Check the beacon's configuration.
     """
     if not isinstance(config, list) or not all(isinstance(part, dict) for part in config):
-        return False, "qubes_vm: the configuration must be a list of mappings"
+        return False, "qubes_vm: the configuration is not valid (expected a list of mappings)"
     options = _options(config)
     for name in ("vms", "fields"):
         if not _names(options, name):
-            return False, f"qubes_vm: {name} must be a list of names"
+            return False, f"qubes_vm: {name}: is not valid (expected a list of names)"
     try:
         for name in options.get("fields", []):
             _words.keys_of(name)
     except InvalidValue as error:
         return False, f"qubes_vm: fields: {error}"
     if not isinstance(options.get("pillar", False), bool):
-        return False, "qubes_vm: pillar must be true or false"
+        return False, "qubes_vm: pillar: is not valid (expected true or false)"
     hold = options.get("hold", _due.HOLD)
     if isinstance(hold, bool) or not isinstance(hold, int | float) or not 1 <= hold <= _due.HOLD_MAX:
-        return False, f"qubes_vm: hold must be a number of seconds from 1 to {_due.HOLD_MAX:g}"
+        return False, f"qubes_vm: hold: is not valid (expected seconds from 1 to {_due.HOLD_MAX:g})"
     bound = options.get("memory", 0)
     if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound <= 100:
-        return False, "qubes_vm: memory must be a number of percent"
+        return False, "qubes_vm: memory: is not valid (expected percent from 0 to 100)"
     return True, "qubes_vm: valid"
 
 
@@ -139,6 +140,8 @@ def _happened(options: dict[str, Any], seen: _changes.Seen) -> list[dict[str, An
             return happened
         settings = _of_pillar()
         watched = __context__.setdefault("qubes_vm.watched", _due.Watched())
+        # A VM that no pillar names is nobody's to push to; what has an option of its own (keys, memory) is said of any.
+        happened = [one for one in happened if one["event"] not in _changes.LIFE or one["vm"] in settings]
         started = {event["vm"] for event in happened if event["event"] == "started"}
         how = {"now": time.monotonic(), "clock": time.time(), "hold": options.get("hold", _due.HOLD)}
         return happened + _due.inspect(targets, watched, settings, seen.domids or {}, started, **how)

@@ -13,6 +13,8 @@ master, or it is installed there as a package.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -66,13 +68,15 @@ def status(
     run, VMs without an agent and those that no pillar names, whether the pillar is valid, and the age of the last good
     push; then refusals by reason, fields that differ, versions of agents, and the VMs that use most of their memory.
 
+    .. versionadded:: 0.1.0
+
     tgt, tgt_type
         Which minions, as for ``salt``.
     timeout
         Seconds that the hosts have; as many again may pass until it is known that one does not reply.
     jid
-        The ID of a job that has run ``qubes_vm.summary``, such as a scheduled one: its returns are taken from the job
-        cache (or the returner that keeps it), and no host is asked.
+        The ID of a job that has run ``qubes_vm.summary``, as ``salt --async`` shows it: its returns are taken from the
+        job cache (or the returner that keeps it), and no host is asked.
     ret
         A returner that the hosts send their records to, too.
 
@@ -95,6 +99,8 @@ def drift(
 
     By field, and by what the store and the pillar have, the VMs of which that is so.
 
+    .. versionadded:: 0.1.0
+
     tgt, tgt_type, timeout, jid, ret
         As for ``status``.
 
@@ -112,6 +118,8 @@ def report(
 ) -> dict[str, Any]:
     """
     Return what the VMs of many hosts report: memory by host, the VMs that use most of theirs, and devices.
+
+    .. versionadded:: 0.1.0
 
     tgt, tgt_type, timeout, ret
         As for ``status``.
@@ -143,6 +151,8 @@ def page(
     Totals, refusals by reason, fields that differ, hosts as tiles, and of each VM its state, memory, agent, last good
     push and monitors. Needs Jinja2, which Salt brings. The exit status is that of ``status``.
 
+    .. versionadded:: 0.1.0
+
     path
         The file on the master, which is written whole or not at all.
     tgt, tgt_type, timeout, jid, ret
@@ -152,7 +162,7 @@ def page(
 
     .. code-block:: bash
 
-        salt-run qubes_fleet.page /srv/www/vms.html
+        salt-run qubes_fleet.page /root/vms.html
         salt-run qubes_fleet.page vms.html jid=20261130010509123456
     """
 
@@ -171,6 +181,10 @@ def clocks(
     """
     Return the VMs whose clocks are wrong, on all hosts, and how many are right; with *sync* bring them right.
 
+    The exit status is 3 where clocks are wrong that could be set, and 1 where one could not be read or set.
+
+    .. versionadded:: 0.1.0
+
     tgt, tgt_type, timeout, ret
         As for ``status``.
     jid
@@ -188,7 +202,9 @@ def clocks(
 
     def read() -> dict[str, Any]:
         test = not _arguments.flag(sync, "sync")
-        return _replies.clocks(*_replied("qubes_vm.sync_clocks", tgt, tgt_type, timeout, jid, ret, test=test))
+        data = _replies.clocks(*_replied("qubes_vm.sync_clocks", tgt, tgt_type, timeout, jid, ret, test=test))
+        failed = data["unknown"] or not all(one["ok"] for one in data["clocks"])
+        return {**data, "retcode": 1 if failed else DRIFT if test and data["clocks"] else 0}
 
     return _run(read)
 
@@ -205,6 +221,8 @@ def push(
     on the hosts, so that one that was killed is resumed, or taken back as a whole. By host its ``wave``, ``state``
     (``done``, ``failed``, ``unsure`` for one that did not reply, ``restored``, ``not_restored``, ``waiting``) and
     ``message``. The exit status is 1 unless it is complete.
+
+    .. versionadded:: 0.1.0
 
     name
         Name of the rollout, which no former one has: letters, digits, ``_``, ``.`` and ``-``.
@@ -295,15 +313,21 @@ def _replied(
     seconds = _arguments.seconds(timeout, "timeout")
     target = tgt if isinstance(tgt, list) else _arguments.text(tgt, "tgt")
     returner, kind = _arguments.text(ret, "ret"), _arguments.text(tgt_type, "tgt_type")
-    how = {"timeout": seconds, "gather_job_timeout": max(1, min(_GATHER, int(seconds)))}
+    how: dict[str, Any] = {"timeout": seconds, "gather_job_timeout": max(1, min(_GATHER, int(seconds)))}
     found: dict[str, Any] = {}
     try:
-        with _salt_client.get_local_client(__opts__["conf_file"]) as client:
-            jobs = client.cmd_iter(
-                target, function, tgt_type=kind, ret=returner, kwarg=arguments, yield_pub_data=True, **how
-            )
-            published = next(jobs, None)
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(_salt_client.get_local_client(__opts__["conf_file"]))
+            how |= {"tgt_type": kind, "ret": returner, "kwarg": arguments, "yield_pub_data": True}
+            # Its end uses the client, which it must not outlive.
+            jobs = stack.enter_context(contextlib.closing(client.cmd_iter(target, function, **how)))
+            # Salt prints why it has published nothing; where JSON is asked for, nothing else may be printed.
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                published = next(jobs, None)
             if not published:
+                why = printed.getvalue().strip()
+                if why and not why.startswith("No minions matched"):
+                    raise VMInterfaceError(f"the master cannot be asked: {printable(why, 200)}")
                 raise VMInterfaceError(f"no minion of this master matches '{printable(str(target), 80)}' ({kind})")
             for reply in jobs:
                 found.update({name: one["ret"] for name, one in reply.items() if "ret" in one})

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __opts__: dict[str, Any]
 __pillar__: dict[str, Any]
-__low__: dict[str, Any]
 
 __virtualname__ = "qubes_rpc"
 
@@ -58,8 +57,7 @@ def all_monitors(name: str) -> dict[str, Any]:
     Push the ``monitors`` of every VM that has some in the pillar, as ``qubes_vm.all_configured`` does with
     ``only: [monitors]``; the other name is from the time when no push had them.
 
-    Each VM is a line of its own in the run's report. Without ``monitors`` in the pillar there is nothing to do, also
-    where there is no qrexec.
+    Without ``monitors`` in the pillar there is nothing to do, also where there is no qrexec.
 
     .. versionadded:: 0.1.0
 
@@ -74,8 +72,7 @@ def all_monitors(name: str) -> dict[str, Any]:
     from vminterface.dom0.results.states import vm
 
     source = f"the pillar of minion {__opts__['id']}"
-    state_id = __low__.get("__id__", name)
-    return vm.all_monitors(name, __pillar__, source=source, state_id=state_id, test=__opts__["test"])
+    return vm.all_monitors(name, __pillar__, source=source, test=__opts__["test"])
 
 
 def monitors(name: str, monitors: Any = "from_dom0") -> dict[str, Any]:

@@ -37,7 +37,6 @@ except ImportError as error:
 
 __opts__: dict[str, Any]
 __pillar__: dict[str, Any]
-__low__: dict[str, Any]
 
 __virtualname__ = "qubes_vm"
 
@@ -56,10 +55,6 @@ def _source() -> str:
     return f"the pillar of minion {__opts__['id']}"
 
 
-def _state_id(name: str) -> str:
-    return str(__low__.get("__id__", name))
-
-
 def all_configured(
     name: str, only: Sequence[str] | None = None, channel: str | None = None, persist: bool | None = None,
     confirm: bool | None = None,
@@ -67,10 +62,10 @@ def all_configured(
     """
     Bring every running VM of the pillar to its settings, all at the same time.
 
-    Each VM is a line of its own in the run's report, with its changes; the state's own comment summarizes
-    the results, and its ``changes`` name the VMs that had any. If anything in the pillar is wrong, every fault is
-    listed with its path and nothing is written anywhere; so it is where the minion's pillar has no ``qubes:vms``. For
-    no VMs that is ``{}``.
+    It is one state in the run's report, and counts as one: ``changes`` has by VM what changed in it, and the comment
+    how many VMs came to what, with a sentence for each that failed or needs another remark. If anything in
+    the pillar is wrong, every fault is listed with its path and nothing is written anywhere; so it is where the
+    minion's pillar has no ``qubes:vms``. For no VMs that is ``{}``.
 
     .. versionadded:: 0.1.0
 
@@ -93,7 +88,7 @@ def all_configured(
     """
     options = {"channel": channel, "persist": persist, "confirm": confirm}
     how = {"source": _source(), "test": __opts__["test"]}
-    return _vm.all_configured(name, __pillar__, only, options, state_id=_state_id(name), **how)
+    return _vm.all_configured(name, __pillar__, only, options, **how)
 
 
 def all_reporting(name: str, vms: Sequence[str] | None = None) -> dict[str, Any]:
@@ -489,8 +484,8 @@ def clock_synced(
     """
     Bring the clocks of running VMs to that of the one that keeps the time, some at a time.
 
-    Set are those that are wrong by more than 2 s; each VM is a line of its own, with the seconds that its clock was
-    ahead or behind. A VM that fails does not keep the others. In test mode nobody asks the network for the time.
+    Set are those that are wrong by more than 2 s; ``changes`` has by VM how many seconds its clock was ahead or behind.
+    A VM that fails does not keep the others. In test mode nobody asks the network for the time.
 
     A VM that dom0's policy does not let ask for the time (``qubes.GetDate``), as those of Whonix, is left out, and its
     comment states that: a clock that is exact to the second could identify it. ``qubes_rpc.clock_set`` sets any.
@@ -514,7 +509,7 @@ def clock_synced(
             - clock_vm: sys-net
             - network_vm: sys-net
     """
-    return _vm.clock_synced(name, clock_vm, network_vm, vms, state_id=_state_id(name), test=__opts__["test"])
+    return _vm.clock_synced(name, clock_vm, network_vm, vms, test=__opts__["test"])
 
 
 def mod_watch(name: str, sfun: str = "", **kwargs: Any) -> dict[str, Any]:

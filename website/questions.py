@@ -97,6 +97,76 @@ QUESTIONS = (
         "Fill dom0",
         "security",
     ),
+    Question(
+        "How do I set a VM's time zone?",
+        "how-to/settings",
+        "Time zone and keyboard",
+        "timezone: America/Indiana/Indianapolis",
+        "time zone",
+    ),
+    Question(
+        "How do I switch a service of a VM off?",
+        "how-to/settings",
+        "Switch a service on or off",
+        "network-manager: off",
+        "switch service",
+    ),
+    Question(
+        "How do I give a running VM another address?",
+        "how-to/settings",
+        "Change a VM's IP address",
+        "reattach: true",
+        "address",
+    ),
+    Question(
+        "How do I give a VM more memory?",
+        "how-to/settings",
+        "Memory, label and other properties",
+        "maxmem: 4GiB",
+        "memory",
+    ),
+    Question(
+        "What may the owner of a VM refuse?",
+        "agent",
+        "What the VM's owner accepts",
+        "/rw/config/vminterface/agent.conf",
+        "owner accepts",
+    ),
+    Question(
+        "How do I push to many hosts, to a few of them first?",
+        "fleet",
+        "Push to many hosts",
+        "canary",
+        "push hosts",
+    ),
+    Question(
+        "Who has changed the settings of a VM, and when?",
+        "history",
+        "The history: what was pushed, and by whom",
+        "vminterface history work",
+        "history",
+    ),
+    Question(
+        "How does the memory of VMs get into Prometheus?",
+        "reports",
+        "Prometheus",
+        "vminterface.prometheus",
+        "prometheus",
+    ),
+    Question(
+        "The host has VMs already. Where does my first pillar come from?",
+        "command",
+        "Make a pillar of what a host already has: export",
+        "vminterface export",
+        "make pillar",
+    ),
+    Question(
+        "Where are the logs?",
+        "upgrade-and-remove",
+        "Where logs are",
+        "journalctl -u vminterface-watch",
+        "logs",
+    ),
 )
 
 
@@ -130,7 +200,7 @@ def section(page: str, heading: str) -> str | None:
 
 def plain(text: str) -> str:
     """Return HTML as the text that a reader sees."""
-    return html.unescape(re.sub(r"<[^>]+>", "", text)).strip()
+    return html.unescape(re.sub(r"<[^>]+>", "", text)).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").strip()
 
 
 def read_index(site: Path) -> dict[str, Any]:
@@ -146,8 +216,8 @@ def found(index: dict[str, Any], words: str) -> list[str]:
     for word in words.split():
         hits: set[int] = set()
         for stem, documents in index["titleterms"].items():
-            # The index holds stems: 'set' is that of 'settings'.
-            if word.startswith(stem) and len(stem) > 2:
+            # The index holds stems: 'set' is that of 'settings', 'memori' of 'memory'.
+            if word.startswith(stem.removesuffix("i")) and len(stem) > 2:
                 hits |= {documents} if isinstance(documents, int) else {*documents}
         pages &= hits
     return [index["docnames"][number] for number in sorted(pages)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import time
 from typing import Any
 
@@ -27,9 +28,17 @@ def heading(text: str) -> None:
     print(f"\n== {text}", flush=True)
 
 
-def by_vm(report: list[StateResult]) -> dict[str, StateResult]:
-    """Return the lines of the report that are about one VM."""
-    return {result.vm: result for result in report if result.vm}
+def print_report(report: list[StateResult]) -> None:
+    """Print the comment of each state."""
+    for result in report:
+        print(textwrap.indent(result.comment, f"  {'' if result.ok else 'FAILED '}", lambda line: True))
+
+
+def print_changes(result: StateResult) -> None:
+    """Print what was changed in one VM."""
+    print(f"  {result.name}: {result.comment or 'set'}")
+    for field, change in result.changes.items():
+        print(f"      {field:<29} {short(change['old'])} -> {short(change['new'])}")
 
 
 def fields(result: StateResult) -> set[str]:

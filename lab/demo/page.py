@@ -22,7 +22,7 @@ PAGE, PICTURE = "demo-vms.html", "demo-vms.png"
 _BROWSER = "chromium"
 _OPTIONS = (
     "--headless", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run", "--hide-scrollbars", "--window-size=1280,1100",
+    "--disable-component-update", "--disable-sync", "--no-first-run", "--hide-scrollbars", "--window-size=1280,1500",
 )  # fmt: skip
 _SECONDS = 60.0
 #: The VM that somebody changes beside the pillar, and what to.

@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from lab.control import Lab
-from lab.demo.checks import by_vm, heading, require, short
+from lab.demo.checks import heading, print_changes, require
 from lab.demo.settings import Settings
-from lab.dom0.saltdir import SaltDir
+from lab.dom0.saltdir import SaltDir, by_vm
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired.words import PERSISTENT
 from vminterface.dom0.inventory.targets import Targets
@@ -62,10 +62,8 @@ class Persistence:
         """Push the pillar; return what was changed in the VM."""
         self.salt.add_to_pillar({"qubes": {"vms": self.settings.own}})
         code, report = self.salt.highstate()
-        line = by_vm(report)[VM]
-        print(f"  {line.comment}")
-        for field, change in line.changes.items():
-            print(f"      {field:<29} {short(change['old'])} -> {short(change['new'])}")
+        (line,) = by_vm(report, [VM]).values()
+        print_changes(line)
         require(code == 0 and all(result.ok is True for result in report), "the run succeeded")
         return line.changes
 

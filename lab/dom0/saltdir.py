@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,11 @@ _CALL = "from salt.scripts import salt_call; salt_call()"
 
 @dataclass(frozen=True, slots=True)
 class StateResult:
-    """What one line of a run's report says. ``vm``: the VM that it is about, "" for the state itself."""
+    """What a run's report says of one state, or of one VM of the push; *name* is its ID, or the VM's."""
 
-    vm: str
+    name: str
     ok: bool
-    changes: dict[str, dict[str, Any]]
+    changes: dict[str, Any]
     comment: str
 
 
@@ -112,10 +114,26 @@ def parse_report(status: int, out: str, err: str) -> list[StateResult]:
         said = (err or out or str(error)).strip()
         raise ProgramFailed(f"salt-call gave no report (status {status}): {said[-2000:]}") from None
     return [
-        # A VM's own line has an ID such as "vminterface-push: work".
-        StateResult(key.split("_|-")[1].partition(": ")[2], told["result"], told["changes"], told["comment"])
+        StateResult(key.split("_|-")[1], told["result"], told["changes"], told["comment"])
         for key, told in sorted(report.items(), key=lambda item: item[1]["__run_num__"])
     ]
+
+
+def by_vm(report: list[StateResult], vms: Iterable[str]) -> dict[str, StateResult]:
+    """Return what the push of the report says of each of *vms*; the comment is empty where there was no more to say."""
+    (push,) = (one for one in report if one.name == "vminterface-push")
+    whole, *lines = push.comment.splitlines()
+    failed = re.search(r"failed \(([^)]*)\)", whole)
+    names = failed[1].split(", ") if failed else []
+    return {
+        vm: StateResult(
+            vm,
+            vm not in names,
+            push.changes.get(vm, {}),
+            "\n".join(line for line in lines if re.match(rf"{re.escape(vm)}[: ]", line)),
+        )
+        for vm in vms
+    }
 
 
 def _is_ours(path: str) -> bool:

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 
+from lab.dom0.saltdir import by_vm
 from lab.xen import image
 from lab.xen.emulator import Emulator, version
 from lab.xen.host import SHIPPED, XenHost, find_saved, restored
@@ -73,11 +74,14 @@ class Demo:
         code, report = host.highstate()
         for line in report:
             self.log(line.comment)
-            for field, change in line.changes.items() if line.vm else ():
+        lines = by_vm(report, EXPECTED).values()
+        for line in lines:
+            self.log(f"{line.name}: {line.comment or 'set'}")
+            for field, change in line.changes.items():
                 old, new = (printable(str(change[side]), 40) for side in ("old", "new"))
                 print(f"           {field:<29} {old} -> {new}")
         self.require(code == 0 and all(line.ok is True for line in report), "the run succeeded")
-        self.require({line.vm for line in report if line.changes and line.vm} == set(EXPECTED), "each VM had changes")
+        self.require(all(line.changes for line in lines), "each VM had changes")
 
     def inspect(self, host: XenHost) -> None:
         self.heading("what each VM has now, as it sees it itself")

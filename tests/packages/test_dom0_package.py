@@ -73,7 +73,7 @@ def test_it_serves_from_its_installation_to_its_removal_and_leaves_the_admins_fi
     assert machine.version(NAME) == VERSION
     assert vm.run(f"cat {pillar_of(machine)}") == PILLAR
     (line,) = (one for tag, one in call(machine, "state.apply").items() if "_|-vminterface-push_|-" in tag)
-    assert (line["result"], line["comment"]) == (True, "1 VM: 1 changed")
+    assert (line["result"], line["comment"]) == (True, "work: timezone set")
     assert vm.run("vminterface get work timezone") == "work: timezone: Asia/Tokyo\n"
     assert vm.run(f"vminterface diff --pillar {pillar_of(machine)}") == "work is already as configured\n"
 

@@ -18,8 +18,9 @@ from vminterface.dom0.inventory.targets import Targets
 from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
 from vminterface.values.acknowledgement import PENDING, Acknowledgement, digest
 from vminterface.values.announcement import Announcement
+from vminterface.vm.handlers.runtime import owner
 
-SETTINGS = frozenset({"timezone", "services", "network", "provider", "keyboard", "debug", "name"})
+SETTINGS = frozenset(owner.SETTINGS)
 _WATCHED = [*(row.name.rstrip("/*") for row in keys.TABLE), keys.ACKNOWLEDGEMENTS]
 
 

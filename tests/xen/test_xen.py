@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab.dom0.saltdir import parse_report
+from lab.dom0.saltdir import by_vm, parse_report
 from lab.xen.host import ACKNOWLEDGE_SECONDS
 from tests.xen.conftest import wait_until
 
@@ -36,10 +36,6 @@ NEAR = 20
 SALT_SECONDS = 240
 
 
-def by_vm(report: Any) -> Any:
-    return {line.vm: line for line in report if line.vm}
-
-
 def all_right(done: Any) -> Any:
     code, report = done
     assert code == 0, [line.comment for line in report]
@@ -54,7 +50,7 @@ def in_vm(host: Any, vm: Any, source: Any) -> Any:
 
 def test_a_highstate_brings_every_vm_to_the_shipped_pillar(first: Any) -> None:
     report = all_right(first)
-    assert {vm for vm, line in by_vm(report).items() if line.changes} == set(ZONES)
+    assert {vm for vm, line in by_vm(report, ZONES).items() if line.changes} == set(ZONES)
 
 
 @pytest.mark.parametrize("vm", ZONES)
@@ -209,7 +205,7 @@ def test_a_vm_that_hangs_costs_its_own_deadline_and_no_other_vm_anything(host: A
     began = time.monotonic()
     code, report = host.highstate()
     seconds = time.monotonic() - began
-    lines = by_vm(report)
+    lines = by_vm(report, ZONES)
     assert code != 0
     assert lines["personal"].ok is False
     assert lines["personal"].changes == {}

@@ -39,25 +39,27 @@ def value_bytes(value: Any) -> bytes:
             raise InvalidValue(f"'{printable(value, 60)}' is not UTF-8 text") from None
     if isinstance(value, int) and not isinstance(value, bool):
         return digits(value).encode()
-    raise InvalidValue(f"must be text or a whole number, not {printable_value(value, 60)} (quote it)")
+    raise InvalidValue(f"{printable_value(value, 60)} is not valid (expected text or a whole number; quote it)")
 
 
 def path_text(path: Any) -> str:
     """Return *path* if it is text, which is all that YAML has to be asked here. Raises InvalidValue."""
     if isinstance(path, str):
         return path
-    raise InvalidValue(f"must be a path, not {printable_value(path, 60)}")
+    raise InvalidValue(f"{printable_value(path, 60)} is not a path (expected text)")
 
 
 def compare(store: KeyStore, desired: Desired) -> Changes:
     """Return the keys of *desired* that do not hold what they should.
 
-    Raises InvalidValue for a value that is too long, VerificationFailed when *desired* contradicts itself (a key below
-    one that shall not exist). Either is raised here and not only when it is written, so that asking what would change
-    is honest.
+    Raises InvalidValue for a value that is too long and for the end of the root, VerificationFailed when *desired*
+    contradicts itself (a key below one that shall not exist). Either is raised here and not only when it is written, so
+    that asking what would change is honest.
     """
     for path, value in desired.items():
         _check_value(store, path, value)
+        if value is None and path == "/":
+            raise InvalidValue("'/' cannot be removed: it is the root of the store")
         if value is not None:
             _check_consistent(path, desired)
     if not store.parents:
@@ -146,7 +148,7 @@ def tree(store: KeyStore, path: str, keys: Any, *, prune: bool = False) -> dict[
     With *prune*, every other key below *path* is removed. Raises InvalidValues.
     """
     if not isinstance(keys, Mapping):
-        raise InvalidValue(f"must be a mapping of names to values, not {kind_of(keys)}", path)
+        raise InvalidValue(f"is of type {kind_of(keys)} (expected a mapping of names to values)", path)
     desired: dict[str, bytes | None] = {}
     errors: list[InvalidValue] = []
     _flatten(path.rstrip("/"), keys, desired, errors)

@@ -18,7 +18,7 @@ from vminterface.cli import errors as cli_errors
 from vminterface.cli import output
 from vminterface.cli.errors import USAGE, Parser, WrongCall
 from vminterface.cli.terminal import Progress
-from vminterface.errors import ResourcesExhausted, VMInterfaceError
+from vminterface.errors import ResourcesExhausted, VMInterfaceError, printable
 
 FAILED = 1
 #: Each command with the file of this folder that has it, in the order of the help.
@@ -56,6 +56,7 @@ def _main(argv: Sequence[str] | None) -> int:
         if (completed := completion.words_of(words)) is not None:
             return completion.print_words(command_line(), completed)
     try:
+        _require_known(words)
         # A command's own part is enough for it: loading all of them takes longer than most commands.
         options = command_line(words[0] if words else "").parse_args(words)
     except WrongCall as error:
@@ -95,6 +96,14 @@ def _main(argv: Sequence[str] | None) -> int:
         # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
         sys.stderr.close()
         return FAILED
+
+
+def _require_known(words: Sequence[str]) -> None:
+    """Raise WrongCall where the first of *words* is no option and no command."""
+    if words and not words[0].startswith("-") and words[0] not in _FILES:
+        from vminterface.dom0.desired.fields import suggest
+
+        raise WrongCall(f"unknown command '{printable(words[0], 80)}'{suggest(words[0], _FILES)}")
 
 
 def _progress(options: argparse.Namespace) -> Progress:

@@ -22,10 +22,10 @@ def load(path: str) -> Mapping[str, Any]:
     text = inputs.read(path)
     data = _parsed(path, text)
     if not isinstance(data, Mapping):
-        raise InvalidValue(f"{path}: must be a mapping with qubes:vms")
+        raise InvalidValue(f"{path}: is not a mapping (expected one with qubes:vms)")
     data = data["local"] if list(data) == ["local"] else data
     if not isinstance(data, Mapping):
-        raise InvalidValue(f"{path}: must be a mapping with qubes:vms")
+        raise InvalidValue(f"{path}: is not a mapping (expected one with qubes:vms)")
     if _has(data.get("qubes"), MASKED):
         raise InvalidValue(
             f"{path}: its values are masked, as Salt 3008 prints a pillar (expected the output of salt-call --local"

@@ -76,7 +76,7 @@ def _loader(yaml: Any) -> Any:
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             if not isinstance(node, yaml.MappingNode):
-                raise yaml.constructor.ConstructorError(None, None, f"must be a mapping, not {node.id}",
+                raise yaml.constructor.ConstructorError(None, None, f"is a {node.id} (expected a mapping)",
                                                         node.start_mark)  # fmt: skip
             self.flatten_mapping(node)
             found: dict[Any, Any] = {}
@@ -108,7 +108,7 @@ def _loader(yaml: Any) -> Any:
             for one in reversed(value_node.value) if several else [value_node]:
                 if not isinstance(one, yaml.MappingNode):
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"must be a mapping for merging, not {one.id}", one.start_mark
+                        None, None, f"cannot merge a {one.id} (expected a mapping)", one.start_mark
                     )
                 self.flatten_mapping(one)
                 pairs += one.value

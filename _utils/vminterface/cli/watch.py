@@ -35,7 +35,7 @@ def _watch(options: argparse.Namespace) -> int:
     from vminterface.dom0.push.watch.watcher import PillarFile, Watcher
 
     if options.pillar == "-":
-        raise WrongCall("--pillar: must be a file (standard input cannot be read again)")
+        raise WrongCall("--pillar: standard input cannot be read again (expected a file)")
     pillar = PillarFile(options.pillar, lambda: parse_pillar(load(options.pillar), source=options.pillar))
     if not ending.run(Watcher(pillar, Targets, _to_stderr).run):
         # Python itself would wait for threads that wait for stores.

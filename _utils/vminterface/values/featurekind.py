@@ -54,13 +54,13 @@ class Kind:
         if self.normal is None or (self.flag_too and isinstance(value, bool)):
             if isinstance(value, str | int):
                 return flags.from_word(value)
-            raise InvalidValue(f"must be {self.expected}, not '{printable_value(value)}'")
+            raise InvalidValue(f"'{printable_value(value)}' is not valid (expected {self.expected})")
         if self.listed and isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
             if wrong := [one for one in value if " " in one or not one]:
                 raise InvalidValue(f"'{printable(wrong[0], 60)}' cannot be in a list (expected a word without blanks)")
             return self.normal(" ".join(value))
         if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise InvalidValue(f"must be {self.expected}, not '{printable_value(value)}'")
+            raise InvalidValue(f"'{printable_value(value)}' is not valid (expected {self.expected})")
         return self.parse(value if isinstance(value, str) else printable_value(value, 80))
 
 

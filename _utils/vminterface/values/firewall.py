@@ -89,10 +89,10 @@ class Rule:
         there = {*options, *unreadable}
         errors = []
         if "action" not in there:
-            errors.append(InvalidValue("a rule must have an action (expected accept or drop)", "action"))
+            errors.append(InvalidValue("the rule has no action (expected accept or drop)", "action"))
         if len(targets := [name for name in OPTIONS[1:4] if name in there]) > 1:
             errors.append(
-                InvalidValue(f"a rule must have one destination, not both {targets[0]} and {targets[1]}", targets[1])
+                InvalidValue(f"the rule has both {targets[0]} and {targets[1]} (expected one destination)", targets[1])
             )
         values: dict[str, Any] = {}
         for name, text in options.items():
@@ -160,7 +160,7 @@ class Firewall:
     def parse(cls, keys: Mapping[str, str]) -> Firewall:
         """Read the keys below a client's address: ``policy``, and rules under their numbers. Raises InvalidValue."""
         if POLICY not in keys:
-            raise InvalidValue("must have a policy (accept or drop)", POLICY)
+            raise InvalidValue("is missing (expected accept or drop)", POLICY)
         rules = []
         for name in sorted(keys.keys() - {POLICY}):
             if not _NUMBER.fullmatch(name):

@@ -53,7 +53,7 @@ def parse(raw: object) -> MonitorSetting:
         return _from_dom0(raw)
     if isinstance(raw, str | Mapping):
         forms = f"a list of monitors, {FROM_DOM0}, or {{{FROM_DOM0}: true, {_DPI}: NUMBER}}"
-        raise InvalidValue(f"must be {forms}, not '{printable_value(raw)}'")
+        raise InvalidValue(f"'{printable_value(raw)}' is not valid (expected {forms})")
     return MonitorLayout.from_mappings(raw)
 
 
@@ -69,7 +69,7 @@ def _from_dom0(raw: Mapping[object, object]) -> FromDom0:
         if name not in (FROM_DOM0, _DPI)
     ]
     if raw.get(FROM_DOM0) is not True:
-        errors.append(InvalidValue(f"must be true if {_DPI} is given (or use a list of monitors)", FROM_DOM0))
+        errors.append(InvalidValue(f"is not true (expected true beside {_DPI}, or a list of monitors)", FROM_DOM0))
     dpi = raw.get(_DPI)
     if dpi is not None and (error := dpi_error(dpi)):
         errors.append(error)

@@ -25,7 +25,7 @@ _KEYWORD = re.compile(rf"@(?:default|adminvm|dispvm(?::{_VM})?)\Z", re.ASCII)
 def _check_text(value: object) -> None:
     """Refuse what YAML and command lines may give in place of a text: no pattern would take it."""
     if not isinstance(value, str):
-        raise InvalidValue(f"must be text, not {printable_value(value, 40)} (quote it where text is meant)")
+        raise InvalidValue(f"{printable_value(value, 40)} is not text (expected text: quote it)")
 
 
 def parse_service(text: str) -> str:

@@ -70,7 +70,7 @@ def refuse_dom0(name: object, where: str = "") -> None:
 def parse_default_user(text: str) -> str:
     """Read a user's name: letters, digits, ``_ - + , .``, 32 at most, no ``-`` first. Raises InvalidValue."""
     if not isinstance(text, str):
-        raise InvalidValue(f"must be a user's name, not {printable_value(text, 40)} (quote it)")
+        raise InvalidValue(f"{printable_value(text, 40)} is not a user name (expected text; quote it)")
     if not _USER.fullmatch(text):
         raise InvalidValue(
             f"'{printable(text, 60)}' is not a valid user name (expected 1 to 32 letters, digits, '_', '-', '+', ','"

@@ -56,7 +56,7 @@ def _vm(does: str, effect: Effect) -> VMProperty:
         if value is False or value == "none":
             return ""
         if not isinstance(value, str):
-            raise InvalidValue(f"must be a VM's name or none, not '{printable_value(value)}' (quote a name)")
+            raise InvalidValue(f"'{printable_value(value)}' is not valid (expected a VM's name, quoted, or none)")
         return VMName.parse(value).render()
 
     return VMProperty(
@@ -89,7 +89,7 @@ def _label(value: Any) -> Label:
     if type(value) is int:
         value = digits(value)
     if not isinstance(value, str):
-        raise InvalidValue(f"must be a label such as red, not '{printable_value(value)}'")
+        raise InvalidValue(f"'{printable_value(value)}' is not a label (expected one such as red)")
     return Label.parse(value)
 
 

@@ -24,7 +24,7 @@ def encode(argv: Sequence[str | bytes]) -> str:
     :class:`InvalidValue` for no program, an empty program name or a NUL byte: such a command cannot run.
     """
     if isinstance(argv, str | bytes):
-        raise InvalidValue("a command must be a list of arguments, not one text")
+        raise InvalidValue("the command is one text (expected a list of arguments)")
     return "+".join(_encode_part(part) for part in _runnable([_as_bytes(part) for part in argv]))
 
 

@@ -72,12 +72,12 @@ def test_an_agent_of_another_version_is_named_and_told_nothing(agent: Agent) -> 
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["work", "--screen", "1920"], 1, "screen: '1920' is not a valid screen: must be WIDTHxHEIGHT"),
+        (["work", "--screen", "1920"], 1, "screen: '1920' is not a valid screen: expected WIDTHxHEIGHT"),
         (["work", "--screen", "8x8", "--pillar", "-"], 2, "--screen and --pillar cannot be used together"),
         (["plain", "--pillar", "-"], 1, "-: qubes:vms:plain:monitors is missing"),
         (["wrok", "--screen", "8x8"], 1, "wrok: there is no running VM with this name"),
         (["dom0", "--screen", "8x8"], 1, "dom0"),
-        (["work", "--screen", "8x8", "--timeout", "0"], 1, "must be seconds, more than 0"),
+        (["work", "--screen", "8x8", "--timeout", "0"], 1, "expected seconds, more than 0"),
         (["work", "--screen", "8x8", "--keyboard", "p l"], 1, "p l"),
         (["work", "--screen", "8x8", "--socket", "/no/agent"], 1, "work: no GUI agent listens at /no/agent: No such"),
     ],

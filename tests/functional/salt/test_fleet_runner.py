@@ -26,6 +26,13 @@ WELL = HostRecord(1796000709, "0.1.0", {"work": VMRecord("work", "converged")})
 DRIFTED = HostRecord(1796000709, "0.1.0", {"work": VMRecord("work", "drifted")})
 
 
+#: What Salt's own client prints by target where it publishes nothing.
+UNPUBLISHED = {
+    "nobody": "No minions matched the target. No command was sent, no jid was assigned.",
+    "lost": "Failed to connect to the Master, is the Salt Master running?",
+}
+
+
 class Client:
     """Stands for ``salt.client.LocalClient``: hosts reply what is in *returns*, others are silent."""
 
@@ -35,7 +42,8 @@ class Client:
 
     def cmd_iter(self, tgt: str, fun: str, **how: Any) -> Iterator[dict[str, Any]]:
         self.asked.append((tgt, fun, how))
-        if tgt == "nobody":
+        if tgt in UNPUBLISHED:
+            print(UNPUBLISHED[tgt])
             yield {}
             return
         yield {"jid": "1", "minions": [*self.returns, *self.silent]}
@@ -107,10 +115,13 @@ def test_reports_and_clocks_are_asked_for_by_their_functions(runner: Callable[..
     client.returns = {"paris": {"work": {"ok": True, "changes": {}, "comment": "work is right"}}}
     assert runner("clocks", client=client)["right"] == 1
     assert runner("clocks", client=client, sync=True)["right"] == 1
+    late = {"ok": True, "changes": {"clock": {"old": "60 s behind", "new": "right"}}, "comment": "work: clock set"}
+    for reply, sync, retcode in ((late, False, 3), (late, True, 0), ({**late, "ok": False}, False, 1)):
+        client.returns = {"paris": {"work": reply}}
+        assert runner("clocks", client=client, sync=sync)["retcode"] == retcode
     asked = [(fun, how["kwarg"]) for _, fun, how in client.asked]
-    assert asked == [
-        ("qubes_vm.report", {}), ("qubes_vm.sync_clocks", {"test": True}), ("qubes_vm.sync_clocks", {"test": False})
-    ]  # fmt: skip
+    tests = (True, False, True, False, True)
+    assert asked == [("qubes_vm.report", {}), *(("qubes_vm.sync_clocks", {"test": test}) for test in tests)]
 
 
 def test_a_page_is_written_and_says_which_hosts_are_silent(
@@ -136,16 +147,26 @@ class Lost(Client):
     ("client", "arguments", "error"),
     [
         (Client({}), {"tgt": "nobody"}, "no minion of this master matches 'nobody' (glob)"),
-        (Client({}), {"tgt": 5}, "tgt: must be text, not 5 (quote it where text is meant)"),
-        (Client({}), {"timeout": 0}, "timeout: must be seconds, more than 0 and at most 3600, not 0"),
+        (
+            Client({}),
+            {"tgt": "lost"},
+            "the master cannot be asked: Failed to connect to the Master, is the Salt Master running?",
+        ),
+        (Client({}), {"tgt": 5}, "tgt: 5 is not valid (expected text: quote it where text is meant)"),
+        (Client({}), {"timeout": 0}, "timeout: 0 is not valid (expected seconds, more than 0 and at most 3600)"),
         (Lost({}), {}, "the master cannot be asked: the master does not run"),
     ],
 )
 def test_what_cannot_be_asked_is_one_sentence(
-    runner: Callable[..., Any], client: Client, arguments: dict[str, Any], error: str
+    runner: Callable[..., Any],
+    client: Client,
+    arguments: dict[str, Any],
+    error: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     found = runner("status", client=client, **arguments)
     assert (found["error"], found["retcode"]) == (error, 1)
+    assert capsys.readouterr().out == ""
 
 
 class Host:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import salt.config as salt_config
+import salt.output as salt_output
 import yaml
 
 from lab.xenstored.fakexen import missing
@@ -110,11 +112,15 @@ def test_the_first_highstate_configures_every_vm_and_the_second_changes_nothing(
     assert host.dump() == after
 
 
-def test_each_vm_has_a_line_of_its_own(salt: Salt) -> None:
+def test_salts_summary_counts_a_push_once_however_many_vms_it_has_changed(salt: Salt) -> None:
     lines = salt.highstate("vminterface")
     ids = {tag.split("_|-")[1]: line for tag, line in lines.items()}
-    assert set(ids) == {"vminterface-push", "vminterface-push-monitors", *(f"vminterface-push: {vm}" for vm in SHIPPED)}
-    assert ids["vminterface-push: sys-net"]["changes"]["type"] == {"old": "default", "new": "NetVM"}
+    assert set(ids) == {"vminterface-push", "vminterface-push-monitors"}
+    assert ids["vminterface-push"]["changes"]["sys-net"]["type"] == {"old": "default", "new": "NetVM"}
+    opts = {**salt_config.DEFAULT_MINION_OPTS, "color": False}
+    shown = salt_output.out_format({"dom0": lines}, "highstate", opts)
+    assert "Succeeded: 2 (changed=1)\nFailed:    0\n" in shown
+    assert shown.count("sys-net:") == 1
 
 
 @pytest.mark.parametrize(
@@ -227,5 +233,5 @@ def test_the_example_pillar_is_one_that_works_and_the_older_state_finds_nothing_
     lines = salt.highstate("vminterface")
     assert lines[PUSH]["comment"] == "3 VMs: 3 changed"
     states = {tag.split("_|-")[1]: line for tag, line in lines.items()}
-    assert [one["width"] for one in states["vminterface-push: work"]["changes"]["monitors"]["new"]] == [1920, 1280]
-    assert states["vminterface-push-monitors"]["comment"] == "1 VM: 1 already as configured"
+    assert [one["width"] for one in states["vminterface-push"]["changes"]["work"]["monitors"]["new"]] == [1920, 1280]
+    assert states["vminterface-push-monitors"]["comment"] == "work is already as configured"

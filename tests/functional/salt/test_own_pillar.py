@@ -77,7 +77,7 @@ def test_every_fault_is_told_with_its_path_and_nothing_is_changed(
         assert (line["result"], line["changes"]) == (False, {})
         assert line["comment"].split("\n") == [
             "vminterface:handler: unknown field (expected one of agent, handlers, prometheus, watch)",
-            "vminterface:agent:accepts: must be a mapping of settings and services to accept, ignore, refuse",
+            "vminterface:agent:accepts: is not a mapping (expected settings and services with accept, ignore, refuse)",
             "vminterface:agent:command: 'bin/vminterface' is not a path "
             "(expected an absolute one of A-Z a-z 0-9 / _ . + @ -)",
             "vminterface:agent:live_service: unknown field "
@@ -86,7 +86,7 @@ def test_every_fault_is_told_with_its_path_and_nothing_is_changed(
             "vminterface:agent:python: '/usr/bin/python3 -c x' is not a path "
             "(expected an absolute one of A-Z a-z 0-9 / _ . + @ -)",
             "vminterface:handlers:replace: 'maybe' is neither 'on' nor 'off' (nor true, false, 1, 0)",
-            "vminterface:watch: must be a mapping of pillar",
+            "vminterface:watch: is not a mapping (expected pillar)",
         ]
     assert not (tmp_path / "vm").exists()
 
@@ -168,7 +168,7 @@ def test_a_pillar_that_is_no_mapping_is_a_fault(salt_call: Callable[..., Any]) -
     _, lines = salt_call("on", "state.apply", "vminterface.handlers", "test=True")
     ((line),) = lines.values()
     assert line["result"] is False
-    assert line["name"] == "vminterface: must be a mapping of agent, handlers, prometheus, watch"
+    assert line["name"] == "vminterface: is not a mapping (expected agent, handlers, prometheus, watch)"
 
 
 def other_python(folder: Path, version: str) -> str:

@@ -101,7 +101,7 @@ def test_what_qubesd_alone_keeps_is_set_of_any_vm_and_then_stays(
     ("function", "arguments", "error"),
     [
         ("features", {"features": {"gui-trayicon-mode": "green"}}, "work:features:gui-trayicon-mode: 'green' is not"),
-        ("features", {"features": None}, "work:features: must have a value"),
+        ("features", {"features": None}, "work:features: has no value"),
         ("properties", {"label": "default"}, "work:label: has no default"),
         ("properties", {}, "needs one of label, memory"),
     ],

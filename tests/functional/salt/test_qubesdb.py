@@ -127,7 +127,7 @@ def test_many_keys_are_brought_to_their_values_and_what_differed_is_told(qubesdb
         "/folder/b/c": {"old": "x", "new": None},
     }
     assert qubesdb.update(keys, vm="work") == {}
-    with pytest.raises(SaltInvocationError, match="keys: must be a mapping"):
+    with pytest.raises(SaltInvocationError, match="keys: is not a mapping"):
         qubesdb.update(["/t"], vm="work")
 
 

@@ -265,6 +265,12 @@ def test_a_store_that_is_gone_is_no_news(host: Dom0, beacons: LazyLoader) -> Non
     assert told(beacons, []) == []
 
 
+def fill_memory(host: Dom0, vm: str) -> None:
+    """Let a VM that has just started report that it uses 90 percent of its memory."""
+    prepare(host, vm)
+    say(host, vm, {"memory/meminfo": "360000"})
+
+
 @pytest.fixture
 def compared(minion_opts: dict[str, Any], modules: Any) -> LazyLoader:
     """The beacon of a minion whose pillar has work and halted, and not personal."""
@@ -276,16 +282,19 @@ def compared(minion_opts: dict[str, Any], modules: Any) -> LazyLoader:
 def test_a_beacon_makes_one_event_of_the_vms_of_the_pillar_to_which_a_push_is_due(
     host: Dom0, compared: LazyLoader
 ) -> None:
-    config = [{"pillar": True}, {"hold": 60}]
+    config = [{"pillar": True}, {"hold": 60}, {"memory": 75}]
     assert told(compared, config) == [
         ("work/drifted", {"fields": ["timezone"]}), ("push_due", {"vms": ["work"]})
     ]  # fmt: skip
     host.stop_vm("work")
     for vm in ("work", "personal"):
         host.start_vm(vm)
+    fill_memory(host, "personal")
     tags = dict(told(compared, config))
-    assert set(tags) == {"work/stopped", "work/started", "personal/started", "push_due"}
+    # No pillar names personal: its start is no event, but its memory was asked for.
+    assert set(tags) == {"work/stopped", "work/started", "personal/memory_high", "push_due"}
     assert tags["push_due"] == {"vms": ["work"]}
+    host.stop_vm("personal")
     assert told(compared, config) == []
 
 
@@ -295,9 +304,11 @@ def test_a_wrong_pillar_is_logged_once_and_other_events_still_come(
     pillar = {"qubes": {"vms": {"work": {"timezone": 5}}}}
     context: dict[str, Any] = {}
     wrong = salt.loader.beacons({**minion_opts, "pillar": pillar}, modules, context=context)
-    assert told(wrong, [{"pillar": True}]) == []
+    config = [{"pillar": True}, {"memory": 75}]
+    assert told(wrong, config) == []
     host.start_vm("personal")
-    assert told(wrong, [{"pillar": True}]) == [("personal/started", {"domid": 2})]
+    fill_memory(host, "personal")
+    assert [tag for tag, _ in told(wrong, config)] == ["personal/memory_high"]
     (line,) = [one.getMessage() for one in caplog.records if "compared with the pillar" in one.getMessage()]
     assert "qubes:vms:work:timezone" in line
 
@@ -326,13 +337,13 @@ def test_a_store_that_hangs_costs_the_minion_a_second_and_then_a_tenth_of_its_ti
         ([], None),
         ([{"vms": ["work"]}, {"fields": ["timezone"]}, {"memory": 85}, {"interval": 5}], None),
         ({}, "list of mappings"),
-        ([{"vms": "work"}], "vms must be a list"),
+        ([{"vms": "work"}], "vms: is not valid (expected a list"),
         ([{"fields": ["nonsense"]}], "unknown field 'nonsense'"),
-        ([{"memory": "85 %"}], "number of percent"),
-        ([{"memory": 101}], "number of percent"),
+        ([{"memory": "85 %"}], "expected percent from 0 to 100"),
+        ([{"memory": 101}], "expected percent from 0 to 100"),
         ([{"pillar": True}, {"hold": 5}], None),
-        ([{"pillar": "yes"}], "pillar must be true or false"),
-        ([{"hold": 0}], "hold must be a number of seconds from 1 to 3600"),
+        ([{"pillar": "yes"}], "pillar: is not valid (expected true or false"),
+        ([{"hold": 0}], "hold: is not valid (expected seconds from 1 to 3600"),
     ],
 )
 def test_a_beacons_configuration_is_checked(

@@ -55,12 +55,12 @@ def test_what_was_never_begun_is_an_error_unless_that_is_accepted(host: Dom0, pi
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": 5}, "name: must be text"),
+        ({"name": 5}, r"name: 5 is not valid \(expected text"),
         ({"name": "../a"}, "is not a name for a rollout"),
-        ({"name": "a", "canary": "work"}, "canary: must be a list"),
-        ({"name": "a", "waves": True}, "waves: must be sizes"),
-        ({"name": "a", "failures": 0}, "failures: (?:expected|must be) a number from 1"),
-        ({"name": "a", "again": "yes"}, "again: must be True or False"),
+        ({"name": "a", "canary": "work"}, r"canary: 'work' is not valid \(expected a list"),
+        ({"name": "a", "waves": True}, r"waves: is of type bool \(expected sizes"),
+        ({"name": "a", "failures": 0}, "failures: .*expected a number from 1"),
+        ({"name": "a", "again": "yes"}, r"again: 'yes' is not valid \(expected True or False"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(
@@ -79,5 +79,5 @@ def test_a_push_that_is_due_reaches_the_vms_that_are_named_and_in_the_pillar(
     found = rollout.push_due(["work", "stranger", "a\x1b[2J"])
     assert list(found) == ["work"]
     assert zones(host) == {"work": "Europe/Warsaw", "personal": None, "stranger": None}
-    with pytest.raises(SaltInvocationError, match="vms: must be a list"):
+    with pytest.raises(SaltInvocationError, match=r"vms: .*\(expected a list"):
         rollout.push_due("work")

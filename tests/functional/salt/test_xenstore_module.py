@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 from salt.loader.lazy import LoadedMod
 
 from tests.support.dom0 import Dom0
+from vminterface.dom0.results.states import keys
 
 HOME = "/local/domain/1"
 
@@ -35,7 +36,7 @@ def test_a_whole_number_is_written_as_its_digits(xenstore: LoadedMod) -> None:
 
 @pytest.mark.parametrize("value", [True, 1.5, None, ["a"], {"a": "b"}, "\udc80"])
 def test_what_has_no_one_text_is_refused(xenstore: LoadedMod, value: Any) -> None:
-    with pytest.raises(SaltInvocationError, match=r"must be text or a whole number|not UTF-8"):
+    with pytest.raises(SaltInvocationError, match=r"expected text or a whole number|not UTF-8"):
         xenstore.write("/t/x", value)
     assert xenstore.exists("/t/x") is False
 
@@ -52,6 +53,18 @@ def test_paths_of_a_vm_are_below_its_home(xenstore: LoadedMod) -> None:
     assert xenstore.read(f"{HOME}/vm-config/greeting") == "hello"
     assert xenstore.list("vm-config", vm="work") == ["greeting"]
     assert xenstore.domid("work") == 1
+
+
+def test_a_path_of_a_vm_that_begins_at_the_root_is_refused(xenstore: LoadedMod) -> None:
+    with pytest.raises(SaltInvocationError, match=r"'/name' is not a path below a VM's home \(expected one without /"):
+        xenstore.read("/name", vm="work")
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_the_root_of_the_store_is_not_removed_and_a_test_run_reports_it(host: Dom0, test: bool) -> None:
+    ret = keys.absent("xenstore", "/", None, require_running=False, test=test)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert ret["comment"] == "'/' cannot be removed: it is the root of the store"
 
 
 def test_a_vm_that_is_not_running_has_no_paths(xenstore: LoadedMod) -> None:
@@ -168,7 +181,7 @@ def test_a_vm_that_is_none_is_one_clear_error(xenstore: LoadedMod, vm: int | lis
 
 
 def test_an_update_needs_a_mapping(xenstore: LoadedMod) -> None:
-    with pytest.raises(SaltInvocationError, match="keys: must be a mapping"):
+    with pytest.raises(SaltInvocationError, match="keys: is not a mapping"):
         xenstore.update(["/t"])
 
 

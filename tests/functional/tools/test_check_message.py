@@ -35,7 +35,7 @@ def test_a_good_message_passes(tmp_path: Path, text: str) -> None:
     ("text", "error"),
     [
         ("", "has no subject"),
-        (f"{'x' * 73}\n\nWhy.\n", "the subject has 73 characters (must be at most 72)"),
+        (f"{'x' * 73}\n\nWhy.\n", "the subject has 73 characters (expected at most 72)"),
         ("Add a field.\n\nWhy.\n", "the subject ends with a full stop"),
         ("Add a field\nWhy.\n", "the second line is not empty"),
         ("Add a field\n", "has no body that says why"),

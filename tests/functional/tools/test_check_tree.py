@@ -37,7 +37,7 @@ def check(root: Path, file: str, text: str) -> tuple[int, list[str]]:
     ("file", "text", "fault"),
     [
         ("_utils/vminterface/one.py", "VALUE = 1\n", "does not start with a docstring"),
-        ("lab/long.py", '"""Long."""\n' + "VALUE = 1\n" * 500, "has 501 lines (must be at most 500)"),
+        ("lab/long.py", '"""Long."""\n' + "VALUE = 1\n" * 500, "has 501 lines (expected at most 500)"),
         ("_modules/one.py", '"""One."""\n\n\ndef get():\n    """Get."""\n', "get shows no example (CLI Example:)"),
         ("_states/one.py", STATE.replace(".. code", "code"), "there shows no example (.. code-block:: yaml)"),
         ("_states/one.py", STATE.replace("mod_watch", "_watch"), "has no mod_watch"),
@@ -52,7 +52,7 @@ def test_a_real_hosts_name_is_a_fault_with_its_line(tmp_path: Path, file: str) -
     name = ".".join(("deb", "debian", "org"))
     assert check(tmp_path, file, f'"""One."""\n# dsthost={name} proto=tcp\n') == (
         1,
-        [f"{file}:2: {name} is a real host's name (must be below example.org)"],
+        [f"{file}:2: {name} is a real host's name (expected one below example.org)"],
     )
 
 

@@ -21,6 +21,7 @@ COPIED = ("_utils", "_modules", "docs", "formulas", "lab", "pillar", "tests", "t
 #: Tests of a table against its page, and of words, beside those that the examples add.
 GENERAL = (
     "tests/unit/vm/handlers/runtime/test_table.py",
+    "tests/unit/vm/handlers/runtime/test_owner.py::test_the_formula_that_writes_the_file_knows_the_same_settings",
     "tests/unit/test_words.py::test_no_docstring_of_a_public_name_has_a_retired_word",
 )
 
@@ -65,12 +66,11 @@ def test_the_tests_of_the_examples_pass_and_so_do_those_about_tables(tree: Path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_tables_have_what_the_page_of_coverage_and_the_schema_want(tree: Path) -> None:
-    coverage = run(tree, "tools/coverage-page")
-    assert coverage.returncode == 0, coverage.stderr
-    assert "`vm-config/vminterface-locale`" in coverage.stdout
-    schema = run(tree, "-m", "vminterface", "schema")
-    assert '"locale"' in schema.stdout
+def test_the_files_that_are_made_of_tables_and_sources_have_the_examples(tree: Path) -> None:
+    subprocess.run([tree / "tools/write-pages", sys.executable], check=True, timeout=60)
+    assert "`vm-config/vminterface-locale`" in (tree / "docs/coverage.md").read_text()
+    assert "is not a valid locale" in (tree / "docs/messages.md").read_text()
+    assert '"locale"' in (tree / "pillar/vminterface.schema.json").read_text()
 
 
 def test_the_command_knows_the_new_field(tree: Path) -> None:
@@ -78,6 +78,18 @@ def test_the_command_knows_the_new_field(tree: Path) -> None:
     done = run(tree, "-m", "vminterface", "check", "one.sls")
     assert done.returncode == 1
     assert "qubes:vms:work:locale: 'polish' is not a valid locale" in done.stdout + done.stderr
+
+
+def test_the_examples_are_written_as_the_rest_of_the_tree(tree: Path) -> None:
+    ruff = PROJECT / ".venv/lint/bin/ruff"
+    if not ruff.exists():
+        pytest.skip("no environment for `make lint` here")
+    written = [path for blocks in EXAMPLES.values() for _, path, _ in blocks if path.endswith(".py")]
+    for check in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [ruff, *check, "--no-cache", *written], cwd=tree, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_change_of_lines_that_are_not_there_is_an_error(tmp_path: Path) -> None:

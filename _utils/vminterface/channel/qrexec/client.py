@@ -197,7 +197,7 @@ def checked_timeout(seconds: object) -> float:
     """Return *seconds* if a call may be given so many: a number above 0, LONGEST at most. Raises InvalidValue."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST:
         shown = printable(str(seconds), 40)
-        raise InvalidValue(f"must be seconds, more than 0 and at most {LONGEST}, not '{shown}'", "timeout")
+        raise InvalidValue(f"'{shown}' is not valid (expected seconds, more than 0 and at most {LONGEST})", "timeout")
     return seconds
 
 
@@ -210,7 +210,7 @@ def _from_environment(variable: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > 4 or not int(text):
-        raise InvalidValue(f"{variable}: must be a whole number from 1 to 9999, not '{printable(text, 40)}'")
+        raise InvalidValue(f"{variable}: '{printable(text, 40)}' is not valid (expected a whole number from 1 to 9999)")
     return int(text)
 
 

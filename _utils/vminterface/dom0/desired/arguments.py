@@ -21,7 +21,7 @@ def text(value: object, name: str) -> str:
 def data(value: object, name: str) -> bytes:
     """Return the bytes of *value*, any text in which :func:`os.fsdecode` may have put bytes that are none."""
     if not isinstance(value, str):
-        raise _other("text", value, name, " (quote it where text is meant)")
+        raise _other("text", value, name, ": quote it where text is meant")
     try:
         return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -71,4 +71,4 @@ def given(convert: Callable[[Any, str], Any] | None = None, /, **values: object)
 
 
 def _other(desired: str, value: object, name: str, hint: str = "") -> InvalidValue:
-    return InvalidValue(f"must be {desired}, not {printable_value(value, 40, quoted=True)}{hint}", name)
+    return InvalidValue(f"{printable_value(value, 40, quoted=True)} is not valid (expected {desired}{hint})", name)

@@ -57,13 +57,17 @@ def nearest(name: Any, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(printable_value(name), sorted(known), n=1)
 
 
+#: What YAML makes of a word that is not quoted.
+_SCALARS = {bool: "the boolean", int: "the number", float: "the number"}
+
+
 def yaml_text(value: Any) -> str:
     """Return *value* if it is text. Raises InvalidValue, which names what YAML made of it instead."""
     if isinstance(value, str):
         return value
-    shown = printable_value(value)
-    kind = {bool: "the boolean", int: "the number", float: "the number"}.get(type(value), f"a {kind_of(value)}:")
-    raise InvalidValue(f"must be text, not {kind} {shown} (quote it where text is meant)")
+    if (kind := _SCALARS.get(type(value))) is None:  # quotes would make no sense of it
+        raise InvalidValue(f"is of type {kind_of(value)} (expected text)")
+    raise InvalidValue(f"is {kind} {printable_value(value)} (expected text: quote it)")
 
 
 class Collector:
@@ -141,7 +145,7 @@ def _keyboard(name: str, value: Any, into: Collector) -> None:
 
 def _services(name: str, value: Any, into: Collector) -> None:
     if not isinstance(value, Mapping):
-        into.error(f"must be a mapping of service names to on, off or default, not {kind_of(value)}")
+        into.error(f"is of type {kind_of(value)} (expected a mapping of service names to on, off or default)")
         return
     for key, state in value.items():
         try:
@@ -161,7 +165,7 @@ def _services(name: str, value: Any, into: Collector) -> None:
 
 def _vm_config(name: str, value: Any, into: Collector) -> None:
     if not isinstance(value, Mapping):
-        into.error(f"must be a mapping of names to texts or {DEFAULT}, not {kind_of(value)}")
+        into.error(f"is of type {kind_of(value)} (expected a mapping of names to texts or {DEFAULT})")
         return
     for key, text in value.items():
         try:
@@ -177,7 +181,7 @@ def _vm_config(name: str, value: Any, into: Collector) -> None:
 def _listed(name: str, what: str, limit: int, parse: Callable[[str], Any], value: Any, into: Collector) -> list[Any]:
     """Return the values of a list, each of which *parse* takes; its faults, and none of it, where one is wrong."""
     if isinstance(value, str) or not isinstance(value, list | tuple):
-        into.error(f"must be a list of at most {limit} {what}, not {kind_of(value)}", name)
+        into.error(f"is of type {kind_of(value)} (expected a list of at most {limit} {what})", name)
         return []
     if len(value) > limit:
         into.error(f"{len(value)} {what} are too many (expected at most {limit})", name)
@@ -218,12 +222,12 @@ def _dns_search(name: str, value: Any, into: Collector) -> dict[str, Any]:
 def _connected(name: str, value: Any, into: Collector) -> dict[str, Any]:
     """``connected: [{ip: …, mac: …, vif: …}]``: a provider's clients, declared whole."""
     if not isinstance(value, list | tuple):
-        into.error(f"must be a list of clients, not {kind_of(value)}", "connected")
+        into.error(f"is of type {kind_of(value)} (expected a list of clients)", "connected")
         return {}
     clients, before = [], len(into.errors)
     for i, raw in enumerate(value):
         if not isinstance(raw, Mapping):
-            into.error(f"must be a mapping (ip, mac, vif), not {kind_of(raw)}", "connected", str(i))
+            into.error(f"is of type {kind_of(raw)} (expected a mapping of ip, mac, vif)", "connected", str(i))
             continue
         texts: dict[str, str] = {}
         for key, text in raw.items():
@@ -263,7 +267,7 @@ def _network(kind: type[ClientNetwork] | type[ProviderNetwork]) -> Reader:
             FIELDS.remove_group(name, into.desired)
             return
         if not isinstance(value, Mapping):
-            into.error(f"must be a mapping ({', '.join(pillar_names)}) or none, not {kind_of(value)}")
+            into.error(f"is of type {kind_of(value)} (expected a mapping of {', '.join(pillar_names)}, or none)")
             return
         values: dict[str, Any] = {}
         unreadable: set[str] = set()

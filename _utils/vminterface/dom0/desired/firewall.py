@@ -68,7 +68,7 @@ class ClientFirewall:
         if raw is None:
             return None
         if not isinstance(raw, Mapping):
-            raise InvalidValue(f"must be a mapping ({', '.join(_FIELDS)}), not {kind_of(raw)}")
+            raise InvalidValue(f"is of type {kind_of(raw)} (expected a mapping of {', '.join(_FIELDS)})")
         errors = [InvalidValue(f"unknown field{suggest(f, _FIELDS)}", _shown(f)) for f in raw if f not in _FIELDS]
         values: dict[str, Any] = {}
         for name, parse in (("netvm", VMName.parse), ("policy", Action.parse), ("ip", parse_ipv4), ("ip6", parse_ipv6)):
@@ -161,7 +161,7 @@ def _rules(raw: Any) -> list[Rule]:
     if raw is None:
         return []
     if isinstance(raw, str) or not isinstance(raw, list | tuple):
-        raise InvalidValue(f"must be a list of rules, not {kind_of(raw)}", "rules")
+        raise InvalidValue(f"is of type {kind_of(raw)} (expected a list of rules)", "rules")
     rules, errors = [], []
     for number, one in enumerate(raw):
         try:
@@ -178,7 +178,7 @@ def _rule(raw: Any) -> Rule:
         return _of_text(raw)
     known = (*OPTIONS, *_STORED)
     if not isinstance(raw, Mapping):
-        raise InvalidValue(f"must be a mapping ({', '.join(known)}) or the rule's text, not {kind_of(raw)}")
+        raise InvalidValue(f"is of type {kind_of(raw)} (expected a mapping of {', '.join(known)}, or the rule's text)")
     texts = {}
     errors = []
     for name, value in raw.items():

@@ -60,7 +60,7 @@ def errors(
 
 def _features(name: str, value: Any, into: Collector) -> None:
     if not isinstance(value, Mapping):
-        into.error(f"must be a mapping of feature names to values or {DEFAULT}, not {kind_of(value)}")
+        into.error(f"is of type {kind_of(value)} (expected a mapping of feature names to values or {DEFAULT})")
         return
     for key, one in value.items():
         try:
@@ -110,7 +110,8 @@ def _provides_network(name: str, value: Any, into: Collector) -> None:
         try:
             into.persistent[name] = flags.from_word(value)
         except InvalidValue:
-            into.error(f"must be on, off, none, {DEFAULT}, or a mapping with a gateway, not '{printable_value(value)}'")
+            forms = f"on, off, none, {DEFAULT}, or a mapping with a gateway"
+            into.error(f"'{printable_value(value)}' is not valid (expected {forms})")
         else:
             if into.persistent[name] is False:
                 FIELDS.remove_group(name, into.desired)

@@ -36,7 +36,7 @@ def sections(
     where the pillar comes from.
     """
     if not isinstance(pillar, Mapping):
-        errors.append(InvalidValue(f"must be a mapping, not {_kind(pillar)}, in {source}", root))
+        errors.append(InvalidValue(f"is {_kind(pillar)} in {source} (expected a mapping)", root))
         return {}, {}
     if of_salt := pillar.get("_errors"):
         listed = of_salt if isinstance(of_salt, list | tuple) else [of_salt]
@@ -48,7 +48,7 @@ def sections(
         errors.append(_missing(root, source, f", which has '{printable(near[0], 60)}'" if near else ""))
         return {}, {}
     if not isinstance(top, Mapping):
-        errors.append(InvalidValue(f"must be a mapping, not {_kind(top)}", root))
+        errors.append(InvalidValue(f"is {_kind(top)} (expected a mapping)", root))
         return {}, {}
     misspelt = _misspelt(top, root, fields)
     errors += misspelt
@@ -111,9 +111,9 @@ def mapping(raw: Any, where: str, errors: list[InvalidValue]) -> Mapping[Any, An
         return {}
     if isinstance(raw, Mapping):
         return raw
-    errors.append(InvalidValue(f"must be a mapping, not {_kind(raw)}", where))
+    errors.append(InvalidValue(f"is {_kind(raw)} (expected a mapping)", where))
     return {}
 
 
 def _kind(raw: Any) -> str:
-    return "nothing" if raw is None else kind_of(raw)
+    return "empty" if raw is None else f"of type {kind_of(raw)}"

@@ -154,8 +154,8 @@ class VMSettings:
         A setting that is made of several fields (``keyboard``) stays whole. Raises InvalidValue for an unknown topic.
         """
         if isinstance(fields, str) or not isinstance(fields, Collection):
-            raise InvalidValue("must be a list of fields, such as [timezone, services]", "only")
-        known = [*_NAMES, NETVM, FIREWALL, MONITORS]
+            raise InvalidValue("is not a list (expected fields, such as [timezone, services])", "only")
+        known = FIELD_NAMES
         for name in fields:
             if name not in known:
                 raise InvalidValue(f"'{printable_value(name)}' is not a field{suggest(name, known)}", "only")
@@ -264,7 +264,7 @@ def _check_name(vm: Any, where: str, errors: list[InvalidValue]) -> None:
     try:
         refuse_dom0(vm)
         if not isinstance(vm, str):
-            raise InvalidValue(f"a VM's name must be text, not {kind_of(vm)} (quote it)")
+            raise InvalidValue(f"a VM's name is of type {kind_of(vm)} (expected text: quote it)")
         VMName.parse(vm)
     except InvalidValue as error:
         errors.append(InvalidValue(str(error), where))
@@ -349,13 +349,15 @@ def _channel(value: Any) -> str:
 def _yes_no(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    raise InvalidValue(f"must be true or false, not '{printable_value(value)}'{quoted.hint(value)}")
+    raise InvalidValue(f"'{printable_value(value)}' is not valid (expected true or false){quoted.hint(value)}")
 
 
 def _optional(value: Any) -> frozenset[str]:
     """Return the settings of the agent that the pillar's fields *value* are."""
     if not isinstance(value, list):
-        raise InvalidValue(f"must be a list of fields, such as [network, keyboard], not '{printable_value(value)}'")
+        raise InvalidValue(
+            f"'{printable_value(value)}' is not valid (expected a list of fields, such as [network, keyboard])"
+        )
     for field_ in value:
         if not isinstance(field_, str) or field_ not in _APPLIED:
             raise InvalidValue(
@@ -368,7 +370,8 @@ def _seconds(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _TIMEOUT_MOST:
         return float(value)
     raise InvalidValue(
-        f"must be seconds, more than 0 and at most {_TIMEOUT_MOST}, not '{printable_value(value)}'{quoted.hint(value)}"
+        f"'{printable_value(value)}' is not valid (expected seconds, more than 0 and at most {_TIMEOUT_MOST})"
+        f"{quoted.hint(value)}"
     )
 
 
@@ -383,6 +386,8 @@ def _netvm(value: Any) -> str:
 
 #: Every field of a VM in the pillar that is no option.
 _NAMES = tuple({**FIELDS, **PERSISTENT_FIELDS})
+#: All fields of a VM, without the options of how it is pushed.
+FIELD_NAMES = (*_NAMES, NETVM, FIREWALL, MONITORS)
 #: The setting that the VM's agent makes of each field of the pillar.
 _APPLIED: Mapping[str, str] = {
     group: key.setting for key in TABLE if key.setting and (group := key.field.partition(":")[0]) in FIELDS
@@ -420,7 +425,7 @@ _OWN_NETVM = "is the VM itself (expected another VM, which provides network)"
 def _option_errors(vm: str, options: Mapping[str, Any], where: str) -> list[InvalidValue]:
     """What is wrong between options that are right by themselves."""
     errors = []
-    if options.get(NETVM) == vm:
+    if vm and options.get(NETVM) == vm:
         errors.append(InvalidValue(_OWN_NETVM, f"{where}:{NETVM}"))
     if options.get(NETVM) is not None and options.get("persist") is False:
         errors.append(InvalidValue("is only stored by qubesd (expected persist not to be false)", f"{where}:{NETVM}"))

@@ -63,7 +63,7 @@ class Host:
     def parse(cls, name: str, untrusted: object) -> Self:
         """Read the plain form. Raises InvalidValue."""
         if not isinstance(untrusted, Mapping):
-            raise InvalidValue("must be a mapping", f"hosts:{printable_value(name)}")
+            raise InvalidValue("is not a mapping (expected what a host returned)", f"hosts:{printable_value(name)}")
         held = untrusted.get("record")
         error = untrusted.get("error", "")
         return cls(
@@ -127,5 +127,5 @@ class Fleet:
             raise InvalidValue(f"is not a fleet of format {FORMAT} (expected what qubes_fleet.status returns, as JSON)")
         hosts = untrusted.get("hosts")
         if not isinstance(hosts, Mapping):
-            raise InvalidValue("must be a mapping", "hosts")
+            raise InvalidValue("is not a mapping (expected names of hosts)", "hosts")
         return cls.of(moment.parse(untrusted.get("made")), [Host.parse(str(n), one) for n, one in hosts.items()])

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from vminterface.dom0.transfer.wholefile import write_whole
 from vminterface.errors import InvalidValue, LockUnavailable, VMInterfaceError, printable
 
 #: Where the files are, and the variable that names another folder, as in a lab.
@@ -130,7 +131,7 @@ class Journal:
         return [unit for unit in some if self.units[unit].state not in (FAILED, RESTORED)]
 
     def write(self) -> None:
-        """Write this object to the file, durably. Raises VMInterfaceError where it cannot be written."""
+        """Write this object to the file, durably. Raises FileError."""
         data = {
             "name": self.name,
             "waves": self.waves,
@@ -141,20 +142,7 @@ class Journal:
             "units": {unit: [one.state, one.message] for unit, one in self.units.items()},
             "former": self.former,
         }
-        beside = self.path.with_suffix(".new")
-        try:
-            with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(json.dumps(data, separators=(",", ":")).encode("ascii"))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError as error:
-            raise VMInterfaceError(f"{self.path}: cannot be written: {error.strerror}") from error
+        write_whole(self.path, [json.dumps(data, separators=(",", ":")).encode("ascii")], mode=0o600)
 
     def _forget_old(self) -> None:
         """Remove the files of rollouts that have ended, but for those of the latest."""

@@ -31,7 +31,7 @@ def optional(untrusted: object, where: str, read: Callable[[object, str], _One])
 def mapping(untrusted: object, where: str, most: int = ENTRIES_MAX) -> Mapping[Any, Any]:
     """Return a mapping of *most* entries at most."""
     if not isinstance(untrusted, Mapping):
-        raise InvalidValue(f"must be a mapping, not {kind_of(untrusted)}", where)
+        raise InvalidValue(f"is of type {kind_of(untrusted)} (expected a mapping)", where)
     if len(untrusted) > most:
         raise InvalidValue(f"has {len(untrusted)} entries (expected {most} at most)", where)
     return untrusted
@@ -40,7 +40,7 @@ def mapping(untrusted: object, where: str, most: int = ENTRIES_MAX) -> Mapping[A
 def listed(untrusted: object, where: str, most: int = ENTRIES_MAX) -> list[Any]:
     """Return a list of *most* entries at most."""
     if not isinstance(untrusted, list):
-        raise InvalidValue(f"must be a list, not {kind_of(untrusted)}", where)
+        raise InvalidValue(f"is of type {kind_of(untrusted)} (expected a list)", where)
     if len(untrusted) > most:
         raise InvalidValue(f"has {len(untrusted)} entries (expected {most} at most)", where)
     return untrusted
@@ -49,7 +49,7 @@ def listed(untrusted: object, where: str, most: int = ENTRIES_MAX) -> list[Any]:
 def text(untrusted: object, where: str, limit: int = TEXT_MAX) -> str:
     """Return a text, cut to *limit* characters."""
     if not isinstance(untrusted, str):
-        raise InvalidValue(f"must be text, not {kind_of(untrusted)}", where)
+        raise InvalidValue(f"is of type {kind_of(untrusted)} (expected text)", where)
     return printable(untrusted, limit)
 
 
@@ -61,7 +61,7 @@ def name(untrusted: object, where: str) -> str:
 def truth(untrusted: object, where: str) -> bool:
     """Return True or False."""
     if not isinstance(untrusted, bool):
-        raise InvalidValue(f"must be true, false or null, not {kind_of(untrusted)}", where)
+        raise InvalidValue(f"is of type {kind_of(untrusted)} (expected true, false or null)", where)
     return untrusted
 
 

@@ -44,7 +44,7 @@ def sizes_of(value: object) -> list[object]:
         return [value]
     if isinstance(value, list | tuple):
         return list(value)
-    raise InvalidValue(f"must be sizes, such as 5 or 25%, not {kind_of(value)}", "waves")
+    raise InvalidValue(f"is of type {kind_of(value)} (expected sizes, such as 5 or 25%)", "waves")
 
 
 def _count(size: object, of: int) -> int:

@@ -89,13 +89,13 @@ def _path(vm: str) -> str:
 
 def _parsed(raw: object) -> Notices:
     if not isinstance(raw, Mapping):
-        raise InvalidValue("must be a mapping")
+        raise InvalidValue("is not a mapping (expected features, times and updates)")
     features, updates = raw.get("features", {}), raw.get("updates")
     times = [raw.get("features_at", ""), raw.get("updates_at", "")]
     if not isinstance(features, Mapping) or not all(isinstance(text, str) for text in (*features.values(), *times)):
-        raise InvalidValue("must have features and times as text")
+        raise InvalidValue("features or times are not text (expected text)")
     if updates is not None and not isinstance(updates, bool):
-        raise InvalidValue("must have updates as true, false or null")
+        raise InvalidValue("updates is not valid (expected true, false or null)")
     for name, value in features.items():
         featurerequest.check(name, value)
     return Notices(dict(features), updates, *times)

@@ -69,7 +69,7 @@ def grant_all(
     for anything but a list of VM names, VMNotFound for names that qubesd does not know, and the XenStore's errors.
     """
     if vms is not None and (not isinstance(vms, list | tuple | set) or not all(isinstance(vm, str) for vm in vms)):
-        raise InvalidValue("vms: must be a list of VM names")
+        raise InvalidValue("vms: is not a list (expected VM names)")
     for vm in vms or ():
         refuse_dom0(vm)
         VMName.parse(vm)

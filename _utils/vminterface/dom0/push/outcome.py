@@ -68,6 +68,12 @@ class Outcome:
         """The changes as the pillar's fields and words."""
         return words.changes(self.changes, self.same)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the VM runs and its changes, if any, have been made, with nothing left out or still to come."""
+        more = self.left_out or self.unaccepted or self.waiting or self.remarks or self.note or self._unapplied()
+        return self.ok and self.running and not more
+
     def add_note(self, note: str) -> None:
         """Add *note* to the comment on its success."""
         self.note = "; ".join(filter(None, (self.note, note)))

@@ -3,7 +3,7 @@
 The values to restore are those that :func:`push.diff` returned before that push. It goes to the stores under the VMs'
 locks, as a push does, and back to qubesd; what another program has set meanwhile stays, and is reported. No agent is
 waited for: the former values are to be there, whatever an agent acknowledges. Firewalls and monitors, which are not of
-the VM's own keys, are pushed in their former words.
+the VM's own keys, are pushed in their former words, a firewall as a whole.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from vminterface.dom0.inventory import observed
 from vminterface.dom0.inventory.targets import Targets
 from vminterface.dom0.push import keychanges
 from vminterface.dom0.push.locks import VMLocks
+from vminterface.dom0.push.monitors import NONE
 from vminterface.dom0.push.outcome import Outcome, Work
 from vminterface.dom0.push.persist import changes
 from vminterface.dom0.push.persist.places import place_of
-from vminterface.dom0.push.push import push
+from vminterface.dom0.push.push import diff, push
 from vminterface.errors import InvalidValue, VerificationFailed, VMInterfaceError
 from vminterface.values import monitorsetting
 from vminterface.values.change import Change
@@ -177,14 +178,27 @@ def _words_back(
     formers: Sequence[Former], settings: Mapping[str, VMSettings], targets: Targets, stop: threading.Event
 ) -> Iterable[Outcome]:
     desired, lost = [], []
+    changed = _changed_monitors([settings[one.vm] for one in formers if one.vm in settings], targets)
     for one in formers:
+        if MONITORS in one.words and changed.get(one.vm) not in (None, NONE, one.words[MONITORS]):
+            error = VerificationFailed(f"{one.vm}: {MONITORS} was set by another program meanwhile and is kept")
+            lost.append(Outcome(one.vm, error=error))
+            one = replace(one, words={name: words for name, words in one.words.items() if name != MONITORS})
         try:
-            desired.append(_former_settings(one, settings[one.vm]))
+            if one.words:
+                desired.append(_former_settings(one, settings[one.vm]))
         except (InvalidValue, LookupError):
             names = " and ".join(sorted(one.words))
             error = VerificationFailed(f"{one.vm}: {names}: what it had before cannot be pushed, so the new one stays")
             lost.append(Outcome(one.vm, error=error))
     return [*lost, *push(desired, targets, stop=stop)]
+
+
+def _changed_monitors(pushed: Sequence[VMSettings], targets: Targets) -> dict[str, Any]:
+    """Return what VMs show in place of the monitors that they were given, in the pillar's words."""
+    some = [one.only([MONITORS]) for one in pushed if one.monitors is not None]
+    outcomes = diff(some, targets) if some else []
+    return {one.vm: one.changes[MONITORS].old for one in outcomes if MONITORS in one.changes}
 
 
 def _former_settings(one: Former, pushed: VMSettings) -> VMSettings:

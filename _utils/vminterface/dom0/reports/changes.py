@@ -12,6 +12,8 @@ from vminterface.dom0.inventory.targets import Targets
 from vminterface.dom0.reports import devices
 from vminterface.errors import VMInterfaceError, printable
 
+#: The events of a VM's own life.
+LIFE = ("started", "stopped")
 #: Characters of a value in an event.
 _SHOWN = 4096
 
@@ -41,7 +43,7 @@ def inspect(
 
     Each has ``event`` (``started``, ``stopped``, ``changed``, ``memory_high``, ``memory_normal``) and ``vm``. *vms*:
     only these. *fields*: those to check, as in the pillar (``timezone``, ``services:cups``). *memory*: a bound, in
-    percent of the most that a VM may have. A VM whose own QubesDB cannot be read is in ``seen.faults``. Raises
+    percent of the most that a VM may have. A VM whose own QubesDB cannot be read is in ``seen.errors``. Raises
     InvalidValue for a field that does not exist, and the XenStore's errors.
     """
     for name in fields:

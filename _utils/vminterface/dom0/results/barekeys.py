@@ -33,7 +33,7 @@ from vminterface.errors import (
 #: What is the store's fault or its VM's, and no argument's.
 _STORE_ERRORS = (ConnectionLost, DeadlineExceeded, RemoteProtocolError, StoreError)
 
-_SECONDS = "must be seconds, more than 0 and at most 3600"
+_SECONDS = "is not valid (expected seconds, more than 0 and at most 3600)"
 
 #: The home of a domain in the XenStore, dom0's left out.
 _HOME = re.compile(r"(/local/domain/[1-9][0-9]*)(?:/|\Z)")
@@ -106,6 +106,10 @@ class BareKeys:
     def path(self, path: Any) -> str:
         """Return the full path of *path*."""
         text = update.path_text(path)
+        if self.vm is not None and not self.store.per_vm and text.startswith("/"):
+            raise InvalidValue(
+                f"'{printable(text, 60)}' is not a path below a VM's home (expected one without / at its start)"
+            )
         return text if self.store.per_vm and text.startswith("/") else self.base + text
 
     def shown(self, path: str) -> str:
@@ -185,7 +189,7 @@ class BareKeys:
         """Replace the permissions of a key: a list, or one text with commas."""
         desired = permissions.split(",") if isinstance(permissions, str) else permissions
         if not isinstance(desired, list) or not all(isinstance(one, str) for one in desired):
-            raise InvalidValue("must be a list such as [n0, r3]", "perms")
+            raise InvalidValue("is not a list (expected one such as [n0, r3])", "perms")
         full = self.path(path)
         self.change([full], lambda: self.store.set_permissions(full, desired))
 
@@ -203,7 +207,7 @@ class BareKeys:
     def update(self, values: Any) -> dict[str, dict[str, str | None]]:
         """Bring keys to their *values* by path, None to remove one; return what differed."""
         if not isinstance(values, Mapping):
-            raise InvalidValue("must be a mapping of paths to values", "keys")
+            raise InvalidValue("is not a mapping (expected paths with their values)", "keys")
         desired = {self.path(p): None if value is None else update.value_bytes(value) for p, value in values.items()}
         return self.change(desired, lambda: inwords.key_changes(self.bring(desired)))
 

@@ -66,7 +66,7 @@ def _names(vms: Sequence[str] | None) -> list[str]:
     if vms is None:
         return running_vms()
     if isinstance(vms, str) or not isinstance(vms, Sequence) or not all(isinstance(vm, str) for vm in vms):
-        raise InvalidValue(f"must be a list of VMs, not {printable_value(vms, 40, quoted=True)}", "vms")
+        raise InvalidValue(f"{printable_value(vms, 40, quoted=True)} is not valid (expected a list of VM names)", "vms")
     return list(vms)
 
 

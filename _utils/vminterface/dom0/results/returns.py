@@ -10,7 +10,7 @@ from vminterface.dom0.desired import words
 from vminterface.dom0.desired.shownfirewall import ShownFirewall
 from vminterface.dom0.ensure.step import Step
 from vminterface.dom0.inventory.observed import VMState
-from vminterface.dom0.push.outcome import Outcome, count
+from vminterface.dom0.push.outcome import Outcome
 from vminterface.dom0.push.persist.places import place_of
 from vminterface.dom0.push.unaccepted import reason_of
 from vminterface.dom0.results.raising import sentence
@@ -133,48 +133,26 @@ def state_of_step(name: str, step: Step, *, test: bool) -> dict[str, Any]:
     return state(name, shown, comment, test=test)
 
 
-def state_of_all(
-    name: str,
-    outcomes: Sequence[Outcome],
-    *,
-    test: bool,
-    state_id: str = "",
-    function: tuple[str, str] = ("qubes_vm", "configured"),
-) -> dict[str, Any]:
-    """Return the result of a state about many VMs: one sentence of it all, and a line of its own for each VM.
+def state_of_all(name: str, outcomes: Sequence[Outcome], *, test: bool) -> dict[str, Any]:
+    """Return the result of a state about many VMs: one comment, and the changes of each VM by its name.
 
-    The lines are what Salt calls ``sub_state_run``; *state_id* is the ID that theirs start with, *function* the state
-    that does the same for one VM. The changes of each VM are in its own line; the state itself only names the VMs that
-    had any, so that requisites see them.
+    It has no ``sub_state_run``: Salt counts such lines beside the state, whose own changes and result requisites need,
+    so that one VM that has changed would count as two. The comment is that of the one VM; of several it has how many
+    came to what, and a sentence for each VM that needs one.
     """
-    changes = {
-        o.vm: {"old": f"{count(o.fields)} not as configured", "new": _configured(o)}
-        for o in outcomes
-        if o.ok and o.changes
-    }
-    whole = state(name, changes, _overall(outcomes, test=test), test=test, ok=all(o.as_asked for o in outcomes))
-    whole["sub_state_run"] = [
-        {
-            **state_of(o.vm, o, test=test),
-            "low": {
-                "name": o.vm,
-                "state": function[0],
-                "__id__": f"{state_id or name}: {o.vm}",
-                "fun": function[1],
-            },
-        }
-        for o in outcomes
-    ]
-    return whole
-
-
-def _configured(outcome: Outcome) -> str:
-    return ", but for ".join(filter(None, ("as configured", ", ".join(outcome.unaccepted))))
+    changes = {o.vm: changes_of(o) for o in outcomes if o.ok and o.changes}
+    return state(name, changes, _overall(outcomes, test=test), test=test, ok=all(o.as_asked for o in outcomes))
 
 
 def _overall(outcomes: Sequence[Outcome], *, test: bool) -> str:
+    if len(outcomes) == 1:
+        return outcomes[0].comment(test=test)
+    lines = [o.comment(test=test) for o in outcomes if not o.is_plain]
+    return "\n".join((_counts(outcomes, test=test), *lines))
+
+
+def _counts(outcomes: Sequence[Outcome], *, test: bool) -> str:
     failed = [o.vm for o in outcomes if not o.ok]
-    # Whatever else there is to say of these, their own lines do.
     partly = [o.vm for o in outcomes if o.ok and o.unaccepted]
     left_out = [o.vm for o in outcomes if o.left_out]
     rest = [o for o in outcomes if o.ok and not o.unaccepted and not o.left_out]
@@ -186,5 +164,5 @@ def _overall(outcomes: Sequence[Outcome], *, test: bool) -> str:
         "not running": sum(not o.running and not o.changes for o in rest),
         f"left out ({', '.join(left_out)})": len(left_out),
     }
-    vms = "1 VM" if len(outcomes) == 1 else f"{len(outcomes)} VMs"
-    return f"{vms}: {', '.join(f'{count} {what}' for what, count in counts.items() if count) or 'nothing to do'}"
+    shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"{len(outcomes)} VMs: {shown or 'nothing to do'}"

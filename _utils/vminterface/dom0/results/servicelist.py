@@ -84,7 +84,7 @@ def call(
         raise InvalidValue(f"'{printable(str(service), 60)}' has an argument already", "argument")
     if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= LONGEST_OUTPUT:
         shown = printable_value(limit, 40)
-        raise InvalidValue(f"must be a number of bytes, at most {LONGEST_OUTPUT}, not '{shown}'", "limit")
+        raise InvalidValue(f"'{shown}' is not valid (expected a number of bytes, at most {LONGEST_OUTPUT})", "limit")
     data = stdin if isinstance(stdin, bytes) else str(stdin).encode("utf-8", "surrogateescape")
     captured = Captured()
     status, stderr = 0, ""

@@ -182,7 +182,7 @@ def _restore(
 
 def _members(members: Sequence[str]) -> bytes:
     if isinstance(members, str):
-        raise InvalidValue("members must be a list of names, not one text")
+        raise InvalidValue("members: is one text (expected a list of names)")
     for name in members:
         if not name or not name.isascii() or not name.isprintable() or " " in name:
             raise InvalidValue(

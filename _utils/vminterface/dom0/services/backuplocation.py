@@ -91,7 +91,7 @@ def lend_to_program(
     *timeout* seconds are the program's. Raises ProgramMissing, DeadlineExceeded, OutputTooLarge besides.
     """
     if not argv:
-        raise InvalidValue("must have a program of dom0", "argv")
+        raise InvalidValue("is empty (expected a program of dom0)", "argv")
     checked_timeout(timeout)
     name = printable(argv[0], 120)
 

@@ -45,7 +45,7 @@ def parse_screen(text: str) -> XConf:
     found = _SCREEN.fullmatch(text)
     try:
         if found is None:
-            raise LocalProtocolError("must be WIDTHxHEIGHT, such as 1920x1080")
+            raise LocalProtocolError("expected WIDTHxHEIGHT, such as 1920x1080")
         return XConf.of_screen(int(found[1]), int(found[2]))
     except LocalProtocolError as error:
         raise InvalidValue(f"'{printable(text, 40)}' is not a valid screen: {error}", "screen") from None

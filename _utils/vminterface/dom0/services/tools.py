@@ -103,7 +103,7 @@ def download_dom0_updates(
     ServiceFailed, OutputTooLarge, else as :meth:`Qrexec.call`.
     """
     if isinstance(packages, str):
-        raise InvalidValue("packages must be a list of names, not one text")
+        raise InvalidValue("packages: is one text (expected a list of names)")
     for name in packages:
         if not name or name.startswith("-") or not name.isascii() or not name.isprintable() or " " in name:
             raise InvalidValue(f"'{printable(name, 60)}' is not a valid package name")

@@ -79,7 +79,7 @@ class WholeFile:
         return self._temporary
 
     def put(self, *, mode: int = 0o644, replace: bool = True) -> None:
-        """Let the file be *path*, in place of what is there unless *replace* is False."""
+        """Let the file be *path*, in place of what is there unless *replace* is False; a power cut does not undo it."""
         try:
             self._file.flush()
             os.fchmod(self._file.fileno(), mode)
@@ -88,6 +88,11 @@ class WholeFile:
                 os.rename(self._temporary, self.path)
             else:
                 os.link(self._temporary, self.path)
+            folder = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         except OSError as error:
             raise FileError.at(self.path, error) from error
 

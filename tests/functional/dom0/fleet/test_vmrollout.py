@@ -16,13 +16,18 @@ from lab.xenstored.fakexen import missing
 from tests.support.dom0 import Dom0
 from tests.support.lab_store import wait_until
 from tests.support.qubesdb import QubesHost
+from tests.support.rpcstandin import StandIn
 from tests.support.stores import need
+from tests.support.xrandr import fake_xrandr
 from vminterface import keys
+from vminterface.channel.qrexec.client import Qrexec
 from vminterface.dom0.desired.settings import VMSettings, parse_pillar
 from vminterface.dom0.fleet import vmrollout
 from vminterface.dom0.fleet.journal import RolloutExists
 from vminterface.dom0.history.log import History
 from vminterface.dom0.inventory import observed
+from vminterface.dom0.services import monitors
+from vminterface.values.monitor import MonitorLayout
 
 VMS = [f"vm{number:02}" for number in range(12)]
 FORMER = {"timezone": "Asia/Tokyo", "services:cups": "0"}
@@ -129,6 +134,60 @@ def test_a_name_is_used_once(host: Any) -> None:
     vmrollout.begin("one", settings()[:1], open_targets=host.targets)
     with pytest.raises(RolloutExists):
         vmrollout.begin("one", settings()[:1], open_targets=host.targets)
+
+
+ONE = [{"width": 1280, "height": 800, "x": 0, "y": 0}]
+TWO = [{"width": 1920, "height": 1080, "x": 0, "y": 0}, {"width": 800, "height": 600, "x": 1920, "y": 0}]
+
+
+@pytest.fixture
+def screens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A host with the VMs work and personal, which show one monitor; returns it, and a function for what a VM shows."""
+    need(missing())
+    for name in ("LOCK_DIR", "ROLLOUTS", "LOG_DIR"):
+        monkeypatch.setenv(f"VMINTERFACE_{name}", str(tmp_path / name))
+    (tmp_path / "qrexec").mkdir()
+    stand_in = StandIn(tmp_path / "qrexec")
+    monkeypatch.setenv("VMINTERFACE_QREXEC", stand_in.client)
+    with Dom0(tmp_path / "h") as made:
+        for vm in ("work", "personal"):
+            stand_in.machine(vm)
+            fake_xrandr(stand_in, vm)
+            made.start_vm(vm)
+            made.agent(vm)
+            show(vm, ONE)
+        yield made
+
+
+def show(vm: str, layout: list[dict[str, int]]) -> None:
+    monitors.set_layout(Qrexec(), vm, MonitorLayout.from_mappings(layout))
+
+
+def shown(vm: str) -> list[dict[str, int]]:
+    return monitors.as_mappings(monitors.of_vm(Qrexec(), vm).layout)
+
+
+def test_monitors_are_given_back_with_their_wave_unless_somebody_has_set_others(screens: Dom0) -> None:
+    pillar = {"defaults": {"monitors": TWO, "timezone": "Europe/Warsaw"}, "vms": {"work": {}, "personal": {}}}
+    desired = parse_pillar({"qubes": pillar})
+    screens.guests[1].reply = picky
+    found = vmrollout.begin("one", desired, sizes=[2], open_targets=screens.targets)
+    assert {vm: one["state"] for vm, one in found["units"].items()} == {"work": "restored", "personal": "failed"}
+    assert (shown("work"), shown("personal")) == (ONE, ONE)
+    assert screens.read("work", "qubes-timezone") is None
+
+    screens.guests[1].reply = lambda setting, inputs: ""
+    assert vmrollout.resume("one", desired, open_targets=screens.targets)["ended"] == "complete"
+    assert (shown("work"), shown("personal")) == (TWO, TWO)
+    own = [{"width": 1024, "height": 768, "x": 0, "y": 0}]
+    show("work", own)
+    found = vmrollout.restore("one", desired, open_targets=screens.targets)
+    assert {vm: (one["state"], one["message"]) for vm, one in found["units"].items()} == {
+        "work": ("not_restored", "work: monitors was set by another program meanwhile and is kept"),
+        "personal": ("restored", found["units"]["personal"]["message"]),
+    }
+    assert (shown("work"), shown("personal")) == (own, ONE)
+    assert {screens.read(vm, "qubes-timezone") for vm in ("work", "personal")} == {None}
 
 
 KILLED = """

@@ -21,6 +21,7 @@ from vminterface.dom0.push.push import diff, push
 from vminterface.dom0.results import returns
 from vminterface.errors import SettingRefused
 from vminterface.values.announcement import Announcement
+from vminterface.vm.handlers.runtime.owner import SETTINGS
 
 ETC, RW = "/etc/vminterface/agent.conf", "/rw/config/vminterface/agent.conf"
 REFUSED = f"work does not accept timezone: decided by its owner ({ETC}:1)"
@@ -175,7 +176,7 @@ def test_while_a_file_is_not_valid_everything_is_refused_and_dom0_gets_the_sente
     assert pushed(host, BOTH).as_asked
 
 
-ALL = {"name", "timezone", "services", "network", "provider", "keyboard", "debug"}
+ALL = {*SETTINGS}
 
 
 def test_the_first_push_to_a_vm_of_the_xenstore_takes_back_what_it_only_then_learns_of(tmp_path: Path) -> None:

@@ -96,10 +96,10 @@ def test_a_wait_for_a_daemon_that_hangs_is_told_by_the_seconds_that_were_given(s
 def test_a_wait_without_a_number_of_seconds_is_refused_before_a_store_is_asked(
     stopped: Callable[..., Any], timeout: bool | int | str
 ) -> None:
-    with pytest.raises(InvalidValue, match="must be seconds, more than 0 and at most 3600"):
+    with pytest.raises(InvalidValue, match=r"expected seconds, more than 0 and at most 3600"):
         barekeys.BareKeys("xenstore", "work", timeout)
 
 
 def test_so_is_one_without_any() -> None:
-    with pytest.raises(InvalidValue, match="must be seconds"):
+    with pytest.raises(InvalidValue, match="expected seconds"):
         barekeys.BareKeys("xenstore").wait("state")

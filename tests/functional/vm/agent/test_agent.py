@@ -23,10 +23,11 @@ from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, KeyNotFound
 from vminterface.values.acknowledgement import Acknowledgement, digest
 from vminterface.vm.agent import agent as agent_module
+from vminterface.vm.handlers.runtime.owner import SETTINGS
 from vminterface.vm.machine.machine import Machine
 
 LIBRARY = Path(agent_module.__file__).parents[3]
-ANNOUNCEMENT = f"1 {__version__} debug keyboard name network provider services timezone".encode()
+ANNOUNCEMENT = f"1 {__version__} {' '.join(sorted(SETTINGS))}".encode()
 
 
 def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -54,7 +54,7 @@ def test_it_is_a_schema_of_the_draft_that_it_names() -> None:
 
 
 def test_the_shipped_file_is_what_the_tables_say() -> None:
-    assert json.loads(SHIPPED.read_text()) == SCHEMA, "run: vminterface schema > pillar/vminterface.schema.json"
+    assert json.loads(SHIPPED.read_text()) == SCHEMA, "run: make pages"
 
 
 def test_it_has_every_field_of_the_parser_and_says_what_each_does() -> None:

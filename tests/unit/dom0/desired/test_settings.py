@@ -437,8 +437,11 @@ def test_what_is_optional_is_known_by_the_settings_that_an_agent_applies() -> No
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("network", "must be a list of fields, such as [network, keyboard], not 'network'"),
-        ({"network": True}, "must be a list of fields, such as [network, keyboard], not '{'network': True}'"),
+        ("network", "'network' is not valid (expected a list of fields, such as [network, keyboard])"),
+        (
+            {"network": True},
+            "'{'network': True}' is not valid (expected a list of fields, ",
+        ),
         (["netwrok"], "'netwrok' is not a field that an agent applies (did you mean 'network'?)"),
         (["lasting"], "'lasting' is not a field that an agent applies (expected one of: "),
         ([["network"]], "'['network']' is not a field that an agent applies"),

@@ -52,7 +52,7 @@ def test_what_is_written_is_read_again_by_way_of_json() -> None:
         ("", "an empty reply"),
         ("a\x1b[2J\nb", "a\\x1b[2J b"),
         ({"format": 2}, "the reply cannot be read: a record of format 2"),
-        (None, "the reply cannot be read: must be a mapping, not NoneType"),
+        (None, "the reply cannot be read: is of type NoneType (expected a mapping)"),
     ],
 )
 def test_a_reply_that_is_no_record_is_its_hosts_error_alone(returned: object, error: str) -> None:

@@ -41,7 +41,7 @@ def test_a_report_has_sums_by_host_and_the_fullest_vms_of_all() -> None:
     assert found["unknown"] == {
         "mute": "no reply within 15 s",
         "old": "'qubes_vm.report' is not available.",
-        "odd": "the reply cannot be read: work:memory: must be a mapping, not int",
+        "odd": "the reply cannot be read: work:memory: is of type int (expected a mapping)",
     }
     shown = lines.render(json.loads(json.dumps(found))).splitlines()
     assert shown[:4] == [

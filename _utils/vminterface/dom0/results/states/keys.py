@@ -42,7 +42,7 @@ def _brought(
     of = f"{vm}: {name}" if vm else name
     try:
         if not isinstance(vm, str | None):
-            raise InvalidValue(f"must be a VM's name, not {printable_value(vm, quoted=True)}", "vm")
+            raise InvalidValue(f"{printable_value(vm, quoted=True)} is not a VM's name (expected text)", "vm")
         try:
             opened = BareKeys(channel, vm).__enter__()
         except VMNotRunning as error:

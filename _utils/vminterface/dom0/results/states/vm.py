@@ -19,23 +19,18 @@ State = dict[str, Any]
 Options = Mapping[str, Any]
 
 
-def all_configured(
-    name: str, pillar: Any, only: Any, options: Options, *, source: str, state_id: str, test: bool
-) -> State:
-    """Bring every running VM of *pillar* to its settings; *state_id* is what the VMs' own lines start with.
-
-    *source* names in errors where the pillar comes from.
-    """
+def all_configured(name: str, pillar: Any, only: Any, options: Options, *, source: str, test: bool) -> State:
+    """Bring every running VM of *pillar* to its settings; *source* names in errors where the pillar comes from."""
     try:
         desired = [one.with_options(**options) for one in parse_pillar(pillar, only=only, source=source)]
         outcomes = pushed(desired, test)
     except VMInterfaceError as error:
         return returns.failure(name, error)
-    return returns.state_of_all(name, outcomes, test=test, state_id=state_id)
+    return returns.state_of_all(name, outcomes, test=test)
 
 
-def all_monitors(name: str, pillar: Any, *, source: str, state_id: str, test: bool) -> State:
-    """Push the monitors of every VM of *pillar* that has some; *state_id* and *source* as for :func:`all_configured`.
+def all_monitors(name: str, pillar: Any, *, source: str, test: bool) -> State:
+    """Push the monitors of every VM of *pillar* that has some; *source* as for :func:`all_configured`.
 
     It is that push with one field, but for VMs without monitors, which are left out.
     """
@@ -46,7 +41,7 @@ def all_monitors(name: str, pillar: Any, *, source: str, state_id: str, test: bo
         outcomes = pushed([one for one in desired if one.monitors is not None], test)
     except VMInterfaceError as error:
         return returns.failure(name, error)
-    return returns.state_of_all(name, outcomes, test=test, state_id=state_id)
+    return returns.state_of_all(name, outcomes, test=test)
 
 
 def configured(name: str, pillar: Any, settings: Any, only: Any, options: Options, *, source: str, test: bool) -> State:
@@ -89,7 +84,7 @@ def fields(
         for field, value in raw.items():
             # In the pillar null takes a default back; a state that says it has lost its value.
             if value is None:
-                raise InvalidValue("must have a value (none is given)", f"{name}:{field}")
+                raise InvalidValue("has no value (expected one)", f"{name}:{field}")
         given = {option: value for option, value in options.items() if value is not None}
         outcome = pushed([VMSettings.parse(name, {**raw, **given})], test)[0]
     except VMInterfaceError as error:
@@ -109,7 +104,9 @@ def services(name: str, names: Any, desired: bool | str, **how: Any) -> State:
     """Switch services of the VM *name*, a list of names or one, as *desired*; *how* as for :func:`fields`."""
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
-        return returns.failure(name, InvalidValue("must be a name or a list of names", f"{name}:services"))
+        return returns.failure(
+            name, InvalidValue("is not valid (expected a name or a list of names)", f"{name}:services")
+        )
     return fields(name, {"services": dict.fromkeys(listed, desired)}, **how)
 
 
@@ -117,7 +114,7 @@ def addresses(name: str, field: str, given: Mapping[str, Any], none: Any, **how:
     """Give the VM *name* what of *given* is not None as *field*, with *none* nothing; *how* as for :func:`fields`."""
     given = {part: value for part, value in given.items() if value is not None}
     if bool(given) == (none is True):
-        error = InvalidValue("must have addresses or none: True, not both", f"{name}:{field}")
+        error = InvalidValue("has both addresses and none: True, or neither (expected one of them)", f"{name}:{field}")
         return returns.failure(name, error)
     return fields(name, {field: given or "none"}, **how)
 
@@ -137,13 +134,13 @@ def all_reporting(name: str, vms: Any, *, test: bool) -> State:
     return returns.state(name, changes, "; ".join(comments), test=test)
 
 
-def clock_synced(name: str, clock_vm: Any, network_vm: Any, vms: Any, *, state_id: str, test: bool) -> State:
+def clock_synced(name: str, clock_vm: Any, network_vm: Any, vms: Any, *, test: bool) -> State:
     """Bring the clocks of *vms* to that of *clock_vm*, see :func:`clocks.clock_synced`."""
     try:
         outcomes = clocks.clock_synced(Qrexec(), clock_vm=clock_vm, network_vm=network_vm, vms=vms, test=test)
     except VMInterfaceError as error:
         return returns.failure(name, error)
-    return returns.state_of_all(name, outcomes, test=test, state_id=state_id, function=("qubes_rpc", "clock_set"))
+    return returns.state_of_all(name, outcomes, test=test)
 
 
 def pushed(settings: Sequence[VMSettings], test: bool) -> list[Outcome]:

@@ -77,7 +77,7 @@ class Call:
         qubes.GetAppmenus (``qrexec-client-vm dom0 qubes.SyncAppMenus /etc/qubes-rpc/qubes.GetAppmenus``).
         """
         if self._source is None:
-            raise InvalidValue("QREXEC_REMOTE_DOMAIN is not set (this program must be started by the qrexec agent)")
+            raise InvalidValue("QREXEC_REMOTE_DOMAIN is not set (expected: the qrexec agent starts this program)")
         return self._source
 
     def refuse_argument(self) -> None:

@@ -286,7 +286,7 @@ def test_the_command_works_and_ends_cleanly(dom0: Dom0, pillar: Path, number: Si
 
 
 def test_the_command_says_what_is_wrong_with_its_pillar(tmp_path: Path) -> None:
-    for words, said, status in ((["-"], "must be a file", 2), ([str(tmp_path / "none")], "cannot be read", 1)):
+    for words, said, status in ((["-"], "expected a file", 2), ([str(tmp_path / "none")], "cannot be read", 1)):
         done = subprocess.run(
             [sys.executable, "-m", "vminterface", "watch", "--pillar", *words],
             env={**os.environ, "PYTHONPATH": LIBRARY},

@@ -126,7 +126,7 @@ def test_a_service_for_which_it_matters_who_calls_has_to_be_told(tmp_path: Path,
     vm.write("home/user/file")
     before = vm.content()
     reason = vm.call(service, bytes(1000), source=None).refused(service)
-    assert reason == "QREXEC_REMOTE_DOMAIN is not set (this program must be started by the qrexec agent)"
+    assert reason == "QREXEC_REMOTE_DOMAIN is not set (expected: the qrexec agent starts this program)"
     assert vm.content() == before
 
 

@@ -44,7 +44,7 @@ def test_any_other_source_is_refused(source: str) -> None:
 def test_without_a_source_it_says_who_starts_such_programs_once_one_is_needed() -> None:
     one = received({})
     assert one.argument == ""
-    with pytest.raises(InvalidValue, match="started by the qrexec agent"):
+    with pytest.raises(InvalidValue, match="the qrexec agent starts this program"):
         _ = one.source
 
 

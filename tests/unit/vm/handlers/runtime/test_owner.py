@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.handlers import VM
 from vminterface import keys
+from vminterface.values.acceptance import OTHER_HANDLERS, OTHER_SETTINGS
 from vminterface.vm.handlers.runtime.owner import PATHS, SETTINGS, Owner, stamp
 from vminterface.vm.handlers.runtime.table import SERVICES
 from vminterface.vm.machine.machine import Machine
@@ -108,7 +110,14 @@ def _nowhere(place: Path) -> None:
     place.symlink_to("gone.conf")
 
 
-@pytest.mark.parametrize("make", [_pipe, _endless, _long, _folder, _nowhere])
+def _round(place: Path) -> None:
+    place.symlink_to(place.name)
+
+
+_UNREADABLE = [_pipe, _endless, _long, _folder, _nowhere, _round]
+
+
+@pytest.mark.parametrize("make", _UNREADABLE)
 def test_what_cannot_be_read_refuses_everything_and_holds_nothing_up(tmp_path: Path, make: Callable[..., Any]) -> None:
     place = VM(tmp_path).write(ETC)
     place.unlink()
@@ -116,6 +125,16 @@ def test_what_cannot_be_read_refuses_everything_and_holds_nothing_up(tmp_path: P
     found = Owner(Machine(str(tmp_path)))
     assert words(found) == {"refuse"}
     assert found.error.startswith(f"{ETC}: ")
+
+
+@pytest.mark.parametrize("make", _UNREADABLE)
+def test_what_cannot_be_read_has_another_stamp_than_no_file(tmp_path: Path, make: Callable[..., Any]) -> None:
+    machine = Machine(str(tmp_path))
+    place = VM(tmp_path).write(ETC)
+    place.unlink()
+    without = stamp(machine)
+    make(place)
+    assert stamp(machine) != without
 
 
 def test_a_file_that_comes_changes_or_goes_has_another_stamp(tmp_path: Path) -> None:
@@ -140,3 +159,9 @@ def test_the_documentations_example_is_understood(tmp_path: Any) -> None:
     assert found.error == ""
     assert (found.setting("network").word, found.setting("timezone").word) == ("refuse", "ignore")
     assert found.service("qubes.VMShell").word == "refuse"
+
+
+def test_the_formula_that_writes_the_file_knows_the_same_settings() -> None:
+    text = (Path(__file__).parents[5] / "formulas/vminterface/map.jinja").read_text()
+    (listed,) = re.findall(r"set settings = \[([^]]*)\]", text)
+    assert re.findall(r'"([^"]+)"', listed) == [*SETTINGS, OTHER_SETTINGS, OTHER_HANDLERS]
