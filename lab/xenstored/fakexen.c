@@ -133,7 +133,10 @@ void *xengnttab_map_grant_ref(void *gnttab, uint32_t domid, uint32_t ref, int pr
 /* libxenevtchn: fifos. */
 void *xenevtchn_open(void *logger, unsigned flags)
 {
-	events = open(in_machine("evtchn").name, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	/* At a live update the daemon's next program goes on with it: XENEVTCHN_NO_CLOEXEC. */
+	int inherited = flags & 1;
+
+	events = open(in_machine("evtchn").name, O_RDWR | O_NONBLOCK | (inherited ? 0 : O_CLOEXEC));
 	return events < 0 ? NULL : &a_handle;
 }
 

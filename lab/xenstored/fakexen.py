@@ -93,6 +93,23 @@ class RealXenstored:
                     raise
                 time.sleep(0.005)
 
+    def live_update(self) -> None:
+        """Let the daemon go on as a new program with the same nodes, connections and watches. Raises OSError."""
+        program = find_xenstored()
+        assert program is not None
+        control = [str(program.with_name("xenstore-control")), "live-update", "-t", f"{START_SECONDS:g}", str(program)]
+        done = subprocess.run(
+            control, env={**os.environ, **self.environment}, capture_output=True, text=True, timeout=3 * START_SECONDS
+        )
+        if done.returncode or not self.is_updated:
+            raise OSError(f"xenstore-control live-update: status {done.returncode}: {done.stdout}{done.stderr}")
+
+    @property
+    def is_updated(self) -> bool:
+        """Whether the daemon that runs is one that has taken over from another."""
+        assert self.process is not None
+        return b"-U" in Path(f"/proc/{self.process.pid}/cmdline").read_bytes().split(b"\0")
+
     def stop(self) -> None:
         """End the daemon and every guest; may be called twice."""
         for guest in self._guests.values():
