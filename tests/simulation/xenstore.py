@@ -271,6 +271,10 @@ class SimulatedXenStore(HostStore):
     def allows(self, name: str) -> bool:
         return is_path(name)
 
+    @property
+    def closed(self) -> bool:
+        return bool(self.connection.closed_because)
+
     def close(self) -> None:
         self.connection.close()
 

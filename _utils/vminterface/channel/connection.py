@@ -48,6 +48,11 @@ class StoreConnection(ABC):
     def _release(self) -> None:
         """Give the socket or device back; called once."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is of no more use: closed here, or after a fault."""
+        return self._closed_because is not None
+
     def close(self, because: str = "it was closed") -> None:
         """End the connection; every later call raises ConnectionLost with the reason given first."""
         if self._closed_because is None:

@@ -287,6 +287,11 @@ class KeyStore(ABC):
 class HostStore(KeyStore):
     """The one store of a host, with the keys of all its domains."""
 
+    @property
+    @abstractmethod
+    def closed(self) -> bool:
+        """Whether the connection has ended, be it by :meth:`close` or by a fault."""
+
     @abstractmethod
     def domains(self, *, timeout: float | None = None, unspoken: list[bytes] | None = None) -> dict[str, int]:
         """Return the domid of each running VM by its name, dom0 left out; *unspoken* gets names that none can have."""

@@ -94,6 +94,10 @@ class XenStore(_Rules, HostStore):
         """
         return cls(path or find_place(), timeout, window)
 
+    @property
+    def closed(self) -> bool:
+        return self._connection.closed
+
     def close(self) -> None:
         """End the connection."""
         self._connection.close()

@@ -23,6 +23,7 @@ from vminterface.deadline import Deadline
 from vminterface.dom0.inventory.qubesd import Qubesd
 from vminterface.errors import (
     ConnectionLost,
+    DeadlineExceeded,
     Interrupted,
     InvalidValue,
     VMInterfaceError,
@@ -298,9 +299,21 @@ class Targets:
             self._qubesdbs.popitem()[1].close()
 
     def again(self, target: Target) -> Target:
-        """Return *target* with a connection that works: a QubesDB that hung up may have a new one."""
-        store = self._qubesdb(target.vm, target.store.timeout) if target.base == "/" else None
+        """Return *target* with a connection that works, if a store that hung up serves a new one."""
+        store: KeyStore | None
+        store = self._qubesdb(target.vm, target.store.timeout) if target.base == "/" else self._xenstore_again()
         return target if store is None else Target(target.vm, target.domid, store, target.base)
+
+    def _xenstore_again(self) -> HostStore | None:
+        """Return the XenStore, over a new connection where the former has ended; None where there is none."""
+        with self._asking:
+            if self._xenstore is not None and self._xenstore.closed:
+                try:
+                    former, self._xenstore = self._xenstore, self._open_xenstore()
+                except (ConnectionLost, DeadlineExceeded):
+                    return None
+                former.close()
+            return self._xenstore
 
     def _domids(self, *, must: bool) -> dict[str, int]:
         """Return what the XenStore knows. A host of QubesDBs may do without one, unless it *must* be there."""
