@@ -26,8 +26,8 @@ SIZE_MAX = 2**63 - 1
 
 _HEADER = struct.Struct("<IIQIIII")
 _END = bytes(_HEADER.size)
-_SECONDS_MAX = 2**32 - 1
 _NS = 1_000_000_000
+_LAST_NS = 2**32 * _NS - 1
 
 
 class Entry(NamedTuple):
@@ -132,10 +132,7 @@ class Packer:
 
 
 def _seconds(time_ns: int) -> tuple[int, int]:
-    seconds, ns = divmod(time_ns, _NS)
-    if seconds < 0:
-        return 0, 0
-    return (seconds, ns) if seconds <= _SECONDS_MAX else (_SECONDS_MAX, _NS - 1)
+    return divmod(min(max(time_ns, 0), _LAST_NS), _NS)
 
 
 class Unpacker:

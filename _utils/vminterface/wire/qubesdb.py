@@ -25,6 +25,7 @@ from enum import Enum
 from vminterface.errors import LocalProtocolError, RemoteProtocolError, printable
 from vminterface.wire.qubesdb_messages import (
     HEADER,
+    KEY_FIELD,
     MAY_MISS,
     NEED_DATA,
     PATH_MAX,
@@ -73,7 +74,11 @@ _COMMANDS: dict[int, Command] = {command.value: command for command in Command}
 _RESPONSES = frozenset(response.value for response in Response)
 #: The command of which each kind of answer is one of a series; those of MULTIREAD have values.
 _SERIES_KINDS: dict[int, Command] = {response.value: command for command, response in SERIES.items()}
-_WITH_VALUES = Response.MULTIREAD.value
+#: What a good answer to each other command is; that of READ has a value.
+_ANSWERED_BY = {
+    one: (Response.READ if one is Command.READ else Response.OK).value for one in Command if one not in SERIES
+}
+_WITH_VALUES = {Response.READ.value, Response.MULTIREAD.value}
 
 
 class Connection:
@@ -143,27 +148,27 @@ class Connection:
                 return found
 
     def _take_good(self, found: list[Event]) -> None:
-        """Take the values and entries that come next: the same as ``next_event`` does, in one tight loop."""
+        """Take the good answers and entries that come next: the same as ``next_event`` does, in one tight loop."""
         buffer, at, size, in_flight = self._buffer, self._at, len(self._buffer), self._in_flight
-        unpack, read, series = HEADER.unpack_from, Command.READ, _SERIES_KINDS
+        unpack, key_field, series = HEADER.unpack_from, KEY_FIELD.match, _SERIES_KINDS
         while size - at >= _SIZE and in_flight:
             kind, field, length = unpack(buffer, at)
             end = at + _SIZE + length
             command, path, expected = in_flight[0]
-            if end > size or length > VALUE_MAX:
+            if end > size or length > VALUE_MAX or (length and kind not in _WITH_VALUES):
                 break
-            value = buffer[at + _SIZE : end]
-            if b"\0" in value:
+            value = buffer[at + _SIZE : end] if length else b""
+            if length and b"\0" in value:
                 break
-            if kind == 10 and command is read and field.startswith(expected):
+            if kind == _ANSWERED_BY.get(command) and field.startswith(expected):
                 in_flight.popleft()
-                found.append(Reply(read, path, value))
-            elif series.get(kind) is command and (kind == _WITH_VALUES or not length):
-                name = field.partition(b"\0")[0]
-                if len(name) > PATH_MAX or not name.startswith(expected[:-1]) or not is_key_path(name):
+                found.append(Reply(command, path, value))
+            elif series.get(kind) is command:
+                key = key_field(field)
+                if key is None or not field.startswith(expected[:-1]):
                     break
                 self._entries += 1
-                found.append(Entry(command, name.decode("ascii"), value))
+                found.append(Entry(command, key[1].decode("ascii"), value))
             else:
                 break
             at = end

@@ -132,6 +132,8 @@ Event = Request | BadRequest | Reply | Entry | ErrorReply | WatchEvent | Connect
 #: No hyphen comes first. Doubled slashes are the daemon's to accept, and it does.
 _CHARACTERS = re.compile(rb"(?:[A-Za-z0-9_.:/@][A-Za-z0-9_.:/@-]*)?")
 _PATH = re.compile(rb"/[A-Za-z0-9_.:/@-]*")
+#: What the path's field of a message begins with that has a key's.
+KEY_FIELD = re.compile(rb"(/[A-Za-z0-9_.:/@-]*[A-Za-z0-9_.:@-])\0")
 
 
 @lru_cache(maxsize=8192)

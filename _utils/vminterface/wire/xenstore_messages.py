@@ -133,7 +133,7 @@ def check_path(path: str, special: bool = False) -> None:
     if not _PATH.fullmatch(path):
         raise Malformed(
             f"{printable(path)!r} is not a valid XenStore path (expected letters, digits, '-', '_' and '@' between"
-            f" single '/'"
+            f" single '/')"
         )
     home = _HOME.match(path)
     relative = len(path) - home.end() if home else len(path)
@@ -235,7 +235,7 @@ def decode_reply(op: Op, untrusted_payload: bytes) -> tuple[bytes, tuple[str, ..
     strings = _strings(op, untrusted_payload)
     if op is Op.DIRECTORY:
         if not _NAMES.fullmatch(untrusted_payload):
-            raise Malformed("DIRECTORY: invalid names (expected letters, digits, '-', '_' and '@'")
+            raise Malformed("DIRECTORY: invalid names (expected letters, digits, '-', '_' and '@')")
     elif op is Op.DIRECTORY_PART:
         if not strings or not _NUMBER.fullmatch(strings[0]) or not all(map(_NAME.fullmatch, _without_end(strings[1:]))):
             raise Malformed("DIRECTORY_PART: invalid reply (expected a generation and names)")

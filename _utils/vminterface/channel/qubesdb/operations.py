@@ -69,7 +69,8 @@ class Plan:
                 plan._remove(run)
                 run = []
             plan._add(operation)
-        plan._remove(run)
+        if run:
+            plan._remove(run)
         return plan
 
     def _add(self, operation: Operation) -> None:

@@ -145,8 +145,18 @@ class QubesDB(VMStore):
             found.update((entry.path, entry.value) for entry in entries if is_within(entry.path, top.rstrip("/")))
         return found
 
+    def read(self, path: str, *, timeout: float | None = None) -> bytes:
+        (value,) = self.read_many([path], timeout=timeout)
+        if value is None:
+            raise KeyNotFound(f"{path}: no such key")
+        return value
+
+    def write(self, path: str, value: bytes, *, timeout: float | None = None) -> None:
+        ((reply, _),) = self._change([Request(Command.WRITE, path, value)], self._deadline(timeout))
+        raise_refusal(reply)
+
     def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
-        # The most frequent batch goes past the operations' own lists.
+        # The most frequent requests go past the operations' own lists.
         values: list[bytes | None] = []
         for reply, _ in self._ask([Request(Command.READ, path) for path in paths], self._deadline(timeout)):
             if isinstance(reply, Reply):

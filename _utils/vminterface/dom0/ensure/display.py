@@ -7,7 +7,7 @@ from vminterface.deadline import Deadline
 from vminterface.dom0.ensure.step import Step, not_so, there
 from vminterface.dom0.services import commands, gui, monitors
 from vminterface.dom0.services.monitors import VMMonitors
-from vminterface.errors import InvalidValue, ServiceNotFound, VerificationFailed
+from vminterface.errors import InvalidValue, InvalidValues, ServiceNotFound, VerificationFailed
 from vminterface.values import monitorsetting
 from vminterface.values.change import Change
 from vminterface.values.guimode import GuiMode
@@ -23,8 +23,15 @@ exec cat "$note\""""
 
 
 def desired(raw: object) -> MonitorLayout:
-    """Return the layout that *raw*, in the pillar's form, asks for. Raises InvalidValue, and as :func:`of_dom0`."""
-    return layout_of(monitorsetting.parse(raw))
+    """Return the layout that *raw*, in the pillar's form, asks for. Raises InvalidValues, and as :func:`of_dom0`."""
+    try:
+        setting = monitorsetting.parse(raw)
+    except InvalidValue as error:
+        path = "monitors"
+        raise InvalidValues(
+            InvalidValue(str(one), f"{path}:{one.where}" if one.where else path) for one in error.errors
+        ) from None
+    return layout_of(setting)
 
 
 def layout_of(setting: MonitorSetting) -> MonitorLayout:

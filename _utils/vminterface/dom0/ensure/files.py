@@ -126,10 +126,9 @@ def sha256(path: str | bytes) -> bytes:
 
 
 def _kind(found: Found) -> tuple[str, bytes]:
-    mode = found.stat.st_mode
-    if stat.S_ISLNK(mode):
+    if found.kind == stat.S_IFLNK:
         return "l", os.readlink(found.source)
-    return ("d", b"") if stat.S_ISDIR(mode) else ("f", sha256(found.source))
+    return ("d", b"") if found.kind == stat.S_IFDIR else ("f", sha256(found.source))
 
 
 def _summary(tree: Tree | None) -> str | None:

@@ -20,8 +20,9 @@ from vminterface.wire.qfile import Entry, Packer
 from vminterface.wire.qfile_names import check_link, check_name, is_plain
 from vminterface.wire.qfile_result import NAME_MAX_BYTES, Refused
 
-#: Bytes of a file that are read at once, and those from which on what is to be sent is a chunk.
-BLOCK, JOINED = 1 << 18, 1 << 16
+#: Bytes of a file that are read at once, and those from which on what is to be sent is a chunk: a quarter of a pipe,
+#: so that one end can write while the other one reads.
+BLOCK, JOINED = 1 << 18, 1 << 14
 #: Files, folders and links that may come by links that are followed: a few links can lead to any number of copies.
 FOLLOWED = 1 << 18
 
@@ -33,21 +34,38 @@ class SourceError(VMInterfaceError):
     """A file that is to be sent cannot be read, or is not any more what its header has promised."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found:
     """One file, folder or link: where it is here, and its name in the transfer."""
 
     source: bytes
     name: bytes
-    stat: os.stat_result
-    #: The second time that a folder comes, after its content.
-    again: bool = False
+    #: Its type, as in ``stat``, 0 for one that is never sent.
+    kind: int
     #: The folder that it is in, None for one of the paths to send.
     folder: Found | None = None
+    #: The second time that a folder comes, after its content.
+    again: bool = False
     #: Where in the name the last link begins that was followed on the way, 0: none was.
     followed_at: int = 0
-    #: Where the name is here: *source*, but for links that were followed.
-    place: bytes = b""
+    #: Of one of the paths to send, that path, be it a link that was followed.
+    top: bytes = b""
+    #: What :meth:`stat` has found.
+    seen: os.stat_result | None = None
+
+    def stat(self) -> os.stat_result:
+        """Return its type, size, times and permissions, examined when first asked for. Raises SourceError."""
+        if self.seen is None:
+            try:
+                self.seen = os.lstat(self.source)
+            except OSError as error:
+                raise _unreadable(self.source, error) from error
+        return self.seen
+
+    @property
+    def place(self) -> bytes:
+        """Where its name is here: *source*, but for links that were followed."""
+        return self.top if self.folder is None else os.path.join(self.folder.place, os.path.basename(self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +133,7 @@ class Sender:
                 texts = [found.name]
                 if len(found.name) >= NAME_MAX_BYTES:
                     raise InvalidValue(f"{shown(found.place)}: its name has more than {NAME_MAX_BYTES - 1} bytes")
-                if stat.S_ISLNK(found.stat.st_mode):
+                if found.kind == stat.S_IFLNK:
                     target = _link_target(found)
                     check_link(found.name, target, allow_all_names=True)
                     texts.append(target)
@@ -126,9 +144,10 @@ class Sender:
                 errors.append(InvalidValue(f"{shown(found.source)}: {error}"))
             except InvalidValue as error:
                 errors.append(error)
-            if stat.S_ISREG(found.stat.st_mode):
-                total += found.stat.st_size
-                least += min(found.stat.st_size, found.stat.st_blocks * 512)
+            if found.kind == stat.S_IFREG:
+                size = found.stat().st_size
+                total += size
+                least += min(size, found.stat().st_blocks * 512)
         if errors:
             raise InvalidValues(errors)
         return Survey(total, needs_all, tuple(skipped), may_need_all, least)
@@ -161,15 +180,14 @@ class Sender:
     def _pieces(self) -> Iterator[tuple[bytes, int]]:
         """Yield the stream in pieces, each with the bytes of content in it."""
         for found in self.walk():
-            kind = stat.S_IFMT(found.stat.st_mode)
-            if kind == stat.S_IFREG:
+            if found.kind == stat.S_IFREG:
                 yield from self._file(found)
-            elif kind == stat.S_IFLNK:
+            elif found.kind == stat.S_IFLNK:
                 target = _link_target(found)
-                yield self.packer.entry(_entry(found.name, found.stat, len(target))), 0
+                yield self.packer.entry(_entry(found.name, found.stat(), len(target))), 0
                 yield bytes(self.packer.data(target)), 0
             else:
-                yield self.packer.entry(_entry(found.name, found.stat, 0)), 0
+                yield self.packer.entry(_entry(found.name, found.stat(), 0)), 0
         yield self.packer.end(), 0
 
     def _file(self, found: Found) -> Iterator[tuple[bytes, int]]:
@@ -182,8 +200,9 @@ class Sender:
             now = os.fstat(fd)
             if not stat.S_ISREG(now.st_mode):
                 raise SourceError(f"{shown(found.source)}: is no longer a regular file")
-            yield self.packer.entry(_entry(found.name, now, now.st_size)), 0
-            left = now.st_size
+            header, left = self.packer.entry(_entry(found.name, now, now.st_size)), now.st_size
+            if not left:
+                yield header, 0
             while left:
                 chunk = os.read(fd, min(left, BLOCK))
                 if not chunk:
@@ -192,7 +211,8 @@ class Sender:
                     )
                 left -= len(chunk)
                 self.packer.data(chunk)
-                yield chunk, len(chunk)
+                yield header + chunk, len(chunk)
+                header = b""
             if os.fstat(fd).st_size != now.st_size:
                 raise SourceError(f"{shown(found.source)}: changed its size of {now.st_size} bytes while being sent")
         except OSError as error:
@@ -209,12 +229,12 @@ class Sender:
         first of these is raised. Raises :class:`SourceError`, and InvalidValue where more than FOLLOWED entries come by
         links.
         """
-        todo = [self._found(top, os.path.basename(top)) for top in reversed(self._tops)]
+        todo = [_top(top) for top in reversed(self._tops)]
         count = 0
         while todo:
             found = todo.pop()
             here = found.source
-            if self._follow_links and stat.S_ISLNK(found.stat.st_mode):
+            if self._follow_links and found.kind == stat.S_IFLNK:
                 try:
                     found = _followed(found)
                 except InvalidValue as error:
@@ -222,8 +242,7 @@ class Sender:
                         raise
                     refuse(error)
                     continue
-            kind = stat.S_IFMT(found.stat.st_mode)
-            if kind not in _SENDABLE or (kind == stat.S_IFLNK and self._skip_links):
+            if found.kind not in _SENDABLE or (found.kind == stat.S_IFLNK and self._skip_links):
                 skip(here)
                 continue
             if found.followed_at:
@@ -231,38 +250,46 @@ class Sender:
                 if count > FOLLOWED:
                     raise InvalidValue(f"{shown(here)}: more than {FOLLOWED} entries are reached by followed links")
             yield found
-            if kind == stat.S_IFDIR and not found.again:
+            if found.kind == stat.S_IFDIR and not found.again:
                 todo.append(replace(found, again=True))
-                todo += [
-                    self._found(os.path.join(found.source, name), found.name + b"/" + name, found)
-                    for name in sorted(_names(found.source), reverse=True)
-                ]
-
-    @staticmethod
-    def _found(source: bytes, name: bytes, folder: Found | None = None) -> Found:
-        try:
-            found = os.lstat(source)
-        except OSError as error:
-            raise _unreadable(source, error) from error
-        if folder is None:
-            return Found(source, name, found, place=source)
-        place = os.path.join(folder.place, os.path.basename(name))
-        return Found(source, name, found, folder=folder, followed_at=folder.followed_at, place=place)
+                todo += _content(found)
 
 
 def _entry(name: bytes, found: os.stat_result, size: int) -> Entry:
     return Entry(name, found.st_mode, size, found.st_atime_ns, found.st_mtime_ns)
 
 
-def _names(folder: bytes) -> list[bytes]:
+def _top(path: bytes) -> Found:
+    found = Found(path, os.path.basename(path), 0, top=path)
+    found.kind = stat.S_IFMT(found.stat().st_mode)
+    return found
+
+
+def _content(folder: Found) -> list[Found]:
+    """Return what is in *folder*, the last name first."""
     try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(folder.source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            return [os.fsencode(name) for name in os.listdir(fd)]
+            with os.scandir(fd) as entries:
+                kinds = {os.fsencode(entry.name): _kind(entry) for entry in entries}
         finally:
             os.close(fd)
     except OSError as error:
-        raise _unreadable(folder, error) from error
+        raise _unreadable(folder.source, error) from error
+    source, name, at = os.path.join(folder.source, b""), folder.name + b"/", folder.followed_at
+    return [
+        Found(source + own, name + own, kind, folder, followed_at=at)
+        for own, kind in sorted(kinds.items(), reverse=True)
+    ]
+
+
+def _kind(entry: os.DirEntry[str]) -> int:
+    """Return the type of *entry*, which the folder itself has on most file systems."""
+    if entry.is_file(follow_symlinks=False):
+        return stat.S_IFREG
+    if entry.is_dir(follow_symlinks=False):
+        return stat.S_IFDIR
+    return stat.S_IFLNK if entry.is_symlink() else 0
 
 
 def _link_target(found: Found) -> bytes:
@@ -289,11 +316,12 @@ def _followed(link: Found) -> Found:
         raise InvalidValue(f"{where} cannot be followed: {error.strerror}") from error
     folder = link.folder
     while folder is not None:
-        if (folder.stat.st_dev, folder.stat.st_ino) == (found.st_dev, found.st_ino):
+        if (folder.stat().st_dev, folder.stat().st_ino) == (found.st_dev, found.st_ino):
             raise InvalidValue(f"{where} points to a folder that contains it (following it would never end)")
         folder = folder.folder
     begins = len(link.name) - len(os.path.basename(link.name))
-    return Found(source, link.name, found, folder=link.folder, followed_at=begins, place=link.place)
+    kind = stat.S_IFMT(found.st_mode)
+    return Found(source, link.name, kind, link.folder, followed_at=begins, top=link.top, seen=found)
 
 
 def _unreadable(source: bytes, error: OSError) -> SourceError:

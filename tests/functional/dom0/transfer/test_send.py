@@ -429,10 +429,10 @@ def test_a_fault_of_the_source_closes_the_stream_without_its_end(tmp_path: Path)
 
 
 def test_small_files_come_many_in_a_chunk(tmp_path: Path) -> None:
-    for number in range(100):
+    for number in range(50):
         (tmp_path / str(number)).write_bytes(b"x" * 100)
     (chunk,) = Sender([tmp_path]).chunks()
-    assert sum(isinstance(event, EntryEnd) for event in events(Unpacker(), [chunk])) == 100
+    assert sum(isinstance(event, EntryEnd) for event in events(Unpacker(), [chunk])) == 50
 
 
 def test_what_is_whole_is_sent_before_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

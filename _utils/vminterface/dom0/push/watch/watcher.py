@@ -118,7 +118,7 @@ class Watcher:
         self._pushes = runtime.pool(AT_ONCE)
         #: Pushes that have begun or wait for their turn, and to which VMs.
         self._underway: dict[Future[None], list[str]] = {}
-        self._stop = threading.Event()
+        self._stop = runtime.event()
         #: Whether the last thread that was needed could not be started.
         self._starved = False
         #: What qubesd, where there is one, has written meanwhile.
@@ -311,8 +311,10 @@ class Watcher:
             except VMInterfaceError as error:
                 self._log_error(error)
                 self._hang_up()
-                # Another daemon may hold none of the keys that were pushed.
-                self._starts.clear()
+                # Another daemon may hold none of the keys that were pushed. Pushes under way go on, and come first.
+                for start in self._starts.values():
+                    start.due, start.attempts = runtime.monotonic() + SETTLE, 0
+                    start.booting = start.monitors = True
                 return
             self._soon_until = runtime.monotonic() + SOON
             # Events that come close together are one.

@@ -85,8 +85,9 @@ class PartialFile:
 
     def complete(self, mode: int, times_ns: tuple[int, int]) -> None:
         """Give the file its permissions, times and, if it has none yet, its name. FileExistsError: name taken."""
-        self._settle(self._at)
-        os.ftruncate(self.fd, self._at)
+        if self._settled < self._at:  # it ends with a hole
+            self._settle(self._at)
+            os.ftruncate(self.fd, self._at)
         os.utime(self.fd, ns=times_ns)
         os.fchmod(self.fd, mode)
         if not self._named:
