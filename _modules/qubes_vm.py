@@ -128,10 +128,10 @@ def get(vm: str, *fields: str, keys: bool = False) -> dict[str, Any]:
     vm
         Name of the VM.
     fields
-        These alone, such as ``timezone``, ``network:dns``, ``services:cups``, ``monitors``; one that has no key is left
-        out. ``monitors`` fail where they are asked for by name and the VM cannot be asked; the VM is not asked where
-        others are. ``firewall``, which is not in the VM's store, is asked of qubesd where it is named
-        (with *keys*: ``admin.vm.firewall``).
+        These alone, such as ``timezone``, ``network``, ``network:dns``, ``services:cups``, ``monitors``; one that has
+        no key is left out, one that no pillar has is an error. ``monitors`` fail where they are asked for by name and
+        the VM cannot be asked; the VM is not asked where others are. ``firewall``, which is not in the VM's store, is
+        asked of qubesd where it is named (with *keys*: ``admin.vm.firewall``).
     keys
         Whether to name all keys that the store holds, with their texts, in place of the pillar's fields.
 

@@ -226,11 +226,15 @@ class Salt:
                 return
         raise SystemExit(f"not all of {len(self.names)} minions have connected in {PATIENCE} s")
 
-    def master_seconds(self) -> float:
-        """Return the processor time that the master's processes have taken."""
-        master = psutil.Process(self._processes[0].pid)
-        times = [one.cpu_times() for one in (master, *master.children(recursive=True))]
-        return float(sum(one.user + one.system for one in times))
+    def seconds(self) -> tuple[float, float]:
+        """Return the processor time that the master has taken, and that of all minions; what has ended counts too."""
+        master, *minions = (_seconds(process) for process in self._processes)
+        return master, sum(minions)
+
+    def mib(self) -> tuple[float, float]:
+        """Return the memory of the master's processes, and that of the minions for each host; shared pages in parts."""
+        master, *minions = (_mib(process) for process in self._processes)
+        return master, sum(minions) / len(minions)
 
     def unset(self) -> None:
         """Let every VM have another zone than the pillar gives it."""
@@ -246,6 +250,20 @@ class Salt:
         self._stack.close()
 
 
+def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    first = psutil.Process(process.pid)
+    return [first, *first.children(recursive=True)]
+
+
+def _seconds(process: subprocess.Popen[bytes]) -> float:
+    times = [one.cpu_times() for one in _family(process)]
+    return float(sum(one.user + one.system + one.children_user + one.children_system for one in times))
+
+
+def _mib(process: subprocess.Popen[bytes]) -> float:
+    return float(sum(one.memory_full_info().pss for one in _family(process)) / 2**20)
+
+
 def _free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
@@ -254,28 +272,43 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def timed(what: str, run: Any) -> Any:
-    """Print how long *run* takes, and return what it returns."""
-    began = time.perf_counter()
+def timed(salt: Salt, what: str, run: Any) -> Any:
+    """Print how long *run* takes, and the processor time of the command, the master and each host; return its value."""
+    before, ours, began = salt.seconds(), _own_seconds(), time.perf_counter()
     found = run()
-    print(f"  {what:<48} {time.perf_counter() - began:7.1f} s", flush=True)
+    took = time.perf_counter() - began
+    # A minion's job ends a moment after its reply has come.
+    time.sleep(2)
+    master, minions = (new - old for old, new in zip(before, salt.seconds(), strict=True))
+    print(
+        f"  {what:<44} {took:6.1f} s; processor: command {_own_seconds() - ours:.1f} s, master {master:.1f} s,"
+        f" each host {minions / len(salt.names):.2f} s; load {os.getloadavg()[0]:.0f}",
+        flush=True,
+    )
     return found
+
+
+def _own_seconds() -> float:
+    """Return the processor time of the commands that have been run and have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
 
 
 def real(hosts: int, vms: int) -> None:
     """Measure a real master with *hosts* minions."""
     with tempfile.TemporaryDirectory() as folder, Salt(Path(folder), hosts, vms, synced=False) as salt:
-        print(f"  {hosts} minions x {vms} VMs, load {os.getloadavg()[0]:.1f}:")
         salt.run("salt_main", "*", "qubes_vm.push")
-        found = timed("qubes_fleet.status", lambda: salt.run("salt_run", "qubes_fleet.status", "timeout=60"))
+        master, minion = salt.mib()
+        print(f"  {hosts} minions x {vms} VMs; memory: master {master:.0f} MiB, each minion {minion:.0f} MiB")
+        found = timed(salt, "qubes_fleet.status", lambda: salt.run("salt_run", "qubes_fleet.status", "timeout=60"))
         if found["counts"]["converged"] != hosts * vms:
             raise SystemExit(f"{found['counts']} (expected {hosts * vms} converged VMs): {found['unknown']}")
-        timed("qubes_vm.push, nothing to do", lambda: salt.run("salt_main", "*", "qubes_vm.push"))
+        timed(salt, "qubes_vm.push, nothing to do", lambda: salt.run("salt_main", "*", "qubes_vm.push"))
         salt.unset()
-        timed("qubes_vm.push, one change in every VM", lambda: salt.run("salt_main", "*", "qubes_vm.push"))
+        timed(salt, "qubes_vm.push, one change in every VM", lambda: salt.run("salt_main", "*", "qubes_vm.push"))
         salt.unset()
         words = ("qubes_fleet.push", "zones", "canary=[dom0-00]", "batch=50%")
-        found = timed("qubes_fleet.push, one change, three batches", lambda: salt.run("salt_run", *words))
+        found = timed(salt, "qubes_fleet.push, one change, three batches", lambda: salt.run("salt_run", *words))
         if found["ended"] != "complete":
             raise SystemExit(found["comment"])
 
@@ -286,13 +319,11 @@ def highstates(hosts: int, vms: int) -> None:
         with tempfile.TemporaryDirectory() as folder, Salt(Path(folder), hosts, vms, synced=synced) as salt:
             for _ in range(2):
                 salt.run("salt_main", "*", "state.highstate")
-            before = salt.master_seconds()
             timed(
+                salt,
                 f"highstate of {hosts} hosts, {'synced' if synced else 'package'}",
                 lambda: salt.run("salt_main", "*", "state.highstate"),
             )
-            each = (salt.master_seconds() - before) / hosts
-            print(f"    the master's processor time for each host     {each:8.2f} s", flush=True)
 
 
 def main() -> int:

@@ -50,6 +50,13 @@ def test_the_page_has_the_messages_of_the_sources(tool: Any, inventory: Any) -> 
     assert (ROOT / "docs/messages.md").read_text() == tool.page(advice, inventory)
 
 
+def test_every_bracket_of_a_message_is_closed(inventory: Any) -> None:
+    # A template's message is what stands before its next word of Jinja.
+    texts = [one.text for one in inventory.messages if not one.file.endswith(".jinja")]
+    assert [text for text in texts if text.count("(") != text.count(")")] == []
+    assert len(texts) > 500
+
+
 def test_what_the_page_explains_is_said_by_a_source(tool: Any, inventory: Any) -> None:
     known = tool.three(one.text for one in inventory.messages)
     assert tool.unknown_quotes((ROOT / "tools/messages.md").read_text(), known) == []

@@ -187,6 +187,25 @@ def test_no_page_has_a_retired_word() -> None:
     ] == []
 
 
+#: Other files that admins and contributors read: all of a page, and the comments and descriptions of the rest.
+READ = (
+    "*.md", "changelog.d/*.md", ".github/**/*.md", "pillar/**/*.sls", "formulas/vminterface/*.example",
+    "formulas/vminterface/*.yaml", "formulas/vminterface/*.top", "formulas/vminterface/files/*", "debian/control",
+    "rpm_spec/*.in", ".github/**/*.yml",
+)  # fmt: skip
+
+
+def test_no_file_that_people_read_has_a_retired_word() -> None:
+    files = sorted({path for pattern in READ for path in ROOT.glob(pattern) if path.is_file()})
+    assert len(files) > 25
+    assert [
+        f"{path.relative_to(ROOT)}: {found} in: {line.strip()[:100]}"
+        for path in files
+        for line in (prose(path.read_text()) if path.suffix == ".md" else path.read_text().splitlines())
+        if (found := riddles(line))
+    ] == []
+
+
 def prose(page: str) -> Iterator[str]:
     """Yield the lines of a page, without what it quotes: blocks, and text in backquotes."""
     fenced = False

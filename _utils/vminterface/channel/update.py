@@ -52,12 +52,14 @@ def path_text(path: Any) -> str:
 def compare(store: KeyStore, desired: Desired) -> Changes:
     """Return the keys of *desired* that do not hold what they should.
 
-    Raises InvalidValue for a value that is too long, VerificationFailed when *desired* contradicts itself (a key below
-    one that shall not exist). Either is raised here and not only when it is written, so that asking what would change
-    is honest.
+    Raises InvalidValue for a value that is too long and for the end of the root, VerificationFailed when *desired*
+    contradicts itself (a key below one that shall not exist). Either is raised here and not only when it is written, so
+    that asking what would change is honest.
     """
     for path, value in desired.items():
         _check_value(store, path, value)
+        if value is None and path == "/":
+            raise InvalidValue("'/' cannot be removed: it is the root of the store")
         if value is not None:
             _check_consistent(path, desired)
     if not store.parents:
@@ -114,7 +116,7 @@ def update(store: KeyStore, desired: Desired, *, check: Callable[[KeyStore], Non
                 raise VerificationFailed(f"{next(iter(left))} does not hold what was written")
         except VMInterfaceError:
             if not view.transactions:
-                # The first error is the one to tell.
+                # The first error is reported.
                 with suppress(VMInterfaceError):
                     _put_back(view, now)
             raise

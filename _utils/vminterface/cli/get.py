@@ -18,7 +18,7 @@ def add(command: Command) -> None:
     """Add the command to those of the command line."""
     get = command("get", _get, "Print the settings of a VM, or of all running VMs, as their key store holds them.")
     get.add_argument("vm", nargs="?", metavar="VM")
-    get.add_argument("fields", nargs="*", metavar="FIELD", help="such as timezone, network:dns, monitors")
+    get.add_argument("fields", nargs="*", metavar="FIELD", help="such as timezone, network, network:dns, monitors")
 
 
 def _get(options: argparse.Namespace) -> int:
@@ -39,7 +39,7 @@ def _get(options: argparse.Namespace) -> int:
         data = {vm: inwords.held(one, keys=options.keys) for vm, one in sorted(states.items())}
     else:
         data = {options.vm: shown.of_vm(states[options.vm], options.fields, keys=options.keys)}
-    if missing := [f for f in options.fields if f not in data[options.vm]]:
+    if missing := [one for one in options.fields if not any(shown.is_of(f, [one]) for f in data[options.vm])]:
         raise KeyNotFound(f"{options.vm}: has no key for {', '.join(missing)}")
     lines = [f"{vm}: {f}: {words.line(one)}" for vm, own in data.items() for f, one in own.items()]
     print_data(options, data | {vm: {"error": str(error)} for vm, error in errors.items()}, lines)

@@ -29,9 +29,11 @@ def read(path: str) -> str:
         if len(data) > LIMIT:
             raise InvalidValue(f"{path}: is too long (expected at most {LIMIT >> 20} MiB)")
         text = data.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        why = (error.strerror or str(error)) if isinstance(error, OSError) else error
-        raise InvalidValue(f"{path}: cannot be read: {why}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidValue(f"{path}:{line}: the byte \\x{data[error.start]:02x} is not valid UTF-8") from None
+    except OSError as error:
+        raise InvalidValue(f"{path}: cannot be read: {error.strerror or error}") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

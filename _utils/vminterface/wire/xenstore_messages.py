@@ -133,7 +133,7 @@ def check_path(path: str, special: bool = False) -> None:
     if not _PATH.fullmatch(path):
         raise Malformed(
             f"{printable(path)!r} is not a valid XenStore path (expected letters, digits, '-', '_' and '@' between"
-            f" single '/'"
+            f" single '/')"
         )
     home = _HOME.match(path)
     relative = len(path) - home.end() if home else len(path)
@@ -204,7 +204,7 @@ def decode_request(op: Op, untrusted_payload: bytes) -> tuple[str, bytes, tuple[
         raise Malformed(f"{op.name} is not a request")
     path, value = "", b""
     if not shape.path and shape.arguments == (0, 0):
-        return path, value, ()  # what follows START and RESET_WATCHES is never looked at
+        return path, value, ()  # what follows START and RESET_WATCHES is never read
     rest = untrusted_payload
     if shape.path:
         start, end, rest = rest.partition(b"\0")
@@ -235,7 +235,7 @@ def decode_reply(op: Op, untrusted_payload: bytes) -> tuple[bytes, tuple[str, ..
     strings = _strings(op, untrusted_payload)
     if op is Op.DIRECTORY:
         if not _NAMES.fullmatch(untrusted_payload):
-            raise Malformed("DIRECTORY: invalid names (expected letters, digits, '-', '_' and '@'")
+            raise Malformed("DIRECTORY: invalid names (expected letters, digits, '-', '_' and '@')")
     elif op is Op.DIRECTORY_PART:
         if not strings or not _NUMBER.fullmatch(strings[0]) or not all(map(_NAME.fullmatch, _without_end(strings[1:]))):
             raise Malformed("DIRECTORY_PART: invalid reply (expected a generation and names)")
@@ -254,7 +254,7 @@ def decode_reply(op: Op, untrusted_payload: bytes) -> tuple[bytes, tuple[str, ..
 
 
 def _without_end(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the *names* of a part of a directory without the empty one that tells its end."""
+    """Return the *names* of a part of a directory without the empty one that ends it."""
     return names[:-1] if names and not names[-1] else names
 
 

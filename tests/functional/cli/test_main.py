@@ -247,6 +247,14 @@ def test_set_takes_a_whole_network(dom0: Dom0) -> None:
     assert dom0.read("work", "qubes-secondary-dns") == "10.139.1.2"
 
 
+def test_get_of_a_network_shows_all_its_fields(dom0: Dom0) -> None:
+    vminterface(dom0, "set", "work", "network:ip=10.137.0.12", "network:gateway=10.137.0.5", "timezone=Asia/Tokyo")
+    got = json.loads(vminterface(dom0, "get", "work", "network", "--json").stdout)["work"]
+    assert got == {
+        "network:gateway": "10.137.0.5", "network:ip": "10.137.0.12", "network:netmask": "255.255.255.255",
+    }  # fmt: skip
+
+
 def test_set_takes_one_of_a_list_and_default_for_it(dom0: Any) -> None:
     network = ("network:ip=10.137.0.12", "network:gateway=10.137.0.5", "network:dns_search=example.org")
     assert vminterface(dom0, "set", "work", *network, "network:dns=10.139.1.1", "services:dns=on").returncode == 0
@@ -365,6 +373,9 @@ def test_push_of_one_vm_leaves_the_others_alone(dom0: Dom0, pillar: str) -> None
         (("set", "nobody", "timezone=UTC"), "nobody is not running"),
         (("get", "nobody"), "nobody: there is no running VM with this name"),
         (("get", "work", "network:ip"), "work: has no key for network:ip"),
+        (("get", "work", "network"), "work: has no key for network"),
+        (("get", "work", "timezoen"), "timezoen: unknown field (did you mean 'timezone'?)"),
+        (("get", "work", "timezone", "personal"), "personal: unknown field (expected one of: "),
         (("push", "--pillar", "/nonexistent"), "/nonexistent: cannot be read"),
     ],
 )

@@ -228,6 +228,12 @@ def test_what_is_wrong_is_told_and_nothing_is_changed(
     assert world(vms) == before
 
 
+def test_what_is_wrong_with_monitors_has_its_path(apply: Callable[..., Any]) -> None:
+    assert apply("qubes_rpc.monitors", {"name": "work", "monitors": "x"}).comment.startswith("monitors: ")
+    without_sides = apply("qubes_rpc.monitors", {"name": "work", "monitors": [{"x": 0, "y": 0}]}).comment
+    assert without_sides.splitlines() == ["monitors:0:width: is missing", "monitors:0:height: is missing"]
+
+
 @pytest.mark.parametrize("function", sorted(GOOD))
 def test_without_qrexec_it_fails_with_one_sentence(
     apply: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, function: str

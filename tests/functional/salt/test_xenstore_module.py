@@ -12,6 +12,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 from salt.loader.lazy import LoadedMod
 
 from tests.support.dom0 import Dom0
+from vminterface.dom0.results.states import keys
 
 HOME = "/local/domain/1"
 
@@ -52,6 +53,18 @@ def test_paths_of_a_vm_are_below_its_home(xenstore: LoadedMod) -> None:
     assert xenstore.read(f"{HOME}/vm-config/greeting") == "hello"
     assert xenstore.list("vm-config", vm="work") == ["greeting"]
     assert xenstore.domid("work") == 1
+
+
+def test_a_path_of_a_vm_that_begins_at_the_root_is_refused(xenstore: LoadedMod) -> None:
+    with pytest.raises(SaltInvocationError, match=r"'/name' is not a path below a VM's home \(expected one without /"):
+        xenstore.read("/name", vm="work")
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_the_root_of_the_store_is_not_removed_and_a_test_run_reports_it(host: Dom0, test: bool) -> None:
+    ret = keys.absent("xenstore", "/", None, require_running=False, test=test)
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert ret["comment"] == "'/' cannot be removed: it is the root of the store"
 
 
 def test_a_vm_that_is_not_running_has_no_paths(xenstore: LoadedMod) -> None:

@@ -38,6 +38,11 @@ def test_a_folder_and_a_name_without_a_letter_are_refused(tmp_path: Path) -> Non
     assert refused("") == "'': is not the name of a file (expected a file, or - for standard input)"
 
 
+def test_bytes_that_are_not_utf_8_are_refused_with_their_line(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"a: b\nc: Z\xfcrich\n")
+    assert refused(str(tmp_path / "latin")) == f"{tmp_path}/latin:2: the byte \\xfc is not valid UTF-8"
+
+
 def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     read, write = os.pipe()
 

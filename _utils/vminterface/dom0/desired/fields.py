@@ -57,13 +57,17 @@ def nearest(name: Any, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(printable_value(name), sorted(known), n=1)
 
 
+#: What YAML makes of a word that is not quoted.
+_SCALARS = {bool: "the boolean", int: "the number", float: "the number"}
+
+
 def yaml_text(value: Any) -> str:
     """Return *value* if it is text. Raises InvalidValue, which names what YAML made of it instead."""
     if isinstance(value, str):
         return value
-    shown = printable_value(value)
-    kind = {bool: "the boolean", int: "the number", float: "the number"}.get(type(value), f"a {kind_of(value)}:")
-    raise InvalidValue(f"is {kind} {shown} (expected text: quote it)")
+    if (kind := _SCALARS.get(type(value))) is None:  # quotes would make no sense of it
+        raise InvalidValue(f"is of type {kind_of(value)} (expected text)")
+    raise InvalidValue(f"is {kind} {printable_value(value)} (expected text: quote it)")
 
 
 class Collector:
@@ -192,7 +196,7 @@ def _listed(name: str, what: str, limit: int, parse: Callable[[str], Any], value
 
 
 def _dns(name: str, value: Any, into: Collector) -> dict[str, Any]:
-    """``dns: [primary, secondary, …]``: two of IPv4 have keys of their own; what these do not say is told as a whole.
+    """``dns: [primary, secondary, …]``: two of IPv4 have keys of their own; what these cannot hold is in one more key.
 
     A provider has these two alone.
     """

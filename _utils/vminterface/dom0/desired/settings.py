@@ -79,7 +79,7 @@ class VMSettings:
     require_running: bool = False
     #: Seconds that are left to wait for the VM.
     timeout: float = ACKNOWLEDGE_WITHIN
-    #: Told by a service call, as no key holds them; None: not managed.
+    #: Set by a service call, as no key holds them; None: not managed.
     monitors: MonitorSetting | None = None
     #: Whether qubesd shall keep the settings for the VM's later starts; None: where there is a qubesd.
     persist: bool | None = None
@@ -121,7 +121,7 @@ class VMSettings:
         wrong = own.wrong | (base.wrong - own.given)
         taken_back = own.taken_back
         if "keyboard" in taken_back and "keymap" not in base.given:
-            # It came of the layout.
+            # It was derived from the layout.
             taken_back = {*taken_back, "keymap"}
         of_base = Collected(_left(base.desired, taken_back), _left(base.persistent, taken_back))
         merged, values = {**of_base.desired, **own.desired}, {**of_base.persistent, **own.persistent}
@@ -155,7 +155,7 @@ class VMSettings:
         """
         if isinstance(fields, str) or not isinstance(fields, Collection):
             raise InvalidValue("is not a list (expected fields, such as [timezone, services])", "only")
-        known = [*_NAMES, NETVM, FIREWALL, MONITORS]
+        known = FIELD_NAMES
         for name in fields:
             if name not in known:
                 raise InvalidValue(f"'{printable_value(name)}' is not a field{suggest(name, known)}", "only")
@@ -386,6 +386,8 @@ def _netvm(value: Any) -> str:
 
 #: Every field of a VM in the pillar that is no option.
 _NAMES = tuple({**FIELDS, **PERSISTENT_FIELDS})
+#: All fields of a VM, without the options of how it is pushed.
+FIELD_NAMES = (*_NAMES, NETVM, FIREWALL, MONITORS)
 #: The setting that the VM's agent makes of each field of the pillar.
 _APPLIED: Mapping[str, str] = {
     group: key.setting for key in TABLE if key.setting and (group := key.field.partition(":")[0]) in FIELDS
@@ -423,7 +425,7 @@ _OWN_NETVM = "is the VM itself (expected another VM, which provides network)"
 def _option_errors(vm: str, options: Mapping[str, Any], where: str) -> list[InvalidValue]:
     """What is wrong between options that are right by themselves."""
     errors = []
-    if options.get(NETVM) == vm:
+    if vm and options.get(NETVM) == vm:
         errors.append(InvalidValue(_OWN_NETVM, f"{where}:{NETVM}"))
     if options.get(NETVM) is not None and options.get("persist") is False:
         errors.append(InvalidValue("is only stored by qubesd (expected persist not to be false)", f"{where}:{NETVM}"))

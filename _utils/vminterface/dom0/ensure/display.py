@@ -7,7 +7,7 @@ from vminterface.deadline import Deadline
 from vminterface.dom0.ensure.step import Step, not_so, there
 from vminterface.dom0.services import commands, gui, monitors
 from vminterface.dom0.services.monitors import VMMonitors
-from vminterface.errors import InvalidValue, ServiceNotFound, VerificationFailed
+from vminterface.errors import InvalidValue, InvalidValues, ServiceNotFound, VerificationFailed
 from vminterface.values import monitorsetting
 from vminterface.values.change import Change
 from vminterface.values.guimode import GuiMode
@@ -15,7 +15,7 @@ from vminterface.values.monitor import MonitorLayout
 from vminterface.values.monitorsetting import FromDom0, MonitorSetting
 
 _MODE_LIMIT = 64
-#: Where the handler keeps the mode that it was told last: the newer one, as it may not write to the first always.
+#: Where the handler stores the last mode that it was given: the newer one, as it may not write to the first always.
 _READ_MODE = """note=/run/vminterface/gui-mode own=$XDG_RUNTIME_DIR/vminterface/gui-mode
 [ -e "$note" ] && ! [ "$own" -nt "$note" ] || note=$own
 [ -e "$note" ] || exit 3
@@ -23,8 +23,15 @@ exec cat "$note\""""
 
 
 def desired(raw: object) -> MonitorLayout:
-    """Return the layout that *raw*, in the pillar's form, asks for. Raises InvalidValue, and as :func:`of_dom0`."""
-    return layout_of(monitorsetting.parse(raw))
+    """Return the layout that *raw*, in the pillar's form, asks for. Raises InvalidValues, and as :func:`of_dom0`."""
+    try:
+        setting = monitorsetting.parse(raw)
+    except InvalidValue as error:
+        path = "monitors"
+        raise InvalidValues(
+            InvalidValue(str(one), f"{path}:{one.where}" if one.where else path) for one in error.errors
+        ) from None
+    return layout_of(setting)
 
 
 def layout_of(setting: MonitorSetting) -> MonitorLayout:

@@ -77,12 +77,15 @@ class LockFile:
         return os.pread(self._file, size, start)
 
     def write(self, data: bytes, start: int) -> None:
-        """Put *data* there, whoever has locked it."""
-        os.pwrite(self._file, data, start)
+        """Put *data* there, whoever has locked it. Raises LockUnavailable, as where the disk is full."""
+        try:
+            os.pwrite(self._file, data, start)
+        except OSError as error:
+            raise LockUnavailable(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def replace(self, data: bytes) -> None:
         """Let the file hold *data* and nothing else."""
-        os.pwrite(self._file, data, 0)
+        self.write(data, 0)
         os.ftruncate(self._file, len(data))
 
     def holder(self) -> str:

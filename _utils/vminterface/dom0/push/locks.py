@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -95,7 +96,9 @@ class VMLocks:
     def release(self, vm: str) -> None:
         """Let others have *vm*."""
         line = self._line(vm)
-        self._write(line, _in_table(vm))
+        # What the line says is for others to read; the lock goes in any case.
+        with suppress(LockUnavailable):
+            self._write(line, _in_table(vm))
         self._file.unlock(*_range(line))
         self._taken.discard(vm)
 

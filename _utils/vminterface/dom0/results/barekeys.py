@@ -106,6 +106,10 @@ class BareKeys:
     def path(self, path: Any) -> str:
         """Return the full path of *path*."""
         text = update.path_text(path)
+        if self.vm is not None and not self.store.per_vm and text.startswith("/"):
+            raise InvalidValue(
+                f"'{printable(text, 60)}' is not a path below a VM's home (expected one without / at its start)"
+            )
         return text if self.store.per_vm and text.startswith("/") else self.base + text
 
     def shown(self, path: str) -> str:

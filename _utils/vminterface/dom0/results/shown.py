@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vminterface.channel.qrexec.program import program
 from vminterface.dom0.desired.words import FIREWALL, FIREWALL_STORE, MONITORS
 from vminterface.dom0.results import inwords
-from vminterface.errors import VMInterfaceError
+from vminterface.errors import InvalidValue, VMInterfaceError, printable
 
 if TYPE_CHECKING:
     from vminterface.dom0.desired.shownfirewall import ShownFirewall
@@ -23,9 +23,12 @@ def of_vm(state: VMState, fields: Collection[str], *, keys: bool = False) -> dic
 
     It is asked for these where they are among *fields*, and then raises its errors; where there are no *fields*
     and it cannot be asked, they are left out. They are not keys, so *keys* leaves them out, too. qubesd is asked for
-    the firewall, which is in its store and in another VM's, where it is among *fields*.
+    the firewall, which is in its store and in another VM's, where it is among *fields*. ``network`` and the other
+    fields of which there are parts stand for all of them. Raises InvalidValue for a field that no pillar has.
     """
-    found = {f: one for f, one in inwords.held(state, keys=keys).items() if not fields or f in fields}
+    if fields and not keys:
+        _require_known(fields)
+    found = {f: one for f, one in inwords.held(state, keys=keys).items() if not fields or is_of(f, fields)}
     # Imported where they are asked for: most looks at a VM need neither.
     if (FIREWALL_STORE if keys else FIREWALL) in fields:
         found |= inwords.firewall(_firewall(state.target.vm), keys=keys)
@@ -39,6 +42,20 @@ def of_vm(state: VMState, fields: Collection[str], *, keys: bool = False) -> dic
         if fields:
             raise
         return found
+
+
+def is_of(field: str, fields: Collection[str]) -> bool:
+    """Return whether *field* is one of *fields* or a part of one of them."""
+    return field in fields or field.partition(":")[0] in fields
+
+
+def _require_known(fields: Collection[str]) -> None:
+    from vminterface.dom0.desired.fields import suggest
+    from vminterface.dom0.desired.settings import FIELD_NAMES
+
+    for field in fields:
+        if field.partition(":")[0] not in FIELD_NAMES:
+            raise InvalidValue(f"{printable(field, 80)}: unknown field{suggest(field, FIELD_NAMES)}")
 
 
 def _firewall(vm: str) -> ShownFirewall | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -39,6 +40,24 @@ def test_a_vm_is_one_programs_at_a_time_and_another_vm_is_free(folder: Path) -> 
         assert other.take("personal")
         one.release("work")
         assert other.take("work")
+
+
+def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_no_lock(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with VMLocks() as one:
+        assert one.take("work")
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "pwrite", full)
+            with pytest.raises(LockUnavailable, match=r"/vms\.lock: cannot be written: No space left on device$"):
+                one.take("personal")
+            one.release("work")
+    with VMLocks() as other:
+        assert other.take("work")
+        assert other.take("personal")
 
 
 def test_what_is_closed_is_released(folder: Path) -> None:

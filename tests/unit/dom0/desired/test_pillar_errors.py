@@ -94,6 +94,9 @@ def test_what_the_defaults_have_wrong_is_not_missing_in_a_vm(defaults: dict[str,
         ({"netvm": "work"}, "netvm", "is the VM itself"),
         ({"firewall": {**FIREWALL, "netvm": "work"}}, "firewall:netvm", "is the VM itself"),
         ({"netvm": "work", "network": NETWORK, "firewall": {"policy": "drop"}}, "netvm", "is the VM itself"),
+        ({"timezone": 7}, "timezone", "is the number 7 (expected text: quote it)"),
+        ({"timezone": ["UTC"]}, "timezone", "is of type list (expected text)"),
+        ({"network": {**NETWORK, "dns": [None]}}, "network:dns:0", "is of type NoneType (expected text)"),
         ({"firewall": {**FIREWALL, "rules": [{"action": "drop", "dst4": "0.0.0.0/0"}]}},
          "firewall:rules:0:dst4", "specialtarget: dns"),
         ({"firewall": {**FIREWALL, "rules": ["action=drop dst6=::/0"]}}, "firewall:rules:0:dst6", "omit it"),
@@ -105,6 +108,11 @@ def test_what_the_defaults_have_wrong_is_not_missing_in_a_vm(defaults: dict[str,
 )  # fmt: skip
 def test_an_error_says_what_to_write_instead(raw: dict[str, Any], path: str, text: str) -> None:
     assert text in of_work(raw)[path]
+
+
+@pytest.mark.parametrize("name", [None, 7, True])
+def test_a_vm_whose_name_is_not_text_has_this_error_alone(name: object) -> None:
+    assert list(errors({name: {"debug": True}})) == [f"vms:{name}"]
 
 
 @pytest.mark.parametrize(("field", "address"), [("ip", "10.137.0.12"), ("ip6", "fd00::c")])

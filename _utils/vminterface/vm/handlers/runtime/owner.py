@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: A template's or an admin's default, then the VM's own.
 PATHS = ("/etc/vminterface/agent.conf", "/rw/config/vminterface/agent.conf")
-#: What the agent applies, in this order: what is applied later may look at what was applied before.
+#: What the agent applies, in this order: what is applied later may depend on what was applied before.
 SETTINGS = ("name", "timezone", "services", "network", "provider", "keyboard", "debug")
 _LIMIT = 1 << 16
 
@@ -85,8 +85,12 @@ def stamp(machine: Files) -> tuple[tuple[int, ...], ...]:
 
 
 def _stamp(machine: Files, path: str) -> tuple[int, ...]:
-    try:
-        found = os.stat(machine.path(path))
-    except (OSError, VMInterfaceError):
-        return ()
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+    numbers: list[int] = []
+    # The entry itself too: a link that leads nowhere, or round in a circle, is not the same as no file.
+    for look in (os.lstat, os.stat):
+        try:
+            found = look(machine.path(path))
+        except (OSError, VMInterfaceError):
+            continue
+        numbers += (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+    return tuple(numbers)

@@ -110,7 +110,14 @@ def _nowhere(place: Path) -> None:
     place.symlink_to("gone.conf")
 
 
-@pytest.mark.parametrize("make", [_pipe, _endless, _long, _folder, _nowhere])
+def _round(place: Path) -> None:
+    place.symlink_to(place.name)
+
+
+_UNREADABLE = [_pipe, _endless, _long, _folder, _nowhere, _round]
+
+
+@pytest.mark.parametrize("make", _UNREADABLE)
 def test_what_cannot_be_read_refuses_everything_and_holds_nothing_up(tmp_path: Path, make: Callable[..., Any]) -> None:
     place = VM(tmp_path).write(ETC)
     place.unlink()
@@ -118,6 +125,16 @@ def test_what_cannot_be_read_refuses_everything_and_holds_nothing_up(tmp_path: P
     found = Owner(Machine(str(tmp_path)))
     assert words(found) == {"refuse"}
     assert found.error.startswith(f"{ETC}: ")
+
+
+@pytest.mark.parametrize("make", _UNREADABLE)
+def test_what_cannot_be_read_has_another_stamp_than_no_file(tmp_path: Path, make: Callable[..., Any]) -> None:
+    machine = Machine(str(tmp_path))
+    place = VM(tmp_path).write(ETC)
+    place.unlink()
+    without = stamp(machine)
+    make(place)
+    assert stamp(machine) != without
 
 
 def test_a_file_that_comes_changes_or_goes_has_another_stamp(tmp_path: Path) -> None:
