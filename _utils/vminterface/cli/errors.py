@@ -22,6 +22,15 @@ class WrongCall(InvalidValue):
 class Parser(argparse.ArgumentParser):
     """One whose errors are raised, as the other errors of a command are."""
 
+    def __init__(self, **options: Any) -> None:
+        # Each argument that is added makes a formatter, which loads shutil to find a width that only help needs.
+        super().__init__(**options, formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))
+
+    def format_help(self) -> str:
+        """Return the help as wide as the terminal is."""
+        self.formatter_class = argparse.HelpFormatter
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         """Raise WrongCall."""
         raise WrongCall(f"{printable(message, 400)} (see {self.prog} --help)")

@@ -55,7 +55,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _of_host(options: argparse.Namespace) -> int:
-    """Write metrics or a page about all VMs; the exit status says whether these could be looked at."""
+    """Write metrics or a page about all VMs; the exit status is 0 if all could be read."""
     wrong = {"VM": options.vm, "--json": options.json or None}
     wrong |= {"--html": options.html} if options.prometheus else {"--output": options.output}
     for what, given in wrong.items():

@@ -40,7 +40,7 @@ class Outcome:
     #: Whether the acknowledgement of an agent was awaited, and the agent that is running in the VM then, if one is.
     awaited: bool = False
     agent: Announcement | None = None
-    #: What is left out or will not last, and why: said in every comment but an error's.
+    #: What is left out or will not last, and why: in every comment but an error's.
     remarks: tuple[str, ...] = ()
     #: What the agent has acknowledged and let be, and why: there the VM is not as its store says.
     unchanged: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Outcome:
     waiting: dict[str, Any] = field(default_factory=dict)
     #: What the VM's owner does not accept, by setting; all else was (or, in a diff, would be) pushed.
     unaccepted: dict[str, Unaccepted] = field(default_factory=dict)
-    #: Why nothing was looked at and nothing done; empty where something was.
+    #: Why nothing was read and nothing done; empty where something was.
     left_out: str = ""
 
     @property
