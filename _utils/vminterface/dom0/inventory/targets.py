@@ -36,7 +36,7 @@ from vminterface.values.vmname import is_dom0, refuse_dom0
 
 #: Seconds that the XenStore has for one batch of requests, however large.
 STORE_TIMEOUT = 10.0
-#: Seconds between two looks for the socket of a VM that starts.
+#: Seconds between two checks for the socket of a VM that starts.
 _PROBE = 0.1
 
 #: Seconds that a VM's own QubesDB has for one batch of requests.

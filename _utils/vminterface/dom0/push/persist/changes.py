@@ -17,7 +17,7 @@ from vminterface.dom0.push.persist.places import Held, Place, place_of
 from vminterface.errors import InvalidValue, InvalidValues, VerificationFailed, VMInterfaceError, printable
 from vminterface.values.change import Change
 
-#: Fields whose default in qubesd comes of another field's value.
+#: Fields whose default in qubesd follows from another field's value.
 _HANGS_ON = {"maxmem": "memory", "keyboard": "guivm"}
 
 

@@ -19,7 +19,7 @@ from vminterface.values.announcement import Announcement
 
 #: Seconds in which a VM may boot.
 BOOT = 180.0
-#: Seconds that a VM's store has for one look.
+#: Seconds that a VM's store has for one read.
 TIMEOUT = 0.5
 #: Seconds to the next push to a VM that announces an agent which no push then finds: doubled each time, up to a limit.
 #: So a VM cannot keep dom0 busy.
@@ -69,7 +69,7 @@ class Boots:
     def note(self, settings: VMSettings, outcome: Outcome, *, booting: bool) -> None:
         """Take in the outcome of a push, and name in its note what is waited for."""
         vm = outcome.vm
-        # What was found while the push was under way is no reason for another one.
+        # What was detected while the push was under way does not require another one.
         self._there.discard(vm)
         if outcome.agent is not None or not outcome.running or (outcome.ok and not outcome.unheard):
             if self._awaited.pop(vm, None) is not None and outcome.ok and outcome.running:
@@ -128,7 +128,7 @@ class Boots:
                     if _is_announced(target):
                         found.add(vm)
         except VMInterfaceError:
-            pass  # the next look may be luckier; that the stores are gone is told elsewhere
+            pass  # the next attempt may succeed; that the stores are gone is reported elsewhere
         return found
 
 

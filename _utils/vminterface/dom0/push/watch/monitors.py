@@ -21,7 +21,7 @@ from vminterface.errors import InvalidValue, ProgramMissing, ResourcesExhausted,
 from vminterface.values.monitor import MonitorLayout
 from vminterface.values.monitorsetting import FromDom0
 
-#: Seconds between two looks at dom0's monitors; and after a change, as a desktop sets one output after the other: what
+#: Seconds between two reads of dom0's monitors; and after a change, as a desktop sets one output after the other: what
 #: is the same at two of them is sent.
 CHECK_SECONDS, SETTLE = 2.0, 0.5
 #: Seconds that X has to reply.
