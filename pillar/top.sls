@@ -1,5 +1,5 @@
-# dom0 alone has what it pushes: what one VM is told is none of another VM's business. The VMs have what their side is
-# told.
+# dom0 alone has what it pushes, as no VM should learn the settings of another. The VMs have the options of their agent
+# and handlers.
 base:
   'dom0*':
     - qubes

@@ -21,7 +21,7 @@ class Deadline:
     @classmethod
     def after(cls, seconds: float) -> Deadline:
         """Return the deadline *seconds* from now."""
-        # What is left of a whole second after a few steps is told as that second.
+        # The rest of a whole second after a few steps is reported as that second.
         return cls(runtime.monotonic() + seconds, round(seconds, 2) or seconds)
 
     def shorten(self, seconds: float) -> None:

@@ -31,6 +31,8 @@ DEFAULT = "default"
 ACKNOWLEDGEMENTS = "vminterface"
 #: Written by the agent while it is in work.
 AGENT = f"{ACKNOWLEDGEMENTS}/agent"
+#: By group, the field by whose key a VM sees that the rest of its group is there.
+FLAGS = {"network": "network:ip", "provides_network": "provides_network:network"}
 
 
 #: What the fields begin with whose keys have a hash in place of a service's name.

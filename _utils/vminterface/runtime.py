@@ -1,8 +1,8 @@
 """Where this library's time and its side-by-side work come from: this machine's clock and threads, or a simulation's.
 
-What waits, or has to know how late it is, asks here and not ``time``; what runs several tasks at once takes its pools
-and locks from here and not from ``threading``. So a simulation, which calls :func:`use` once, can put virtual time and
-an order of its own in their place, and the code that it runs is the code that is shipped.
+What waits, or has to know how late it is, asks here and not ``time``; what runs several tasks at once takes its pools,
+threads and locks from here and not from ``threading``. So a simulation, which calls :func:`use` once, can put virtual
+time and an order of its own in their place, and the code that it runs is the code that is shipped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from concurrent.futures import Executor, Future
     from contextlib import AbstractContextManager
-    from threading import Event
+    from threading import Event, Thread
     from typing import Any
 
 
@@ -53,6 +53,12 @@ class Runtime:
 
         return Event()
 
+    def thread(self, work: Callable[..., None], *arguments: object, name: str | None = None) -> Thread:
+        """Return a thread that does *work* once it is started, and for which nobody waits at the program's end."""
+        from threading import Thread
+
+        return Thread(target=work, args=arguments, name=name, daemon=True)
+
 
 #: Bound anew by :func:`use`; called as ``runtime.monotonic()``. These two are called most, and go past the class.
 monotonic: Callable[[], float] = time.monotonic
@@ -61,13 +67,14 @@ pool: Callable[[int], Executor]
 unfinished: Callable[[Iterable[Future[Any]], float], set[Future[Any]]]
 lock: Callable[[], AbstractContextManager[Any]]
 event: Callable[[], Event]
+thread: Callable[..., Thread]
 
 
 def use(other: Runtime) -> None:
     """Take time, pools and locks from *other* from now on."""
-    global monotonic, sleep, pool, unfinished, lock, event
+    global monotonic, sleep, pool, unfinished, lock, event, thread
     monotonic, sleep = (time.monotonic, time.sleep) if type(other) is Runtime else (other.monotonic, other.sleep)
-    pool, unfinished, lock, event = other.pool, other.unfinished, other.lock, other.event
+    pool, unfinished, lock, event, thread = other.pool, other.unfinished, other.lock, other.event, other.thread
 
 
 use(Runtime())

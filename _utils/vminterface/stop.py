@@ -55,7 +55,7 @@ def wait_for(stop: Stop) -> None:
         os.close(reader)
         os.close(writer)
         if former >= 0 and came:
-            # Such as an event loop's: it is told of the signals that came meanwhile.
+            # Such as an event loop's: it is notified of the signals that came meanwhile.
             with suppress(OSError):
                 os.write(former, came)
 

@@ -8,7 +8,7 @@
 {%- set systemd = grains["init"] == "systemd" %}
 {%- set service = "vminterface-watch" if in_dom0 else "vminterface-agent" %}
 {%- set command = agent.command ~ " handlers %s --json" %}
-{#- It says what it did as `cmd.run` with `stateful` takes it. #}
+{#- It prints what it did in the form that `cmd.run` with `stateful` reads. #}
 {%- macro handlers(words) -%}
 if test -e {{ agent.command }} -a -e {{ agent.library }}/vminterface/cli/handlers.py; then {{ command % words }};
           else echo '{"changed": false, "comment": "service handlers: no command here, nothing to remove"}'; fi

@@ -1,5 +1,5 @@
 {#- In a VM (a template, as a rule): the programs that answer Qubes RPC services, and their configuration. The list of
-    services is the library's own. Where the VM has a handler of its own, that one stays, unless the pillar says replace.
+    services is the library's own. Where the VM has a handler of its own, that one stays, unless the pillar has replace: on.
 
     The ID is vminterface-handlers.
 -#}

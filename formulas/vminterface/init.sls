@@ -1,4 +1,4 @@
-{#- In dom0: bring every running VM to what the pillar says (qubes:defaults, qubes:vms), monitors too.
+{#- In dom0: give every running VM the settings of the pillar (qubes:defaults, qubes:vms), monitors too.
 
     The state's ID is for your requisites:
 

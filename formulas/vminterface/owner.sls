@@ -1,5 +1,5 @@
-{#- In a VM: what it accepts of dom0 where its owner says nothing, as a file that the agent and the handlers read. A file
-    that the owner has written stays as it is; what the owner says in /rw/config/vminterface/agent.conf goes before it.
+{#- In a VM: what it accepts from dom0 where its owner has no file, as a file that the agent and the handlers read. A file
+    that the owner has written stays as it is; /rw/config/vminterface/agent.conf, the owner's, goes before it.
 
     The ID is vminterface-owner.
 -#}

@@ -1,4 +1,4 @@
-{#- In dom0: keep every VM as the pillar says, however often it is started. Needs systemd. Stock Salt states alone.
+{#- In dom0: keep every VM as configured in the pillar, however often it is started. Needs systemd. Stock Salt states alone.
 
     The VMs' part of the pillar becomes a file; the watcher reads it again when it changes, and need not be started anew
     for that. Without a list of VMs in the pillar nothing is changed, and the state fails.

@@ -7,8 +7,15 @@ from collections.abc import Callable
 from tests.simulation import intruder
 from tests.simulation.host import BOOT, DOWN, Host
 from tests.simulation.scenario import Fault, texts
+from tests.simulation.trace import Disturbed
+from tests.simulation.watcher import WRONG, WatcherOf
 from vminterface import keys
+from vminterface.dom0.push.watch.ending import END
 
+#: Seconds after which a request to a store that hung, or was gone, is made again.
+HUNG = 3.5
+#: Seconds that an agent takes for each setting while it is slow.
+SLOW = 0.7
 End = Callable[[], None]
 
 
@@ -34,6 +41,14 @@ def heal(host: Host) -> None:
     host.world.slowest = 0.002
     for process in host.writers.values():
         process.go_on()
+    if host.watcher is not None:
+        if host.watcher.process is not None:
+            host.watcher.process.go_on()
+        if host.watcher.choice == WRONG:
+            host.watcher.set_pillar(host.watcher.right or 0)
+        # One that is about to end has done so by the second time.
+        for seconds in (0.0, END + 0.1):
+            host.world.at(host.world.now + seconds, host.watcher.start)
     for vm, agent in host.agents.items():
         if vm not in host.domids:
             host.start_vm(vm)
@@ -51,26 +66,57 @@ def heal(host: Host) -> None:
             host.world.at(host.world.now + BOOT, lambda vm=vm: host.start_agent(vm))  # type: ignore[misc]
 
 
-def _kill(host: Host, fault: Fault) -> None:
+def _disturb(host: Host, fault: Fault, vm: str = "", *, more: float = 0.1) -> None:
+    """Note that the watcher may not notice what happens until *more* seconds after the fault."""
+    host.trace.facts.append(Disturbed(host.world.now, host.world.now + fault.seconds + more, vm))
+
+
+def _watcher(host: Host, fault: Fault) -> WatcherOf | None:
+    """Return the watcher if it is what the fault befalls."""
+    return host.watcher if host.watcher is not None and host.watcher.name == fault.target else None
+
+
+def _kill(host: Host, fault: Fault) -> End | None:
+    if (watcher := _watcher(host, fault)) is not None:
+        watcher.kill()
+        return watcher.start
     host.kill(host.writers[fault.target])
+    return None
 
 
 def _stop(host: Host, fault: Fault) -> End | None:
     process = host.writers[fault.target]
+    if (watcher := _watcher(host, fault)) is not None:
+        if watcher.process is None:
+            return None
+        process = watcher.process
+        _disturb(host, fault)
     process.stop()
     return process.go_on
 
 
-def _interrupt(host: Host, fault: Fault) -> None:
+def _interrupt(host: Host, fault: Fault) -> End | None:
+    if (watcher := _watcher(host, fault)) is not None:
+        watcher.finish()
+        return watcher.start
     if fault.target in host.stops:
         host.world.note(fault.target, "is interrupted")
         host.stops[fault.target].set()
+    return None
 
 
 def _agent_dies(host: Host, fault: Fault) -> End | None:
     agent = host.agents[fault.target]
     agent.kill()
     return lambda: host.start_agent(fault.target)
+
+
+def _agent_hangs(host: Host, fault: Fault) -> End | None:
+    process = host.agents[fault.target].process
+    if process is None:
+        return None
+    process.stop()
+    return process.go_on
 
 
 def _agent_ends(host: Host, fault: Fault) -> End | None:
@@ -85,7 +131,7 @@ def _agent_fails(host: Host, fault: Fault) -> None:
 
 def _slow_agent(host: Host, fault: Fault) -> End:
     agent = host.agents[fault.target]
-    before, agent.seconds = agent.seconds, 0.7
+    before, agent.seconds = agent.seconds, SLOW
 
     def end() -> None:
         agent.seconds = before
@@ -95,12 +141,14 @@ def _slow_agent(host: Host, fault: Fault) -> End:
 
 def _store_hangs(host: Host, fault: Fault) -> End:
     daemon = host.pairs[fault.target].dom0 if fault.target in host.pairs else host.xenstored
+    _disturb(host, fault, fault.target if fault.target in host.pairs else "", more=HUNG)
     daemon.hang()
     return daemon.go_on
 
 
 def _connections_lost(host: Host, fault: Fault) -> None:
     daemon = host.pairs[fault.target].dom0 if fault.target in host.pairs else host.xenstored
+    _disturb(host, fault, fault.target if fault.target in host.pairs else "", more=HUNG)
     host.world.note(daemon.name, "loses its connections")
     for client in list(daemon.clients):
         client.lose("Connection reset by peer")
@@ -137,7 +185,38 @@ def _dom0_dies(host: Host, fault: Fault) -> End | None:
     if pair is None or not pair.dom0.up:
         return None
     pair.end_dom0()
+    _disturb(host, fault, fault.target)
     return lambda: pair.restart_dom0() if not pair.dom0.up and pair.inside.up else None
+
+
+def _vm_ends(host: Host, fault: Fault) -> End | None:
+    vm = fault.target
+    if vm not in host.domids:
+        return None
+    host.end_vm(vm)
+
+    def start() -> None:
+        if vm not in host.domids:
+            host.start_vm(vm)
+            host.world.at(host.world.now + BOOT, lambda: host.start_agent(vm))
+
+    return start
+
+
+def _xenstored_restarts(host: Host, fault: Fault) -> End:
+    """End the daemon for a while; it has its nodes again then, as after a live update."""
+    _disturb(host, fault, more=HUNG)
+    host.xenstored.die()
+    return host.xenstored.start
+
+
+def _pillar_wrong(host: Host, fault: Fault) -> End | None:
+    watcher = host.watcher
+    if watcher is None or watcher.choice == WRONG:
+        return None
+    before = watcher.choice
+    watcher.set_pillar(WRONG)
+    return lambda: watcher.set_pillar(before) if watcher.choice == WRONG else None
 
 
 def _hostile(host: Host, fault: Fault) -> End | None:
@@ -147,7 +226,7 @@ def _hostile(host: Host, fault: Fault) -> End | None:
         return None
     host.untrusted.add(vm)
     process = host.world.process(f"intruder in {vm}")
-    process.start(lambda: intruder.run(host.own_store(vm, process), process))
+    process.start(lambda: intruder.run(lambda: host.own_store(vm, process), process))
     return process.kill
 
 
@@ -184,11 +263,15 @@ KINDS: dict[str, Callable[[Host, Fault], End | None]] = {
     "interrupt": _interrupt,
     "agent dies": _agent_dies,
     "agent ends": _agent_ends,
+    "agent hangs": _agent_hangs,
     "agent fails once": _agent_fails,
     "slow agent": _slow_agent,
     "store hangs": _store_hangs,
     "connections lost": _connections_lost,
     "vm restarts": _vm_restarts,
+    "vm ends": _vm_ends,
+    "xenstored restarts": _xenstored_restarts,
+    "pillar is wrong": _pillar_wrong,
     "dom0's daemon restarts": _dom0_restarts,
     "vm's daemon restarts": _inside_restarts,
     "dom0's daemon dies": _dom0_dies,

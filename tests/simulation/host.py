@@ -5,23 +5,25 @@ Everything that writes is the real code; see the package's text for what is not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from tests.simulation.locks import Locks
-from tests.simulation.qubesd import Client, SimulatedQubesd
+from tests.simulation.qubesd import API, Client, SimulatedQubesd
 from tests.simulation.qubesdb import Pair, SimulatedQubesDB, SimulatedSockets
 from tests.simulation.scenario import Scenario, settings, texts
 from tests.simulation.scheduler import Event, Process, World
 from tests.simulation.trace import Began, Died, Ended, Started, Stopped, Texts, Trace
 from tests.simulation.vm import AgentOf
+from tests.simulation.watcher import WatcherOf
 from tests.simulation.xenstore import SimulatedXenStore, Xenstored
 from vminterface import keys
 from vminterface.channel.store import HostStore, KeyStore
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.qubesd import Qubesd
 from vminterface.dom0.inventory.targets import Targets
+from vminterface.dom0.push.locks import VMLocks
 from vminterface.dom0.push.outcome import Outcome
 from vminterface.dom0.push.push import diff, push
 from vminterface.dom0.results.barekeys import BareKeys
@@ -60,6 +62,7 @@ class Host:
         #: VMs that lie, or write over dom0's keys.
         self.untrusted: set[str] = set()
         self.writers: dict[str, Process] = {}
+        self.watcher = self._watcher()
         #: The stop events of those that are at work.
         self.stops: dict[str, Event] = {}
 
@@ -67,6 +70,22 @@ class Host:
     def on_qubesdb(self) -> bool:
         """Whether VMs have QubesDBs here."""
         return self.scenario.channel == "qubesdb"
+
+    def _watcher(self) -> WatcherOf | None:
+        """Return the watcher that the scenario has."""
+        for actor in self.scenario.actors:
+            if actor.kind == "watch":
+                return WatcherOf(
+                    self.world,
+                    self.trace,
+                    actor.name,
+                    lambda choice, actor=actor: [  # type: ignore[misc]
+                        self.wants(vm, choice, confirm=actor.confirm, timeout=actor.timeout) for vm in actor.vms
+                    ],
+                    self.targets,
+                    self.locks.open,
+                )
+        return None
 
     def start_vm(self, vm: str) -> None:
         """Start a VM, with a machine to which nothing has been applied."""
@@ -115,6 +134,11 @@ class Host:
             return SimulatedQubesDB(self.pairs[vm].inside, process, "/var/run/qubes/qubesdb.sock", 5.0)
         return SimulatedXenStore(self.xenstored, process, 5.0, self.domids[vm])
 
+    @property
+    def open_qubesd(self) -> Callable[[], API] | None:
+        """What opens qubesd for the process that runs; None where the host has none."""
+        return (lambda: API(self.qubesd, self.world.running().process)) if self.scenario.qubesd else None
+
     def targets(self, process: Process) -> Targets:
         """Return what finds VMs for *process*."""
 
@@ -136,25 +160,40 @@ class Host:
 
     def push(self, process: Process, desired: list[VMSettings], kind: str = "push") -> list[Outcome]:
         """Push, or look what would change; note what is asked and what comes of it."""
-        name, began = process.name, self.world.now
+        stop = self.stops[process.name] = Event(self.world)
+
+        def work() -> list[Outcome]:
+            with self.targets(process) as targets:
+                return diff(desired, targets) if kind == "diff" else self._push(process, desired, targets, stop)
+
+        try:
+            return self._noted(process, desired, kind, work)
+        except VMInterfaceError as error:
+            return [Outcome(one.vm, error=error, restored=False) for one in desired]
+
+    def push_of_watcher(
+        self, desired: list[VMSettings], targets: Targets, *, stop: Event, open_locks: Callable[[], VMLocks]
+    ) -> list[Outcome]:
+        """Push for the watcher that asks; note what is asked and what comes of it."""
+        process = self.world.running().process
+        return self._noted(process, desired, "push", lambda: self._push(process, desired, targets, stop))
+
+    def _push(self, process: Process, desired: list[VMSettings], targets: Targets, stop: Event) -> list[Outcome]:
+        locks = partial(self.locks.open, process)
+        return push(desired, targets, stop=stop, open_locks=locks, keep=lambda outcomes: None)
+
+    def _noted(
+        self, process: Process, desired: list[VMSettings], kind: str, work: Callable[[], list[Outcome]]
+    ) -> list[Outcome]:
+        """Return what *work* comes to; note what is asked and said. Raises what befalls the XenStore as a whole."""
+        name, began, raised = process.name, self.world.now, None
         wanted, by_vm = {one.vm: _texts(one) for one in desired}, {one.vm: one for one in desired}
         for vm, some in wanted.items():
             self.trace.facts.append(Began(began, name, kind, vm, some))
-        stop = self.stops[name] = Event(self.world)
         try:
-            with self.targets(process) as targets:
-                if kind == "diff":
-                    outcomes = diff(desired, targets)
-                else:
-                    outcomes = push(
-                        desired,
-                        targets,
-                        stop=stop,
-                        open_locks=lambda: self.locks.open(process),
-                        keep=lambda outcomes: None,
-                    )
+            outcomes = work()
         except VMInterfaceError as error:
-            # What befalls the XenStore as a whole.
+            raised = error
             outcomes = [Outcome(one.vm, error=error, restored=False) for one in desired]
         for one in outcomes:
             # What it says is of the moment in which it has let others in.
@@ -166,6 +205,8 @@ class Host:
                     by_vm[one.vm].confirm, by_vm[one.vm].timeout,
                 )
             )  # fmt: skip
+        if raised is not None:
+            raise raised
         return outcomes
 
     def write_keys(self, process: Process, vm: str, choice: int, *, test: bool) -> None:

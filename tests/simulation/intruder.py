@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.simulation.scenario import FIELDS, ZONES, texts
 from tests.simulation.scheduler import Process
 from vminterface import keys
@@ -13,9 +15,13 @@ from vminterface.values.acknowledgement import Acknowledgement, digest
 PAUSE = 0.1
 
 
-def run(store: KeyStore, process: Process) -> None:
+def run(open_store: Callable[[], KeyStore], process: Process) -> None:
     """Write until the connection is lost."""
     random, world = process.random, process.world
+    try:
+        store = open_store()
+    except VMInterfaceError:
+        return
     while True:
         world.sleep(random.random() * PAUSE)
         wanted = texts("work", random.randrange(3), FIELDS)

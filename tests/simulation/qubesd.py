@@ -6,7 +6,7 @@ Sources: Qubes core-admin, its extensions ``services`` and ``vm_config``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.simulation.daemons import Connection, Daemon, Step
@@ -14,9 +14,11 @@ from tests.simulation.qubesdb import Pair
 from tests.simulation.scheduler import Process, World
 from tests.simulation.trace import Trace
 from vminterface.channel.adminapi import AdminAPI, Domain, Property
+from vminterface.channel.adminevents import EventStream
 from vminterface.deadline import Deadline
 from vminterface.dom0.inventory.qubesd import Qubesd
-from vminterface.errors import KeyNotFound, PermissionDenied, VMInterfaceError
+from vminterface.errors import ConnectionLost, KeyNotFound, PermissionDenied, VMInterfaceError
+from vminterface.wire.adminevents import AdminEvent
 
 SOCKET = "/run/qubesd.sock"
 #: Seconds that one call may take.
@@ -35,6 +37,12 @@ class SimulatedQubesd(Daemon):
         self.pairs = pairs
         #: How many of the next changes fail, and whether these are stored before.
         self.failing, self.storing = 0, True
+        self.streams: list[_Stream] = []
+
+    def tell(self, vm: str, name: str) -> None:
+        """Send an event to all who listen."""
+        for stream in self.streams:
+            stream.connection.push(lambda stream=stream: stream.add(AdminEvent(vm, name, {})))  # type: ignore[misc]
 
     def set_feature(self, who: str, vm: str, name: str, value: str | None) -> None:
         """Set or remove a feature."""
@@ -52,6 +60,7 @@ class SimulatedQubesd(Daemon):
             self.world.note(self.name, f"{'stores' if self.storing else 'does not store'} feature {name}, and fails")
             raise PermissionDenied(f"feature {name} of {vm}: qubesd refuses it without a reason")
         self._write(f"qubesd for {who}", vm, name, value)
+        self.tell(vm, f"domain-feature-{'delete' if value is None else 'set'}:{name}")
 
     def start(self) -> None:
         self.failing = 0
@@ -61,6 +70,7 @@ class SimulatedQubesd(Daemon):
         """Write the keys of a VM that starts."""
         for name, value in self.features[vm].items():
             self._write("qubesd", vm, name, value)
+        self.tell(vm, "domain-start")
 
     def _write(self, who: str, vm: str, name: str, value: str | None) -> None:
         for prefix, folder in _WRITTEN.items():
@@ -84,13 +94,57 @@ class Client(Qubesd):
         self._daemon, self._process = daemon, process
 
     def connect(self, timeout: float | None = None) -> AdminAPI:
-        return _API(self._daemon, self._process, min(timeout or TIMEOUT, TIMEOUT))
+        return API(self._daemon, self._process, min(timeout or TIMEOUT, TIMEOUT))
 
 
-class _API(AdminAPI):
-    def __init__(self, daemon: SimulatedQubesd, process: Process, timeout: float) -> None:
+class _Stream(EventStream):
+    """The events that have come and that nobody has taken yet."""
+
+    def __init__(self, daemon: SimulatedQubesd, process: Process) -> None:
+        self._events: list[AdminEvent] = []
+        self._waiting: Callable[[Any], None] | None = None
+        self._streams = daemon.streams
+        self.connection = Connection(daemon, process, SOCKET)
+        self.connection.at_end.append(self._hung_up)
+        self.connection.ask([lambda: self._streams.append(self)], Deadline.after(TIMEOUT))
+
+    def _hung_up(self) -> None:
+        if self in self._streams:
+            self._streams.remove(self)
+        if self._waiting is not None:
+            self._waiting(None)
+
+    def add(self, event: AdminEvent) -> None:
+        """Take an event that has come."""
+        self._events.append(event)
+        if self._waiting is not None:
+            self._waiting(None)
+
+    def next(self, deadline: Deadline) -> AdminEvent:
+        while not self._events:
+            if self.connection.closed_because:
+                raise ConnectionLost(f"{SOCKET}: {self.connection.closed_because}")
+            deadline.check("events of qubesd")
+            self.connection.world.wait(deadline.expires, self._wait)
+            self._waiting = None
+        return self._events.pop(0)
+
+    def _wait(self, wake: Callable[[Any], None]) -> None:
+        self._waiting = wake
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class API(AdminAPI):
+    """The client of the simulated qubesd that *process* has."""
+
+    def __init__(self, daemon: SimulatedQubesd, process: Process, timeout: float = TIMEOUT) -> None:
         super().__init__(None, SOCKET, timeout)
         self._daemon, self._process = daemon, process
+
+    def events(self, timeout: float | None = None) -> EventStream:
+        return _Stream(self._daemon, self._process)
 
     def _ask(self, step: Step) -> Any:
         connection = Connection(self._daemon, self._process, SOCKET)

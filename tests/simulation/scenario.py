@@ -17,6 +17,11 @@ VMS = ("work", "mail", "vault")
 #: Fields of the pillar that writers set, all writers of a scenario the same.
 FIELDS = ("timezone", "services", "network")
 ZONES = ("UTC", "Europe/Berlin", "Asia/Tokyo", "America/Lima", "Africa/Cairo", "Europe/Warsaw", "Asia/Kolkata")
+WATCHER = "watcher"
+#: Faults that often befall a host with one.
+FOR_WATCHER = ("vm restarts", "vm ends", "interrupt", "agent hangs", "agent hangs", "dom0's daemon restarts")
+#: Of so many seeds one has a watcher.
+WATCHED = 8
 #: The choice of the last push, which no other writer has.
 LAST = len(ZONES) - 1
 
@@ -31,7 +36,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who does something: *kind* is push, diff, keys, keys-test or watch."""
+    """Who does something: *kind* is push, diff, keys, keys-test or watch; the rounds of a watcher are its pillar's."""
 
     name: str
     kind: str
@@ -115,6 +120,8 @@ class Scenario:
     def of(cls, seed: int) -> Scenario:
         """Return what *seed* stands for."""
         random = Random(f"{seed} scenario")
+        if seed % WATCHED == 1:
+            return cls._watched(seed, random)
         vms = VMS[: random.choice((1, 1, 1, 2, 2, 3))]
         channel = random.choice(("xenstore", "qubesdb"))
         qubesd = channel == "qubesdb" and random.random() < 0.3
@@ -132,6 +139,34 @@ class Scenario:
             late=random.choice((0.0, 0.0, 0.1, 0.5)),
             twice=random.choice((0.0, 0.0, 0.3)),
             slowest=random.choice((0.002, 0.02, 0.2)),
+            qubesd=qubesd,
+            vms=vms,
+        )
+
+    @classmethod
+    def _watched(cls, seed: int, random: Random) -> Scenario:
+        """Return one with a watcher, beside which others push less often."""
+        vms = VMS[: random.choice((1, 2, 2, 3))]
+        channel = random.choice(("xenstore", "qubesdb"))
+        qubesd = channel == "qubesdb" and random.random() < 0.2
+        known = FIELDS[:2] if qubesd else FIELDS
+        fields = tuple(name for name in known if random.random() < 0.4) or (random.choice(known),)
+        # Each of its pillars is another one, so that a change back need not be noticed.
+        choices = random.sample(range(3), random.choice((1, 1, 2, 3)))
+        pauses = [_moment(random) / 2, *(0.2 + random.random() * 4 for _ in choices[1:])]
+        rounds = tuple(map(Round, pauses, choices))
+        watch = Actor(WATCHER, "watch", vms, rounds, random.random() < 0.9, random.choice((0.4, 1.0, 2.0, 5.0)))
+        actors = (watch, *(_actor(random, number, vms) for number in range(random.choice((0, 0, 1)))))
+        return cls(
+            seed,
+            channel,
+            fields,
+            tuple(_agent(random, vm) for vm in vms),
+            actors,
+            tuple(sorted(_faults(random, vms, actors, channel, qubesd=qubesd), key=lambda fault: fault.at)),
+            late=random.choice((0.0, 0.0, 0.1, 0.5)),
+            twice=random.choice((0.0, 0.0, 0.3)),
+            slowest=random.choice((0.002, 0.002, 0.02)),
             qubesd=qubesd,
             vms=vms,
         )
@@ -163,6 +198,8 @@ def _moment(random: Random) -> float:
 def _during(random: Random, actor: Actor) -> float:
     """Draw a time at which *actor* probably is at work."""
     begin = sum(one.pause for one in actor.rounds[: random.randrange(len(actor.rounds)) + 1])
+    # It has to settle first.
+    begin += 0.35 if actor.kind == "watch" else 0.0
     return begin + random.choice((random.random() * 0.01, random.random() * 0.1, random.random() * actor.timeout))
 
 
@@ -188,6 +225,8 @@ def _faults(
             "intruder": vm,
             "foreign write": vm,
         }
+        if actors[0].kind == "watch":
+            kinds |= {"agent hangs": vm, "vm ends": vm, "xenstored restarts": "xenstored", "pillar is wrong": writer}
         if channel == "qubesdb":
             kinds |= {"dom0's daemon restarts": vm, "vm's daemon restarts": vm, "dom0's daemon dies": vm}
         if qubesd:
@@ -195,8 +234,12 @@ def _faults(
                 ("qubesd stores, then fails", "qubesd refuses", "qubesd hangs", "qubesd dies"), "qubesd"
             )
         kind = random.choice(list(kinds))
+        if actors[0].kind == "watch" and random.random() < 0.5:
+            # What a watcher is there for, and what ends it.
+            kinds["interrupt"] = WATCHER
+            kind = random.choice([one for one in FOR_WATCHER if one in kinds])
         at = _during(random, actor) if random.random() < 0.6 else _moment(random) + _moment(random) / 2
-        found.append(Fault(at, kind, kinds[kind], random.random() * 3))
+        found.append(Fault(at, kind, kinds[kind], random.random() * (8 if kind == "agent hangs" else 3)))
     return found
 
 

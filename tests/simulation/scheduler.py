@@ -224,14 +224,15 @@ class World(runtime.Runtime):
 
     def wait(self, until: float | None, register: Callable[[Callable[[Any], None]], None]) -> Any:
         """Let the current task wait until what *register* is given is called, or until a time: TIMED_OUT."""
-        task = self._running()
+        task = self.running()
         ticket = task.ticket()
         register(lambda value: task.wake(ticket, value))
         if until is not None:
             self.at(until, lambda: task.wake(ticket, TIMED_OUT), task.process.random)
         return self.hub.switch()
 
-    def _running(self) -> Task:
+    def running(self) -> Task:
+        """Return the task that asks. Raises GreenletExit once the world is over."""
         if self.over:
             raise GreenletExit
         assert self.current is not None, "nothing but a task can wait"
@@ -261,6 +262,9 @@ class World(runtime.Runtime):
     def event(self) -> threading.Event:
         return Event(self)
 
+    def thread(self, work: Callable[..., None], *arguments: object, name: str | None = None) -> threading.Thread:
+        return _Thread(self, lambda: work(*arguments))
+
 
 class Event(threading.Event):
     """An event whose wait takes virtual time."""
@@ -281,6 +285,29 @@ class Event(threading.Event):
             until = None if timeout is None else self._world.now + max(0.0, timeout)
             self._world.wait(until, self._waiting.append)
         return self.is_set()
+
+
+class _Thread(threading.Thread):
+    """A task of the process that has made it."""
+
+    def __init__(self, world: World, work: Callable[[], None]) -> None:
+        super().__init__()
+        self._process, self._work, self._over = world.running().process, work, Event(world)
+
+    def start(self) -> None:
+        self._process.start(self._do)
+
+    def _do(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._over.set()
+
+    def is_alive(self) -> bool:
+        return not self._over.is_set()
+
+    def join(self, timeout: float | None = None) -> None:
+        self._over.wait(timeout)
 
 
 class _Lock(AbstractContextManager[None]):
@@ -322,9 +349,7 @@ class _Pool(Executor):
     """Tasks of the process that has made it, so many at a time."""
 
     def __init__(self, world: World, workers: int) -> None:
-        task = world.current
-        assert task is not None
-        self._world, self._process, self._workers = world, task.process, workers
+        self._world, self._process, self._workers = world, world.running().process, workers
         self._queue: list[tuple[_Future, Callable[[], Any]]] = []
         self._running = 0
         self._all: list[_Future] = []

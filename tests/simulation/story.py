@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.simulation.run import Result
-from tests.simulation.trace import Applied, Began, Died, Ended, Fact, Started, Stopped, Wrote
+from tests.simulation.trace import Applied, Began, Died, Ended, Fact, Started, Stopped, Watched, Wrote
 from vminterface.errors import printable
 
 
@@ -46,6 +46,16 @@ def _facts(facts: list[Fact]) -> Iterator[tuple[float, str]]:
                 yield fact.at, f"{fact.vm} starts"
             case Stopped():
                 yield fact.at, f"{fact.vm} ends"
+            case Watched(what="says", text=text):
+                yield fact.at, f"{fact.who} logs: {text}"
+            case Watched(what="pillar" | "wrong" | "same", text=text):
+                yield fact.at, f"the pillar of {fact.who} becomes {text}"
+            case Watched(what="told"):
+                yield fact.at, f"{fact.who} is told to end"
+            case Watched(what="killed"):
+                yield fact.at, f"{fact.who} is killed"
+            case Watched():
+                yield fact.at, f"{fact.who} {fact.what}"
             case Died():
                 yield fact.at, f"{fact.who} dies in the middle"
 

@@ -36,6 +36,67 @@ WRITTEN_BY_QUBESD = Scenario(
     qubesd=True,
     vms=("work", "mail"),
 )
+#: The store hangs while the agent of a VM that boots is awaited.
+AGENT_AFTER_FAILURE = Scenario(
+    0,
+    "qubesdb",
+    ("network",),
+    (Agent("work", None),),
+    (Actor("watcher", "watch", ("work",), (Round(0.606, 1), Round(2.67, 2)), timeout=1.0),),
+    (Fault(3.353, "store hangs", "work", 2.16),),
+    vms=("work",),
+)
+XENSTORE_AWAY = Scenario(
+    0,
+    "qubesdb",
+    ("timezone", "services"),
+    (Agent("mail", 0.0, 0.63),),
+    (Actor("watcher", "watch", ("mail",), (Round(0.941, 2),), timeout=0.4),),
+    (Fault(2.931, "xenstored restarts", "xenstored", 1.45),),
+    qubesd=True,
+    vms=("mail",),
+)
+DEFAULT_AFTER_RESTART = Scenario(
+    0,
+    "qubesdb",
+    ("services",),
+    (Agent("mail"),),
+    (Actor("watcher", "watch", ("mail",), (Round(0.0, 1), Round(2.45, 2))),),
+    (Fault(3.2, "dom0's daemon dies", "mail", 0.02),),
+    late=0.5,
+    slowest=0.002,
+    vms=("mail",),
+)
+NOT_GIVEN_BACK = Scenario(
+    0,
+    "qubesdb",
+    ("services",),
+    (Agent("work", 0.165),),
+    (Actor("admin 1", "push", ("work",), (Round(1.223, 0),), timeout=0.4),),
+    (Fault(0.247, "agent dies", "work", 1.87), Fault(1.278, "qubesd stores, then fails", "qubesd", 2.23)),
+    qubesd=True,
+    vms=("work",),
+)
+BOTH_AWAY = Scenario(
+    0,
+    "qubesdb",
+    ("services",),
+    (Agent("work", None), Agent("mail", 0.725)),
+    (Actor("admin 1", "push", ("work", "mail"), (Round(1.66, 1),)),),
+    (Fault(0.275, "dom0's daemon dies", "work", 2.21), Fault(0.356, "xenstored restarts", "xenstored", 1.96)),
+    vms=("work", "mail"),
+)
+NO_AGENT_AT_ALL = Scenario(
+    0,
+    "qubesdb",
+    ("network",),
+    (Agent("work", 0.944),),
+    (Actor("watcher", "watch", ("work",), (Round(0.078, 2),)),),
+    (Fault(0.297, "intruder", "work", 2.79),),
+    late=0.5,
+    slowest=0.002,
+    vms=("work",),
+)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +105,12 @@ WRITTEN_BY_QUBESD = Scenario(
         pytest.param(LATE_REFUSAL, id="a refusal after the VM's time is no success"),
         pytest.param(NETWORK_AFTER_RESTART, id="a network is whole after a restart of dom0's daemon"),
         pytest.param(WRITTEN_BY_QUBESD, id="an old acknowledgement of what qubesd writes is not believed"),
+        pytest.param(AGENT_AFTER_FAILURE, id="an agent is still awaited after a push that failed"),
+        pytest.param(XENSTORE_AWAY, id="no VM counts as started anew while the XenStore is away"),
+        pytest.param(DEFAULT_AFTER_RESTART, id="a default is one after a restart of dom0's daemon"),
+        pytest.param(NOT_GIVEN_BACK, id="what qubesd does not give back to a running VM is reported"),
+        pytest.param(BOTH_AWAY, id="a VM whose two daemons are away is not called stopped"),
+        pytest.param(NO_AGENT_AT_ALL, id="a VM that only claims to have an agent is not pushed to without end"),
     ],
 )
 def test_what_was_found_once_is_not_there_any_more(scenario: Scenario) -> None:

@@ -83,7 +83,7 @@ def test_a_network_of_two_writers_is_named() -> None:
 
 
 def test_what_does_not_matter_is_left_out_of_a_failing_scenario() -> None:
-    scenario = replace(Scenario.of(17), faults=(Fault(0.1, "kill", "admin 1"), Fault(0.2, "slow agent", "work", 1.0)))
+    scenario = replace(Scenario.of(18), faults=(Fault(0.1, "kill", "admin 1"), Fault(0.2, "slow agent", "work", 1.0)))
 
     def attempt(one: Scenario) -> Result:
         result = run(one)

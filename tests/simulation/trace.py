@@ -97,7 +97,26 @@ class Died:
     who: str
 
 
-Fact = Wrote | Applied | Started | Stopped | Began | Ended | Died
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What became of the watcher *who*: *what* is starts, pillar, told, ends, killed, says; *text* is what it says."""
+
+    at: float
+    who: str
+    what: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbed:
+    """Until then nobody can expect the watcher to do anything for *vm*, or for any where that is empty."""
+
+    at: float
+    until: float
+    vm: str = ""
+
+
+Fact = Wrote | Applied | Started | Stopped | Began | Ended | Died | Watched | Disturbed
 
 
 @dataclass(slots=True)

@@ -110,6 +110,9 @@ class _GuestStore(QubesDB):
     def batch(self, operations: Sequence[Operation], *, timeout: float | None = None) -> list[Any]:
         return super().batch([replace(one, path=f"/{one.path}") for one in operations], timeout=timeout)
 
+    def write(self, path: str, value: bytes, *, timeout: float | None = None) -> None:
+        super().write(f"/{path}", value, timeout=timeout)
+
     def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
         return super().read_many([f"/{path}" for path in paths], timeout=timeout)
 

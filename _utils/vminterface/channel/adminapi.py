@@ -36,7 +36,7 @@ from vminterface.errors import (
 
 #: Where qubesd keeps all that it knows; a dom0 of R4 has it, whether qubesd runs or not.
 QUBES_XML = "/var/lib/qubes/qubes.xml"
-#: Seconds for one call, unless told otherwise.
+#: Seconds for one call, by default.
 TIMEOUT = 10.0
 #: Bytes of an answer at most: the list of a thousand VMs has about 60 kB.
 REPLY_LIMIT = 1 << 20
@@ -241,7 +241,7 @@ class AdminAPI:
         return bytes(self._app.qubesd_call(vm, method, argument, payload))
 
     def _vm(self, name: str) -> Any:
-        # Without a look at the list: a VM that does not exist is told by the call itself.
+        # Without reading the list: the call itself fails for a VM that does not exist.
         return self._app.domains.get_blind(name)
 
     @contextmanager
@@ -305,7 +305,7 @@ def _domain(line: str) -> Domain:
 def _error_of(error: BaseException, what: str) -> VMInterfaceError:
     """Return this library's error for one that the client raised; its classes differ by release."""
     if type(error).__name__ == "QubesPropertyAccessError" and error.__context__ is not None:
-        # The client has put it in place of the fault that tells why.
+        # The client raises it in place of the error that has the reason.
         error = error.__context__
     said = printable(str(error)) or type(error).__name__
     names = {cls.__name__ for cls in type(error).__mro__}

@@ -24,7 +24,7 @@ Values = list[bytes | None]
 
 #: Seconds that the end of a watch or the abort of a transaction may take although its time is up.
 END_SECONDS = 0.25
-#: Nodes that :meth:`KeyStore.tree` reads at most, unless told otherwise: a VM may grow its own subtree.
+#: Nodes that :meth:`KeyStore.tree` reads at most, by default: a VM may grow its own subtree.
 TREE_LIMIT = 100_000
 
 

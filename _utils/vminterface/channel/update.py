@@ -116,7 +116,7 @@ def update(store: KeyStore, desired: Desired, *, check: Callable[[KeyStore], Non
                 raise VerificationFailed(f"{next(iter(left))} does not hold what was written")
         except VMInterfaceError:
             if not view.transactions:
-                # The first error is the one to tell.
+                # The first error is reported.
                 with suppress(VMInterfaceError):
                     _put_back(view, now)
             raise

@@ -45,7 +45,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _of(file: str) -> dict[str, Any]:
-    """Return what is to be said of *file*: ``ok``, the names of its ``vms``, its ``errors`` and ``notes``."""
+    """Return the findings about *file*: ``ok``, the names of its ``vms``, its ``errors`` and ``notes``."""
     from vminterface.dom0.desired import hints
     from vminterface.dom0.desired.settings import parse_pillar
 

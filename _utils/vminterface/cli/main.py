@@ -93,7 +93,7 @@ def _main(argv: Sequence[str] | None) -> int:
         _print_errors(options, "\n".join(getattr(interrupt, "__notes__", ())))
         raise
     except BrokenPipeError:
-        # The reader went away (`vminterface get work | head -1`): nobody is left to tell.
+        # The reader went away (`vminterface get work | head -1`): nobody is left to read it.
         sys.stderr.close()
         return FAILED
 
@@ -114,7 +114,7 @@ def _progress(options: argparse.Namespace) -> Progress:
 
 
 def _print_errors(options: argparse.Namespace, text: str) -> None:
-    """Print what came of a push that was interrupted, nothing for one that has been reported as a whole."""
+    """Print the outcomes of a push that was interrupted, nothing for one that has been reported as a whole."""
     as_json = getattr(options, "json", False)
     if not getattr(options, "reported", False):
         cli_errors.print_error(text or ("interrupted" if as_json else ""), as_json=as_json)

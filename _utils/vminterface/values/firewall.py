@@ -60,7 +60,7 @@ class Rule:
     to_dns: bool = False
     ports: tuple[int, int] | None = None
     icmp_type: int | None = None
-    #: The second since 1970 from which on it is none any more; qubesd's store has it, a provider's keys have not.
+    #: The second since 1970 at which the rule expires; qubesd's store has it, a provider's keys have not.
     expire: int | None = None
     #: Does nothing; qubesd's store has it.
     comment: str = field(default="", compare=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 from vminterface.errors import InvalidValue, printable
 
-#: A longer text is not even looked at. ``/proc/meminfo`` itself has about 1500 bytes.
+#: A longer text is refused unread. ``/proc/meminfo`` itself has about 1500 bytes.
 TEXT_LIMIT = 4096
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _LINE = re.compile(r"^(MemTotal|MemFree|Buffers|Cached|SwapTotal|SwapFree):[ \t]*([^\n]*)$", re.MULTILINE)

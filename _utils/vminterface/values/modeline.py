@@ -69,7 +69,7 @@ def widths_of_cvt(width: int, height: int) -> frozenset[int]:
 
 
 def _sync_lines(width: int, height: int) -> int:
-    """Return the length of the vertical pulse, by which a display tells aspect ratios apart."""
+    """Return the length of the vertical pulse, by which a display distinguishes aspect ratios."""
     for lines, step, across, down in ((4, 3, 4, 3), (5, 9, 16, 9), (6, 10, 16, 10), (7, 4, 5, 4), (7, 9, 15, 9)):
         if height % step == 0 and height * across == width * down:
             return lines

@@ -138,7 +138,7 @@ class ProviderNetwork(_Network):
     primary_dns: IPv4Address | None = None
     secondary_dns: IPv4Address | None = None
     gateway6: IPv6Address | None = None
-    #: Who the clients are; None: those that the toolstack has told the VM of.
+    #: Who the clients are; None: those that the toolstack has written.
     connected: Clients | None = None
 
     @classmethod

@@ -311,7 +311,7 @@ class Connection:
         if kind is None:
             raise RemoteProtocolError(f"a message of type {word} (expected {min(_TYPES)} to {max(_TYPES)})")
         size = _SIZES.get(kind, untrusted_size)
-        # Older peers' lengths were never looked at.
+        # Older peers' lengths were never checked.
         if size != untrusted_size and self.version is not None and self.version.minor >= _STRICT_LENGTHS:
             raise RemoteProtocolError(f"{kind.name} of {untrusted_size} bytes (expected {size})")
         if size > BODY_MAX:

@@ -21,7 +21,7 @@ def written(data: memoryview, at: int) -> Iterator[tuple[int, memoryview]]:
     size, begin, start = len(data), 0, 0
     while start < size:
         end = min(size, start + BLOCK - (at + start) % BLOCK)
-        # The first byte alone tells most blocks apart.
+        # The first byte alone distinguishes most blocks.
         if not data[start] and bytes(data[start:end]) == _ZEROS[: end - start]:
             if begin < start:
                 yield at + begin, data[begin:start]

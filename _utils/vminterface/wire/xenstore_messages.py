@@ -204,7 +204,7 @@ def decode_request(op: Op, untrusted_payload: bytes) -> tuple[str, bytes, tuple[
         raise Malformed(f"{op.name} is not a request")
     path, value = "", b""
     if not shape.path and shape.arguments == (0, 0):
-        return path, value, ()  # what follows START and RESET_WATCHES is never looked at
+        return path, value, ()  # what follows START and RESET_WATCHES is never read
     rest = untrusted_payload
     if shape.path:
         start, end, rest = rest.partition(b"\0")
@@ -254,7 +254,7 @@ def decode_reply(op: Op, untrusted_payload: bytes) -> tuple[bytes, tuple[str, ..
 
 
 def _without_end(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the *names* of a part of a directory without the empty one that tells its end."""
+    """Return the *names* of a part of a directory without the empty one that ends it."""
     return names[:-1] if names and not names[-1] else names
 
 

@@ -33,7 +33,7 @@ def is_missing(vm: str, status: int, untrusted_stderr: str) -> bool:
 
 
 def _listens(vm: str) -> bool:
-    """Whether the daemon's socket takes connections; also true where that cannot be said."""
+    """Whether the daemon's socket takes connections; also true where that is unknown."""
     folder = os.environ.get(FOLDER_VARIABLE) or FOLDER
     with socket.socket(socket.AF_UNIX) as connection:
         # A daemon that hangs is there, and is not waited for.

@@ -79,7 +79,7 @@ class QubesDBConnection(StoreConnection):
             self._connect()
         except OSError as error:
             self._end()
-            # The cause tells a daemon that is gone from one that must not be reached.
+            # By the cause a daemon that is gone is distinguished from one that may not be reached.
             raise ConnectionLost(f"{path}: {error.strerror or error}") from error
         self._readable = poll_of(self._socket)
         self._both = select.poll()
@@ -196,7 +196,7 @@ class QubesDBConnection(StoreConnection):
             return data
         except OSError as error:
             if error.errno in (errno.EPIPE, errno.ECONNRESET):
-                # What the daemon said before it closed is still to be read: it may be the reason.
+                # What the daemon sent before it closed is still to be read: it may be the reason.
                 return b""
             raise
 

@@ -248,7 +248,7 @@ class _QubesDBWatch(Watch):
         self.registered: set[str] = set()
         self._store = store
         self._closed = False
-        #: Keys only: the same event twice tells no more than once, and dict keeps the order.
+        #: Keys only: a repeated event has no further meaning, and dict keeps the order.
         self._events: dict[WatchEvent, None] = dict.fromkeys(WatchEvent(path, path) for path in paths)
 
     def add(self, changed: str) -> None:

@@ -60,7 +60,7 @@ def requests_of(operation: Operation, transaction: int) -> tuple[Request, ...]:
         case List():
             return (Request(Op.DIRECTORY, path, b"", (), transaction),)
         case Remove():
-            # The daemon says OK to the removal of a key that is not there: only reading tells.
+            # The daemon replies OK to the removal of a key that does not exist: only a read shows whether it did.
             return (Request(Op.READ, path, b"", (), transaction), Request(Op.RM, path, b"", (), transaction))
         case GetPermissions():
             return (Request(Op.GET_PERMS, path, b"", (), transaction),)

@@ -317,7 +317,7 @@ class _XenStoreWatch(Watch):
         self._deadline = deadline
         self._store = store
         self._closed = False
-        #: Keys only: the same event twice tells no more than once, and dict keeps the order.
+        #: Keys only: a repeated event has no further meaning, and dict keeps the order.
         self._events: dict[WatchEvent, None] = {}
 
     def add(self, event: wire.WatchEvent) -> None:

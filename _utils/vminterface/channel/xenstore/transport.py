@@ -81,18 +81,18 @@ class DeviceTransport:
 
 
 def find_place() -> str:
-    """Return the first path that exists. Raises ConnectionLost."""
+    """Return the first path that exists. Raises ConnectionLost, because of a FileNotFoundError."""
     named = os.environ.get("XENSTORED_PATH")
     places = (named, *PLACES) if named else PLACES
     for place in places:
         if os.path.exists(place):
             return place
-    raise ConnectionLost(f"no XenStore: none of {', '.join(places)} exists")
+    raise ConnectionLost(f"no XenStore: none of {', '.join(places)} exists") from FileNotFoundError()
 
 
 def connect(path: str, timeout: float) -> SocketTransport | DeviceTransport:
-    """Connect to the socket, or open the device file, at *path*. Raises ConnectionLost, and DeadlineExceeded after
-    *timeout* seconds in which a daemon that hangs had too many connections waiting already.
+    """Connect to the socket, or open the device file, at *path*. Raises ConnectionLost because of an OSError, and
+    DeadlineExceeded after *timeout* seconds in which a daemon that hangs had too many connections waiting already.
     """
     try:
         if stat.S_ISSOCK(os.stat(path).st_mode):
@@ -101,7 +101,7 @@ def connect(path: str, timeout: float) -> SocketTransport | DeviceTransport:
     except BlockingIOError:
         raise DeadlineExceeded(f"{path}: the daemon accepted no connection within {round(timeout, 1):g} s") from None
     except OSError as error:
-        raise ConnectionLost(f"{path}: {error.strerror or error}") from None
+        raise ConnectionLost(f"{path}: {error.strerror or error}") from error
 
 
 def _timeval(seconds: float) -> bytes:

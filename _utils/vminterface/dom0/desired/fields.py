@@ -196,7 +196,7 @@ def _listed(name: str, what: str, limit: int, parse: Callable[[str], Any], value
 
 
 def _dns(name: str, value: Any, into: Collector) -> dict[str, Any]:
-    """``dns: [primary, secondary, …]``: two of IPv4 have keys of their own; what these do not say is told as a whole.
+    """``dns: [primary, secondary, …]``: two of IPv4 have keys of their own; what these cannot hold is in one more key.
 
     A provider has these two alone.
     """

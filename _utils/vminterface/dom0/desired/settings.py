@@ -79,7 +79,7 @@ class VMSettings:
     require_running: bool = False
     #: Seconds that are left to wait for the VM.
     timeout: float = ACKNOWLEDGE_WITHIN
-    #: Told by a service call, as no key holds them; None: not managed.
+    #: Set by a service call, as no key holds them; None: not managed.
     monitors: MonitorSetting | None = None
     #: Whether qubesd shall keep the settings for the VM's later starts; None: where there is a qubesd.
     persist: bool | None = None
@@ -121,7 +121,7 @@ class VMSettings:
         wrong = own.wrong | (base.wrong - own.given)
         taken_back = own.taken_back
         if "keyboard" in taken_back and "keymap" not in base.given:
-            # It came of the layout.
+            # It was derived from the layout.
             taken_back = {*taken_back, "keymap"}
         of_base = Collected(_left(base.desired, taken_back), _left(base.persistent, taken_back))
         merged, values = {**of_base.desired, **own.desired}, {**of_base.persistent, **own.persistent}

@@ -15,7 +15,7 @@ from vminterface.values.monitor import MonitorLayout
 from vminterface.values.monitorsetting import FromDom0, MonitorSetting
 
 _MODE_LIMIT = 64
-#: Where the handler keeps the mode that it was told last: the newer one, as it may not write to the first always.
+#: Where the handler stores the last mode that it was given: the newer one, as it may not write to the first always.
 _READ_MODE = """note=/run/vminterface/gui-mode own=$XDG_RUNTIME_DIR/vminterface/gui-mode
 [ -e "$note" ] && ! [ "$own" -nt "$note" ] || note=$own
 [ -e "$note" ] || exit 3

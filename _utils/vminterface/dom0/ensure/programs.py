@@ -21,7 +21,7 @@ _OUTPUT_LIMIT = 1 << 20
 _SHOWN = 4096
 
 _PROBE = '[ -e "$1" ] || exit 3; sha256sum <"$1" && { [ ! -x "$1" ] || echo x; }'
-# The checksum is for a connection that breaks: cat cannot tell that from the end.
+# The checksum is for a connection that breaks: to cat that is the same as the end.
 _INSTALL = """umask 022; mkdir -p -- "$1" && new=$(mktemp -- "$1/.new.XXXXXX") || exit 1
 cat >"$new" && echo "$3  $new" | sha256sum -c --status && chmod 0755 -- "$new" && mv -fT -- "$new" "$1/$2" && exit 0
 rm -f -- "$new"; exit 1"""
@@ -38,7 +38,7 @@ def command_run(
     timeout: float = 60.0,
 ) -> Step:
     """Run *command* in the shell of *vm*, but not if there *unless* ends with status 0 or *onlyif* with another one."""
-    # A look alone may make no call, which would check it.
+    # A probe alone may make no call, which would check it.
     checked_timeout(timeout)
     what = f"'{printable(commands.checked_script(command).strip(), 80)}'"
     for guard, runs_if_true in ((onlyif, True), (unless, False)):

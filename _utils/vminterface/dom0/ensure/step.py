@@ -12,10 +12,10 @@ from vminterface.values.change import Change
 
 #: By what is ensured, in the words that people read.
 Changes = Mapping[str, Change[Any]]
-#: What a VM said, by the stream.
+#: What a VM sent, by the stream.
 Facts = Mapping[str, str]
 
-#: The status by which a look at a VM says that the thing is not there.
+#: The status of a probe in a VM where the object does not exist.
 NOT_THERE = 3
 
 

@@ -68,7 +68,7 @@ def backup_made(qrexec: Qrexec, vm: str, archive: str, location: str) -> Step:
 
 
 def _holds(qrexec: Qrexec, vm: str, location: str, size: int, digest: bytes) -> bool | None:
-    """Whether there is a backup with that content; None: there is nothing at *location* to look at."""
+    """Whether there is a backup with that content; None: nothing at *location* can be read."""
     argv = ["sh", "-c", _PROBE_BACKUP, "sh", location, str(size)]
     output = commands.execute(qrexec, vm, argv, stdout_limit=_LIMIT, timeout=1800.0, name="sha256sum")
     if not there(output):

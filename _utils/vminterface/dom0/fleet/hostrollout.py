@@ -73,7 +73,7 @@ def _steps(name: str, ask: Ask, only: Sequence[str] | None) -> tuple[rollout.Obs
 
 
 def _given(reply: object) -> Unit:
-    """Return what came of the rollout on one host."""
+    """Return the outcome of the rollout on one host."""
     try:
         data = untrusted.mapping(reply, "")
         comment = untrusted.text(data.get("comment"), "comment")

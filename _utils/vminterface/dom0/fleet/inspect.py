@@ -85,7 +85,7 @@ class _Found:
 
     @classmethod
     def read(cls, targets: Targets, settings: Sequence[VMSettings]) -> _Found:
-        """Ask all stores. Raises what befalls the XenStore."""
+        """Read all stores. Raises the errors of the XenStore."""
         found = cls(settings, targets.running())
         found.outcomes = {one.vm: one for one in diff(settings, targets)}
         found.states, found.errors = observed.observe(targets, sorted(found.running), fields=())

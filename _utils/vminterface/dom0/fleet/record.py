@@ -29,7 +29,7 @@ CONVERGED, DRIFTED, REFUSED, HUNG, FAILED, NOT_RUNNING, NOT_IN_PILLAR, UNKNOWN =
     "not_in_pillar",
     "unknown",
 )
-#: States that ask for somebody to look after the VM.
+#: States that need an admin's attention.
 TROUBLED = frozenset({DRIFTED, REFUSED, HUNG, FAILED, UNKNOWN})
 #: The types of conditions: the domain runs, it has what the pillar gives it, its agent is in work, its last push did
 #: what it was to do.
@@ -177,7 +177,7 @@ class HostRecord:
     vms: Mapping[str, VMRecord] = field(default_factory=dict)
     #: What is wrong with the host's pillar, a line each; empty where it is valid.
     pillar_errors: tuple[str, ...] = ()
-    #: Why the host's VMs could not be looked at; empty where they could.
+    #: Why the host's VMs could not be inspected; empty where they could.
     error: str = ""
 
     @property

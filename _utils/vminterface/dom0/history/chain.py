@@ -201,7 +201,7 @@ def _check_place(where: str, entry: Mapping[str, Any], verdict: Verdict, head: H
 
 
 def _check_end(verdict: Verdict, head: Head | None, expected: Mapping[int, str], known: Mapping[int, str]) -> None:
-    """Look for lines that are not there: those that the head knows, and those that somebody has noted."""
+    """Find lines that are missing: those that the head knows, and those that somebody has noted."""
     if head is None:
         if verdict.lines:
             verdict.add_error("the head is missing, or cannot be read: lines taken out at the end would not be noticed")

@@ -35,7 +35,7 @@ from vminterface.values.vmname import is_dom0, refuse_dom0
 
 #: Seconds that the XenStore has for one batch of requests, however large.
 STORE_TIMEOUT = 10.0
-#: Seconds between two looks for the socket of a VM that starts.
+#: Seconds between two checks for the socket of a VM that starts.
 _PROBE = 0.1
 
 #: Seconds that a VM's own QubesDB has for one batch of requests.
@@ -96,6 +96,8 @@ class Targets:
         self._sockets = sockets or Sockets(qubesdb_folder)
         self._qubesdbs: dict[str, VMStore] = {}
         self._asking = runtime.lock()
+        #: Whether the host has a XenStore that could not be reached when it was last asked.
+        self._silent = False
         #: A new one for each run.
         self.qubesd = open_qubesd
 
@@ -156,11 +158,11 @@ class Targets:
         """Return the running VMs, as :meth:`running` does, each with what is another one after each of its starts."""
         found: dict[str, tuple[int, ...]] = {}
         for vm, domid in self.running(on_xenstore, starting).items():
-            mark: tuple[int, ...] = () if domid is None else (domid,)
+            found[vm] = () if domid is None else (domid,)
+            # A start has a socket of its own; the domid is not known while the XenStore cannot be reached.
             if (path := self._socket(vm)) is not None:
                 with suppress(OSError):
-                    mark += self._sockets.mark(path)
-            found[vm] = mark
+                    found[vm] = self._sockets.mark(path)
         return found
 
     def find(
@@ -199,8 +201,13 @@ class Targets:
                 found[vm] = Target(vm, None, store, "/")
                 continue
             domids = self._domids(must=False) if domids is None else domids
-            if vm in domids and errors is not None:
+            if errors is None:
+                continue
+            if vm in domids:
                 errors[vm] = self._unmet(vm)
+            elif self._silent and (path := self._socket(vm)) is not None:
+                why = "and the XenStore, which knows whether it runs, cannot be reached"
+                errors[vm] = ConnectionLost(f"{vm}: {path} refuses connections, {why}")
         return found
 
     def of(
@@ -300,10 +307,12 @@ class Targets:
         with self._asking:
             try:
                 store = self.xenstore
-            except ConnectionLost:
+            except ConnectionLost as lost:
+                self._silent = not isinstance(lost.__cause__, FileNotFoundError)
                 if must or not self._sockets.vms():
                     raise
                 return {}
+            self._silent = False
             domids = store.domains(timeout=self._within(store.timeout))
             return {vm: domid for vm, domid in domids.items() if not is_dom0(vm)}
 

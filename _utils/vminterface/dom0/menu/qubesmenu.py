@@ -85,7 +85,7 @@ def _desktop_user() -> str:
 
 
 def _fields(values: Fields) -> dict[str, str]:
-    """Return what the VM has said, of a file's *values*."""
+    """Return those of a file's *values* that the VM has sent."""
     found = {key: values[key].removeprefix(_BEFORE.get(key, "")) for key in KEYS if key in values}
     categories = found.pop("Categories", "").removesuffix(_CATEGORY)
     if categories:

@@ -12,7 +12,7 @@ from vminterface.errors import VMInterfaceError
 
 PROGRAMS = "/etc/qubes-rpc"
 _MARK = "# Installed by vminterface notices install.\n"
-#: What is said of a service that has a program of somebody else's.
+#: The note about a service that has a program of another origin.
 LEFT = "left unchanged"
 _MODE = 0o755
 _LIMIT = 4096

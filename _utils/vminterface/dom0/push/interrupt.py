@@ -82,7 +82,7 @@ def _ended(result: Future[T], stop: threading.Event, summary: Callable[[T], str]
         try:
             return summary(result.result())
         except VMInterfaceError as error:
-            # Who was told to end must not go on as after a failure, as Salt does with its next state.
+            # A program that was asked to end must not go on as after a failure, as Salt does with its next state.
             return str(error)
 
 

@@ -31,8 +31,6 @@ from vminterface.values.change import Change
 
 #: What a store that is lost raises.
 LOST = (ConnectionLost, DeadlineExceeded, RemoteProtocolError)
-#: By group, the field by whose key a VM sees that the rest of its group is there.
-_FLAGS = {"network": "network:ip", "provides_network": "provides_network:network"}
 
 Texts = Mapping[str, str | None]
 
@@ -40,12 +38,16 @@ Texts = Mapping[str, str | None]
 def write(work: Work, asked: Collection[str]) -> None:
     """Write what differs, take the acknowledgements of the settings *asked* away, and read it back, all or nothing."""
     texts = {field: change.new for field, change in work.texts.items()}
+    lost: dict[str, None] = {}
+    if work.state.afresh:
+        # The VM may still have what dom0's store has lost, and what it is to have no more.
+        lost = {name: None for name, value in work.settings.desired.items() if value is None and name not in texts}
 
     def give(store: KeyStore) -> None:
         if not work.state.can_acknowledge and work.target.domid is not None:
             grant(store, work.target.domid, work.target.base)
         work.begun = not store.transactions
-        put(store, work.target, texts, work.state.texts, asked, afresh=work.state.afresh)
+        put(store, work.target, {**texts, **lost}, work.state.texts, asked, afresh=work.state.afresh)
         work.begun = True
 
     work.target.store.transaction(give)
@@ -200,7 +202,7 @@ def put(
 def gone_meanwhile(store: KeyStore, fields: Collection[str]) -> set[str]:
     """Return the fields whose keys are absent while *fields* change: flags, without transactions."""
     groups = set() if store.transactions else {field.partition(":")[0] for field in fields}
-    return {flag for group, flag in _FLAGS.items() if group in groups}
+    return {flag for group, flag in keys.FLAGS.items() if group in groups}
 
 
 def check_there(store: KeyStore, target: Target) -> None:
@@ -227,6 +229,8 @@ def _operations(
             continue
         operations.append(Remove(path))
     for field, text in sorted(texts.items(), key=_turn):
+        if afresh and text is None and field not in flags and field not in held:
+            operations.append(Write(target.path(keys.for_field(field).name), b""))
         for path in map(target.path, _names(field, text)):
             operations.append(Remove(path) if text is None else Write(path, text.encode("utf-8", "surrogateescape")))
     return operations
@@ -241,5 +245,5 @@ def _names(field: str, text: str | None) -> tuple[str, ...]:
 def _turn(change: tuple[str, str | None]) -> tuple[bool, bool]:
     """Return what sorts changes: a flag is gone before the keys that it speaks of, and there after them."""
     field, text = change
-    flag = field in _FLAGS.values()
+    flag = field in keys.FLAGS.values()
     return (flag and text is not None, not flag)

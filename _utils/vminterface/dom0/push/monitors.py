@@ -35,7 +35,7 @@ from vminterface.values.monitorsetting import FromDom0
 
 #: Where the X server of a VM shows no monitors, or some that no pillar could give.
 NONE = "none"
-#: Seconds that a VM has to take its former layout back once this program is told to end; and between two looks at that.
+#: Seconds that a VM has to take its former layout back once this program is asked to end; and between two checks.
 _AT_END, _NOTICED = 1.0, 0.1
 
 
@@ -79,7 +79,7 @@ class Monitors:
         self._stop = stop
         self._qrexec = Qrexec() if self._works else None
         self._pool: ThreadPoolExecutor | None = None
-        #: Seconds that a call may go on once this program is told to end.
+        #: Seconds that a call may go on once this program is asked to end.
         self._at_end = 0.0
 
     def probe(self) -> None:
@@ -209,7 +209,7 @@ class Monitors:
 
     @contextmanager
     def _noting(self, work: _Work, refused: type[VMInterfaceError]) -> Iterator[None]:
-        """Take what befalls a call as the error of *work*; *refused* is what a service's failure means."""
+        """Make the error of a call that of *work*; *refused* is what a service's failure means."""
         vm = work.settings.vm
         try:
             if self._stop.is_set():
@@ -227,7 +227,7 @@ class Monitors:
                 work.error = type(error)(_named(vm, error))
 
     def _put_back(self, work: _Work, outcome: Outcome) -> None:
-        """Give the VM the monitors that it had; what befalls that is added to the first error's sentence."""
+        """Give the VM the monitors that it had; an error of that is added to the first error's sentence."""
         first = outcome.error
         assert first is not None
         assert work.found is not None
@@ -249,5 +249,5 @@ class Monitors:
 
 
 def _named(vm: str, error: VMInterfaceError) -> str:
-    """Return the sentence of *error*, which befell a call, with the VM and the field before it."""
+    """Return the sentence of *error*, of a call, with the VM and the field before it."""
     return f"{vm}: {MONITORS}: {str(error).removeprefix(f'{vm}: ')}"

@@ -275,7 +275,7 @@ class Push:
         for work in part.well:
             keychanges.withdraw(work)
         for work in part.well:
-            # One that has stopped looks like one without an agent.
+            # One that has stopped cannot be distinguished from one without an agent.
             if work.outcome.changes and work.state.agent is None:
                 try:
                     keychanges.check_there(work.target.store, work.target)
@@ -326,7 +326,7 @@ class Push:
         """Find *vms*, give each its place in *outcomes*, and return those that are to be pushed to together."""
         errors: dict[str, VMInterfaceError] = {}
         desired = {vm: self._desired[vm] for vm in vms}
-        # Who has nothing in a store is not looked for in one.
+        # A VM without keys in a store is not searched for in one.
         called = [vm for vm, one in desired.items() if one.by_call_alone]
         stored = {vm: one for vm, one in desired.items() if vm not in called}
         found = self._targets.find(stored, errors, access=stored) if stored else {}

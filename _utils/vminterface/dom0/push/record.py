@@ -61,7 +61,7 @@ def entry(outcomes: Sequence[Outcome], head: Head) -> dict[str, Any]:
 
 
 def _outcome(outcome: Outcome) -> str | None:
-    """Return what came of a VM that is not as it was before, or not as asked for."""
+    """Return the outcome of a VM that has changed, or is not as configured."""
     if isinstance(outcome.error, SettingRefused) or (outcome.ok and not outcome.as_asked):
         return REFUSED
     if not outcome.ok:

@@ -26,7 +26,7 @@ class Seen:
     #: What each VM had, by field, in the pillar's words.
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     above: set[str] = field(default_factory=set)
-    #: Why the keys of some VMs could not be looked at, by VM: their news come with the next look that can.
+    #: Why the keys of some VMs could not be read, by VM: their changes come with the next read that succeeds.
     errors: dict[str, VMInterfaceError] = field(default_factory=dict)
 
 

@@ -25,7 +25,7 @@ from vminterface.values.vmname import refuse_dom0
 
 #: The parts of a report.
 MEMORY, BLOCK, USB = PARTS = ("memory", "block_devices", "usb_devices")
-#: Entries of one list that are looked at, and warnings about one VM that are kept.
+#: Entries of one list that are read, and warnings about one VM that are kept.
 ENTRIES_MAX, WARNINGS_MAX = 500, 20
 #: Keys that are asked for in one batch, and seconds after which no further one is begun for one store.
 _BATCH, TIMEOUT = 4_000, 10.0
@@ -195,7 +195,7 @@ def _size(listing: object) -> int:
 
 
 def _good_names(untrusted_names: Sequence[str], kind: _Kind, report: Report) -> list[str]:
-    """Return those that can be names of devices, no more than are looked at."""
+    """Return those that can be names of devices, no more than are read."""
     names = []
     for untrusted_name in untrusted_names:
         try:

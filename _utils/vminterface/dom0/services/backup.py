@@ -171,9 +171,9 @@ def _restore(
                 vm, service, argument, stdin=_until_result(lines, arrival), stdout_limit=bound, stdout_to=arrival,
                 progress=progress, deadline=deadline))  # fmt: skip
         except Overrun:
-            pass  # told below
+            pass  # reported below
         except (ServiceFailed, DeadlineExceeded):
-            # A sender that was told of a fault here ends with a status of its own, or not; the fault is what matters.
+            # A sender that was notified of an error here ends with any status; the error is what matters.
             if arrival.result is None or not arrival.result.code:
                 raise
         arrival.put(what)

@@ -14,7 +14,7 @@ from vminterface.values import clock
 
 SET = "qubes.SetDateTime"
 GET = "qubes.GetDate"
-#: The argument by which it is told to the nanosecond.
+#: The argument that asks for nanoseconds.
 NANOSECONDS = "nanoseconds"
 #: Seconds by which a VM's clock may be off before it counts as wrong: the handler leaves so small an error alone.
 TOLERANCE = 2.0

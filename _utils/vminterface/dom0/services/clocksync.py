@@ -101,7 +101,7 @@ def _set(qrexec: Qrexec, right: Time, vm: str, test: bool) -> Clock:
     drift: float | None = None
     try:
         drift = _drift(qrexec, right, vm)
-        # A VM that does not say its time is told the right one; its handler leaves a small error alone.
+        # A VM that does not report its time is given the right one; its handler leaves a small error alone.
         wrong = drift is None or abs(drift) > clock.TOLERANCE
         if wrong and not test:
             clock.set_clock(qrexec, vm, right.now())

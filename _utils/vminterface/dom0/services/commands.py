@@ -139,7 +139,7 @@ class _Way:
     stdin: bytes
 
     def to_do_nothing(self) -> _Way:
-        """Return how the same service is told to do nothing."""
+        """Return the call of the same service that does nothing."""
         if self.service in (SHELL, ROOT_SHELL):
             return _Way(self.service, self.argument, b"exit\n")
         return _Way(self.service, vmexec.encode(["true"]), b"")

@@ -114,7 +114,7 @@ def inspect(
 def _exchange(
     qrexec: Qrexec, vm: str, argument: str, chunks: Iterator[bytes], deadline: Deadline
 ) -> tuple[bytes, ServiceFailed | None]:
-    """Return what the receiver said, and how its service failed."""
+    """Return the receiver's reply, and how its service failed."""
     captured = Captured()
     try:
         qrexec.call(Call(

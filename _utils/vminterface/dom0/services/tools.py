@@ -37,7 +37,7 @@ _TEXT_LIMIT = 1 << 20
 #: Characters of a downloader's text that are kept, its last ones.
 _SHOWN = 1 << 16
 _UPDATES, _NO_UPDATES = 100, 0
-#: Looks at a new size that a volume gets, and seconds between two of them: half a minute in all.
+#: Checks for the new size of a volume, and seconds between two of them: half a minute in all.
 _PROBES, _PAUSE = 150, 0.2
 # The kernel of the VM learns of the new size when the device is used.
 _RESIZE = """left=$3

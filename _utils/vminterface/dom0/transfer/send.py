@@ -50,7 +50,7 @@ class Found:
     followed_at: int = 0
     #: Of one of the paths to send, that path, be it a link that was followed.
     top: bytes = b""
-    #: What :meth:`stat` has found.
+    #: The results of :meth:`stat`.
     seen: os.stat_result | None = None
 
     def stat(self) -> os.stat_result:

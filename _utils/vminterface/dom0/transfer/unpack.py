@@ -73,7 +73,7 @@ class Arrival:
         #: A dict for their order.
         self._folders: dict[bytes, None] = {}
         self.total_bytes = 0
-        #: What the sender is to be told, as soon as the stream has ended or is refused.
+        #: The reply to the sender, as soon as the stream has ended or is refused.
         self.result: Result | None = None
         self._error: Refused | None = None
         self._late_bytes = 0

@@ -57,7 +57,7 @@ from vminterface.vm.report.threads import start as start_reports
 #: the key that asks for an acknowledgement, and its keys come at once where the store has transactions. Others
 #: write one key after the other, as a push does elsewhere.
 QUIET, QUIET_IN_PUSH, BURST = 0.03, 0.001, 0.5
-#: Seconds between two looks at whether the agent shall stop, and at what its settings rest on besides the store: where
+#: Seconds between two checks of whether the agent shall stop, and at what its settings rest on besides the store: where
 #: nothing wakes it for these, and where something does.
 CHECK_SECONDS, REST_SECONDS = 0.5, 30.0
 #: Seconds to the first new attempt, at a lost connection or a setting that could not be applied; doubled each time.
@@ -151,7 +151,7 @@ class Agent:
         return False
 
     def _others(self, stop: threading.Event) -> tuple[Sequence[Readable], float]:
-        """Return what shall wake the agent besides its store, and the seconds after which it looks in any case."""
+        """Return what shall wake the agent besides its store, and the seconds after which it checks in any case."""
         if self._signs is None or self._presence is None or not isinstance(stop, Stop):
             return (), CHECK_SECONDS
         complete = self._signs.complete and self._presence.descriptors
@@ -260,7 +260,7 @@ class Agent:
     def _apply(
         self, setting: str, inputs: Mapping[str, str], texts: Mapping[str, str], progress: _Progress
     ) -> Acknowledgement:
-        """Apply one setting, whatever comes of it, and return the answer to dom0."""
+        """Apply one setting; return the acknowledgement to dom0, of success or error."""
         if inputs != progress.inputs:
             progress.pause = FIRST_PAUSE
         progress.again_at = None

@@ -19,7 +19,7 @@ from vminterface.vm.machine.machine import Machine
 SOCKET = "/run/vminterface-agent.sock"
 #: The first word of a reply: whether the agent has its store.
 _READY, _WAITING = "ready", "waiting"
-#: Bytes of a reply at most; replies at one look at most.
+#: Bytes of a reply at most; replies read at once at most.
 _LIMIT, _AT_ONCE = 1024, 8
 #: Seconds between two attempts to get a reply that is the right one, and that one attempt takes at most.
 _PAUSE, _ATTEMPT = 0.2, 5.0
@@ -88,7 +88,7 @@ def version(machine: Machine, deadline: Deadline) -> str:
             word, _, rest = _ask(machine, min(_ATTEMPT, deadline.remaining)).partition(" ")
             if word == _READY:
                 return rest
-            # What it has said before is worth more than that it has not replied within what was left.
+            # Its former reply has more information than that none came within the rest of the time.
             said = f"the agent of this VM has no store: {rest}" if word == _WAITING else said
             none = "the agent of this VM does not reply"
         if deadline.remaining <= _PAUSE:

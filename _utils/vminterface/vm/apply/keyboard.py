@@ -27,7 +27,7 @@ CHOICE = ".config/qubes-keyboard-layout.rc"
 REACH = 2.0
 #: Displays that are tried, those of the lowest numbers: any user of the VM can make sockets.
 DISPLAYS = 16
-#: Unreachable displays of which the note tells the names.
+#: Unreachable displays that the note names.
 _NAMED = 3
 #: Layouts in which Latin letters are where everybody expects them; all others get ``us`` as a second group.
 _ALONE = ("us", "si")

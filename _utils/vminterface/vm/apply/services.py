@@ -18,9 +18,9 @@ from vminterface.vm.machine.machine import Machine
 from vminterface.vm.machine.programs import Programs
 
 FOLDER = "/run/qubes-service"
-#: What this program has done before: the names that it looks after, and whether it made the defaults.
+#: What this program has done before: the names that it manages, and whether it made the defaults.
 STATE = "/run/vminterface/services.json"
-#: Keys that are ignored of which the note tells the names.
+#: Ignored keys that the note names.
 _NAMED = 2
 
 
@@ -91,7 +91,7 @@ def _parse(inputs: Mapping[str, str]) -> tuple[dict[str, bool], list[str]]:
 
 
 def _recall(machine: Files) -> tuple[set[str], bool]:
-    """Return the names looked after and whether the defaults are ours; nothing where the record is no longer whole."""
+    """Return the managed names and whether the defaults are ours; nothing where the record is no longer whole."""
     try:
         record = json.loads(machine.read_text(STATE) or "{}")
         return {ServiceName.parse(n).render() for n in record.get("names", [])}, record.get("made_defaults") is True

@@ -20,7 +20,7 @@ from vminterface.vm.handlers.runtime.call import Call
 from vminterface.vm.machine.files import Files
 from vminterface.vm.machine.machine import Machine
 
-#: The VM's start leaves one of these: which volumes survive its shutdown. Applications on the others are not told.
+#: The VM's start leaves one of these: which volumes survive its shutdown. Applications on the others are left out.
 PERSISTENCE = "/run/qubes/persistent-{}"
 #: Applications that are left out and named; more are only counted.
 _NAMED = 5

@@ -20,7 +20,7 @@ from vminterface.vm.handlers.runtime.call import Call
 from vminterface.vm.machine.machine import Machine
 
 COMMAND = "/etc/vminterface/update-command"
-#: Package managers and what updates with them, looked for in this order.
+#: Package managers and what updates with them, tried in this order.
 MANAGERS = {
     "dnf": "dnf upgrade --best --refresh",
     "yum": "yum update",

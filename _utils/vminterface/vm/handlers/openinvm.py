@@ -35,7 +35,7 @@ from vminterface.vm.handlers.runtime.programs import Program
 from vminterface.vm.machine.files import Files
 from vminterface.wire.openinvm import HEADER_SIZE, Header
 
-#: Seconds between two looks at whether a program still has the file open.
+#: Seconds between two checks of whether a program still has the file open.
 PAUSE = 0.5
 #: Seconds within which an opener that hands the file on is done, and within which a viewer has read it after that.
 MOMENTS = 3.0

@@ -57,7 +57,7 @@ def handle(call: Call) -> None:
 
 
 def _request_features(call: Call, qrexec: Qrexec) -> Persistence:
-    """Write what this VM can do and have dom0 look at it; return what of this VM outlives its shutdown."""
+    """Write what this VM can do and have dom0 read it; return what of this VM outlives its shutdown."""
     with open_own_store(call.machine) as store:
         persistence = _persistence(call.machine, store)
         desired, left_out = features.collect(call.machine, persistence)

@@ -21,7 +21,7 @@ HOOKS = "/etc/qubes/gui-mode.d"
 #: Seconds for all hooks: dom0 waits 20.
 TIMEOUT = 15.0
 _LIMIT = 64
-#: Bytes of a hook's messages that are taken, and of them those that are told.
+#: Bytes of a hook's messages that are taken, and of them those that are reported.
 _MESSAGES, _TOLD = 1 << 20, 4096
 
 

@@ -74,7 +74,7 @@ def _unbind(steps: Steps) -> None:
         graphics = _attribute(machine, f"{device}/class").startswith(_DISPLAY_CLASS)
         if graphics and _attribute(machine, f"{device}/vendor") == _INTEL:
             continue
-        # Remembered first: should this be cut short, the device is looked after all the same.
+        # Remembered first: should this be cut short, the device is restored all the same.
         unbound.add(f"{address} {driver}")
         # And not forgotten while the driver may be about to let go: one that has not is passed over after the suspend.
         if (

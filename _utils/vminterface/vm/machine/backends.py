@@ -17,7 +17,7 @@ from vminterface.values.client import Client, Clients, Vif
 
 #: Below the VM's own path.
 FOLDER = "backend/vif"
-#: Interfaces that are looked at; more there cannot be before a domain has run out of grants.
+#: Interfaces that are read; there cannot be more before a domain has run out of grants.
 MOST = 1000
 
 

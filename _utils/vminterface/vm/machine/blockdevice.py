@@ -19,7 +19,7 @@ _SECTORS = "/sys/class/block/{}/size"
 _PARTITION = 3
 #: e2fsck(8): there were errors, and all of them are corrected.
 _CORRECTED = 1
-#: blkid(8): nothing that it knows was found, or several things at once.
+#: blkid(8): no known content was detected, or several kinds at once.
 _NOTHING_FOUND = 2
 _LINEAR = re.compile(r"0 [0-9]+ linear ([0-9]+:[0-9]+) ([0-9]+)\n?\Z", re.ASCII)
 
@@ -151,7 +151,7 @@ def _mount_point(machine: Files, place: str) -> str | None:
     for line in (machine.read_text(_MOUNTS) or "").splitlines():
         fields = line.split(" ")
         source = fields[fields.index("-") + 2] if "-" in fields else ""
-        # Btrfs mounts have a number of their own; there the source tells.
+        # Btrfs mounts have a number of their own; there the source decides.
         if (number and fields[2] == number) or (source.startswith("/") and os.path.realpath(source) == place):
             return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
     return None

@@ -74,7 +74,7 @@ def _ask(machine: Programs, words: list[str]) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _in_known_form(words: str) -> Iterator[None]:
-    """Turn what comes of JSON in another form than that of ``ip`` into our error, with what was asked for."""
+    """Turn the errors of JSON in another form than that of ``ip`` into our error, with what was asked for."""
     try:
         yield
     except VMInterfaceError:

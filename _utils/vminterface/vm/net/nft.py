@@ -23,7 +23,7 @@ FAMILIES = ("ip", "ip6")
 #: Groups of interfaces: the way out, and the ways to clients.
 UPLINK, VIF = 1, 2
 CUSTOM = ("custom-input", "custom-forward")
-#: A client's interface is in the group only once it was configured; until then its name tells what it is.
+#: A client's interface is in the group only once it was configured; until then it is recognized by its name.
 _TO_CLIENTS = (f"oifgroup {VIF}", 'oifname "vif*"')
 _FROM_CLIENTS = (f"iifgroup {VIF}", 'iifname "vif*"')
 

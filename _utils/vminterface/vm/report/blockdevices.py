@@ -80,7 +80,7 @@ def _device(machine: Files, name: str) -> _Device | None:
         return None
     known = udev.properties(machine, f"b{number}")
     if known is None and udev.is_running(machine):
-        return None  # udev has yet to look at it: that comes with its event
+        return None  # udev has not processed it yet: that comes with its event
     link = machine.link_target(folder) or ""
     disk = link.split("/")[-2] if machine.exists(f"{folder}/partition") and link.count("/") else ""
     dm_name = attribute(machine, f"{folder}/dm/name") if machine.exists(f"{folder}/dm") else None
@@ -127,7 +127,7 @@ def _is_ready(machine: Machine, device: _Device) -> bool:
 
 
 def _is_open(machine: Programs, dm_name: str) -> bool:
-    """Whether a device-mapper device is open; where that cannot be found out, it may be."""
+    """Whether a device-mapper device is open; where that is unknown, it may be."""
     try:
         said = machine.run(["dmsetup", "info", "-c", "--noheadings", "-o", "open", "--", dm_name])
     except VMInterfaceError:
@@ -143,7 +143,7 @@ def _in_use(machine: Files, devices: dict[str, _Device]) -> set[str]:
     for line in (machine.read_text("/proc/self/mountinfo") or "").splitlines():
         words = line.split(" ")
         used.add(by_number.get(words[2] if len(words) > 2 else "", ""))
-        # Some file systems (btrfs) have a number of their own: only the source tells.
+        # Some file systems (btrfs) have a number of their own: only the source decides.
         source = words[words.index("-") + 2] if "-" in words and len(words) > words.index("-") + 2 else ""
         used.add(_name_of(source, by_dm_name))
     for line in (machine.read_text("/proc/swaps") or "").splitlines()[1:]:

@@ -17,7 +17,7 @@ from vminterface.vm.report.uevents import Uevents
 _BACKENDS = "backend/vbd"
 #: Seconds to a new attempt where the store did not take the list.
 REFUSED = 5.0
-#: Keys of an entry that are compared and taken back when they are no longer said.
+#: Keys of an entry that are compared and removed when they are no longer reported.
 _SUB_KEYS = ("desc", "size", "mode", "device", "parent", "usb-ver", "interfaces")
 
 Entries = Mapping[str, Mapping[str, str]]

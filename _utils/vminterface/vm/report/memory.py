@@ -26,7 +26,7 @@ THRESHOLD = 30_000
 PERIOD, QUIET_PERIOD, CALM_PERIOD = 0.1, 0.5, 2.0
 #: Readings without movement after which memory counts as quiet, and as calm, and kB of a movement.
 QUIET_AFTER, CALM_AFTER, MOVEMENT = 10, 130, THRESHOLD // 10
-#: Seconds between two looks at whether the service is on, and to a new attempt where dom0 has not given us the key.
+#: Seconds between two checks of whether the service is on, and to a new attempt where dom0 has not given us the key.
 CHECK_SECONDS, REFUSED = 1.0, 5.0
 
 _CURRENT_KB = "/sys/devices/system/xen_memory/xen_memory0/info/current_kb"
@@ -126,7 +126,7 @@ class MemoryReport:
         return abs(change) > self._threshold or (tight and change > self._threshold // 2)
 
     def _xen_total(self) -> int:
-        """kB that Xen has given to this VM; 0 where its kernel does not tell."""
+        """kB that Xen has given to this VM; 0 where its kernel does not report it."""
         text = _text_of(self._current).strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else 0
 

@@ -68,7 +68,7 @@ def start(machine: Files, stop: Stop, *, open_store: Open, open_xenstore: Open, 
 
 
 def _keep(name: str, work: Callable[[], None], stop: threading.Event, log: Log) -> None:
-    """Do *work* again and again until *stop* is set, whatever comes of it."""
+    """Do *work* again and again until *stop* is set, also after an error."""
     pause, told = _PAUSE[0], ""
     while not stop.is_set():
         reason, began = "", time.monotonic()

@@ -21,7 +21,7 @@ from vminterface.vm.report import udev
 _KOBJECT_UEVENT = 15
 _KERNEL, _UDEV = 1, 2
 _TABLES = ("/proc/self/mountinfo", "/proc/swaps")
-#: Seconds between two looks without an event: where events come, and where there are none.
+#: Seconds between two checks without an event: where events come, and where there are none.
 RARELY, OFTEN = 30.0, 2.0
 #: Seconds without an event after which a burst of them is over, and how long one may last.
 _QUIET, _BURST = 0.1, 1.0

@@ -69,7 +69,7 @@ def _entry(machine: Files, name: str) -> dict[str, str] | None:
 
 
 def _properties(machine: Files, folder: str) -> dict[str, str] | None:
-    """Return what udev knows; nothing where there is no udev, None where it has yet to look at the device."""
+    """Return what udev knows; nothing where there is no udev, None where it has not processed the device yet."""
     major, _, minor = attribute(machine, f"{folder}/dev").partition(":")
     if not (major.isdecimal() and minor.isdecimal()):
         return {}

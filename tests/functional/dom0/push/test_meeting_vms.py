@@ -20,6 +20,7 @@ from lab.xenstored.fakexen import missing
 from tests.support.dom0 import Dom0
 from tests.support.qubesdb import QubesHost
 from tests.support.stores import need
+from vminterface.channel.xenstore.store import XenStore
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory import observed as state
 from vminterface.dom0.inventory import targets
@@ -53,6 +54,10 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 def settings(vm: str = "work", timeout: float = 1.0, **more: object) -> VMSettings:
     return VMSettings.parse(vm, {"timezone": "Asia/Tokyo", "timeout": timeout, **more})
+
+
+def unreachable() -> XenStore:
+    raise ConnectionLost("/run/xenstored/socket: Connection refused") from ConnectionRefusedError()
 
 
 @pytest.mark.parametrize("channel", ["auto", "qubesdb"])
@@ -120,6 +125,12 @@ def found_by_environment(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VMINTERFACE_QUBESDB_DIR", str(host.qubes.folder))
 
 
+def test_a_start_is_the_same_one_while_the_xenstore_cannot_be_reached(host: Host) -> None:
+    with host.targets() as found, Targets(unreachable, qubesdb_folder=str(host.qubes.folder)) as blind:
+        assert found.starts() == blind.starts()
+        assert list(found.starts()) == ["other"]
+
+
 def test_bare_keys_wait_for_a_vm_that_starts(host: Host, found_by_environment: None) -> None:
     host.xen.start_vm("work")
     threading.Timer(0.5, host.qubes.start_vm, ["work"]).start()
@@ -169,6 +180,13 @@ def test_a_running_vm_whose_qubesdb_is_dead_is_an_error_of_its_own(dead: Host) -
         assert report["other"].warnings == []
         assert report["work"].warnings[0].startswith("work: runs, but its QubesDB in dom0 is dead: ")
         assert (report["work"].unread, report["other"].unread) == (True, False)
+
+
+def test_it_is_not_called_stopped_where_the_xenstore_cannot_say_so_either(dead: Host) -> None:
+    with Targets(unreachable, qubesdb_folder=str(dead.qubes.folder)) as found:
+        (outcome,) = push([settings()], found)
+    assert outcome.comment().endswith("and the XenStore, which knows whether it runs, cannot be reached")
+    assert outcome.running
 
 
 def test_a_socket_that_is_left_of_a_vm_that_does_not_run_is_no_error(dead: Host) -> None:

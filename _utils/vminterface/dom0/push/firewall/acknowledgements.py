@@ -32,9 +32,9 @@ class Notified:
     counts: dict[str, bytes | None]
     #: Whether the service has ever counted anything.
     known: bool
-    #: Of which it was told a second time.
+    #: Of which it was notified a second time.
     twice: set[str] = field(default_factory=set)
-    #: What befell the provider's store.
+    #: The error of the provider's store.
     error: VMInterfaceError | None = None
 
     @classmethod

@@ -41,7 +41,7 @@ class _Rules:
 
     @property
     def right(self) -> bool:
-        """Whether the provider has been told of the wanted rules already."""
+        """Whether the provider has been notified of the desired rules already."""
         held = self.parsed
         return self.top in self.held and held is not None and held.meaning == self.desired.meaning
 
@@ -200,7 +200,7 @@ class Client:
         return len(ours) == len(self.rules)
 
     def _is_ours(self, rules: _Rules) -> bool:
-        """Whether nobody else has written *rules* since they were looked at."""
+        """Whether nobody else has written *rules* since they were read."""
         return _below(self.store, rules.top).items() <= (rules.old.items() | rules.new.items())
 
 

@@ -108,7 +108,7 @@ class Firewalls:
         self._targets.close()
 
     def _notify_all(self, clients: Sequence[Client]) -> list[Notified]:
-        """Write the rules of the clients of one provider and tell it of them."""
+        """Write the rules of the clients of one provider and notify it."""
         notified = []
         for client in clients:
             vm, netvm = client.settings.vm, client.netvm
@@ -117,7 +117,7 @@ class Firewalls:
                     raise self._lost[netvm]
                 if self._stop.is_set():
                     raise Interrupted(f"{vm}: interrupted before its firewall in {netvm} was written")
-                # Much may have happened since they were looked at.
+                # Much may have happened since they were read.
                 if client.compare() and (one := self._notify(client)) is not None:
                     notified.append(one)
             except VMInterfaceError as error:
@@ -125,7 +125,7 @@ class Firewalls:
         return notified
 
     def _notify(self, client: Client) -> Notified | None:
-        """Let qubesd keep the rules, write them and tell the provider; None where there is nobody to wait for."""
+        """Let qubesd keep the rules, write them and notify the provider; None where there is nobody to wait for."""
         is_notified, notified = False, None
         if client.stored is not None and not self._keep(client, client.stored):
             return None
@@ -191,7 +191,7 @@ class Firewalls:
         return ""
 
     def _fail(self, vm: str, netvm: str, error: VMInterfaceError, more: str = "") -> None:
-        """Note what befell the provider's store, with *more* after it."""
+        """Note the error of the provider's store, with *more* after it."""
         starting = isinstance(error, VMStarting)
         if starting or isinstance(error, ConnectionLost | DeadlineExceeded):
             self._lost.setdefault(netvm, error)

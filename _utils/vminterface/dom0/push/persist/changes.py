@@ -17,7 +17,7 @@ from vminterface.dom0.push.persist.places import Held, Place, place_of
 from vminterface.errors import InvalidValue, InvalidValues, VerificationFailed, VMInterfaceError, printable
 from vminterface.values.change import Change
 
-#: Fields whose default in qubesd comes of another field's value.
+#: Fields whose default in qubesd follows from another field's value.
 _HANGS_ON = {"maxmem": "memory", "keyboard": "guivm"}
 
 
@@ -78,13 +78,16 @@ def make(qubesd: Qubesd, vm: str, changes: Mapping[str, Change[Any]]) -> None:
                 continue
             _write(qubesd, vm, field, change.new)
         except VMInterfaceError as error:
-            raise NotPersisted(take_back(qubesd, vm, tried, error)) from error
+            raise NotPersisted(take_back(qubesd, vm, tried, error, failed=field)) from error
 
 
-def take_back(qubesd: Qubesd, vm: str, changes: Mapping[str, Change[Any]], first: VMInterfaceError) -> Taken:
-    """Put what was before *changes* back, the last first, because *first* has happened."""
+def take_back(
+    qubesd: Qubesd, vm: str, changes: Mapping[str, Change[Any]], first: VMInterfaceError, *, failed: str = ""
+) -> Taken:
+    """Put what was before *changes* back, the last first, because *first* has happened, at *failed* if at a field."""
     qubesd.wait_longer()
     left: list[str] = []
+    unsure: list[str] = []
     reasons: list[str] = []
     restored = None
     turns = [*reversed(list(changes.items()))]
@@ -92,33 +95,41 @@ def take_back(qubesd: Qubesd, vm: str, changes: Mapping[str, Change[Any]], first
     turns.sort(key=lambda one: one[0] in followers.FOLLOWERS)
     for field, change in turns:
         try:
-            done, why = _put_back(qubesd, vm, field, change)
+            done, why, doubt = _put_back(qubesd, vm, field, change)
+            # What qubesd has failed at from the first never came to a running VM.
+            unsure += [doubt] if doubt and field != failed else []
         except VMInterfaceError as error:
             done = False
             why = f"{_words(field)} may be {_shown(field, change.new)}, and was {_shown(field, change.old)}"
             reasons.append(str(error))
         restored = restored or done or None
         left += [why] if why else []
-    if not left:
+    if not left and not unsure:
         return Taken(first, restored)
     reason = f" ({reasons[0]})" if reasons else ""
-    return Taken(VerificationFailed(f"{first}; not restored in qubesd: {'; '.join(left)}{reason}"), False)
+    text = f"{first}; not restored in qubesd: {'; '.join(left)}{reason}" if left else str(first)
+    return Taken(VerificationFailed("; ".join([text, *unsure])), False)
 
 
-def _put_back(qubesd: Qubesd, vm: str, field: str, change: Change[Any]) -> tuple[bool, str]:
-    """Return whether the former value had to be put back, and what is left if that could not be done."""
+def _put_back(qubesd: Qubesd, vm: str, field: str, change: Change[Any]) -> tuple[bool, str, str]:
+    """Return whether the former value had to be put back, what is left if that could not be done, and what is unsure.
+
+    That is so where qubesd has the former value, but has failed at giving it to a running VM.
+    """
     now = _now(qubesd, vm, field)
     if now == change.old:
-        return False, ""
+        return False, "", ""
     if now != change.new and field not in followers.FOLLOWERS:
-        return False, f"{_words(field)} was set to {_shown(field, now)} by another program meanwhile, and stays"
+        return False, f"{_words(field)} was set to {_shown(field, now)} by another program meanwhile, and stays", ""
     try:
         _write(qubesd, vm, field, change.old)
     except VMInterfaceError as error:
         # This call too may have stored what it failed at.
         if (now := _now(qubesd, vm, field)) != change.old:
-            return False, f"{_words(field)} is {_shown(field, now)}, and was {_shown(field, change.old)} ({error})"
-    return True, ""
+            return False, f"{_words(field)} is {_shown(field, now)}, and was {_shown(field, change.old)} ({error})", ""
+        doubt = f"qubesd failed after it stored the former value ({error}): if {vm} runs, it may still have"
+        return True, "", f"{doubt} {_shown(field, change.new)}"
+    return True, "", ""
 
 
 def _check(places: Mapping[str, Place], values: Mapping[str, Any], path: Callable[[str], str]) -> None:

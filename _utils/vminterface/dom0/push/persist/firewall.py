@@ -118,7 +118,7 @@ class StoredFirewall:
         return firewallstore.in_effect(self._get(), now) == firewallstore.in_effect(self.held, now)
 
     def _reason(self, error: VMInterfaceError) -> str:
-        """Return why qubesd gave no reply, where that can be found out, else what *error* says."""
+        """Return why qubesd gave no reply, where that is known, else the text of *error*."""
         if isinstance(error, PermissionDenied):
             try:
                 if not self._is_as_before() and self._provider_lacks():

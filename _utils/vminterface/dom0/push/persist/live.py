@@ -149,7 +149,7 @@ def _has_netvm(settings: VMSettings, qubesd: Qubesd) -> bool:
 
 
 def _at_start(settings: VMSettings, name: str) -> tuple[str, Callable[[AdminAPI], Any]] | None:
-    """Return how to ask for what qubesd writes for *name* at a start: the thing's name, and the question."""
+    """Return how to ask for what qubesd writes for *name* at a start: the name of the value, and the call."""
     vm = settings.vm
     if name == MEMINFO_WRITER:
         return "property maxmem", lambda api: ServiceState.from_word(_maxmem(api, settings) != "0")

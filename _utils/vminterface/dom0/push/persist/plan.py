@@ -152,7 +152,7 @@ class Plan:
             if taken.restored is not None and outcome.restored is not False:
                 outcome.restored = taken.restored
         elif left := self._leave_out(outcome.unaccepted):
-            # Its owner has changed his mind since it was looked at; the rest stays.
+            # Its owner has changed the file since it was read; the rest stays.
             taken = self._take_back(left, SettingRefused(outcome.comment()))
             if taken.restored is False:
                 outcome.error, outcome.restored = taken.error, False
@@ -173,7 +173,7 @@ class Plan:
         return {name: change for name, change in self.changes.items() if name not in self.untold}
 
     def _remarks_of(self, outcome: Outcome) -> tuple[str, ...]:
-        """Return what is to be said of *outcome* beside its changes."""
+        """Return the notes about *outcome* beside its changes."""
         late = [] if outcome.error is not None or not outcome.running else later(self._asked, rewritten=self.rewritten)
         word = "takes" if len(late) == 1 else "take"
         return (*self.remarks, f"{', '.join(late)} {word} effect at the VM's next start") if late else self.remarks
@@ -207,7 +207,7 @@ class Plan:
 
 
 def _decided(settings: VMSettings, qubesd: Qubesd) -> VMSettings:
-    """Return *settings* in which ``persist`` is said: where the pillar leaves it open, it is whether it can be done.
+    """Return *settings* in which ``persist`` is decided: where the pillar leaves it open, it is whether it can be done.
 
     Where it is switched off, what qubesd alone has is no part of the push.
     """
@@ -217,7 +217,7 @@ def _decided(settings: VMSettings, qubesd: Qubesd) -> VMSettings:
 
 
 def _persistent(settings: VMSettings) -> dict[str, Any]:
-    """Return what qubesd is to keep of *settings*, by field, in the order in which it is told."""
+    """Return what qubesd is to keep of *settings*, by field, in the order of the calls."""
     values = {
         **{name: value for name, value in settings.persistent.items() if not feature_of(name)},
         **settings.desired,
@@ -226,7 +226,7 @@ def _persistent(settings: VMSettings) -> dict[str, Any]:
     if UPDATE_CHECK in settings.desired:
         values.pop(CHECK_UPDATES, None)
     if {UPDATE_CHECK, CHECK_UPDATES} & values.keys():
-        # What it has been told by this name would contradict the switch, or do the same.
+        # A value by this name would contradict the switch, or do the same.
         values[f"{FEATURES}:service.qubes-update-check"] = None
     if values.get("type") is VMType.NET_VM:
         # It has no keys of a client, but an address, which is its clients' gateway.

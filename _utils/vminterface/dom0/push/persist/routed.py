@@ -138,7 +138,7 @@ def read(qubesd: Qubesd, settings: VMSettings) -> tuple[VMSettings, Routed, tupl
 
 
 def _elsewhere(qubesd: Qubesd, settings: VMSettings, netvm: str) -> tuple[str, ...]:
-    """Return what is to be said where the rules go to *netvm*, and the VM's packets to another provider or nowhere.
+    """Return the note where the rules go to *netvm*, and the VM's packets to another provider or nowhere.
 
     Raises the errors of AdminAPI for settings that qubesd is to keep; others do without it.
     """
@@ -163,7 +163,7 @@ def _pin_fakes(qubesd: Qubesd, settings: VMSettings, asked_for: Desired, routed:
         if (value := asked_for.get(name)) is None or not (fake := in_effect(qubesd, settings, name, feature)):
             continue
         if name == "network:netmask" and value == HOST:
-            # The pillar need not have said so.
+            # The pillar need not name it.
             del desired[name]
             continue
         shown = printable(fake, 60)

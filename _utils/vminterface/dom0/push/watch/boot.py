@@ -7,20 +7,36 @@ acknowledgements, and reports what the agent refuses.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vminterface import keys, runtime
 from vminterface.dom0.desired.settings import VMSettings
+from vminterface.dom0.inventory import observed
 from vminterface.dom0.inventory.targets import Target, Targets
 from vminterface.dom0.push.outcome import Outcome
-from vminterface.errors import VMInterfaceError
+from vminterface.errors import InvalidValue, VMInterfaceError
+from vminterface.values.announcement import Announcement
 
 #: Seconds in which a VM may boot.
 BOOT = 180.0
-#: Seconds that a VM's store has for one look.
+#: Seconds that a VM's store has for one read.
 TIMEOUT = 0.5
+#: Seconds to the next push to a VM that announces an agent which no push then finds: doubled each time, up to a limit.
+#: So a VM cannot keep dom0 busy.
+PAUSE, PAUSE_MAX = 1.0, 60.0
 
 AWAITED = "waiting for its agent, which is not running yet"
+
+
+@dataclass(slots=True)
+class _Awaited:
+    """A VM whose agent is awaited *until* then; times are monotonic."""
+
+    settings: VMSettings
+    until: float
+    #: Before that an announcement starts no other push.
+    rests_until: float = 0.0
+    pause: float = PAUSE
 
 
 class Boots:
@@ -28,7 +44,7 @@ class Boots:
 
     def __init__(self, open_targets: Callable[[], Targets], log: Callable[[str], None]) -> None:
         self._open, self._log = open_targets, log
-        self._awaited: dict[str, tuple[VMSettings, float]] = {}
+        self._awaited: dict[str, _Awaited] = {}
         self._there: set[str] = set()
         self._inspecting = False
         #: Domids of VMs without a QubesDB, and by when each is to have one (monotonic; None: the log has it).
@@ -53,11 +69,16 @@ class Boots:
     def note(self, settings: VMSettings, outcome: Outcome, *, booting: bool) -> None:
         """Take in the outcome of a push, and name in its note what is waited for."""
         vm = outcome.vm
-        if not (outcome.ok and outcome.running and outcome.unheard):
+        # What was detected while the push was under way does not require another one.
+        self._there.discard(vm)
+        if outcome.agent is not None or not outcome.running or (outcome.ok and not outcome.unheard):
             if self._awaited.pop(vm, None) is not None and outcome.ok and outcome.running:
                 self._log(f"{vm}: its agent has acknowledged its settings")
+        elif not outcome.ok:
+            # As while its store hangs: whether there is an agent is as open as before.
+            return
         elif vm in self._awaited or booting:
-            self._awaited.setdefault(vm, (settings, runtime.monotonic() + BOOT))
+            self._awaited.setdefault(vm, _Awaited(settings, runtime.monotonic() + BOOT))
             if outcome.awaited:
                 outcome.awaited = False
                 outcome.add_note(AWAITED)
@@ -67,8 +88,12 @@ class Boots:
         self._awaited.pop(vm, None)
 
     def take(self) -> set[str]:
-        """Return the VMs whose agent is there by now, each once."""
+        """Return the VMs whose agent is there by now, each once; one that stays unheard again after a pause."""
         there, self._there = self._there, set()
+        now = runtime.monotonic()
+        for vm in there:
+            if (one := self._awaited.get(vm)) is not None:
+                one.rests_until, one.pause = now + one.pause, min(2 * one.pause, PAUSE_MAX)
         return there
 
     @property
@@ -80,12 +105,13 @@ class Boots:
         """Find the agents that have announced themselves. Raises no error of a store or a VM."""
         self._inspecting = True
         try:
+            now = runtime.monotonic()
             awaited = dict(self._awaited)
-            self._there |= self._announced({vm: one for vm, (one, _) in awaited.items()})
-            for vm, (_, until) in awaited.items():
-                if until > runtime.monotonic() or vm in self._there:
-                    continue
-                if self._awaited.pop(vm, None) is not None:
+            announced = self._announced({vm: one.settings for vm, one in awaited.items() if one.rests_until <= now})
+            # Whom a push has heard meanwhile, or who has stopped, is not awaited any more.
+            self._there |= announced & self._awaited.keys()
+            for vm, one in awaited.items():
+                if one.until <= now and self._awaited.pop(vm, None) is not None and vm not in announced:
                     self._log(
                         f"{vm}: no agent announced itself within {BOOT:g} s, so its settings are not acknowledged"
                     )
@@ -102,12 +128,14 @@ class Boots:
                     if _is_announced(target):
                         found.add(vm)
         except VMInterfaceError:
-            pass  # the next look may be luckier; that the stores are gone is told elsewhere
+            pass  # the next attempt may succeed; that the stores are gone is reported elsewhere
         return found
 
 
 def _is_announced(target: Target) -> bool:
     try:
-        return target.store.exists(target.path(keys.AGENT))
-    except VMInterfaceError:
+        Announcement.parse(observed.decode(target.store.read(target.path(keys.AGENT))))
+    except (VMInterfaceError, InvalidValue):
+        # Whatever else a VM writes there, no push would find an agent.
         return False
+    return True

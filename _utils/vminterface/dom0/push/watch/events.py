@@ -146,7 +146,7 @@ class Listener:
         """Begin, until *stop* is set. Return the thread; None on a host that has no client for qubesd."""
         if not adminapi.installed():
             return None
-        thread = threading.Thread(target=self._run, args=(stop,), daemon=True)
+        thread = runtime.thread(self._run, stop)
         thread.start()
         return thread
 

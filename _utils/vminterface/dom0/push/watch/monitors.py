@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from vminterface import runtime
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.desired.words import MONITORS
 from vminterface.dom0.inventory.targets import Targets
@@ -20,7 +21,7 @@ from vminterface.errors import InvalidValue, ProgramMissing, ResourcesExhausted,
 from vminterface.values.monitor import MonitorLayout
 from vminterface.values.monitorsetting import FromDom0
 
-#: Seconds between two looks at dom0's monitors; and after a change, as a desktop sets one output after the other: what
+#: Seconds between two reads of dom0's monitors; and after a change, as a desktop sets one output after the other: what
 #: is the same at two of them is sent.
 CHECK_SECONDS, SETTLE = 2.0, 0.5
 #: Seconds that X has to reply.
@@ -41,7 +42,7 @@ class MonitorFollower:
         self._settings = settings
         self._open = open_targets
         self._log = log
-        self._stop = threading.Event()
+        self._stop = runtime.event()
         #: What dom0 had when it was last compared; None before the first time.
         self._known: MonitorLayout | None = None
         #: What is not yet sent, as it may change once more.
@@ -53,7 +54,7 @@ class MonitorFollower:
         if not os.environ.get("DISPLAY"):
             return None
         self._stop = stop
-        thread = threading.Thread(target=self._run, args=(stop,), name="dom0's monitors", daemon=True)
+        thread = runtime.thread(self._run, stop, name="dom0's monitors")
         thread.start()
         return thread
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from vminterface import runtime
 from vminterface.channel.qrexec.client import Qrexec
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired.settings import VMSettings
@@ -45,7 +45,7 @@ class SessionMonitors:
 
     def __init__(self, open_targets: Callable[[], Targets], log: Log) -> None:
         self._open, self._log = open_targets, log
-        self._stop = threading.Event()
+        self._stop = runtime.event()
         self._waits: dict[threading.Thread, _Wait] = {}
         #: Whether the log has it that dom0's monitors cannot be known.
         self._blind = False
@@ -60,7 +60,7 @@ class SessionMonitors:
             self._blind = True
             return
         one = _Wait(replace(settings.only([MONITORS]), require_running=False), still)
-        thread = threading.Thread(target=self._run, args=(one,), name=f"monitors of {settings.vm}", daemon=True)
+        thread = runtime.thread(self._run, one, name=f"monitors of {settings.vm}")
         self._waits = {other: wait for other, wait in self._waits.items() if other.is_alive()}
         try:
             thread.start()
@@ -96,7 +96,7 @@ class SessionMonitors:
 
     def _session(self, one: _Wait) -> bool:
         """Wait for the session; False: the VM is gone before. Raises the last error where it does not come up."""
-        qrexec, until = Qrexec(), time.monotonic() + BOOT
+        qrexec, until = Qrexec(), runtime.monotonic() + BOOT
         while self._goes_on(one):
             one.deadline = Deadline.after(CALL)
             try:
@@ -106,7 +106,7 @@ class SessionMonitors:
             except ProgramMissing:
                 raise
             except VMInterfaceError:
-                if time.monotonic() > until:
+                if runtime.monotonic() > until:
                     raise
                 self._stop.wait(PAUSE)
             else:

@@ -29,7 +29,7 @@ from vminterface.errors import DeadlineExceeded, InvalidValue, ResourcesExhauste
 
 #: Seconds from the first sight of a VM to the push: the toolstack may still be writing its keys.
 SETTLE = 0.3
-#: Seconds between two looks at what runs; soon after an event; and how long that is soon.
+#: Seconds between two checks of what runs; soon after an event; and how long that is soon.
 CHECK_SECONDS, CHECK_SOON, SOON = 1.0, 0.1, 2.0
 #: Seconds to the next attempt at a VM, doubled each time; attempts at one start or one pillar.
 FIRST_PAUSE, ATTEMPTS = 1.0, 6
@@ -113,12 +113,12 @@ class Watcher:
         self._watching: tuple[Targets, Watch] | None = None
         self._reconnect_at = 0.0
         self._soon_until = 0.0
-        #: The last fault that was told of the stores.
+        #: The last error of the stores that was logged.
         self._error = ""
         self._pushes = runtime.pool(AT_ONCE)
         #: Pushes that have begun or wait for their turn, and to which VMs.
         self._underway: dict[Future[None], list[str]] = {}
-        self._stop = threading.Event()
+        self._stop = runtime.event()
         #: Whether the last thread that was needed could not be started.
         self._starved = False
         #: What qubesd, where there is one, has written meanwhile.
@@ -183,7 +183,7 @@ class Watcher:
             start.due, start.attempts, start.monitors = 0.0, 0, True
 
     def _find_started(self) -> None:
-        """Note which VMs have started since the last look."""
+        """Note which VMs have started since the last check."""
         try:
             with self._open() as targets:
                 on_xenstore = [vm for vm, one in self._pillar.settings.items() if one.channel == "xenstore"]
@@ -294,7 +294,7 @@ class Watcher:
             self._log(f"{outcome.comment()}; {more}")
 
     def _wait(self, stop: threading.Event) -> None:
-        """Wait until something may have to be done: an event, the next look, the next attempt, or *stop*."""
+        """Wait until something may have to be done: an event, the next check, the next attempt, or *stop*."""
         now = runtime.monotonic()
         inspect = now + (CHECK_SOON if now < self._soon_until else CHECK_SECONDS)
         until = min([inspect, *(one.due for one in self._starts.values() if one.due is not None and not one.busy)])
@@ -311,8 +311,10 @@ class Watcher:
             except VMInterfaceError as error:
                 self._log_error(error)
                 self._hang_up()
-                # Another daemon may hold none of the keys that were pushed.
-                self._starts.clear()
+                # Another daemon may hold none of the keys that were pushed. Pushes under way go on, and come first.
+                for start in self._starts.values():
+                    start.due, start.attempts = runtime.monotonic() + SETTLE, 0
+                    start.booting = start.monitors = True
                 return
             self._soon_until = runtime.monotonic() + SOON
             # Events that come close together are one.
@@ -331,7 +333,7 @@ class Watcher:
         try:
             self._watching = targets, targets.xenstore.watch(["@introduceDomain", "@releaseDomain"])
         except VMInterfaceError:
-            # A host may have none; its QubesDBs are found by looking.
+            # A host may have none; its QubesDBs are found by a scan.
             targets.close()
             self._reconnect_at = runtime.monotonic() + RECONNECT
 

@@ -54,7 +54,7 @@ def _brought(
             if test:
                 found = update.compare(opened.store, desired(opened.store, path))
             else:
-                # What a tree is to be made of is found in the store too.
+                # The entries of a tree are read from the store too.
                 found = opened.change([path], lambda: opened.bring(desired(opened.store, path)))
             changes = {opened.shown(path): change for path, change in inwords.key_changes(found).items()}
     except VMInterfaceError as error:

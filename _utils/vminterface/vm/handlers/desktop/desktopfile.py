@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Where an admin overrides keys: a folder for each file, named after it (Qubes core-agent-linux, applications-dropins).
 DROPINS = "/etc/qubes/applications"
-#: Bytes of a file that are looked at.
+#: Bytes of a file that are read.
 LIMIT = 65536
 TRUE = b"true"
 _GROUP = b"[Desktop Entry]"

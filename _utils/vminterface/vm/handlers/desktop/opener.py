@@ -8,7 +8,7 @@ from vminterface.vm.machine.machine import Machine
 
 #: An admin may name another one here; what is to be opened is added.
 COMMAND = "/etc/vminterface/open-command"
-#: Looked for in this order.
+#: Tried in this order.
 OPENERS = ("qubes-open", "xdg-open")
 #: With a desktop named, xdg-open hands over to a running program and returns before the user has seen anything.
 WAITING = {"DE": "generic", "XDG_CURRENT_DESKTOP": "X-Generic"}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: An admin may name another one here; the program and its arguments are added.
 COMMAND = "/etc/vminterface/terminal-command"
-#: Looked for in this order; each is told to end with its program, and not to hand it to one that runs already.
+#: Tried in this order; the options make each end with its program, and not to hand it to one that runs already.
 TERMINALS = (
     ("xdg-terminal-exec",),
     ("gnome-terminal", "--wait", "--"),

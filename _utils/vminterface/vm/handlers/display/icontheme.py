@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from vminterface.errors import InvalidValue, KeyNotFound, printable
 from vminterface.vm.machine.files import Files
 
-#: Pixels: menus show icons of all sizes, so that a large one is looked for.
+#: Pixels: menus show icons of all sizes, so that a large one is preferred.
 SIZE = 512
-#: The first of these that is here is looked through before all others, and the rest of them before other themes.
+#: The first of these that is here is searched before all others, and the rest of them before other themes.
 _FIRST = ("Humanity", "Adwaita", "gnome", "oxygen")
 #: What every program may count on.
 _COMMON = "hicolor"
@@ -35,7 +35,7 @@ def find(machine: Files, name: str, environment: Mapping[str, str]) -> str:
 
 
 def _stems(machine: Files, folders: list[str]) -> Iterator[str]:
-    """Yield the folders to look into, the best first."""
+    """Yield the folders to search, the best first."""
     there = {name for folder in folders for name in machine.names(folder)}
     seen: set[str] = set()
     preferred = [theme for theme in _FIRST if theme in there and _index(machine, _places(machine, folders, theme))]

@@ -72,7 +72,7 @@ def decode(machine: Machine, data: bytes, limits: Limits, *, fit: int | None = N
         except InvalidValue:
             raise
         except VMInterfaceError as error:
-            # What a program said of the file is more to the point than that another one is missing.
+            # A program's message about the file is more useful than that another one is missing.
             first = error if first is None or isinstance(first, ProgramMissing) else first
     assert first is not None
     raise first

@@ -87,5 +87,5 @@ class ReadAhead:
                 self._read.put((buffer, Block(data, crc)))
                 if not data:
                     return
-        except Exception as error:  # whatever it is: who waits for the next block is told
+        except Exception as error:  # whatever it is: it is raised where the next block is awaited
             self._read.put(error)

@@ -65,7 +65,7 @@ class PartialFile:
         self._settle(self._at)
         room = min(self._size - self._at, RESERVED)
         self._reserved = self._at + room
-        # Some file systems cannot, or know only at a write whether there is room: the write tells.
+        # Some file systems cannot, or know only at a write whether there is room: the write fails.
         self._allocate(_KEEP_SIZE, self._at, room)
 
     def _settle(self, end: int) -> None:

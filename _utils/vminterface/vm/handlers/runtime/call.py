@@ -136,7 +136,7 @@ class Call:
         try:
             os.write(2, f"{self.service}: {printable(text, _NOTE_LIMIT)}\n".encode("ascii"))
         except OSError:
-            return  # nobody is there to be told
+            return  # nobody is there to read it
 
     def _read(self, size: int, deadline: Deadline) -> bytes:
         try:

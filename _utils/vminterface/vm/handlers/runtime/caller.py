@@ -16,7 +16,7 @@ import time
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost
 
-#: Seconds between two looks where no event comes.
+#: Seconds between two checks where no event comes.
 PERIOD = 1.0
 #: Seconds after the end of the input within which a caller that broke off has shown it: the agent ends a service's
 #: streams one right after the other, but other programs may run in between.
@@ -81,7 +81,7 @@ class Caller:
             if found := ready.intersection(awaited):
                 return frozenset(found)
             for sign in ready.intersection(signs):
-                waiting.unregister(sign)  # it has said all that it can
+                waiting.unregister(sign)  # it has sent all that it can
             if deadline is not None and deadline.passed:
                 self.check()
                 return frozenset()

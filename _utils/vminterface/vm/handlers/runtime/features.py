@@ -47,7 +47,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "qubes-updates-proxy": ("qubes-updates-proxy.service",),
     "updates-proxy-setup": ("qubes-updates-proxy-forwarder.socket",),
 }
-#: Services that the stock agent's own programs look at.
+#: Services that the stock agent's own programs read.
 _STOCK = ("meminfo-writer", "minimal-netvm", "minimal-usbvm", "no-qubesincoming-cleanup")
 #: What systemctl calls a unit that is started without anybody's word (is-enabled's status 0).
 _ENABLED = frozenset(("enabled", "enabled-runtime", "static", "alias", "indirect", "generated", "transient"))

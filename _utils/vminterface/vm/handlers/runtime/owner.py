@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: A template's or an admin's default, then the VM's own.
 PATHS = ("/etc/vminterface/agent.conf", "/rw/config/vminterface/agent.conf")
-#: What the agent applies, in this order: what is applied later may look at what was applied before.
+#: What the agent applies, in this order: what is applied later may depend on what was applied before.
 SETTINGS = ("name", "timezone", "services", "network", "provider", "keyboard", "debug")
 _LIMIT = 1 << 16
 

@@ -95,4 +95,4 @@ def _complain(service: str, reason: str) -> None:
     try:
         os.write(2, f"{service}: {line}\n".encode("ascii"))
     except OSError:
-        return  # nobody is there to be told
+        return  # nobody is there to read it

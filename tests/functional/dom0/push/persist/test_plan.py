@@ -242,6 +242,19 @@ def test_taking_back_counts_as_done_where_that_call_too_fails_after_it_was_store
     assert isinstance(outcome.error, StoreError)
 
 
+def test_it_says_so_where_qubesd_fails_at_giving_the_former_value_to_a_running_vm(host: Any, qubesd: Any) -> None:
+    started(host, qubesd, "work")
+    host.agent("work", lambda setting, inputs: "not with this VM" if setting == "services" else "")
+    after_storing(qubesd, "feature.Remove", "service.cups", refusing)
+    (outcome,) = pushed(host, settings({"services": {"cups": True}}))
+    assert qubesd.qubes["work"].features == {}
+    assert outcome.restored is False
+    assert outcome.comment() == (
+        "work refused services: not with this VM; qubesd failed after it stored the former value "
+        "(work: services:cups (feature service.cups): QubesDB is dead): if work runs, it may still have 'on'"
+    )
+
+
 def test_what_qubesd_keeps_for_a_vm_whose_qubesdb_is_dead_is_taken_back(host: Any, qubesd: Any) -> None:
     started(host, qubesd, "work")
     qubesd.faults.dead_qubesdb.add("work")

@@ -1,0 +1,123 @@
+"""Which VMs the watcher waits for after a start: an agent that is there once is no reason to push again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vminterface import runtime
+from vminterface.dom0.desired.settings import VMSettings
+from vminterface.dom0.push.outcome import Outcome
+from vminterface.dom0.push.watch.boot import BOOT, Boots
+from vminterface.errors import ConnectionLost, KeyNotFound
+from vminterface.values.announcement import Announcement
+
+SETTINGS = VMSettings.parse("work", {"timezone": "UTC"})
+AGENT = Announcement("0.1.0", frozenset({"timezone"}))
+
+
+class Clock(runtime.Runtime):
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Host:
+    """A dom0 with one VM, in whose store the agent's announcement is *text*."""
+
+    text: bytes | None = None
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.boots = Boots(self.targets, self.log.append)
+
+    def targets(self) -> Any:
+        target = SimpleNamespace(store=self, path=lambda name: name)
+        targets = SimpleNamespace(find=lambda vms, errors, access: dict.fromkeys(vms, target))
+        return nullcontext(targets)
+
+    def read(self, path: str) -> bytes:
+        if self.text is None:
+            raise KeyNotFound(path)
+        return self.text
+
+    def pushed(self, *, booting: bool = False, **outcome: Any) -> Outcome:
+        made = Outcome("work", **outcome)
+        self.boots.note(SETTINGS, made, booting=booting)
+        return made
+
+    def looked(self) -> set[str]:
+        self.boots.inspect()
+        return self.boots.take()
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    clock = Clock()
+    runtime.use(clock)
+    yield clock
+    runtime.use(runtime.Runtime())
+
+
+@pytest.fixture
+def host(clock: Clock) -> Host:
+    host = Host()
+    host.pushed(booting=True, unheard=True)
+    return host
+
+
+def test_an_agent_that_comes_up_is_found_once(host: Host, clock: Clock) -> None:
+    assert host.looked() == set()
+    host.text = AGENT.render().encode()
+    assert host.looked() == {"work"}
+    # The push is under way, and another look finds the agent meanwhile.
+    clock.now += 2.0
+    host.boots.inspect()
+    host.pushed(awaited=True, agent=AGENT)
+    assert host.boots.take() == set()
+    assert host.log == ["work: its agent has acknowledged its settings"]
+    assert not host.boots.due
+
+
+def test_what_is_no_announcement_is_no_agent(host: Host) -> None:
+    for text in (b"", b"pending", b"\xff" * 2000):
+        host.text = text
+        assert host.looked() == set()
+
+
+def test_a_vm_that_announces_an_agent_and_has_none_is_pushed_to_less_and_less_often(host: Host, clock: Clock) -> None:
+    host.text = AGENT.render().encode()
+    times = []
+    while clock.now < BOOT + 60:
+        if host.looked():
+            times.append(clock.now)
+            host.pushed(unheard=True)
+        clock.now += 0.5
+    assert times[:5] == [0.0, 1.0, 3.0, 7.0, 15.0]
+    assert len(times) < 12
+    assert not host.boots.due
+
+
+def test_a_push_that_fails_without_having_heard_of_the_agent_does_not_end_the_wait(host: Host) -> None:
+    host.pushed(error=ConnectionLost("work: its store hangs"))
+    assert host.boots.due
+    host.text = AGENT.render().encode()
+    assert host.looked() == {"work"}
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        pytest.param({"error": ConnectionLost("refused"), "awaited": True, "agent": AGENT}, id="an agent that refuses"),
+        pytest.param({"running": False}, id="a VM that has stopped"),
+    ],
+)
+def test_what_else_ends_the_wait(host: Host, outcome: dict[str, Any]) -> None:
+    host.pushed(**outcome)
+    assert not host.boots.due
+    assert host.log == []
