@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from website import commandline
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("_utils", "_modules", "_states", "_beacons", "_grains", "_pillar", "_output", "_runners", "lab")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
@@ -204,6 +206,11 @@ def test_no_file_that_people_read_has_a_retired_word() -> None:
         for line in (prose(path.read_text()) if path.suffix == ".md" else path.read_text().splitlines())
         if (found := riddles(line))
     ] == []
+
+
+def test_no_help_of_the_command_and_no_description_of_a_field_has_a_retired_word() -> None:
+    texts = commandline.page() + (ROOT / "pillar/vminterface.schema.json").read_text()
+    assert [f"{found} in: {line.strip()[:100]}" for line in texts.splitlines() if (found := riddles(line))] == []
 
 
 def prose(page: str) -> Iterator[str]:

@@ -26,6 +26,16 @@ class Parser(argparse.ArgumentParser):
         # Each argument that is added makes a formatter, which loads shutil to find a width that only help needs.
         super().__init__(**options, formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse as argparse, but let words of a list stand behind options too: ``get work --json timezone``."""
+        found, rest = super().parse_known_args(args, namespace)
+        last = self._get_positional_actions()[-1:]
+        # Before Python 3.12.7 the list is over, and be it empty, where the first option is.
+        if rest and last and last[0].nargs in ("*", "+") and not any(len(word) > 1 and word[0] == "-" for word in rest):
+            setattr(found, last[0].dest, [*(getattr(found, last[0].dest) or ()), *rest])
+            rest = []
+        return found, rest
+
     def format_help(self) -> str:
         """Return the help as wide as the terminal is."""
         self.formatter_class = argparse.HelpFormatter

@@ -27,7 +27,7 @@ def add(command: Command) -> None:
     report = command("report", _report, "Print the memory and the offered devices that running VMs report.")
     report.add_argument("vm", nargs="?", metavar="VM")
     report.add_argument("--prometheus", action="store_true", help="print metrics in Prometheus' text format")
-    report.add_argument("--html", metavar="FILE", help="write a page to look at, which needs no network and no script")
+    report.add_argument("--html", metavar="FILE", help="write an HTML page, which needs no network and no script")
     report.add_argument(
         "--pillar", metavar="FILE", help="for both, compare the VMs with this pillar; - reads standard input"
     )

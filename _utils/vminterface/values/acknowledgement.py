@@ -20,6 +20,8 @@ from vminterface.values.sha256 import hexdigest
 #: What dom0 puts in place of an acknowledgement. It is not removed, as a key that the VM has removed at the same time
 #: would end both daemons of a QubesDB.
 PENDING = "pending"
+#: How a note begins where the agent has accepted a setting and let the VM be, as its owner has protected a file.
+UNCHANGED = "left unchanged: "
 _LIMIT = 512
 _NOTE_LIMIT = 200
 _FORM = re.compile(r"(ok|refused|ignored|unaccepted) ([0-9a-f]{16})(?: ([!-~](?:[ -~]*[!-~])?))?")

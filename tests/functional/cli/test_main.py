@@ -247,6 +247,17 @@ def test_set_takes_a_whole_network(dom0: Dom0) -> None:
     assert dom0.read("work", "qubes-secondary-dns") == "10.139.1.2"
 
 
+def test_words_of_a_list_may_stand_behind_options(dom0: Dom0, tmp_path: Path) -> None:
+    done = vminterface(dom0, "set", "work", "timezone=Asia/Tokyo", "--json", "debug=on")
+    assert set(json.loads(done.stdout)["work"]["changes"]) == {"timezone", "debug"}
+    done = vminterface(dom0, "get", "work", "--json", "timezone")
+    assert json.loads(done.stdout) == {"work": {"timezone": "Asia/Tokyo"}}
+    done = vminterface(dom0, "get", "work", "--json", "--wrong", "timezone")
+    assert (done.returncode, json.loads(done.stdout)) == (
+        2, {"error": "unrecognized arguments: --wrong timezone (see vminterface --help)"},
+    )  # fmt: skip
+
+
 def test_get_of_a_network_shows_all_its_fields(dom0: Dom0) -> None:
     vminterface(dom0, "set", "work", "network:ip=10.137.0.12", "network:gateway=10.137.0.5", "timezone=Asia/Tokyo")
     got = json.loads(vminterface(dom0, "get", "work", "network", "--json").stdout)["work"]

@@ -13,7 +13,7 @@ from vminterface.dom0.push.interrupt import NOTICED_WITHIN
 from vminterface.dom0.push.outcome import Work
 from vminterface.errors import DeadlineExceeded, Interrupted, KeyNotFound, SettingRefused, VMInterfaceError
 from vminterface.values.acceptance import ACCEPT
-from vminterface.values.acknowledgement import digest
+from vminterface.values.acknowledgement import UNCHANGED, digest
 
 #: Part of a VM's time in which an agent that was already waiting announces itself once dom0 has made the node for it.
 INTRODUCTION = 0.4
@@ -151,6 +151,14 @@ def note(works: Sequence[Work]) -> None:
                 outcome.add_note(NOT_AWAITED)
         elif agent is not None or unacknowledged(work) or not keys.settings_of(outcome.changes):
             outcome.awaited, outcome.agent = True, agent
+        outcome.unchanged = tuple(
+            f"{setting}: {reply.note}"
+            for setting in sorted(keys.settings_of(work.settings.desired))
+            if (reply := work.state.acknowledgements.get(setting)) is not None
+            and reply.accepted
+            and reply.note.startswith(UNCHANGED)
+            and reply.digest == digest(work.state.inputs(setting))
+        )
 
 
 def unsettled(work: Work) -> bool:

@@ -42,6 +42,8 @@ class Outcome:
     agent: Announcement | None = None
     #: What is left out or will not last, and why: in every comment but an error's.
     remarks: tuple[str, ...] = ()
+    #: What the agent has acknowledged and let be, and why: there the VM is not as its store says.
+    unchanged: tuple[str, ...] = ()
     #: Whether there was no agent in the VM that could have acknowledged the settings.
     unheard: bool = False
     #: Whether what it had before was put back after the error; None: nothing had to be.
@@ -71,7 +73,8 @@ class Outcome:
     @property
     def is_plain(self) -> bool:
         """Whether the VM runs and its changes, if any, have been made, with nothing left out or still to come."""
-        more = self.left_out or self.unaccepted or self.waiting or self.remarks or self.note or self._unapplied()
+        said = self.remarks or self.unchanged or self.note
+        more = self.left_out or self.unaccepted or self.waiting or said or self._unapplied()
         return self.ok and self.running and not more
 
     def add_note(self, note: str) -> None:
@@ -85,7 +88,8 @@ class Outcome:
         if self.left_out:
             return f"{self.vm} is left out: {self.left_out}"
         refused = sentences(self.vm, self.unaccepted.values())
-        return "; ".join((*refused, self._success(test=test), *map(self._wait, sorted(self.waiting)), *self.remarks))
+        waiting = map(self._wait, sorted(self.waiting))
+        return "; ".join((*refused, self._success(test=test), *self.unchanged, *waiting, *self.remarks))
 
     def _success(self, *, test: bool) -> str:
         note = self.note and f"; {self.note}"

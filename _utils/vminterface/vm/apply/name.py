@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from vminterface.errors import VMInterfaceError
+from vminterface.values.acknowledgement import UNCHANGED
 from vminterface.values.vmname import VMName
 from vminterface.vm.machine.machine import Machine
 from vminterface.vm.machine.programs import Programs
@@ -30,7 +31,7 @@ def apply(inputs: Mapping[str, str], machine: Machine) -> str:
         return "no name from dom0: left unchanged"
     name = VMName.parse(inputs["name"]).render()
     if is_protected(machine, HOSTNAME):
-        return f"left unchanged: {HOSTNAME} is protected in this VM"
+        return f"{UNCHANGED}{HOSTNAME} is protected in this VM"
     desired = {HOSTNAME: f"{name}\n"}
     hosts = machine.read_text(HOSTS)
     if hosts is not None and not is_protected(machine, HOSTS):

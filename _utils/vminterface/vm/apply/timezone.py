@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vminterface.errors import VMInterfaceError
+from vminterface.values.acknowledgement import UNCHANGED
 from vminterface.values.timezone import ZONES, Timezone
 from vminterface.vm.machine.files import Files
 from vminterface.vm.machine.protection import is_protected
@@ -24,10 +25,12 @@ def apply(inputs: Mapping[str, str], machine: Files) -> str:
     if said is None:
         return "no time zone from dom0: left unchanged"
     name = Timezone.parse(said, lambda name: _is_zone(machine, name)).render()
-    if is_protected(machine, "/etc/timezone"):
-        return "left unchanged: /etc/timezone is protected in this VM"
     link = f"../usr/share/zoneinfo/{name}"
     record, text = _record(machine, name)
+    # The zone is both files or none; by /etc/timezone Qubes' own scripts protect it in every distribution.
+    for path in dict.fromkeys(("/etc/timezone", record or LOCALTIME, LOCALTIME)):
+        if is_protected(machine, path):
+            return f"{UNCHANGED}{path} is protected in this VM"
     put_back = [machine.keep(path) for path in (record, LOCALTIME) if path]
     try:
         if record and machine.read_text(record) != text:

@@ -40,6 +40,16 @@ def pushed(host: Host, zone: str, timeout: float = 20, **more: object) -> Outcom
         return push([VMSettings.parse("work", {"timezone": zone, "timeout": timeout, **more})], targets)[0]
 
 
+def test_what_the_agent_lets_be_is_not_only_reported_as_set(host: Host, agent: RealAgent) -> None:
+    lists = agent.root / "etc/qubes/protected-files.d"
+    lists.mkdir(parents=True)
+    (lists / "own").write_text("/etc/localtime\n")
+    left = "timezone: left unchanged: /etc/localtime is protected in this VM"
+    assert pushed(host, "Europe/Berlin").comment() == f"work: timezone set; {left}"
+    assert pushed(host, "Europe/Berlin").comment() == f"work is already as configured; {left}"
+    assert (agent.root / "etc/localtime").readlink().name == "UTC"
+
+
 def test_a_slow_agents_old_acknowledgement_is_not_believed(host: Dom0 | QubesHost) -> None:
     applied: list[str] = []
     awake = threading.Event()

@@ -67,9 +67,20 @@ def test_what_is_no_zone_of_this_machine_is_refused_and_the_old_one_stays(machin
 def test_a_missing_key_and_a_protected_file_leave_the_templates_zone(machine: Machine) -> None:
     machine.write_file("/etc/timezone", "Etc/UTC\n")
     assert timezone.apply({}, machine) == "no time zone from dom0: left unchanged"
-    machine.write_file("/etc/qubes/protected-files.d/x", "/etc/timezone\n")
-    assert "protected" in timezone.apply({"timezone": "Europe/Warsaw"}, machine)
-    assert machine.read_text("/etc/timezone") == "Etc/UTC\n"
+    for path in ("/etc/timezone", "/etc/localtime"):
+        machine.write_file("/etc/qubes/protected-files.d/x", f"{path}\n")
+        note = timezone.apply({"timezone": "Europe/Warsaw"}, machine)
+        assert note == f"left unchanged: {path} is protected in this VM"
+        assert machine.read_text("/etc/timezone") == "Etc/UTC\n"
+        assert machine.link_target("/etc/localtime") is None
+
+
+def test_a_protected_clock_file_leaves_the_zone(machine: Machine) -> None:
+    machine.remove("/etc/debian_version")
+    machine.write_file("/etc/sysconfig/clock", "")
+    machine.write_file("/etc/qubes/protected-files.d/x", "/etc/sysconfig/clock\n")
+    assert timezone.apply({"timezone": "Europe/Warsaw"}, machine).startswith("left unchanged: /etc/sysconfig/clock")
+    assert machine.read_text("/etc/sysconfig/clock") == ""
     assert machine.link_target("/etc/localtime") is None
 
 
