@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+
 import pytest
 
 from tests.simulation.known import KNOWN
@@ -12,6 +15,15 @@ from tests.simulation.story import tell
 
 #: Seeds of one test, and tests: enough of them that pytest's processes share the work.
 SEEDS, PARTS = 500, 20
+
+
+@pytest.fixture(autouse=True)
+def little_to_collect() -> Iterator[None]:
+    """Let the collector pass over what is there before, which is pytest's and takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.mark.timeout(600)
