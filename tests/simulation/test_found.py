@@ -98,6 +98,16 @@ NO_AGENT_AT_ALL = Scenario(
     vms=("work",),
 )
 
+RESTORED_INTO_NOTHING = Scenario(
+    0,
+    "qubesdb",
+    ("network",),
+    (Agent("mail"),),
+    (Actor("admin 1", "push", ("mail",), (Round(0.164, 1), Round(0.4, 2))),),
+    (Fault(0.566, "dom0's daemon restarts", "mail"),),
+    vms=("mail",),
+)
+
 
 @pytest.mark.parametrize(
     "scenario",
@@ -110,6 +120,7 @@ NO_AGENT_AT_ALL = Scenario(
         pytest.param(DEFAULT_AFTER_RESTART, id="a default is one after a restart of dom0's daemon"),
         pytest.param(NOT_GIVEN_BACK, id="what qubesd does not give back to a running VM is reported"),
         pytest.param(BOTH_AWAY, id="a VM whose two daemons are away is not called stopped"),
+        pytest.param(RESTORED_INTO_NOTHING, id="a network is restored whole after a restart of dom0's daemon"),
         pytest.param(NO_AGENT_AT_ALL, id="a VM that only claims to have an agent is not pushed to without end"),
     ],
 )

@@ -156,12 +156,15 @@ def _put_back(
     now = {name: observed.decode(value) for name, value in zip(changes, values, strict=True) if value is not None}
     ours: dict[str, str | None] = {}
     others: list[str] = []
+    # A daemon of dom0 that was started afresh since then has lost all of it, and the VM still has what was written.
+    lost = store.per_vm and not work.state.afresh and not store.exists(target.path("name"))
     for name, change in changes.items():
-        if now.get(name) == change.new or (name in flags and name not in now and change.old is not None):
+        if lost or now.get(name) == change.new or (name in flags and name not in now and change.old is not None):
             ours[name] = change.old
         elif now.get(name) != change.old:
             others.append(name)
-    put(store, target, ours, {**work.state.texts, **now}, replies.given(work, keys.settings_of(changes)))
+    held = now if lost else {**work.state.texts, **now}
+    put(store, target, ours, held, replies.given(work, keys.settings_of(changes)), afresh=lost)
     return list(ours), words.names(others)
 
 
