@@ -94,6 +94,8 @@ def shared_paths() -> list[Path]:
     """Return the host's folders that a VM sees, read-only, at the same place: programs, Python, this project."""
     desired = [Path("/usr"), *(Path("/", entry) for entry in _TOP if not Path("/", entry).is_symlink())]
     desired += [PROJECT, Path(sys.prefix), Path(sys.base_prefix), *map(Path, package_folders())]
+    # An environment may be a link to where it is.
+    desired += [path.resolve() for path in desired]
     shared: list[Path] = []
     for path in desired:
         if path.is_dir() and path != Path("/") and not any(path.is_relative_to(other) for other in shared):
