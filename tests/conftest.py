@@ -29,6 +29,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGQUIT) == signal.SIG_IGN:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+# What nohup(1) starts ignores the end of its terminal, and so would all that the tests start and end by that.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # No deadline a case: the machine may be shared, and what is slow is found by the time limit of the whole test.
 # Each day has other examples, in CI too: what decides is the day's seed (tests/support/seeds.py), or --hypothesis-seed.

@@ -17,7 +17,10 @@ from tests.support.workedexamples import DoesNotFit, examples, make
 
 EXAMPLES = examples((PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 #: What the examples touch; there is no need of corpora and pictures.
-COPIED = ("_utils", "_modules", "docs", "formulas", "lab", "pillar", "tests", "tools", "pyproject.toml", "version")
+COPIED = (
+    *("_utils", "_modules", "docs", "formulas", "lab", "pillar", "tests", "tools", "website"),
+    *("pyproject.toml", "version"),
+)
 #: Tests of a table against its page, and of words, beside those that the examples add.
 GENERAL = (
     "tests/unit/vm/handlers/runtime/test_table.py",

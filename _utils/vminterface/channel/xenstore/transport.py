@@ -99,7 +99,7 @@ def connect(path: str, timeout: float) -> SocketTransport | DeviceTransport:
             return SocketTransport(path, timeout)
         return DeviceTransport(path)
     except BlockingIOError:
-        raise DeadlineExceeded(f"{path}: the daemon accepted no connection within {round(timeout, 1):g} s") from None
+        raise DeadlineExceeded(f"{path}: the daemon accepted no connection within {round(timeout, 2):g} s") from None
     except OSError as error:
         raise ConnectionLost(f"{path}: {error.strerror or error}") from error
 
