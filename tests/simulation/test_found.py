@@ -117,6 +117,14 @@ ENDS_WHILE_ALL_HANGS = Scenario(
     (Fault(0.372, "store hangs", "work", 2.7), Fault(0.591, "interrupt", "watcher", 1.9)),
     vms=("work",),
 )
+AGENT_SLOWER_THAN_LOOKS = Scenario(
+    0,
+    "xenstore",
+    ("services",),
+    (Agent("vault", 0.0, 3.0),),
+    (Actor("watcher", "watch", ("vault",), (Round(0.0, 2), Round(9.0, 2)), timeout=5.0),),
+    vms=("vault",),
+)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +140,7 @@ ENDS_WHILE_ALL_HANGS = Scenario(
         pytest.param(BOTH_AWAY, id="a VM whose two daemons are away is not called stopped"),
         pytest.param(RESTORED_INTO_NOTHING, id="a network is restored whole after a restart of dom0's daemon"),
         pytest.param(ENDS_WHILE_ALL_HANGS, id="who ends says what is left while its own look hangs"),
+        pytest.param(AGENT_SLOWER_THAN_LOOKS, id="an agent that a push waits for is no reason for another"),
         pytest.param(NO_AGENT_AT_ALL, id="a VM that only claims to have an agent is not pushed to without end"),
     ],
 )

@@ -224,7 +224,8 @@ class Watcher:
             self._begin([], _nothing)
         if self._boots.due:
             self._begin([], self._boots.inspect)
-        for vm in (self._heard.take(self._busy()) | self._boots.take()) & self._starts.keys():
+        busy = self._busy()
+        for vm in (self._heard.take(busy) | self._boots.take(busy)) & self._starts.keys():
             self._starts[vm].due, self._starts[vm].attempts = 0.0, 0
 
     def _busy(self) -> set[str]:
