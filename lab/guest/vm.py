@@ -216,7 +216,8 @@ class VM:
             process.kill()
             process.wait()
         for call in self._calls:  # those of namespaces have ended with these
-            for pid in processes.descendants(call.pid) if call.poll() is None else []:
+            # The call's own process first: it would report how its program has ended, which a VM that is gone cannot.
+            for pid in reversed(processes.descendants(call.pid) if call.poll() is None else []):
                 self._signal(pid, signal.SIGKILL)
             call.wait()
         if self.screens is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address
 
@@ -12,7 +11,8 @@ from vminterface.vm.machine.machine import Machine
 FOLDER = "/etc/NetworkManager/system-connections"
 #: That NetworkManager has to bring an interface up with addresses that it need not ask for.
 _SECONDS = 8.0
-_NAMESPACE = uuid.UUID("6f1d7c5e-3d0b-5a0e-9b5e-2f6a4c1f8d77")
+#: Of the names of connections.
+_NAMESPACE = "6f1d7c5e-3d0b-5a0e-9b5e-2f6a4c1f8d77"
 
 
 def path(interface: str) -> str:
@@ -22,12 +22,15 @@ def path(interface: str) -> str:
 
 def keyfile(network: ClientNetwork, interface: str, mac: str, off: Collection[str]) -> str:
     """Return the keyfile's text; *off* may name ``disable-default-route`` and ``disable-dns-server``."""
+    # Half a MiB, which an agent without NetworkManager can do without.
+    from uuid import UUID, uuid5
+
     routed = "disable-default-route" not in off
     lines = [
         "[connection]",
         f"id=VM uplink {interface}",
         # The same interface gets the same connection each time, so that NetworkManager replaces its own.
-        f"uuid={uuid.uuid5(_NAMESPACE, f'{interface} {mac}')}",
+        f"uuid={uuid5(UUID(_NAMESPACE), f'{interface} {mac}')}",
         "type=ethernet",
         f"interface-name={interface}",
         "",
