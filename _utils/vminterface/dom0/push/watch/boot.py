@@ -90,7 +90,7 @@ class Boots:
     def take(self, busy: Collection[str] = ()) -> set[str]:
         """Return the VMs whose agent is there by now, each once; one that stays unheard again after a pause.
 
-        Those that are *busy* are left out: the push under way hears their agents, or they are found again after it.
+        Those that are *busy* are left out: the push under way hears their agents, or the next check after it does.
         """
         now = runtime.monotonic()
         taken = set()
