@@ -107,6 +107,24 @@ RESTORED_INTO_NOTHING = Scenario(
     (Fault(0.566, "dom0's daemon restarts", "mail"),),
     vms=("mail",),
 )
+#: The thread that looks for VMs waits for a store that hangs, when the watcher is told to end.
+ENDS_WHILE_ALL_HANGS = Scenario(
+    0,
+    "xenstore",
+    ("network",),
+    (Agent("work", 1.7),),
+    (Actor("watcher", "watch", ("work",), (Round(0.0, 2),)),),
+    (Fault(0.372, "store hangs", "work", 2.7), Fault(0.591, "interrupt", "watcher", 1.9)),
+    vms=("work",),
+)
+AGENT_SLOWER_THAN_LOOKS = Scenario(
+    0,
+    "xenstore",
+    ("services",),
+    (Agent("vault", 0.0, 3.0),),
+    (Actor("watcher", "watch", ("vault",), (Round(0.0, 2), Round(9.0, 2)), timeout=5.0),),
+    vms=("vault",),
+)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +139,8 @@ RESTORED_INTO_NOTHING = Scenario(
         pytest.param(NOT_GIVEN_BACK, id="what qubesd does not give back to a running VM is reported"),
         pytest.param(BOTH_AWAY, id="a VM whose two daemons are away is not called stopped"),
         pytest.param(RESTORED_INTO_NOTHING, id="a network is restored whole after a restart of dom0's daemon"),
+        pytest.param(ENDS_WHILE_ALL_HANGS, id="who ends says what is left while its own look hangs"),
+        pytest.param(AGENT_SLOWER_THAN_LOOKS, id="an agent that a push waits for is no reason for another"),
         pytest.param(NO_AGENT_AT_ALL, id="a VM that only claims to have an agent is not pushed to without end"),
     ],
 )

@@ -6,7 +6,7 @@ acknowledgements, and reports what the agent refuses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from vminterface import keys, runtime
@@ -87,14 +87,20 @@ class Boots:
         """Wait no more for the agent of *vm*, which has stopped or started again."""
         self._awaited.pop(vm, None)
 
-    def take(self) -> set[str]:
-        """Return the VMs whose agent is there by now, each once; one that stays unheard again after a pause."""
-        there, self._there = self._there, set()
+    def take(self, busy: Collection[str] = ()) -> set[str]:
+        """Return the VMs whose agent is there by now, each once; one that stays unheard again after a pause.
+
+        Those that are *busy* are left out: the push under way hears their agents, or the next check after it does.
+        """
         now = runtime.monotonic()
-        for vm in there:
+        taken = set()
+        for vm in self._there.difference(busy):
+            self._there.discard(vm)
+            # Not one that a push has heard while the check that found it was under way.
             if (one := self._awaited.get(vm)) is not None:
                 one.rests_until, one.pause = now + one.pause, min(2 * one.pause, PAUSE_MAX)
-        return there
+                taken.add(vm)
+        return taken
 
     @property
     def due(self) -> bool:
@@ -109,7 +115,7 @@ class Boots:
             awaited = dict(self._awaited)
             announced = self._announced({vm: one.settings for vm, one in awaited.items() if one.rests_until <= now})
             # Whom a push has heard meanwhile, or who has stopped, is not awaited any more.
-            self._there |= announced & self._awaited.keys()
+            self._there.update(announced & self._awaited.keys())
             for vm, one in awaited.items():
                 if one.until <= now and self._awaited.pop(vm, None) is not None and vm not in announced:
                     self._log(

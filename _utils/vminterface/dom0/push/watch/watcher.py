@@ -37,7 +37,7 @@ FIRST_PAUSE, ATTEMPTS = 1.0, 6
 AT_ONCE = 8
 #: Seconds between two attempts to reach the stores.
 RECONNECT = 1.0
-#: Seconds that each of the threads beside the pushes has to end.
+#: Seconds that the threads beside the pushes have to end, after these.
 _GLANCE = 0.3
 #: What becomes of settings that wait when the watcher ends: at its start it pushes to all VMs that run.
 _NEXT = "its settings are pushed at the watcher's next start"
@@ -115,9 +115,12 @@ class Watcher:
         self._soon_until = 0.0
         #: The last error of the stores that was logged.
         self._error = ""
-        self._pushes = runtime.pool(AT_ONCE)
-        #: Pushes that have begun or wait for their turn, and to which VMs.
+        # And one for what finds reasons to push.
+        self._pushes = runtime.pool(AT_ONCE + 1)
+        #: Work that has begun or waits for its turn, and about which VMs; none is added once *_over* is set.
         self._underway: dict[Future[None], list[str]] = {}
+        self._over = False
+        self._adding = runtime.lock()
         self._stop = runtime.event()
         #: Whether the last thread that was needed could not be started.
         self._starved = False
@@ -137,6 +140,22 @@ class Watcher:
         self._stop = stop
         self._log(f"{self._pillar.path}: {_counted(len(self._pillar.settings))}")
         others = [one.start(stop) for one in (self._listener, self._follower)]
+        raised: list[Exception] = []
+        # In another thread, as what it asks may hang: what is left in the middle has to be logged in time all the same.
+        self._begin([], self._follow, stop, raised)
+        while not stop.wait(CHECK_SECONDS if self._starved else None):
+            self._begin([], _nothing)
+        others += self._sessions.end()
+        ended = self._end()
+        threads, until = [thread for thread in others if thread is not None], Deadline.after(_GLANCE)
+        for thread in threads:
+            thread.join(until.remaining)
+        if raised:
+            raise raised[0]
+        return ended and not any(thread.is_alive() for thread in threads)
+
+    def _follow(self, stop: threading.Event, raised: list[Exception]) -> None:
+        """Do what pillar, stores and events ask for until *stop* is set; set it where that *raised* an error."""
         try:
             while not stop.is_set():
                 try:
@@ -149,17 +168,16 @@ class Watcher:
                     # Such as no descriptor left, which passes: it must never end the watcher.
                     self._log_error(VMInterfaceError(f"{error.strerror or error}"))
                     stop.wait(RECONNECT)
+        except Exception as error:
+            raised.append(error)
+            stop.set()
         finally:
-            others += self._sessions.end()
-            ended = self._end()
             self._hang_up()
-            threads = [thread for thread in others if thread is not None]
-            for thread in threads:
-                thread.join(_GLANCE)
-        return ended and not any(thread.is_alive() for thread in threads)
 
     def _end(self) -> bool:
         """Let pushes under way take back what no VM has acknowledged; return whether all of them have ended."""
+        with self._adding:
+            self._over = True
         self._pushes.shutdown(wait=False, cancel_futures=True)
         late = runtime.unfinished(self._underway, TAKE_BACK)
         waiting = [vm for one in self._underway if one.cancelled() for vm in self._underway[one]]
@@ -206,7 +224,8 @@ class Watcher:
             self._begin([], _nothing)
         if self._boots.due:
             self._begin([], self._boots.inspect)
-        for vm in (self._heard.take(self._busy()) | self._boots.take()) & self._starts.keys():
+        busy = self._busy()
+        for vm in (self._heard.take(busy) | self._boots.take(busy)) & self._starts.keys():
             self._starts[vm].due, self._starts[vm].attempts = 0.0, 0
 
     def _busy(self) -> set[str]:
@@ -236,17 +255,20 @@ class Watcher:
 
     def _begin(self, vms: list[str], work: Callable[..., None], *arguments: object) -> None:
         """Have *work*, which is about *vms*, done in another thread as soon as there is one."""
-        self._underway = {one: of for one, of in self._underway.items() if not one.done()}
-        try:
-            self._underway[self._pushes.submit(work, *arguments)] = vms
-            self._starved = False
-        except RuntimeError as error:
-            # It waits in the queue of the pool, of which the next thread that can be started takes it.
-            if (exhausted := ResourcesExhausted.of(error)) is None:
-                raise
-            if not self._starved:
-                self._log(f"{exhausted}; waiting for it")
-            self._starved = True
+        with self._adding:
+            if self._over:
+                return
+            self._underway = {one: of for one, of in self._underway.items() if not one.done()}
+            try:
+                self._underway[self._pushes.submit(work, *arguments)] = vms
+                self._starved = False
+            except RuntimeError as error:
+                # It waits in the queue of the pool, of which the next thread that can be started takes it.
+                if (exhausted := ResourcesExhausted.of(error)) is None:
+                    raise
+                if not self._starved:
+                    self._log(f"{exhausted}; waiting for it")
+                self._starved = True
 
     def _push_all(self, desired: list[VMSettings], reasons: dict[str, str], starts: dict[str, _Start]) -> None:
         try:

@@ -84,6 +84,22 @@ def test_an_agent_that_comes_up_is_found_once(host: Host, clock: Clock) -> None:
     assert not host.boots.due
 
 
+def test_an_agent_that_a_push_under_way_waits_for_is_no_reason_for_another(host: Host) -> None:
+    host.text = AGENT.render().encode()
+    host.boots.inspect()
+    assert host.boots.take({"work"}) == set()
+    host.pushed(agent=AGENT)
+    assert host.boots.take() == set()
+
+
+def test_an_agent_that_a_push_under_way_has_not_heard_is_found_after_it(host: Host) -> None:
+    host.text = AGENT.render().encode()
+    host.boots.inspect()
+    assert host.boots.take({"work"}) == set()
+    host.pushed(unheard=True)
+    assert host.looked() == {"work"}
+
+
 def test_what_is_no_announcement_is_no_agent(host: Host) -> None:
     for text in (b"", b"pending", b"\xff" * 2000):
         host.text = text
