@@ -1,5 +1,5 @@
 """
-Shows what the runner ``qubes_fleet`` returns as lines: one a host, and what asks for somebody.
+Shows what the runner ``qubes_fleet`` returns as lines: one a host, and what needs attention.
 
 .. code-block:: bash
 

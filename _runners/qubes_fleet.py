@@ -62,7 +62,7 @@ def status(
     tgt: Any = "*", tgt_type: str = "glob", timeout: float = 15, jid: Any = None, ret: str = ""
 ) -> dict[str, Any]:
     """
-    Return how the VMs of many hosts are: the record of each host, and of them all what asks for somebody.
+    Return how the VMs of many hosts are: the record of each host, and of them all what needs attention.
 
     One line a host: VMs that are as configured, that have drifted, that refused their settings, hang, failed or do not
     run, VMs without an agent and those that no pillar names, whether the pillar is valid, and the age of the last good

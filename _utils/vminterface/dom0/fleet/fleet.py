@@ -29,7 +29,7 @@ class Host:
 
     @property
     def well(self) -> bool:
-        """Whether nothing of it asks for somebody."""
+        """Whether nothing of it needs attention."""
         return self.record is not None and self.record.well
 
     @property
@@ -88,12 +88,12 @@ class Fleet:
 
     @property
     def well(self) -> bool:
-        """Whether every host has replied and nothing asks for somebody."""
+        """Whether every host has replied and nothing needs attention."""
         return all(one.well for one in self.hosts.values())
 
     @property
     def only_drifted(self) -> bool:
-        """Whether VMs have drifted and nothing else asks for somebody."""
+        """Whether VMs have drifted and nothing else needs attention."""
         troubled = [one for one in self.hosts.values() if not one.well]
         return bool(troubled) and all(one.record is not None and one.record.only_drifted for one in troubled)
 

@@ -1,4 +1,4 @@
-"""What the runner returns as lines for a terminal: one a host, and only what asks for somebody.
+"""What the runner returns as lines for a terminal: one a host, and only what needs attention.
 
 Everything shown is made printable once more: an outputter is given any data.
 """

@@ -196,12 +196,12 @@ class HostRecord:
 
     @property
     def well(self) -> bool:
-        """Whether nothing of it asks for somebody."""
+        """Whether nothing of it needs attention."""
         return not (self.error or self.pillar_errors or any(vm.state in TROUBLED for vm in self.vms.values()))
 
     @property
     def only_drifted(self) -> bool:
-        """Whether VMs have drifted and nothing else of it asks for somebody."""
+        """Whether VMs have drifted and nothing else of it needs attention."""
         troubles = {vm.state for vm in self.vms.values()} & TROUBLED
         return troubles == {DRIFTED} and not self.error and not self.pillar_errors
 
