@@ -125,6 +125,25 @@ AGENT_SLOWER_THAN_LOOKS = Scenario(
     (Actor("watcher", "watch", ("vault",), (Round(0.0, 2), Round(9.0, 2)), timeout=5.0),),
     vms=("vault",),
 )
+#: A push takes its values back while the agent, which has applied them, has no connection.
+RESTORED_WHILE_AGENT_AWAY = Scenario(
+    0,
+    "xenstore",
+    ("network",),
+    (Agent("work", 0.0, 0.3),),
+    (Actor("admin 1", "push", ("work",), (Round(0.003, 1),)),),
+    (Fault(0.45, "connections lost", "work", 1.0),),
+    vms=("work",),
+)
+REFUSED_BEFORE_ANY_PUSH = Scenario(
+    0,
+    "xenstore",
+    ("timezone", "services"),
+    (Agent("work", 0.0, refused=frozenset({"services"})),),
+    (Actor("admin 2", "keys", ("work",), (Round(0.0, 0),), confirm=False),),
+    (Fault(0.052, "store hangs", "work", 0.316),),
+    vms=("work",),
+)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +160,8 @@ AGENT_SLOWER_THAN_LOOKS = Scenario(
         pytest.param(RESTORED_INTO_NOTHING, id="a network is restored whole after a restart of dom0's daemon"),
         pytest.param(ENDS_WHILE_ALL_HANGS, id="who ends says what is left while its own look hangs"),
         pytest.param(AGENT_SLOWER_THAN_LOOKS, id="an agent that a push waits for is no reason for another"),
+        pytest.param(RESTORED_WHILE_AGENT_AWAY, id="what was taken back while an agent was away is undone by it"),
+        pytest.param(REFUSED_BEFORE_ANY_PUSH, id="a refusal of before a push is no reply to it"),
         pytest.param(NO_AGENT_AT_ALL, id="a VM that only claims to have an agent is not pushed to without end"),
     ],
 )

@@ -184,6 +184,7 @@ class Agent:
         if keys.inputs_of("provider", texts):
             before, self._backends = self._backends, backends.by_toolstack(store, self._backends, self._log)
             again |= {"provider"} if self._backends != before else set()
+        lost = self._forget_lost(texts) if first and not _has_what_we_wrote(store, acknowledgements) else set()
         services_changed = announced = False
         unaccepted = {setting: one.word for setting, one in verdicts.items() if one.word != ACCEPT}
         announcement = Announcement(
@@ -194,12 +195,8 @@ class Agent:
                 return
             progress = self._progress[setting]
             inputs = keys.inputs_of(setting, texts)
-            if first and not inputs and progress.inputs:
-                # A daemon that was started afresh has lost its keys; that is no word of dom0 to undo anything.
-                self._log(f"{setting}: no keys in the store after a reconnection, left unchanged")
-                progress.inputs, progress.acknowledgement, progress.again_at = {}, None, None
-                if setting not in unaccepted:
-                    continue
+            if setting in lost and setting not in unaccepted:
+                continue
             if setting in unaccepted:
                 # dom0 hears it also of what it has not asked for: it leaves that out of a push from the start.
                 news, apply = self._leave(progress, inputs, verdicts[setting]), False
@@ -212,9 +209,9 @@ class Agent:
                     progress.acknowledgement is None and (known or (by_type and first))
                 )
                 news |= progress.again_at is not None and runtime.monotonic() >= progress.again_at
-                # dom0 asks again; what was refused may be possible by now.
+                # dom0 asks again, or was not told yet; what was refused may be possible by now.
                 news |= (
-                    _is_pending(acknowledgements, setting)
+                    (_is_pending(acknowledgements, setting) or keys.acknowledgement(setting) not in acknowledgements)
                     and progress.acknowledgement is not None
                     and not progress.acknowledgement.accepted
                 )
@@ -234,6 +231,18 @@ class Agent:
                 self._write(store, acknowledgements, keys.acknowledgement(setting), progress.acknowledgement.render())
         if not announced:
             self._write(store, acknowledgements, keys.AGENT, announcement)
+
+    def _forget_lost(self, texts: Mapping[str, str]) -> set[str]:
+        """Note that a store has lost the keys of settings, which leaves these as they are; return the settings.
+
+        A daemon that was started afresh has none of its keys: that is no word of dom0 to undo anything.
+        """
+        lost = {setting for setting, one in self._progress.items() if one.inputs and not keys.inputs_of(setting, texts)}
+        for setting in lost:
+            self._log(f"{setting}: no keys in the store after a reconnection, left unchanged")
+            progress = self._progress[setting]
+            progress.inputs, progress.acknowledgement, progress.again_at = {}, None, None
+        return lost
 
     def _read_owner(self) -> tuple[Owner, tuple[tuple[int, ...], ...]]:
         """Read what the VM's owner accepts. The stamp is taken first: what changes meanwhile is read once more."""
@@ -322,6 +331,14 @@ class Agent:
 
 def _is_pending(acknowledgements: Mapping[str, bytes], setting: str) -> bool:
     return acknowledgements.get(keys.acknowledgement(setting)) == PENDING.encode("ascii")
+
+
+def _has_what_we_wrote(store: KeyStore, acknowledgements: Mapping[str, bytes]) -> bool:
+    """Whether *store* has certainly lost no keys: then what is gone was removed while there was no connection.
+
+    The two sides of a QubesDB lose keys, and get them again, one by one.
+    """
+    return store.transactions and any(value != PENDING.encode("ascii") for value in acknowledgements.values())
 
 
 def serve(
