@@ -148,7 +148,7 @@ pictures: demo
 	cp demo-push.svg docs/pictures/push.svg
 	gm convert demo-vms.png -trim +repage -bordercolor white -border 16 -colors 64 png8:docs/pictures/vms.png
 
-# Which lines and branches of the library and Salt's modules all tests reach; takes hours. TESTS="tests/unit" measures some.
+# Which lines and branches of the library and Salt's modules all tests reach; takes an hour. TESTS="tests/unit" measures some.
 coverage: $(VENV)/coverage/.stamp
 	@JOBS=$(JOBS) tools/coverage $(VENV)/coverage/bin/python $(TESTS)
 
