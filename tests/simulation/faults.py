@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tests.simulation import intruder
 from tests.simulation.host import BOOT, DOWN, Host
@@ -154,18 +155,20 @@ def _connections_lost(host: Host, fault: Fault) -> None:
         client.lose("Connection reset by peer")
 
 
+def _start(host: Host, vm: str) -> None:
+    """Start *vm*, unless it runs, and its agent once it has booted."""
+    if vm not in host.domids:
+        host.start_vm(vm)
+        host.world.at(host.world.now + BOOT, lambda: host.start_agent(vm))
+
+
 def _vm_restarts(host: Host, fault: Fault) -> End | None:
     vm = fault.target
     if vm not in host.domids:
         return None
     host.end_vm(vm)
 
-    def start() -> None:
-        if vm not in host.domids:
-            host.start_vm(vm)
-            host.world.at(host.world.now + BOOT, lambda: host.start_agent(vm))
-
-    host.world.at(host.world.now + DOWN, start)
+    host.world.at(host.world.now + DOWN, partial(_start, host, vm))
     return None
 
 
@@ -195,12 +198,7 @@ def _vm_ends(host: Host, fault: Fault) -> End | None:
         return None
     host.end_vm(vm)
 
-    def start() -> None:
-        if vm not in host.domids:
-            host.start_vm(vm)
-            host.world.at(host.world.now + BOOT, lambda: host.start_agent(vm))
-
-    return start
+    return partial(_start, host, vm)
 
 
 def _xenstored_restarts(host: Host, fault: Fault) -> End:

@@ -129,19 +129,7 @@ class Scenario:
         known = FIELDS[:2] if qubesd else FIELDS
         fields = tuple(name for name in known if random.random() < 0.5) or (random.choice(known),)
         actors = tuple(_actor(random, number, vms) for number in range(random.choice((1, 2, 2, 2, 3))))
-        return cls(
-            seed,
-            channel,
-            fields,
-            tuple(_agent(random, vm) for vm in vms),
-            actors,
-            tuple(sorted(_faults(random, vms, actors, channel, qubesd=qubesd), key=lambda fault: fault.at)),
-            late=random.choice((0.0, 0.0, 0.1, 0.5)),
-            twice=random.choice((0.0, 0.0, 0.3)),
-            slowest=random.choice((0.002, 0.02, 0.2)),
-            qubesd=qubesd,
-            vms=vms,
-        )
+        return cls._with(seed, random, channel, fields, actors, (0.002, 0.02, 0.2), vms=vms, qubesd=qubesd)
 
     @classmethod
     def _watched(cls, seed: int, random: Random) -> Scenario:
@@ -157,6 +145,22 @@ class Scenario:
         rounds = tuple(map(Round, pauses, choices))
         watch = Actor(WATCHER, "watch", vms, rounds, random.random() < 0.9, random.choice((0.4, 1.0, 2.0, 5.0)))
         actors = (watch, *(_actor(random, number, vms) for number in range(random.choice((0, 0, 1)))))
+        return cls._with(seed, random, channel, fields, actors, (0.002, 0.002, 0.02), vms=vms, qubesd=qubesd)
+
+    @classmethod
+    def _with(
+        cls,
+        seed: int,
+        random: Random,
+        channel: str,
+        fields: tuple[str, ...],
+        actors: tuple[Actor, ...],
+        slowest: tuple[float, ...],
+        *,
+        vms: tuple[str, ...],
+        qubesd: bool,
+    ) -> Scenario:
+        """Return one of these *actors* with agents, faults and delays, of which *slowest* are the choices."""
         return cls(
             seed,
             channel,
@@ -166,7 +170,7 @@ class Scenario:
             tuple(sorted(_faults(random, vms, actors, channel, qubesd=qubesd), key=lambda fault: fault.at)),
             late=random.choice((0.0, 0.0, 0.1, 0.5)),
             twice=random.choice((0.0, 0.0, 0.3)),
-            slowest=random.choice((0.002, 0.002, 0.02)),
+            slowest=random.choice(slowest),
             qubesd=qubesd,
             vms=vms,
         )
