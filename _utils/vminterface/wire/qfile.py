@@ -95,16 +95,19 @@ class Packer:
         Times before 1970 and after 2106 are sent as the nearest that the format has.
         """
         self._between_entries()
-        if not entry.path or b"\0" in entry.path or len(entry.path) >= NAME_MAX_BYTES:
-            raise LocalProtocolError(f"a name has 1 to {NAME_MAX_BYTES - 1} bytes without NUL, not {entry.path[:40]!r}")
         size = 0 if stat.S_ISDIR(entry.mode) else entry.size
         if not 0 <= size <= SIZE_MAX:
             raise LocalProtocolError(f"{entry.path[:40]!r}: {size} bytes (expected 0 to {SIZE_MAX})")
-        header = _HEADER.pack(
-            len(entry.path) + 1, entry.mode, size, *_seconds(entry.atime_ns), *_seconds(entry.mtime_ns)
-        )
+        header = _header(entry.path, entry.mode, size, entry.atime_ns, entry.mtime_ns)
         self._left = size
-        return self._counted(header + entry.path + b"\0")
+        return self._counted(header)
+
+    def whole(self, path: bytes, mode: int, content: bytes, atime_ns: int, mtime_ns: int) -> bytes:
+        """Return a file or link with its *content* in one piece: the same as :meth:`entry` and :meth:`data`, faster."""
+        self._between_entries()
+        piece = _header(path, mode, len(content), atime_ns, mtime_ns) + content
+        self.crc = crc32(piece, self.crc)
+        return piece
 
     def data(self, chunk: bytes | memoryview) -> bytes | memoryview:
         """Return *chunk*, the next bytes of the entry, as it is."""
@@ -129,6 +132,21 @@ class Packer:
     def _counted(self, data: bytes) -> bytes:
         self.crc = crc32(data, self.crc)
         return data
+
+
+def _header(path: bytes, mode: int, size: int, atime_ns: int, mtime_ns: int) -> bytes:
+    """Return header and name. Raises LocalProtocolError for a name that cannot be sent."""
+    length = len(path) + 1
+    # 0 is found in a tenth of the time of b"\0".
+    if not 1 < length <= NAME_MAX_BYTES or 0 in path:
+        raise LocalProtocolError(f"a name has 1 to {NAME_MAX_BYTES - 1} bytes without NUL, not {path[:40]!r}")
+    atime, atime_rest = divmod(atime_ns, _NS)
+    mtime, mtime_rest = divmod(mtime_ns, _NS)
+    try:
+        return _HEADER.pack(length, mode, size, atime, atime_rest, mtime, mtime_rest) + path + b"\0"
+    except struct.error:
+        times = (*_seconds(atime_ns), *_seconds(mtime_ns))
+    return _HEADER.pack(length, mode, size, *times) + path + b"\0"
 
 
 def _seconds(time_ns: int) -> tuple[int, int]:

@@ -260,10 +260,37 @@ def test_the_packer_sends_only_what_was_promised() -> None:
         packer.end()
 
 
+@pytest.mark.parametrize("content", [b"", b"content"])
+@pytest.mark.parametrize("time", [-1, 5_000_000_007, 2**32 * 10**9])
+def test_what_is_sent_as_a_whole_is_what_its_parts_are(content: bytes, time: int) -> None:
+    parts, whole = Packer(), Packer()
+    stream = parts.entry(Entry(b"a", 0o100640, len(content), time, time + 1)) + parts.data(content)
+    assert (whole.whole(b"a", 0o100640, content, time, time + 1), whole.crc) == (stream, parts.crc)
+
+
+def test_nothing_is_sent_as_a_whole_inside_of_an_entry_or_after_the_end() -> None:
+    packer = Packer()
+    packer.entry(Entry(b"a", 0o100600, 3, 0, 0))
+    with pytest.raises(LocalProtocolError, match="3 bytes of the entry are still to send"):
+        packer.whole(b"b", 0o100600, b"", 0, 0)
+    packer.data(b"123")
+    packer.end()
+    with pytest.raises(LocalProtocolError, match="the stream has ended"):
+        packer.whole(b"b", 0o100600, b"", 0, 0)
+
+
 @pytest.mark.parametrize("entry", [(b"", 0), (b"a\0", 0), (b"a" * 16383, 0), (b"a", -1), (b"a", 2**63)])
 def test_the_packer_refuses_what_the_format_cannot_carry(entry: tuple[bytes, int]) -> None:
     with pytest.raises(LocalProtocolError):
         Packer().entry(Entry(entry[0], 0o100600, entry[1], 0, 0))
+
+
+@pytest.mark.parametrize("name", [b"", b"a\0", b"a" * 16383])
+def test_the_packer_refuses_such_names_of_whole_files_too(name: bytes) -> None:
+    packer = Packer()
+    with pytest.raises(LocalProtocolError, match="a name has 1 to 16382 bytes without NUL"):
+        packer.whole(name, 0o100600, b"content", 0, 0)
+    assert packer.crc == 0
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -26,6 +27,10 @@ BLOCK, JOINED = 1 << 18, 1 << 14
 #: Files, folders and links that may come by links that are followed: a few links can lead to any number of copies.
 FOLLOWED = 1 << 18
 
+# Not to wait for a writer, should a pipe have taken the place of the file.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: What ``os.fsencode`` encodes by, after checks that names of a folder do not need.
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _SENDABLE = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
 Progress = Callable[[int, int], None]
 
@@ -103,6 +108,8 @@ class Sender:
         self._skip_links, self._follow_links = skip_links, follow_links
         #: Has the checksum of the stream as far as it is made.
         self.packer = Packer()
+        #: Bytes of content in it.
+        self._done = 0
         names = [os.path.basename(top) for top in self._tops]
         if not names:
             raise InvalidValue("nothing to send (expected at least one file or folder)")
@@ -159,66 +166,71 @@ class Sender:
         all before that has been yielded. May be used once.
         """
         joined: list[bytes] = []
-        size = done = 0
+        size = 0
         try:
-            for piece, content in self._pieces():
+            for piece in self._pieces():
                 joined.append(piece)
-                size, done = size + len(piece), done + content
+                size += len(piece)
                 if size >= JOINED:
                     yield b"".join(joined)
                     joined, size = [], 0
                     if progress is not None:
-                        progress(done, total_bytes)
+                        progress(self._done, total_bytes)
         except SourceError:
             if joined:
                 yield b"".join(joined)
             raise
         yield b"".join(joined)
         if progress is not None:
-            progress(done, total_bytes)
+            progress(self._done, total_bytes)
 
-    def _pieces(self) -> Iterator[tuple[bytes, int]]:
-        """Yield the stream in pieces, each with the bytes of content in it."""
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield the stream in pieces."""
+        regular, packer = stat.S_IFREG, self.packer
         for found in self.walk():
-            if found.kind == stat.S_IFREG:
-                yield from self._file(found)
+            if found.kind == regular:
+                source = found.source
+                try:
+                    fd = os.open(source, _READ)
+                    try:
+                        now = os.fstat(fd)
+                        mode, size = now.st_mode, now.st_size
+                        if not stat.S_ISREG(mode):
+                            raise SourceError(f"{shown(source)}: is no longer a regular file")
+                        # One byte more than there should be: a read that gives less has come to the end, so that
+                        # nobody need look at the size once more.
+                        content = os.read(fd, size + 1 if size < BLOCK else BLOCK)
+                        if len(content) == size < BLOCK:
+                            self._done += size
+                            yield packer.whole(found.name, mode, content, now.st_atime_ns, now.st_mtime_ns)
+                        else:
+                            yield from self._blocks(found, fd, now, content)
+                    finally:
+                        os.close(fd)
+                except OSError as error:
+                    raise _unreadable(source, error) from error
             elif found.kind == stat.S_IFLNK:
-                target = _link_target(found)
-                yield self.packer.entry(_entry(found.name, found.stat(), len(target))), 0
-                yield bytes(self.packer.data(target)), 0
+                now = found.stat()
+                yield packer.whole(found.name, now.st_mode, _link_target(found), now.st_atime_ns, now.st_mtime_ns)
             else:
-                yield self.packer.entry(_entry(found.name, found.stat(), 0)), 0
-        yield self.packer.end(), 0
+                yield packer.entry(_entry(found.name, found.stat(), 0))
+        yield packer.end()
 
-    def _file(self, found: Found) -> Iterator[tuple[bytes, int]]:
-        try:
-            # Not to wait for a writer, should a pipe have taken the place of the file.
-            fd = os.open(found.source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as error:
-            raise _unreadable(found.source, error) from error
-        try:
-            now = os.fstat(fd)
-            if not stat.S_ISREG(now.st_mode):
-                raise SourceError(f"{shown(found.source)}: is no longer a regular file")
-            header, left = self.packer.entry(_entry(found.name, now, now.st_size)), now.st_size
-            if not left:
-                yield header, 0
-            while left:
-                chunk = os.read(fd, min(left, BLOCK))
-                if not chunk:
-                    raise SourceError(
-                        f"{shown(found.source)}: shrank while being sent, {left} of {now.st_size} bytes are missing"
-                    )
-                left -= len(chunk)
-                self.packer.data(chunk)
-                yield header + chunk, len(chunk)
-                header = b""
-            if os.fstat(fd).st_size != now.st_size:
+    def _blocks(self, found: Found, fd: int, now: os.stat_result, block: bytes) -> Iterator[bytes]:
+        """Yield the pieces of the file *fd*, of which *block* comes first."""
+        header, left = self.packer.entry(_entry(found.name, now, now.st_size)), now.st_size
+        while block:
+            if len(block) > left:
                 raise SourceError(f"{shown(found.source)}: changed its size of {now.st_size} bytes while being sent")
-        except OSError as error:
-            raise _unreadable(found.source, error) from error
-        finally:
-            os.close(fd)
+            left -= len(block)
+            self.packer.data(block)
+            self._done += len(block)
+            yield header + block
+            header, block = b"", os.read(fd, min(left + 1, BLOCK))
+        if left:
+            raise SourceError(
+                f"{shown(found.source)}: shrank while being sent, {left} of {now.st_size} bytes are missing"
+            )
 
     def walk(
         self, skip: Callable[[bytes], None] = lambda _: None, refuse: Callable[[InvalidValue], None] | None = None
@@ -271,16 +283,13 @@ def _content(folder: Found) -> list[Found]:
         fd = os.open(folder.source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             with os.scandir(fd) as entries:
-                kinds = {os.fsencode(entry.name): _kind(entry) for entry in entries}
+                kinds = {entry.name.encode(_ENCODING, _ERRORS): _kind(entry) for entry in entries}
         finally:
             os.close(fd)
     except OSError as error:
         raise _unreadable(folder.source, error) from error
     source, name, at = os.path.join(folder.source, b""), folder.name + b"/", folder.followed_at
-    return [
-        Found(source + own, name + own, kind, folder, followed_at=at)
-        for own, kind in sorted(kinds.items(), reverse=True)
-    ]
+    return [Found(source + own, name + own, kinds[own], folder, False, at) for own in sorted(kinds, reverse=True)]
 
 
 def _kind(entry: os.DirEntry[str]) -> int:

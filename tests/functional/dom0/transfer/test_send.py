@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.support.qfilestream import events
 from vminterface.channel import filecopy
 from vminterface.dom0.transfer import send as filesend
-from vminterface.dom0.transfer.send import JOINED, Sender, SourceError, Survey
+from vminterface.dom0.transfer.send import BLOCK, JOINED, Sender, SourceError, Survey
 from vminterface.errors import (
     ConnectionLost,
     DeadlineExceeded,
@@ -306,6 +306,42 @@ def test_a_file_that_changes_its_size_ends_the_transfer(tmp_path: Path, change: 
     path.write_bytes(b"x" * 600_000)
     with pytest.raises(SourceError, match=words):
         change_after(Sender([path]), lambda: change(path))
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, BLOCK - 1, BLOCK, BLOCK + 1])
+@pytest.mark.parametrize("by", [1, -1, 300_000])
+def test_a_file_that_changes_its_size_before_it_is_read_ends_the_transfer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, by: int
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * size)
+    examined = os.fstat
+
+    def change(fd: int) -> os.stat_result:
+        found = examined(fd)
+        os.truncate(path, max(0, size + by))
+        return found
+
+    monkeypatch.setattr(os, "fstat", change)
+    if size + by < 0:
+        assert sent(Sender([path]))[0].size == 0
+        return
+    with pytest.raises(SourceError, match="changed its size" if by > 0 else "shrank while being sent"):
+        list(Sender([path]).chunks())
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK])
+def test_a_file_of_any_size_is_sent_whole(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    (tmp_path / "f").write_bytes(content)
+    start, *pieces, _, _ = sent(Sender([tmp_path / "f"]))
+    assert (start.size, b"".join(pieces)) == (size, content)
+
+
+def test_a_file_without_a_size_is_not_sent_as_an_empty_one() -> None:
+    """The kernel's own files have content, and 0 bytes."""
+    with pytest.raises(SourceError, match=r"/proc/self/status: changed its size of 0 bytes while being sent"):
+        list(Sender(["/proc/self/status"]).chunks())
 
 
 def test_a_file_that_vanishes_before_its_turn_ends_the_transfer(tree: Path) -> None:
