@@ -158,7 +158,7 @@ class Connection:
             if end > size or length > VALUE_MAX or (length and kind not in _WITH_VALUES):
                 break
             value = buffer[at + _SIZE : end] if length else b""
-            if length and b"\0" in value:
+            if length and 0 in value:
                 break
             if kind == _ANSWERED_BY.get(command) and field.startswith(expected):
                 in_flight.popleft()
@@ -190,7 +190,7 @@ class Connection:
                 raise Malformed(f"stream ended before the {length} bytes of a value were there")
             return NEED_DATA
         value = self._buffer[self._at + _SIZE : end]
-        if b"\0" in value:
+        if 0 in value:
             raise Malformed("value with a NUL byte")
         event = self._change(path) if kind == Response.WATCH else self._reply(Response(kind), path, value)
         self._at = end
@@ -255,7 +255,7 @@ class Connection:
             return NEED_DATA
         value = self._buffer[self._at + _SIZE : end]
         self._at = end
-        if b"\0" in value:
+        if 0 in value:
             return BadRequest(path, "value with a NUL byte")
         if not path.startswith("/") or path.endswith("/"):
             return BadRequest(path, "not the path of a key", True)
