@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from random import Random
 from typing import Any
 
 import pytest
@@ -87,8 +88,9 @@ def test_the_smallest_limits_hold() -> None:
 def test_pixels_that_do_not_fit_the_size_make_no_picture() -> None:
     with pytest.raises(InvalidValue):
         Image(2, 2, PIXELS)
-    with pytest.raises(InvalidValue):
-        Image(0, 0, b"")
+    for width, height in ((0, 0), (0, 5), (5, 0)):
+        with pytest.raises(InvalidValue, match=f"0 bytes are not a picture of {width} by {height} pixels"):
+            Image(width, height, b"")
 
 
 images = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(
@@ -110,3 +112,23 @@ def test_the_png_has_the_same_pixels(image: Any) -> None:
 
 def test_a_windows_icon_is_a_picture_of_that_form() -> None:
     assert Image(1, 1, bytes.fromhex("112233ff")).render() == bytes.fromhex("31 20 31 0a 11 22 33 ff")
+
+
+def test_a_png_comes_in_pieces_of_a_mebibyte_of_pixels_at_most() -> None:
+    image = Image(1024, 640, Random(1).randbytes(1024 * 640 * 4))
+    pieces = list(image.png())
+    assert unpack_png(b"".join(pieces)) == (1024, 640, image.rgba)
+    assert 3 <= len(pieces) <= 6
+    assert max(map(len, pieces)) < 1.1 * (1 << 20)
+
+
+def test_a_row_that_is_wider_than_a_piece_is_a_piece() -> None:
+    image = Image(300_000, 2, bytes(300_000 * 8))
+    assert unpack_png(image.to_png()) == (300_000, 2, image.rgba)
+
+
+def test_the_message_says_what_a_picture_lacks() -> None:
+    with pytest.raises(InvalidValue, match=r"2 by 1 pixels has 7 bytes \(expected 8\)"):
+        Image.parse(b"2 1\n" + PIXELS[:7])
+    with pytest.raises(InvalidValue, match=r"expected 1 to 2048 by 1 to 2048\)"):
+        Image.parse(b"0 1\n")

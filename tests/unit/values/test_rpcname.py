@@ -81,3 +81,10 @@ def test_keywords_are_named_where_they_may_be_meant() -> None:
         rpcname.parse_target("a b")
     with pytest.raises(InvalidValue, match=r"a letter first, or @default, .*@dispvm:VM\)"):
         rpcname.parse_target("a b", keywords=True)
+
+
+def test_an_argument_alone_may_be_as_long_as_all_of_a_call() -> None:
+    assert rpcname.parse_argument("") == ""
+    assert rpcname.parse_argument("a" * 65000) == "a" * 65000
+    with pytest.raises(InvalidValue, match="expected at most 65000"):
+        rpcname.parse_argument("a" * 65001)

@@ -70,3 +70,7 @@ def test_whatever_a_device_says_gives_codes_or_nothing() -> None:
         assert len(found) < 512
         assert all(len(code) in (0, 6) for code in found.split(":"))
     assert len(interfaces(interface("030101") * (LIMIT // 9))) == 8
+
+
+def test_the_file_is_read_to_the_end_of_the_largest_configuration() -> None:
+    assert len(DEVICE) + 0xFFFF == LIMIT

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from vminterface.errors import InvalidValue
 from vminterface.values.effect import Effect
 from vminterface.values.vmproperty import KNOWN
 
+RIGHT: list[tuple[str, bool | int | str, str, int | str]] = [
+    ("autostart", True, "True", "on"),
+    ("template_for_dispvms", "off", "False", "off"),
+    ("provides_network", "on", "True", "on"),
+    ("guivm", "sys-gui", "sys-gui", "sys-gui"),
+    ("guivm", "dom0", "dom0", "dom0"),
+    ("audiovm", "none", "", "none"),
+    ("audiovm", False, "", "none"),
+    ("memory", "2GiB", "2048", 2048),
+    ("memory", 400, "400", 400),
+    ("maxmem", False, "0", 0),
+    ("maxmem", 0, "0", 0),
+    ("maxmem", "4000", "4000", 4000),
+    ("vcpus", 2, "2", 2),
+    ("vcpus", "16", "16", 16),
+    ("vcpus", 1, "1", 1),
+    ("vcpus", 512, "512", 512),
+    ("label", "red", "red", "red"),
+    ("label", 2, "orange", "orange"),
+    ("label", "my-own", "my-own", "my-own"),
+]
 
-@pytest.mark.parametrize(
-    ("name", "value", "text", "shown"),
-    [
-        ("autostart", True, "True", "on"),
-        ("template_for_dispvms", "off", "False", "off"),
-        ("provides_network", "on", "True", "on"),
-        ("guivm", "sys-gui", "sys-gui", "sys-gui"),
-        ("guivm", "dom0", "dom0", "dom0"),
-        ("audiovm", "none", "", "none"),
-        ("audiovm", False, "", "none"),
-        ("memory", "2GiB", "2048", 2048),
-        ("memory", 400, "400", 400),
-        ("maxmem", False, "0", 0),
-        ("maxmem", 0, "0", 0),
-        ("maxmem", "4000", "4000", 4000),
-        ("vcpus", 2, "2", 2),
-        ("vcpus", "16", "16", 16),
-        ("vcpus", 1, "1", 1),
-        ("vcpus", 512, "512", 512),
-        ("label", "red", "red", "red"),
-        ("label", 2, "orange", "orange"),
-        ("label", "my-own", "my-own", "my-own"),
-    ],
-)
+
+@pytest.mark.parametrize(("name", "value", "text", "shown"), RIGHT)
 def test_what_an_admin_writes_becomes_qubesds_text_and_is_read_back(
     name: str, value: bool | int | str, text: str, shown: int | str
 ) -> None:
@@ -74,6 +74,28 @@ def test_what_qubesd_would_refuse_is_refused_first(name: str, value: bool | int 
     with pytest.raises(InvalidValue) as caught:
         KNOWN[name].from_pillar(value)
     assert str(caught.value).isascii()
+
+
+@pytest.mark.parametrize(("name", "value", "text", "shown"), RIGHT)
+def test_the_schema_takes_what_an_admin_may_write_and_what_is_shown_to_the_admin(
+    name: str, value: bool | int | str, text: str, shown: int | str
+) -> None:
+    valid = Draft202012Validator(KNOWN[name].schema).is_valid
+    assert valid(value)
+    assert valid(shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("autostart", "maybe"), ("autostart", 2), ("guivm", 7), ("guivm", "a b"), ("guivm", "x" * 32),
+        ("audiovm", True), ("memory", 0), ("memory", False), ("maxmem", -1), ("maxmem", True), ("vcpus", 0),
+        ("vcpus", 513), ("vcpus", "2.0"), ("vcpus", "0"), ("vcpus", True), ("label", "Red"), ("label", True),
+        ("label", 0), ("label", 9),
+    ],
+)  # fmt: skip
+def test_the_schema_refuses_what_has_another_form(name: str, value: bool | int | str) -> None:
+    assert not Draft202012Validator(KNOWN[name].schema).is_valid(value)
 
 
 @pytest.mark.parametrize("name", KNOWN)

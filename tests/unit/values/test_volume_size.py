@@ -20,6 +20,8 @@ from vminterface.values.volume import parse_size
         ("1MiB", 1 << 20),
         ("2048KiB", 2 << 20),
         ("3TiB", 3 << 40),
+        ((1 << 20), 1 << 20),
+        ("8388607TiB", 8388607 << 40),
     ],
 )
 def test_bytes_and_binary_units_are_sizes(value: int | str, size: int) -> None:
@@ -38,7 +40,9 @@ def test_bytes_and_binary_units_are_sizes(value: int | str, size: int) -> None:
         "1.5GiB",
         "010GiB",
         "1GiB\n",
-        "99999999TiB",
+        "8388608TiB",
+        "1023KiB",
+        (1 << 20) - 1,
         0,
         1000,
         -1,
