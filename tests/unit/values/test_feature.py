@@ -63,5 +63,6 @@ def test_what_would_stay_and_do_harm_is_refused_by_its_name(name: str, text: str
     with pytest.raises(InvalidValue) as caught:
         feature.check(name, text)
     assert str(caught.value).isascii()
+    assert "expected" in str(caught.value)
     assert name.partition(".")[2] in str(caught.value) or not name.isascii()
     assert "\n" not in str(caught.value)

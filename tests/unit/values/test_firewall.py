@@ -133,7 +133,7 @@ def test_numbers_may_have_gaps_and_only_their_order_counts() -> None:
     ],
 )
 def test_keys_that_make_no_firewall_are_refused(keys: dict[str, str], where: str) -> None:
-    with pytest.raises(InvalidValue) as caught:
+    with pytest.raises(InvalidValue, match=r"\(expected (accept or drop|four digits)\)") as caught:
         Firewall.parse(keys)
     assert caught.value.where == where
 
@@ -196,8 +196,9 @@ def test_each_family_of_addresses_has_its_own_rules() -> None:
 
 def test_there_are_no_more_rules_than_numbers() -> None:
     assert len(Firewall(Action.DROP, (Rule(Action.DROP),) * RULES_MAX).render()) == RULES_MAX + 1
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match=r"10001 rules \(expected at most 10000\)") as caught:
         Firewall(Action.DROP, (Rule(Action.DROP),) * (RULES_MAX + 1))
+    assert caught.value.where == "rules"
     # The policy needs one more.
     with pytest.raises(InvalidValue):
         Firewall(Action.ACCEPT, (Rule(Action.DROP, protocol="tcp"),) * RULES_MAX)
@@ -312,3 +313,39 @@ def test_the_schemas_take_what_the_parser_takes(rule: str) -> None:
 )  # fmt: skip
 def test_the_schemas_refuse_what_has_another_form(option: str, value: str | int) -> None:
     assert not Draft202012Validator(SCHEMAS[option]).is_valid(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("accept", "'accept' is not a valid rule (expected words option=value with one space between)"),
+        ("action=accept action=accept", "is given twice"),
+        ("proto=tcp", "the rule has no action (expected accept or drop)"),
+        ("action=reject", "'reject' is not a valid action (expected accept or drop)"),
+        ("action=accept dpi=http", f"unknown option (expected one of: {', '.join(OPTIONS)})"),
+        (
+            "action=accept dst4=8.8",
+            "'8.8' is not a valid IPv4 network (expected one such as 10.0.0.0/8, or an address)",
+        ),
+        ("action=accept dst6=x", "'x' is not a valid IPv6 network (expected one such as fd00::/8, or an address)"),
+        (
+            "action=accept dsthost=A",
+            "'A' is not a valid host name (expected lower-case letters, digits, dots, - and _)",
+        ),
+        ("action=accept proto=sctp", "'sctp' is not valid (expected tcp, udp, icmp)"),
+        ("action=accept specialtarget=x", "'x' is not valid (expected dns)"),
+        ("action=accept dstports=53", "ports are only valid with proto=tcp or proto=udp"),
+        (
+            "action=accept proto=tcp dstports=x",
+            "'x' is not a valid port or range of ports (expected one from 0 to 65535, or first-last)",
+        ),
+        ("action=accept icmptype=8", "an ICMP type is only valid with proto=icmp"),
+        ("action=accept proto=icmp icmptype=x", "'x' is not a valid ICMP type (expected a number from 0 to 255)"),
+        (
+            "action=accept proto=icmp specialtarget=dns",
+            "specialtarget=dns is only valid with proto=tcp or proto=udp and port 53",
+        ),
+    ],
+)
+def test_the_message_says_what_is_wrong_and_what_is_expected(text: str, message: str) -> None:
+    assert refused(text)[1] == message

@@ -28,6 +28,7 @@ def unpack_png(png: bytes) -> tuple[int, int, bytes]:
         chunks.append((kind, data))
         rest = rest[12 + size :]
     assert [kind for kind, _ in chunks] == [b"IHDR", *[b"IDAT"] * (len(chunks) - 2), b"IEND"]
+    assert chunks[-1] == (b"IEND", b"")
     width, height, *form = struct.unpack(">IIBBBBB", chunks[0][1])
     assert form == [8, 6, 0, 0, 0]
     rows = zlib.decompress(b"".join(data for _, data in chunks[1:-1]))
@@ -68,7 +69,7 @@ def test_a_header_and_enough_pixels_are_a_picture(reply: bytes) -> None:
     ],
 )
 def test_every_other_answer_is_refused(reply: bytes) -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="expected"):
         Image.parse(reply)
 
 
@@ -86,7 +87,7 @@ def test_the_smallest_limits_hold() -> None:
 
 
 def test_pixels_that_do_not_fit_the_size_make_no_picture() -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="8 bytes are not a picture of 2 by 2 pixels"):
         Image(2, 2, PIXELS)
     for width, height in ((0, 0), (0, 5), (5, 0)):
         with pytest.raises(InvalidValue, match=f"0 bytes are not a picture of {width} by {height} pixels"):
@@ -123,8 +124,10 @@ def test_a_png_comes_in_pieces_of_a_mebibyte_of_pixels_at_most() -> None:
 
 
 def test_a_row_that_is_wider_than_a_piece_is_a_piece() -> None:
-    image = Image(300_000, 2, bytes(300_000 * 8))
+    row = 300_000 * 4
+    image = Image(300_000, 2, Random(2).randbytes(2 * row))
     assert unpack_png(image.to_png()) == (300_000, 2, image.rgba)
+    assert max(map(len, image.png())) < 1.1 * row
 
 
 def test_the_message_says_what_a_picture_lacks() -> None:

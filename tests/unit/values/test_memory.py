@@ -33,7 +33,7 @@ def test_a_number_is_digits_alone(text: str) -> None:
 
 
 def test_a_number_that_could_not_be_read_is_not_rendered() -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="expected"):
         render_kb(-1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,14 +15,22 @@ from vminterface.values.memorysize import MemorySize
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(400, "400"), ("400", "400"), ("400MiB", "400"), ("4GiB", "4096"), ("4 GiB", "4096"), ("16TiB", "16777216")],
+    [
+        (1, "1"),
+        (400, "400"),
+        ("400", "400"),
+        ("400MiB", "400"),
+        ("4GiB", "4096"),
+        ("4 GiB", "4096"),
+        ("16TiB", "16777216"),
+    ],
 )
 def test_every_spelling_is_mebibytes(value: int | str, text: str) -> None:
     assert MemorySize.parse(value).render() == text
 
 
 @pytest.mark.parametrize(
-    "value", ["4G", "4GB", "-1", -1, "0400", 400.0, True, None, "", "17TiB", "lots", "\u0661", [400]]
+    "value", ["4G", "4GB", "-1", -1, "0400", 400.0, True, None, "", Decimal(400), "17TiB", "lots", "\u0661", [400]]
 )
 def test_what_is_no_size_is_refused(value: Any) -> None:
     with pytest.raises(InvalidValue, match="not a valid memory size"):

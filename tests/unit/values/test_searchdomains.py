@@ -46,7 +46,7 @@ def test_there_are_one_to_sixteen() -> None:
     for texts in ([], list("abcdefghijklmnopq")):
         with pytest.raises(InvalidValue, match=f"{len(texts)} search domains"):
             SearchDomains.of(texts)
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="17 search domains"):
         SearchDomains.parse(" ".join("abcdefghijklmnopq"))
 
 

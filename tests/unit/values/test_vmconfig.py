@@ -17,7 +17,7 @@ def test_a_name_is_rendered_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "1a", "-a", ".a", "a/b", "a b", "a\n", "é", "x" * 53, "vminterface-dns"])
 def test_anything_else_and_what_is_our_own_is_refused(text: str) -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="expected"):
         ConfigName.parse(text)
 
 

@@ -74,6 +74,7 @@ def test_what_qubesd_would_refuse_is_refused_first(name: str, value: bool | int 
     with pytest.raises(InvalidValue) as caught:
         KNOWN[name].from_pillar(value)
     assert str(caught.value).isascii()
+    assert any(words in str(caught.value) for words in ("expected", "neither 'on' nor 'off'", "did you mean"))
 
 
 @pytest.mark.parametrize(("name", "value", "text", "shown"), RIGHT)
@@ -127,4 +128,5 @@ def test_a_label_alone_has_no_default() -> None:
 def test_a_number_of_any_length_is_read_whole_or_refused(name: str, value: int | str) -> None:
     with pytest.raises(InvalidValue) as told:
         KNOWN[name].from_pillar(value)
+    assert "expected" in str(told.value)
     assert len(str(told.value)) < 300

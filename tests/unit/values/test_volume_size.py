@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -48,6 +49,7 @@ def test_bytes_and_binary_units_are_sizes(value: int | str, size: int) -> None:
         -1,
         True,
         2.0,
+        Decimal(1 << 30),
         None,
         [1],
     ],
