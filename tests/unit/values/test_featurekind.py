@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from vminterface.errors import InvalidValue
 from vminterface.values import featurekind
-from vminterface.values.address import IPV4, parse_ipv4
+from vminterface.values.address import IPV4, NETMASK, parse_ipv4, parse_netmask
 from vminterface.values.featurekind import ANY, FLAG, TEXT, Kind, form, number, one_of, parsed, words
 
 RIGHT: list[tuple[Kind, Any, str]] = [
@@ -20,6 +20,10 @@ RIGHT: list[tuple[Kind, Any, str]] = [
     (FLAG, "off", ""),
     (TEXT, "a text", "a text"),
     (TEXT, 12, "12"),
+    (TEXT, "x" * 100, "x" * 100),
+    (TEXT, "caf\u00e9", "caf\u00e9"),
+    (parsed("a netmask", parse_netmask, NETMASK), 24, "255.255.255.0"),
+    (words("numbers", "[0-9]+"), 12, "12"),
     (number(0), 45, "45"),
     (number(0), "045", "45"),
     (number(256, 256000), 256, "256"),
@@ -63,6 +67,7 @@ WRONG: list[tuple[Kind, Any]] = [
     (words("words", "[a-z]+"), "a  b"),
     (words("words", "[a-z]+"), [1]),
     (words("words", "[a-z]+"), [""]),
+    (parsed("an address", parse_ipv4, IPV4), "10.0.0"),
     (form("a word", "[a-z]+"), "ab1"),
     (form("a word", "[a-z]+"), "1ab"),
     (ANY, ["a"]),
@@ -126,6 +131,7 @@ def test_a_text_that_is_a_flags_is_a_flag_where_a_flag_is_right_too() -> None:
         (words("small words", "[a-z]+"), "a B", "'B' is not valid in this list (expected small words)"),
         (words("words", "[a-z]+"), ["a", 1], "'['a', 1]' is not valid (expected words)"),
         (form("a word", "[a-z]+"), ["a"], "'['a']' is not valid (expected a word)"),
+        (TEXT, True, "'True' is not valid (expected text)"),
     ],
 )
 def test_the_message_names_the_wrong_part_and_what_is_expected(kind: Kind, value: Any, message: str) -> None:

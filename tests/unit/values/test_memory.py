@@ -51,7 +51,7 @@ def test_the_kernels_own_file_is_read() -> None:
     ("old", "new", "told"),
     [
         ("MemFree: 100000 kB\n", "", "expected a line 'MemFree"),
-        ("MemFree: 100000 kB", "MemFree: 100000", "MemFree: 100000'"),
+        ("MemFree: 100000 kB", "MemFree: 100000", "MemFree: 100000' is not the one line 'MemFree: N kB' of a meminfo"),
         ("MemFree: 100000 kB", "MemFree: -1 kB", "MemFree: -1 kB'"),
         ("MemFree: 100000 kB", "MemFree: 400000 kB", "500000 kB are free, buffers or cached, of a total of 400000 kB"),
         ("SwapFree: 990000 kB", "SwapFree: 1000001 kB", "of swap are free"),

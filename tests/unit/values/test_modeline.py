@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vminterface.values.modeline import Modeline, widths_of_cvt
 
-#: What ``cvt`` of libxcvt 0.1.2 prints for sizes of every aspect ratio that it knows.
+#: What ``cvt`` of libxcvt 0.1.2 prints: every aspect ratio that it knows, and sizes where a small error shows.
 CVT = """
 640x480    23.75 640 664 720 800 480 483 487 500
 1024x768   63.50 1024 1072 1176 1328 768 771 775 798
@@ -20,6 +20,11 @@ CVT = """
 3840x2160  712.75 3840 4160 4576 5312 2160 2163 2168 2237
 800x480    29.50 800 824 896 992 480 483 493 500
 8192x5120  3666.75 8192 8944 9864 11536 5120 5123 5129 5298
+640x696    36.00 640 672 736 832 696 699 709 723
+640x2094   114.50 640 696 760 880 2094 2097 2107 2169
+640x570    28.25 640 664 720 800 570 573 583 593
+648x486    24.50 648 672 728 808 486 489 493 506
+864x486    32.50 864 888 968 1072 486 489 494 506
 200x100    1.50 200 208 224 248 100 103 113 116
 """
 

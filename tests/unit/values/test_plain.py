@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -95,3 +95,20 @@ def test_what_lies_deeper_than_a_hundred_stays_as_it_is(inside: Any, out_of: Any
         for _ in range(depth):
             value = out_of(value)
         assert type(value) is found, depth
+
+
+class Key(NamedTuple):
+    """A tuple of a class of its own."""
+
+    name: str
+
+
+def test_a_key_is_followed_as_deep_as_a_value() -> None:
+    for depth, found in ((99, tuple), (100, Key)):
+        key: tuple[Any, ...] = Key("a")
+        for _ in range(depth):
+            key = (key,)
+        (key,) = plain(MappingProxyType({key: 1}))
+        for _ in range(depth):
+            (key,) = key
+        assert type(key) is found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -27,7 +29,9 @@ RIGHT: list[tuple[str, bool | int | str, str, int | str]] = [
     ("vcpus", 1, "1", 1),
     ("vcpus", 512, "512", 512),
     ("label", "red", "red", "red"),
+    ("label", 1, "red", "red"),
     ("label", 2, "orange", "orange"),
+    ("label", 8, "black", "black"),
     ("label", "my-own", "my-own", "my-own"),
 ]
 
@@ -113,6 +117,11 @@ def test_what_a_running_vm_has_at_once_is_known() -> None:
     now = {name for name, one in KNOWN.items() if one.effect is Effect.NOW}
     assert now == {"audiovm", "autostart", "template_for_dispvms"}
     assert all(one.effect is Effect.START for name, one in KNOWN.items() if name not in now)
+
+
+def test_a_number_is_a_whole_one_or_a_text() -> None:
+    with pytest.raises(InvalidValue, match="is not a number of virtual CPUs"):
+        KNOWN["vcpus"].from_pillar(Decimal(2))
 
 
 def test_two_properties_name_a_vm() -> None:
