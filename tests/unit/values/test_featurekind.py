@@ -144,3 +144,22 @@ def test_a_form_may_have_a_pattern_of_its_own_for_the_schema() -> None:
     kind = form("a word in either case", "(?i:ab)", "[aA][bB]")
     assert kind.from_pillar("aB") == "aB"
     assert [one["pattern"] for one in kind.schema["anyOf"] if "pattern" in one] == ["^(?:[aA][bB])$"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (FLAG, "on or off"),
+        (TEXT, "text"),
+        (ANY, "on, off, a number or text"),
+        (number(1, 9), "a number, 1 to 9"),
+        (number(0, what="seconds"), "seconds, 0 or more"),
+        (one_of("allow"), "allow"),
+        (one_of("bg", "tint"), "one of bg, tint"),
+        (form("a word", "[a-z]+"), "a word"),
+        (words("small words", "[a-z]+"), "small words"),
+        (parsed("an address", parse_ipv4, IPV4), "an address"),
+    ],
+)
+def test_a_kind_says_in_words_what_it_may_be(kind: Kind, expected: str) -> None:
+    assert kind.expected == expected
