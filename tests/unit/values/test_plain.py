@@ -41,6 +41,11 @@ def test_what_holds_itself_or_is_very_deep_is_no_matter() -> None:
     found = plain(round_)
     assert found[0] is found
     assert found[1]["again"] is found
+    itself: dict[str, Any] = {}
+    itself["again"] = itself
+    found = plain(itself)
+    assert found["again"] is found
+    assert found is not itself
     deep: Any = "x"
     for _ in range(20 * DEEPEST):
         deep = [deep]
