@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.memorystore import Clock
+from tests.support.virtualtime import Clock
 from vminterface import runtime
 from vminterface.dom0.push import lastpush
 from vminterface.dom0.push.lastpush import LastPush, note, reason_of, update
@@ -211,7 +211,12 @@ def test_a_file_that_another_program_holds_is_read_and_not_written(folder: str, 
     assert other.lock(0, 1)
     slept: list[float] = []
     sleep = clock.sleep
-    clock.sleep = lambda seconds: (slept.append(seconds), sleep(seconds))[1]  # type: ignore[method-assign]
+
+    def note_sleep(seconds: float) -> None:
+        slept.append(seconds)
+        sleep(seconds)
+
+    clock.sleep = note_sleep  # type: ignore[method-assign]
     runtime.use(clock)
     found = update(lambda held: held.update(mail=LastPush()), folder)
     assert found == {"work": KEPT, "mail": LastPush()}

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.memorystore import Clock, MemoryStore
+from tests.support.memorystore import MemoryStore
+from tests.support.virtualtime import Clock
 from vminterface import runtime
 from vminterface.channel.store import Write
 from vminterface.deadline import Deadline

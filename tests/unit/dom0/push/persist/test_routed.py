@@ -28,7 +28,8 @@ def api() -> MemoryAPI:
 
 def firewall(*, of_network: bool = True, ip: Any = IP, ip6: Any = None, netvm: str = "sys-net") -> ClientFirewall:
     parsed: Any = ClientFirewall.parse({"netvm": netvm, "policy": "drop"})
-    return replace(parsed, ip=ip, ip6=ip6, of_network=of_network)
+    made: ClientFirewall = replace(parsed, ip=ip, ip6=ip6, of_network=of_network)
+    return made
 
 
 def settings(*, persist: bool = False, rules: ClientFirewall | None = None, **more: Any) -> VMSettings:
