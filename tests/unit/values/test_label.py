@@ -14,9 +14,9 @@ def test_a_name_comes_back_as_written(name: str) -> None:
     assert Label.parse(name).render() == name
 
 
-@pytest.mark.parametrize(("number", "name"), [("1", "red"), ("4", "green"), ("8", "black")])
-def test_a_number_stands_for_a_stock_label(number: str, name: str) -> None:
-    assert Label.parse(number) == Label.parse(name)
+def test_the_numbers_stand_for_the_stock_labels_in_qubesds_order() -> None:
+    names = [Label.parse(str(number)).render() for number in range(1, 9)]
+    assert " ".join(names) == "red orange yellow green gray blue purple black"
 
 
 @pytest.mark.parametrize("text", ["", "0", "9", "10", "007", "#ff0000", "dark red", "r\u00f6t", "a" * 65, "\u0661"])

@@ -9,7 +9,7 @@ from vminterface.errors import InvalidValue
 from vminterface.values.vmconfig import SCHEMA, ConfigName
 
 
-@pytest.mark.parametrize("text", ["a", "my-app_1.mode", "x" * 52])
+@pytest.mark.parametrize("text", ["a", "my-app_1.mode", "My-App.Z", "x" * 52])
 def test_a_name_is_rendered_as_it_is(text: str) -> None:
     assert ConfigName.parse(text).render() == text
     assert len(f"/vm-config/{text}") <= 63

@@ -38,7 +38,7 @@ def test_names_with_a_meaning_of_their_own_are_refused(text: str) -> None:
         VMName.parse(text)
 
 
-@pytest.mark.parametrize("text", ["user", "joanna.r", "a+b,c_d-e", "0", "u" * 32])
+@pytest.mark.parametrize("text", ["user", "joanna.r", "Anna-M", "a+b,c_d-e", "0", "u" * 32])
 def test_legal_user_names_are_accepted(text: str) -> None:
     assert parse_default_user(text) == text
 
@@ -80,5 +80,6 @@ def test_the_schemas_take_what_the_parsers_take() -> None:
     assert not any(map(name, ["", "a" * 32, "1work", "wo rk", "none", "default", "Domain-0", "work-dm", 5]))
     assert not any(map(vm, ["dom0", "Domain-0", "0", "@adminvm", "none", "work-dm"]))
     assert name("dom0")
+    assert not any(map(vm, ["", "1work", "wo rk", 5]))
     assert all(map(user, ["user", "a+b,c_d-e", "0", "u" * 32]))
     assert not any(map(user, ["", "-user", "u" * 33, "us er", 5]))
