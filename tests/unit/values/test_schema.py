@@ -38,6 +38,7 @@ def test_a_boolean_may_be_a_word_that_yaml_1_1_reads_as_one() -> None:
 
 def test_a_text_without_a_pattern_is_any() -> None:
     assert taken(schema.text(), *ANYTHING, "two\nlines") == ["", "a", "on", "two\nlines"]
+    assert schema.text() == {"type": "string"}
 
 
 def test_a_pattern_is_for_the_whole_text() -> None:
