@@ -113,6 +113,8 @@ class Agent:
         self._log = log or (lambda line: None)
         self._progress = {setting: _Progress() for setting in SETTINGS}
         self._may_acknowledge = True
+        #: When to write once more what the store did not take.
+        self._unwritten = _Progress()
         self._steps = steps
         self._surroundings = surroundings or Surroundings(machine)
         #: Settings to apply again although dom0 says nothing new.
@@ -135,7 +137,8 @@ class Agent:
         """Wait for a burst of events, the time of a new attempt, or *stop*; whether there is something to do."""
         while not stop.is_set():
             self.present("")
-            due = min((p.again_at for p in self._progress.values() if p.again_at is not None), default=float("inf"))
+            attempts = (*self._progress.values(), self._unwritten)
+            due = min((one.again_at for one in attempts if one.again_at is not None), default=float("inf"))
             others, longest = self._others(stop)
             events: list[WatchEvent] = []
             with suppress(DeadlineExceeded):
@@ -184,6 +187,7 @@ class Agent:
         if keys.inputs_of("provider", texts):
             before, self._backends = self._backends, backends.by_toolstack(store, self._backends, self._log)
             again |= {"provider"} if self._backends != before else set()
+        self._unwritten.again_at = None
         lost = self._forget_lost(texts) if first and not _has_what_we_wrote(store, acknowledgements) else set()
         services_changed = announced = False
         unaccepted = {setting: one.word for setting, one in verdicts.items() if one.word != ACCEPT}
@@ -324,9 +328,15 @@ class Agent:
         except _LOST:
             raise
         except VMInterfaceError as error:
-            self._log(f"{key}: cannot be written: {error}")
+            # As where another program in the VM has used up its nodes; dom0 gives no sign when there are some again.
+            if self._unwritten.again_at is None:
+                pause = self._unwritten.pause
+                self._log(f"{key}: cannot be written: {error}; next attempt in {pause:g} s")
+                self._unwritten.again_at = runtime.monotonic() + pause
+                self._unwritten.pause = min(2 * pause, APPLY_PAUSE_MAX)
         else:
             self._may_acknowledge = True
+            self._unwritten.pause = FIRST_PAUSE
 
 
 def _is_pending(acknowledgements: Mapping[str, bytes], setting: str) -> bool:
