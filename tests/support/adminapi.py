@@ -5,6 +5,8 @@ The lab's qubesd speaks the protocol and does what the real one does with a chan
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vminterface.channel.adminapi import AdminAPI, Property
 from vminterface.dom0.inventory.qubesd import Qubesd
 from vminterface.errors import KeyNotFound, VMInterfaceError
@@ -43,6 +45,9 @@ class MemoryAPI(AdminAPI):
         self.fails: dict[str, VMInterfaceError] = {}
         self.unreadable: dict[str, VMInterfaceError] = {}
         self.stores: set[str] = set()
+        #: The rules; and what qubesd makes of those that it is given.
+        self.rules = b"action=accept\n"
+        self.takes: Callable[[bytes], bytes] = lambda rules: rules
 
     def feature(self, vm: str, name: str) -> str | None:
         self._ask(vm, name)
@@ -68,6 +73,18 @@ class MemoryAPI(AdminAPI):
 
     def set_property(self, vm: str, name: str, value: str | None) -> None:
         self._set(self.properties, name, value)
+
+    def firewall_get(self, vm: str) -> bytes:
+        self._ask(vm, "firewall")
+        return self.rules
+
+    def firewall_set(self, vm: str, rules: bytes) -> None:
+        self.calls.append(("firewall", rules.decode("utf-8", "surrogateescape")))
+        error = self.fails.pop("firewall", None)
+        if error is None or "firewall" in self.stores:
+            self.rules = self.takes(rules)
+        if error is not None:
+            raise error
 
     def _ask(self, vm: str, name: str) -> None:
         self.asked.append((vm, name))

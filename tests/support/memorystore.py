@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from vminterface import runtime
+from tests.support.virtualtime import Clock
 from vminterface.channel.store import (
     TREE_LIMIT,
     KeyStore,
@@ -25,18 +25,6 @@ from vminterface.channel.store import (
 from vminterface.deadline import Deadline
 from vminterface.dom0.inventory.targets import Target
 from vminterface.errors import DeadlineExceeded, KeyNotFound, VMInterfaceError
-
-
-class Clock(runtime.Runtime):
-    """Virtual time: it passes where somebody waits. ``runtime.use`` puts it in the place of this machine's."""
-
-    now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class MemoryStore(VMStore):

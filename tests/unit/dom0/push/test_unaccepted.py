@@ -23,8 +23,10 @@ CHANGES: dict[str, Change[Any]] = {
 
 def state(unaccepted: dict[str, str] | None = None, **acknowledgements: Acknowledgement) -> VMState:
     target: Any = None
-    agent = None if unaccepted is None else Announcement("1.0", frozenset({"services"}), unaccepted)
-    return VMState(target, agent=agent, acknowledgements=acknowledgements)
+    found = VMState(target)
+    found.agent = None if unaccepted is None else Announcement("1.0", frozenset({"services"}), unaccepted)
+    found.acknowledgements = acknowledgements
+    return found
 
 
 def settings(**more: Any) -> VMSettings:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.adminapi import MemoryAPI, MemoryQubesd
-from tests.support.memorystore import Clock, MemoryStore
+from tests.support.memorystore import MemoryStore
+from tests.support.virtualtime import Clock
 from vminterface import runtime
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.targets import Target
