@@ -15,6 +15,8 @@ FUZZ_JOBS := 2
 JOBS ?= $(shell nproc | awk '{ print int($$1 * 3 / 2) }')
 LIBRARY := PYTHONPATH=_utils
 PYTEST := bin/python -m pytest --quiet
+# Thousands of processes import the library, and several collect the tests: what is compiled once serves all of them.
+unexport PYTHONDONTWRITEBYTECODE
 # Each process takes whole files, in the order of tests/conftest.py: the longest first.
 SIDE_BY_SIDE = --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 # Emulated machines at a time; each wants a processor and 4 GiB.

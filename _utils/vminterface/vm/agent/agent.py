@@ -64,7 +64,7 @@ CHECK_SECONDS, REST_SECONDS = 0.5, 30.0
 FIRST_PAUSE, CONNECT_PAUSE_MAX, APPLY_PAUSE_MAX = 0.1, 5.0, 60.0
 #: What :meth:`Machine.run` imports when it first runs a program: for an agent that is early enough at its start, when
 #: dom0 does not wait for an answer yet.
-ON_DEMAND = ("shutil", "vminterface.channel.process")
+ON_DEMAND = ("vminterface.channel.process",)
 
 #: The keys that an agent writes.
 _OWN = (keys.AGENT, *(keys.acknowledgement(setting) for setting in SETTINGS))
