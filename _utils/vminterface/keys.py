@@ -31,6 +31,8 @@ DEFAULT = "default"
 ACKNOWLEDGEMENTS = "vminterface"
 #: Written by the agent while it is in work.
 AGENT = f"{ACKNOWLEDGEMENTS}/agent"
+#: Where dom0 marks how far it has come with writing a push.
+PUSH = f"{ACKNOWLEDGEMENTS}/push"
 #: By group, the field by whose key a VM sees that the rest of its group is there.
 FLAGS = {"network": "network:ip", "provides_network": "provides_network:network"}
 

@@ -46,7 +46,7 @@ class Qubesd:
         """Whether this host has a qubesd, be it stopped."""
         from vminterface.channel import adminapi
 
-        return self.available or adminapi.expected()
+        return self.available or adminapi.has_list()
 
     def connect(self, timeout: float | None = None) -> AdminAPI:
         """Return a client whose calls take so many seconds at most, by default the usual. Raises ProgramMissing."""

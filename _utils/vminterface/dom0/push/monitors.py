@@ -6,9 +6,8 @@ Some VMs are called at a time. One that does not reply costs its own time, and n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -208,26 +207,32 @@ class Monitors:
 
     def _probe(self, work: _Work) -> None:
         work.deadline = deadline = Deadline.after(work.settings.timeout)
-        with self._noting(work, VMInterfaceError):
+
+        def read() -> None:
             work.found = monitors.of_vm(self._calls, work.settings.vm, deadline=deadline)
+
+        self._call(work, read, VMInterfaceError)
         work.settings = work.settings.after_wait(deadline.seconds - deadline.remaining)
 
     def _send(self, work: _Work) -> None:
-        assert work.layout is not None
-        assert work.found is not None
+        layout, found = work.layout, work.found
+        assert layout is not None
+        assert found is not None
         work.deadline = deadline = Deadline.after(work.settings.timeout)
-        with self._noting(work, SettingRefused):
-            work.begun = True
-            display.send_layout(self._calls, work.settings.vm, work.layout, work.found, deadline=deadline)
 
-    @contextmanager
-    def _noting(self, work: _Work, refused: type[VMInterfaceError]) -> Iterator[None]:
-        """Make the error of a call that of *work*; *refused* is what a service's failure means."""
+        def send() -> None:
+            work.begun = True
+            display.send_layout(self._calls, work.settings.vm, layout, found, deadline=deadline)
+
+        self._call(work, send, SettingRefused)
+
+    def _call(self, work: _Work, call: Callable[[], None], refused: type[VMInterfaceError]) -> None:
+        """Do *call*, and make its error that of *work*; *refused* is what a service's failure means."""
         vm = work.settings.vm
         try:
             if self._stop.is_set():
                 raise Interrupted(f"{vm}: interrupted before its monitors were set")
-            yield
+            call()
         except ServiceFailed as error:
             # Whoever adds to its sentence has no status to give.
             work.error = refused(_named(vm, error))

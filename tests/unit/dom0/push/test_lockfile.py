@@ -10,13 +10,14 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from vminterface.dom0.history import shared
 from vminterface.dom0.push import lockfile
 from vminterface.dom0.push.lockfile import LockFile
 from vminterface.errors import LockUnavailable
@@ -73,6 +74,13 @@ class TestWhere:
 
 
 class TestWhoMayUseIt:
+    @pytest.fixture(autouse=True)
+    def another_host(self) -> Iterator[None]:
+        """One of which nothing is known yet, nor after the test."""
+        shared._group.cache_clear()
+        yield
+        shared._group.cache_clear()
+
     @pytest.fixture
     def group(self, monkeypatch: pytest.MonkeyPatch) -> int:
         """The group of those who may write to VMs, as on Qubes: one that this process is in."""
@@ -97,7 +105,7 @@ class TestWhoMayUseIt:
         self, folder: str, group: int, as_root: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         given: list[tuple[int, int]] = []
-        monkeypatch.setattr(os, "fchown", lambda file, uid, gid: given.append((uid, gid)))
+        monkeypatch.setattr(os, "chown", lambda file, uid, gid: given.append((uid, gid)))
         self.mode(folder)
         assert given == [(-1, group)]
 
