@@ -15,6 +15,8 @@ FUZZ_JOBS := 2
 JOBS ?= $(shell nproc | awk '{ print int($$1 * 3 / 2) }')
 LIBRARY := PYTHONPATH=_utils
 PYTEST := bin/python -m pytest --quiet
+# Thousands of processes import the library, and several collect the tests: what is compiled once serves all of them.
+unexport PYTHONDONTWRITEBYTECODE
 # Each process takes whole files, in the order of tests/conftest.py: the longest first.
 SIDE_BY_SIDE = --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 # Emulated machines at a time; each wants a processor and 4 GiB.
@@ -177,7 +179,8 @@ bench: $(MAIN)/.stamp
 	@$(LIBRARY):. $(MAIN)/bin/python -m benchmarks $(BENCH)
 
 # Whether the tests notice when the library is changed; hours for all of it, and no part of CI. MODULE=values/timezone.py
-# names one module, MODULE=wire one part; MODULE="--again wire" tries once more what survived the last time.
+# names one module, MODULE=wire one part; MODULE="--again wire" tries once more what survived the last time, and
+# MODULE="--sample 40 dom0/push" 40 changes of each module, the same ones each time.
 mutate: $(VENV)/mutation/.stamp
 	@nice -n 10 $(VENV)/mutation/bin/python -m tests.mutation $(MODULE)
 

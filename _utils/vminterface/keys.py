@@ -10,10 +10,10 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.value import Value
 from vminterface.values import address, flags, vmname
 from vminterface.values.client import Clients
 from vminterface.values.keyboard import KeyboardLayout, Keymap
@@ -31,6 +31,8 @@ DEFAULT = "default"
 ACKNOWLEDGEMENTS = "vminterface"
 #: Written by the agent while it is in work.
 AGENT = f"{ACKNOWLEDGEMENTS}/agent"
+#: Where dom0 marks how far it has come with writing a push.
+PUSH = f"{ACKNOWLEDGEMENTS}/push"
 #: By group, the field by whose key a VM sees that the rest of its group is there.
 FLAGS = {"network": "network:ip", "provides_network": "provides_network:network"}
 
@@ -57,23 +59,35 @@ def _render(value: Any) -> str:
     return str(value.render() if hasattr(value, "render") else value)
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Value):
     """One row. ``name`` or ``field`` ending in ``*`` stand for a family of keys, one a member's name."""
 
-    name: str
-    field: str
-    #: From the key's text to the typed value that is compared; raises InvalidValue.
-    parse: Callable[[str], Any]
-    #: The setting that the VM's agent applies and acknowledges; empty where it only reads.
-    setting: str = ""
-    condition: Condition = Condition.ALWAYS
-    #: Spellings found in documents or old releases: read, never written.
-    drift: tuple[str, ...] = ()
-    #: Whether pillar settings write it; else the toolstack or qubesd does.
-    pushed: bool = True
-    #: From a value that is no Unreadable to the key's text.
-    render: Callable[[Any], str] = _render
+    __slots__ = ("condition", "drift", "field", "name", "parse", "pushed", "render", "setting")
+
+    def __init__(
+        self,
+        name: str,
+        field: str,
+        parse: Callable[[str], Any],
+        setting: str = "",
+        condition: Condition = Condition.ALWAYS,
+        drift: tuple[str, ...] = (),
+        pushed: bool = True,
+        render: Callable[[Any], str] = _render,
+    ) -> None:
+        self.name: Final = name
+        self.field: Final = field
+        #: From the key's text to the typed value that is compared; raises InvalidValue.
+        self.parse: Final = parse
+        #: The setting that the VM's agent applies and acknowledges; empty where it only reads.
+        self.setting: Final = setting
+        self.condition: Final = condition
+        #: Spellings found in documents or old releases: read, never written.
+        self.drift: Final = drift
+        #: Whether pillar settings write it; else the toolstack or qubesd does.
+        self.pushed: Final = pushed
+        #: From a value that is no Unreadable to the key's text.
+        self.render: Final = render
 
     @property
     def family(self) -> bool:
@@ -82,7 +96,8 @@ class Key:
 
     def member(self, name: str) -> Key:
         """Return the row of one member of this family."""
-        return replace(self, name=self.name[:-1] + name, field=self.field[:-1] + name)
+        name, field = self.name[:-1] + name, self.field[:-1] + name
+        return Key(name, field, self.parse, self.setting, self.condition, self.drift, self.pushed, self.render)
 
 
 def _text(limit: int) -> Callable[[str], str]:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,18 +51,23 @@ class Image:
 
 def build(log: Callable[[str], None]) -> Image:
     """Make what is not in the cache yet, telling *log* of each step. Raises ProgramFailed and OSError."""
-    log("Debian packages")
-    root = packages.unpacked()
+    with ThreadPoolExecutor(1) as beside:
+        log("Debian packages; beside them the disk with Salt, which needs none")
+        made = beside.submit(_salt)
+        root = packages.unpacked()
+    disk = made.result()
     sources = [Path(__file__).with_name(name) for name in ("cpio.py", "image.py", "rootfs.py", "tinykernel.py")]
     base_mark = paths.mark(root.parent.name, *sources, paths.INSIDE, *qrexec.SOURCES)
     log("hypervisor, kernel, the file systems' common part")
     base = paths.cached("base", base_mark, lambda folder: _base(root, folder))
-    log("the disk with Salt")
-    disk = paths.cached("salt", paths.mark(Path(salt.__file__), str(_DISK_MIB), *salt.versions()), _disk)
     log("this project's own part")
     mark = paths.mark(base.name, disk.name, *paths.product())
     image = paths.cached("image", mark, lambda folder: _with_product(base, folder))
     return Image(mark, base / "xen", base / "vmlinux", image / "dom0.cpio", disk / "salt.img")
+
+
+def _salt() -> Path:
+    return paths.cached("salt", paths.mark(Path(salt.__file__), str(_DISK_MIB), *salt.versions()), _disk)
 
 
 def _base(root: Path, folder: Path) -> None:
@@ -130,10 +136,15 @@ def _disk(folder: Path) -> None:
 
 
 def _compile(folder: Path) -> None:
+    """Compile the modules below *folder* that have not been yet."""
+    todo = [str(path) for path in folder.rglob("*.py") if not salt.compiled_file(path).exists()]
+    if not todo:
+        return
     # What cannot be compiled is for other Pythons; it is as it was.
     subprocess.run(
-        [sys.executable, "-m", "compileall", "-q", "-j", "2", "--invalidation-mode", "unchecked-hash", str(folder)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=600,
+        [sys.executable, "-m", "compileall", "-q", "-j", "2", "--invalidation-mode", "unchecked-hash", "-i", "-"],
+        input=os.fsencode("\n".join(todo)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+        timeout=600,
     )  # fmt: skip
 
 

@@ -7,11 +7,13 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import cache_from_source, source_hash
 from pathlib import Path
 
 from vminterface.errors import ProgramFailed
@@ -36,6 +38,8 @@ names = sorted(name for name, module in sys.modules.items()
 open(target, "w").write("".join(f"{name}\\n" for name in names))
 """
 _SECONDS = 300.0
+#: The flags of a compiled file that has its source's hash, which nobody compares.
+_UNCHECKED = 1
 
 
 def versions() -> list[str]:
@@ -44,7 +48,7 @@ def versions() -> list[str]:
 
 
 def copy(target: Path) -> None:
-    """Copy the packages to the new folder *target*. Raises ProgramFailed and OSError."""
+    """Copy the packages to the new folder *target*, with what is compiled of them. Raises ProgramFailed and OSError."""
     for name, found in _needed().items():
         for top in _top_level(found.files or ()):
             if not top.endswith(".dist-info") or name in _DESCRIBED:
@@ -108,6 +112,27 @@ def _top_level(files: Iterable[os.PathLike[str]]) -> set[str]:
 def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
         skipped = shutil.ignore_patterns("__pycache__", "tests")
-        shutil.copytree(source, target, ignore=skipped, dirs_exist_ok=True)
+        shutil.copytree(source, target, ignore=skipped, dirs_exist_ok=True, copy_function=_copy_file)
     elif source.exists():  # pip lists some that it has put elsewhere
-        shutil.copyfile(source, target)
+        _copy_file(str(source), str(target))
+
+
+def _copy_file(source: str, target: str) -> None:
+    """Copy a file, and of a module what Python has compiled, which is good there whatever the file's time (PEP 552)."""
+    shutil.copyfile(source, target)
+    if not source.endswith(".py"):
+        return
+    try:
+        found, code = os.stat(source), Path(cache_from_source(source)).read_bytes()
+    except OSError:
+        return
+    if struct.unpack_from("<III", code, 4) == (0, int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF):
+        compiled = compiled_file(Path(target))
+        compiled.parent.mkdir(exist_ok=True)
+        mark = struct.pack("<I", _UNCHECKED) + source_hash(Path(source).read_bytes())
+        compiled.write_bytes(code[:4] + mark + code[16:])
+
+
+def compiled_file(module: Path) -> Path:
+    """Return where Python looks for what is compiled of *module*."""
+    return module.parent / "__pycache__" / f"{module.stem}.{sys.implementation.cache_tag}.pyc"

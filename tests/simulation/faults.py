@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from itertools import count
 
 from tests.simulation import intruder
 from tests.simulation.host import BOOT, DOWN, Host
 from tests.simulation.scenario import Fault, texts
 from tests.simulation.trace import Disturbed
 from tests.simulation.watcher import WRONG, WatcherOf
+from tests.simulation.xenstore import OWN
 from vminterface import keys
 from vminterface.dom0.push.watch.ending import END
+from vminterface.errors import KeyNotFound, QuotaExceeded
 
 #: Seconds after which a request to a store that hung, or was gone, is made again.
 HUNG = 3.5
@@ -242,6 +246,27 @@ def _qubesd_dies(host: Host, fault: Fault) -> End:
     return host.qubesd.start
 
 
+def _nodes_used_up(host: Host, fault: Fault) -> End | None:
+    """Let a program in the VM make nodes until it may have no more; it removes them later."""
+    domid, who = host.domids.get(fault.target), f"a program in {fault.target}"
+    if domid is None or host.on_qubesdb:
+        return None
+    own = f"/local/domain/{domid}/{OWN}"
+    host.world.note(who, "uses up the nodes of its VM")
+    with suppress(QuotaExceeded):
+        for number in count():
+            host.xenstored.write(who, None, f"{own}/{number}", b"", domid)
+
+    def end() -> None:
+        host.world.note(who, "removes its nodes")
+        # There is nothing where the VM has ended.
+        with suppress(KeyNotFound):
+            for name in host.xenstored.names(None, own):
+                host.xenstored.remove(who, None, f"{own}/{name}", domid)
+
+    return end
+
+
 def _foreign_write(host: Host, fault: Fault) -> None:
     """Let a program that knows nothing of locks write a field of a VM."""
     vm = fault.target
@@ -275,6 +300,7 @@ KINDS: dict[str, Callable[[Host, Fault], End | None]] = {
     "dom0's daemon dies": _dom0_dies,
     "intruder": _hostile,
     "foreign write": _foreign_write,
+    "nodes used up": _nodes_used_up,
     "qubesd stores, then fails": _qubesd_fails,
     "qubesd refuses": _qubesd_fails,
     "qubesd hangs": _qubesd_hangs,

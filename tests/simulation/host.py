@@ -197,12 +197,12 @@ class Host:
             outcomes = [Outcome(one.vm, error=error, restored=False) for one in desired]
         for one in outcomes:
             # What it says is of the moment in which it has let others in.
-            released = self.locks.released.get((name, one.vm), 0.0)
+            locked, released = (times.get((name, one.vm), 0.0) for times in (self.locks.taken, self.locks.released))
             self.trace.facts.append(
                 Ended(
                     released if released > began else self.world.now, name, kind, one.vm, wanted[one.vm], began, one.ok,
                     one.comment(test=kind == "diff"), tuple(one.changes), one.restored, one.running,
-                    by_vm[one.vm].confirm, by_vm[one.vm].timeout,
+                    by_vm[one.vm].confirm, by_vm[one.vm].timeout, locked if locked >= began else None,
                 )
             )  # fmt: skip
         if raised is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from tests.simulation.trace import Applied, Began, Ended, Fact, Started, Stopped, Wrote
 from vminterface import keys
+from vminterface.dom0.push.acknowledgements import INTRODUCTION
 
 #: What a VM's network is made of; the first is its flag.
 NETWORK = ("network:ip", "network:gateway", "network:netmask")
@@ -265,6 +266,28 @@ def nobody_waits_for_ever(run: Run) -> Iterator[str]:
                 yield f"{end.who} has taken {end.at - end.began:.3f} s for {end.vm} (at most {limit:.3f} s)"
 
 
+def locks_go_with_their_vm(run: Run) -> Iterator[str]:
+    """A push lets others have a VM as soon as all is done there, whatever it still waits for elsewhere."""
+    for end in run.ended:
+        # Where nothing was set or put back, nobody but the push knows what it has waited for.
+        clear = end.ok or end.restored
+        if end.kind != "push" or end.locked is None or not clear or end.vm in run.untrusted or end.who in run.paused:
+            continue
+        if run.allowance is None or any(
+            end.locked < at <= end.at for at in (*run.started[end.vm], *run.ended_vms[end.vm])
+        ):
+            continue
+        last = max(
+            (one.at for (vm, _), some in run.writes.items() if vm == end.vm for one in some if one.at <= end.at),
+            default=0.0,
+        )
+        limit = max(end.locked, last) + run.allowance
+        if (agent := run.last(end.vm, keys.AGENT, end.at)) is None or agent.new is None:
+            limit += INTRODUCTION * end.timeout
+        if end.at > limit:
+            yield f"{end.who} has the lock of {end.vm} until {end.at:.3f} s, where nothing happens since {last:.3f} s"
+
+
 CHECKS: tuple[Check, ...] = (
     set_means_applied,
     nothing_to_do_means_applied,
@@ -276,6 +299,7 @@ CHECKS: tuple[Check, ...] = (
     networks_are_whole,
     not_running_is_true,
     nobody_waits_for_ever,
+    locks_go_with_their_vm,
 )
 
 

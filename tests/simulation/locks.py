@@ -14,7 +14,8 @@ class Locks:
         self.data = bytearray()
         #: Who has which range, by its start.
         self.held: dict[int, _File] = {}
-        #: When each process has last released the lock of each VM.
+        #: When each process has last taken and released the lock of each VM.
+        self.taken: dict[tuple[str, str], float] = {}
         self.released: dict[tuple[str, str], float] = {}
 
     def open(self, process: Process) -> VMLocks:
@@ -46,14 +47,21 @@ class _File(LockFile):
             self._process.at_end.remove(self.close)
 
     def lock(self, start: int, length: int) -> bool:
-        return self._locks.held.setdefault(start, self) is self
+        if start in self._locks.held:
+            return self._locks.held[start] is self
+        self._locks.held[start] = self
+        self._note(self._locks.taken, start, length)
+        return True
 
     def unlock(self, start: int, length: int) -> None:
         if self._locks.held.get(start) is self:
             del self._locks.held[start]
-            if length > 1 and start:
-                vm = self.read(length, start).split()[0].decode()
-                self._locks.released[self._process.name, vm] = self._process.world.now
+            self._note(self._locks.released, start, length)
+
+    def _note(self, times: dict[tuple[str, str], float], start: int, length: int) -> None:
+        """Note when the range that is the lock of a VM was taken or released."""
+        if length > 1 and start:
+            times[self._process.name, self.read(length, start).split()[0].decode()] = self._process.world.now
 
     def size(self) -> int:
         return len(self._locks.data)

@@ -91,7 +91,7 @@ class Recorder:
         if key == MARK:
             self._marked.set()
         elif key and held.get(key) != value:
-            agent = key.startswith(f"{keys.ACKNOWLEDGEMENTS}/") and value != b"pending"
+            agent = key.startswith(f"{keys.ACKNOWLEDGEMENTS}/") and key != keys.PUSH and value != b"pending"
             who = f"agent of {self._vm}" if agent else ADMIN
             self.facts.append(Wrote(time.monotonic(), who, self._vm, key, held.get(key), value, len(self.facts)))
             if value is None:

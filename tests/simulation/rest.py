@@ -27,6 +27,7 @@ def at_rest(host: Host) -> Iterator[str]:
         held = host.state(vm)
         if not losing and not any(one.vm == vm and one.refused for one in host.scenario.agents):
             yield from _applied(host, vm, "at rest")
+        yield from _announced(host, vm)
         unsure = (died and host.on_qubesdb) or losing or any(one.vm == vm and one.restored is False for one in ended)
         choices = [texts(vm, one.choice, host.scenario.fields) for a in host.scenario.actors for one in a.rounds]
         known = [{name: text for name, text in one.items() if text is not None} for one in choices]
@@ -46,6 +47,15 @@ def after_push(host: Host, outcomes: Sequence[Outcome], *, again: bool) -> Itera
         if dict(host.state(vm)) != wanted:
             yield f"after the last push {vm} holds {dict(host.state(vm))}"
         yield from _applied(host, vm, "after the last push")
+
+
+def _announced(host: Host, vm: str) -> Iterator[str]:
+    """Yield where an agent runs, may say so to dom0, and has not."""
+    home = f"/local/domain/{host.domids[vm]}"
+    nodes = host.xenstored.nodes
+    may = not host.on_qubesdb and f"{home}/{keys.ACKNOWLEDGEMENTS}" in nodes
+    if may and host.agents[vm].process is not None and f"{home}/{keys.AGENT}" not in nodes:
+        yield f"at rest dom0 does not know of the agent of {vm}"
 
 
 def _applied(host: Host, vm: str, when: str) -> Iterator[str]:

@@ -231,6 +231,8 @@ def _faults(
         }
         if actors[0].kind == "watch":
             kinds |= {"agent hangs": vm, "vm ends": vm, "xenstored restarts": "xenstored", "pillar is wrong": writer}
+        if channel == "xenstore":
+            kinds |= {"nodes used up": vm}
         if channel == "qubesdb":
             kinds |= {"dom0's daemon restarts": vm, "vm's daemon restarts": vm, "dom0's daemon dies": vm}
         if qubesd:

@@ -87,6 +87,8 @@ class Ended:
     #: Whether it waited for an acknowledgement, and the seconds that the VM had.
     confirm: bool = True
     timeout: float = 5.0
+    #: When it got the VM's lock; None: it is not known to have had it.
+    locked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,10 @@ class Watch:
     def calm(self, vm: str, since: float) -> float:
         """Return from when on, *since* then, nothing keeps it from pushing to *vm*."""
         spans = [(one.at, one.until) for one in self.disturbed if one.vm in ("", vm)]
-        spans += [(one.at, self.last if end is None else end.at + 0.2) for one, end in self.pushes[vm]]
+        # A VM that is done is let go, but the watcher turns to it again once the whole push has ended.
+        for begun, _ in self.pushes[vm]:
+            ends = [end for some in self.pushes.values() for one, end in some if one.at == begun.at]
+            spans.append((begun.at, max(self.last if end is None else end.at + 0.2 for end in ends)))
         again = True
         while again:
             again = False

@@ -45,8 +45,10 @@ from vminterface.wire.xenstore_messages import is_path
 
 T = TypeVar("T")
 SOCKET = "/run/xenstored/socket"
-#: Transactions that an unprivileged domain may have open, and nodes that it may have made.
-TRANSACTIONS_MAX, NODES_MAX = 10, 60
+#: Nodes that an unprivileged domain may own.
+NODES_MAX = 30
+#: Below its own path, where a VM may make any nodes.
+OWN = "data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Xenstored(Daemon):
         self._put("toolstack", None, home, b"", ("n0", f"r{domid}"))
         self._put("toolstack", None, f"{home}/name", vm.encode(), ("n0", f"r{domid}"))
         self._put("toolstack", None, f"{home}/domid", b"%d" % domid, ("n0", f"r{domid}"))
+        self._put("toolstack", None, f"{home}/{OWN}", b"", (f"n{domid}",))
         self._fire("@introduceDomain", special=True)
         return domid
 
@@ -260,7 +263,6 @@ class SimulatedXenStore(HostStore):
         self.domid = domid
         self.connection = Connection(daemon, process, SOCKET)
         self.connection.at_end.append(self._forget)
-        self._open: list[Transaction] = []
 
     def _forget(self) -> None:
         self.daemon.watches = [one for one in self.daemon.watches if one.connection is not self.connection]
@@ -315,17 +317,12 @@ class SimulatedXenStore(HostStore):
                 pause = min(0.001 * 2**attempt, 0.1) * (0.5 + self.process.random.random() / 2)
                 runtime.sleep(min(pause, deadline.check("transaction")))
             transaction = Transaction()
-            if self.domid and len(self._open) >= TRANSACTIONS_MAX:
-                raise QuotaExceeded("transaction: quota exceeded (ENOSPC)")
-            self._open.append(transaction)
             self.connection.ask([lambda: None], deadline)
             try:
                 result = work(_View(self, transaction, deadline))
                 ended = self.connection.ask([lambda: self.daemon.commit(self.process.name, transaction)], deadline)[0]  # noqa: B023
             except TransactionConflict:
                 continue
-            finally:
-                self._open.remove(transaction)
             if isinstance(ended, TransactionConflict):
                 continue
             if isinstance(ended, VMInterfaceError):

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +20,7 @@ from typing import Any, Self
 from tests.support.dom0 import SETTINGS, ScriptedAgent
 from tests.support.lab_store import wait_until
 from vminterface.channel.qubesdb.store import QubesDB
-from vminterface.channel.store import Operation, Watch, Write
+from vminterface.channel.store import Operation, SetPermissions, Watch, Write
 from vminterface.channel.xenstore.store import XenStore
 from vminterface.dom0.inventory.targets import Targets
 
@@ -104,11 +103,19 @@ class Daemons:
         return QubesDB.open(None, timeout, folder=str(self.folder / vm))
 
 
+def _with_slash(one: Operation) -> Operation:
+    if isinstance(one, Write):
+        return Write(f"/{one.path}", one.value)
+    if isinstance(one, SetPermissions):
+        return SetPermissions(f"/{one.path}", one.permissions)
+    return type(one)(f"/{one.path}")
+
+
 class _GuestStore(QubesDB):
     """A guest's QubesDB whose paths go without their first slash, as those of a guest's XenStore do."""
 
     def batch(self, operations: Sequence[Operation], *, timeout: float | None = None) -> list[Any]:
-        return super().batch([replace(one, path=f"/{one.path}") for one in operations], timeout=timeout)
+        return super().batch([_with_slash(one) for one in operations], timeout=timeout)
 
     def write(self, path: str, value: bytes, *, timeout: float | None = None) -> None:
         super().write(f"/{path}", value, timeout=timeout)

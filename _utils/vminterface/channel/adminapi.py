@@ -88,7 +88,12 @@ def available() -> bool:
 
 def expected() -> bool:
     """Whether this host is one with a qubesd, be it stopped."""
-    return available() or os.path.exists(QUBES_XML)
+    return available() or has_list()
+
+
+def has_list() -> bool:
+    """Whether this host has the list of VMs that a qubesd keeps."""
+    return os.path.exists(QUBES_XML)
 
 
 class AdminAPI:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, KeyNotFound, StoreError, VMInterfaceError
+from vminterface.value import Value
 
 T = TypeVar("T")
 
@@ -28,62 +28,76 @@ END_SECONDS = 0.25
 TREE_LIMIT = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Value):
     """Outcome: the value, ``bytes``."""
 
-    path: str
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path: Final = path
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Value):
     """Outcome: None. Missing parents are created where the store has parents."""
 
-    path: str
-    value: bytes
+    __slots__ = ("path", "value")
+
+    def __init__(self, path: str, value: bytes) -> None:
+        self.path: Final = path
+        self.value: Final = value
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(Value):
     """Outcome: None. The key and everything below it; :class:`KeyNotFound` if the key does not exist.
 
     In a QubesDB, a path that ends with ``/``: everything below it, but not the key itself.
     """
 
-    path: str
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path: Final = path
 
 
-@dataclass(frozen=True, slots=True)
-class List:
+class List(Value):
     """Outcome: the names directly below, ``list[str]``."""
 
-    path: str
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path: Final = path
 
 
-@dataclass(frozen=True, slots=True)
-class GetPermissions:
+class GetPermissions(Value):
     """Outcome: ``list[str]`` such as ``["n0", "r3"]``: owner first, then exceptions (XenStore's own notation)."""
 
-    path: str
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path: Final = path
 
 
-@dataclass(frozen=True, slots=True)
-class SetPermissions:
+class SetPermissions(Value):
     """Outcome: None. *permissions* as in :class:`GetPermissions`."""
 
-    path: str
-    permissions: tuple[str, ...]
+    __slots__ = ("path", "permissions")
+
+    def __init__(self, path: str, permissions: tuple[str, ...]) -> None:
+        self.path: Final = path
+        self.permissions: Final = permissions
 
 
 Operation = Read | Write | Remove | List | GetPermissions | SetPermissions
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
+class WatchEvent(Value):
     """*path* changed (was written, created or removed), seen by the watch registered on *registered*."""
 
-    path: str
-    registered: str
+    __slots__ = ("path", "registered")
+
+    def __init__(self, path: str, registered: str) -> None:
+        self.path: Final = path
+        self.registered: Final = registered
 
 
 def ending(deadline: Deadline | None, seconds: float) -> Deadline:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.value import Value
 from vminterface.values.acceptance import ACCEPT, IGNORE, REFUSE
 from vminterface.values.sha256 import hexdigest
 
@@ -56,17 +57,19 @@ def _escaped(text: str) -> str:
 _OWNER = {word: owner for owner, word in UNACCEPTED.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Acknowledgement(Value):
     """The agent read the inputs with that *digest*, and applied or refused them; *note* has details or the reason.
 
     Where *owner* is IGNORE or REFUSE it did not even try, as the VM's owner does not accept that setting.
     """
 
-    accepted: bool
-    digest: str
-    note: str = ""
-    owner: str = ACCEPT
+    __slots__ = ("accepted", "digest", "note", "owner")
+
+    def __init__(self, accepted: bool, digest: str, note: str = "", owner: str = ACCEPT) -> None:
+        self.accepted: Final = accepted
+        self.digest: Final = digest
+        self.note: Final = note
+        self.owner: Final = owner
 
     @classmethod
     def parse(cls, untrusted_text: str) -> Acknowledgement:

@@ -11,10 +11,11 @@ import contextlib
 import functools
 import ipaddress
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.value import Value
 from vminterface.values import schema
 
 _IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
@@ -32,11 +33,13 @@ MAC_SCHEMA = schema.text(_MAC.pattern, not_like="^[0-9A-Fa-f][13579BDFbdf]")
 _DRESSED = (ipaddress.IPv6Network("::/96"), ipaddress.IPv6Network("::ffff:0:0/96"))
 
 
-@dataclass(frozen=True, slots=True)
-class Netmask:
+class Netmask(Value):
     """An IPv4 netmask with *prefix* leading ones (1 to 32)."""
 
-    prefix: int
+    __slots__ = ("prefix",)
+
+    def __init__(self, prefix: int) -> None:
+        self.prefix: Final = prefix
 
     def __str__(self) -> str:
         return str(IPv4Address((0xFFFFFFFF << (32 - self.prefix)) & 0xFFFFFFFF))
@@ -48,11 +51,13 @@ NETMASK = schema.any_of(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MAC:
+class MAC(Value):
     """An Ethernet address of one interface, as six pairs of lower-case hexadecimal digits."""
 
-    text: str
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text: Final = text
 
     def __str__(self) -> str:
         return self.text

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.value import Value
 from vminterface.values.acceptance import IGNORE, REFUSE
 
 PROTOCOL = 1
@@ -21,16 +22,18 @@ _FORM = re.compile(r"1 [0-9A-Za-z.+-]{1,32}(?: [a-z_]{1,32}){0,32}\Z", re.ASCII)
 _PREFIXES = {IGNORE: "ignored_", REFUSE: "unaccepted_"}
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(Value):
     """An agent of *version* is in work and acknowledges *settings*.
 
     *unaccepted* is IGNORE or REFUSE for each setting that the VM's owner does not let it apply.
     """
 
-    version: str
-    settings: frozenset[str]
-    unaccepted: Mapping[str, str] = field(default_factory=dict)
+    __slots__ = ("settings", "unaccepted", "version")
+
+    def __init__(self, version: str, settings: frozenset[str], unaccepted: Mapping[str, str] | None = None) -> None:
+        self.version: Final = version
+        self.settings: Final = settings
+        self.unaccepted: Final[Mapping[str, str]] = unaccepted or {}
 
     @classmethod
     def parse(cls, untrusted_text: str) -> Announcement:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+from vminterface.value import Value
 
 T = TypeVar("T", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Change(Generic[T]):
+class Change(Value, Generic[T]):
     """The value before and after; None where there is none, such as a key that does not exist."""
 
-    old: T | None
-    new: T | None
+    __slots__ = ("new", "old")
+
+    def __init__(self, old: T | None, new: T | None) -> None:
+        self.old: Final = old
+        self.new: Final = new

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.value import Value
 from vminterface.values import address, schema
 from vminterface.values.address import MAC, parse_ipv4, parse_ipv6, parse_mac
 
@@ -32,12 +33,14 @@ SCHEMA = schema.mapping(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Vif:
+class Vif(Value):
     """The interface of a provider that leads to device *device* of domain *domid*."""
 
-    domid: int
-    device: int
+    __slots__ = ("device", "domid")
+
+    def __init__(self, domid: int, device: int) -> None:
+        self.domid: Final = domid
+        self.device: Final = device
 
     @classmethod
     def parse(cls, text: str) -> Vif:
@@ -53,13 +56,15 @@ class Vif:
         return f"vif{self.domid}.{self.device}"
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Value):
     """One address of a client; None for what is not known."""
 
-    ip: IPv4Address | IPv6Address
-    mac: MAC | None = None
-    vif: Vif | None = None
+    __slots__ = ("ip", "mac", "vif")
+
+    def __init__(self, ip: IPv4Address | IPv6Address, mac: MAC | None = None, vif: Vif | None = None) -> None:
+        self.ip: Final = ip
+        self.mac: Final = mac
+        self.vif: Final = vif
 
     @classmethod
     def parse(cls, text: str) -> Client:
@@ -90,11 +95,13 @@ class Client:
         return ",".join(parts).rstrip(",")
 
 
-@dataclass(frozen=True, slots=True)
-class Clients:
+class Clients(Value):
     """All clients of a provider; the order is not of importance, and none is there twice."""
 
-    members: frozenset[Client] = frozenset()
+    __slots__ = ("members",)
+
+    def __init__(self, members: frozenset[Client] = frozenset()) -> None:
+        self.members: Final = members
 
     @classmethod
     def parse(cls, text: str) -> Clients:

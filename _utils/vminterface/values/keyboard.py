@@ -7,9 +7,10 @@ The three are what ``setxkbmap`` takes: layout, variant, options. The keymap is 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.value import Value
 from vminterface.values import schema
 
 #: X has room for four layouts side by side, which it calls groups.
@@ -43,13 +44,15 @@ _NEO = ("neo", "adnw", "koy", "bone", "bone_eszett_home", "neo_qwertz", "neo_qwe
 _NEO_PARTS = ("caps(caps_lock)", "misc(assign_shift_left_action)", "level5(level5_lock)")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyboardLayout:
+class KeyboardLayout(Value):
     """One to four layouts, comma-separated, their variants likewise, and options for all of them."""
 
-    layout: str
-    variant: str = ""
-    options: str = ""
+    __slots__ = ("layout", "options", "variant")
+
+    def __init__(self, layout: str, variant: str = "", options: str = "") -> None:
+        self.layout: Final = layout
+        self.variant: Final = variant
+        self.options: Final = options
 
     @classmethod
     def parse(cls, text: str) -> KeyboardLayout:
@@ -122,11 +125,13 @@ class KeyboardLayout:
         return Keymap(f"xkb_keymap {{\n{lines}}};\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Keymap:
+class Keymap(Value):
     """A keymap's source text, ``xkb_keymap { ... };``, with real newlines."""
 
-    text: str
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text: Final = text
 
     @classmethod
     def parse(cls, text: str) -> Keymap:

@@ -27,7 +27,7 @@ def _plain(value: Any, done: dict[int, Any], depth: int) -> Any:
     if type(value) in _LEAVES:
         return value
     if isinstance(value, str):
-        return value if type(value) is str else str.__str__(value)
+        return str.__str__(value)
     if isinstance(value, bytes | bytearray | memoryview) or depth > DEEPEST:
         return value
     if id(value) in done:

@@ -6,10 +6,11 @@ The text of the key names them with one space between, first choice first; they 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from vminterface.errors import InvalidValue
+from vminterface.value import Value
 from vminterface.values import address, schema
 from vminterface.values.address import parse_ipv4, parse_ipv6
 
@@ -24,11 +25,13 @@ def parse_resolver(text: str) -> IPv4Address | IPv6Address:
     return parse_ipv6(text) if ":" in text else parse_ipv4(text)
 
 
-@dataclass(frozen=True, slots=True)
-class Resolvers:
+class Resolvers(Value):
     """The addresses in the order in which they are asked."""
 
-    members: tuple[IPv4Address | IPv6Address, ...]
+    __slots__ = ("members",)
+
+    def __init__(self, members: tuple[IPv4Address | IPv6Address, ...]) -> None:
+        self.members: Final = members
 
     @classmethod
     def parse(cls, text: str) -> Resolvers:

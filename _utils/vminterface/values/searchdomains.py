@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.value import Value
 from vminterface.values import schema
 
 LIMIT = 16
@@ -29,11 +30,13 @@ def parse_domain(text: str) -> str:
     return domain
 
 
-@dataclass(frozen=True, slots=True)
-class SearchDomains:
+class SearchDomains(Value):
     """The domains in the order in which they are tried."""
 
-    members: tuple[str, ...]
+    __slots__ = ("members",)
+
+    def __init__(self, members: tuple[str, ...]) -> None:
+        self.members: Final = members
 
     @classmethod
     def parse(cls, text: str) -> SearchDomains:

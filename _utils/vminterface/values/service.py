@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.value import Value
 from vminterface.values import flags, schema
 
 _LIMIT = 48
@@ -23,8 +23,7 @@ _LONGEST = 247
 _FORM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceName:
+class ServiceName(Value):
     """A service's name, for instance ``cups`` or ``app-dispvm.firefox``."""
 
     SCHEMA: ClassVar[schema.Schema] = schema.any_of(
@@ -32,7 +31,10 @@ class ServiceName:
         schema.text(re.escape(_APP).replace(r"\-", "-") + r"[A-Za-z0-9_.-]*", most=_LONGEST),
     )
 
-    text: str
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text: Final = text
 
     @classmethod
     def parse(cls, text: str) -> ServiceName:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.value import Value
 from vminterface.values import schema
 
 ZONES = "/usr/share/zoneinfo"
@@ -39,11 +40,13 @@ def zone_is_installed(name: str, folder: str = ZONES) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class Timezone:
+class Timezone(Value):
     """A zone such as ``Europe/Warsaw`` or ``America/Indiana/Indianapolis``."""
 
-    name: str
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name: Final = name
 
     @classmethod
     def parse(cls, text: str, exists: Callable[[str], bool] = zone_is_installed) -> Timezone:

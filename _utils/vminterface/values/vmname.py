@@ -6,9 +6,10 @@ The rules are those of Qubes core-admin (R4), which hold for older releases too.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import Final
 
 from vminterface.errors import InvalidValue, printable, printable_value
+from vminterface.value import Value
 from vminterface.values import schema
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
@@ -23,11 +24,13 @@ NOT_DOM0 = schema.text(_NAME.pattern, not_like=f"^(?:{'|'.join((*_RESERVED, *_DO
 USER_SCHEMA = schema.text(_USER.pattern)
 
 
-@dataclass(frozen=True, slots=True)
-class VMName:
+class VMName(Value):
     """A VM's name, which is also its host name."""
 
-    text: str
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text: Final = text
 
     @classmethod
     def parse(cls, text: str) -> VMName:

@@ -5,10 +5,10 @@ The three of which a batch has thousands are named tuples, which are made in a t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from vminterface.value import Value
 from vminterface.wire.xenstore_messages import Op
 
 
@@ -34,14 +34,16 @@ class Request(NamedTuple):
     request_id: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class BadRequest:
+class BadRequest(Value):
     """A well-framed request that makes no sense; the server answers with *error* (``EINVAL``, ``ENOSYS``)."""
 
-    request_id: int
-    transaction: int
-    error: str
-    reason: str
+    __slots__ = ("error", "reason", "request_id", "transaction")
+
+    def __init__(self, request_id: int, transaction: int, error: str, reason: str) -> None:
+        self.request_id: Final = request_id
+        self.transaction: Final = transaction
+        self.error: Final = error
+        self.reason: Final = reason
 
 
 class Reply(NamedTuple):
@@ -64,17 +66,20 @@ class ErrorReply(NamedTuple):
     transaction: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
+class WatchEvent(Value):
     """*path* changed, according to the watch that was registered with *token*."""
 
-    path: str
-    token: str
+    __slots__ = ("path", "token")
+
+    def __init__(self, path: str, token: str) -> None:
+        self.path: Final = path
+        self.token: Final = token
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionClosed:
+class ConnectionClosed(Value):
     """The stream ended between two messages."""
+
+    __slots__ = ()
 
 
 Event = Request | BadRequest | Reply | ErrorReply | WatchEvent | ConnectionClosed

@@ -7,11 +7,12 @@ The numbers and limits are those of ``xen/include/public/io/xs_wire.h``, the pay
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
+from typing import Final
 
 from vminterface.errors import printable
+from vminterface.value import Value
 
 #: Bytes of payload that one message may have (XENSTORE_PAYLOAD_MAX).
 PAYLOAD_MAX = 4096
@@ -60,15 +61,23 @@ class Malformed(ValueError):
     """A payload or request does not match the form of its operation; the text names the error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(Value):
     """What follows an operation's header: whether a path, then how many strings and of which form."""
 
-    path: bool
-    arguments: tuple[int, int] = (0, 0)
-    pattern: re.Pattern[str] | None = None
-    #: Whether the path may be one of the special ones, ``@introduceDomain`` or ``@releaseDomain``.
-    special: bool = False
+    __slots__ = ("arguments", "path", "pattern", "special")
+
+    def __init__(
+        self,
+        path: bool,
+        arguments: tuple[int, int] = (0, 0),
+        pattern: re.Pattern[str] | None = None,
+        special: bool = False,
+    ) -> None:
+        self.path: Final = path
+        self.arguments: Final = arguments
+        self.pattern: Final = pattern
+        #: Whether the path may be one of the special ones, ``@introduceDomain`` or ``@releaseDomain``.
+        self.special: Final = special
 
 
 _ANY_COUNT = PAYLOAD_MAX
@@ -173,7 +182,7 @@ def encode_request(op: Op, path: str, value: bytes, arguments: tuple[str, ...]) 
         raise Malformed(f"{op.name} takes no path")
     else:
         start = b""
-    _check_arguments(op, shape, arguments)
+    _check_arguments(op, shape, arguments, shape.pattern)
     if not shape.path and not arguments:
         return b"\0"
     try:
@@ -182,15 +191,15 @@ def encode_request(op: Op, path: str, value: bytes, arguments: tuple[str, ...]) 
         raise Malformed(f"{op.name}: argument is not made of single bytes") from None
 
 
-def _check_arguments(op: Op, shape: Shape, arguments: tuple[str, ...]) -> None:
+def _check_arguments(op: Op, shape: Shape, arguments: tuple[str, ...], pattern: re.Pattern[str] | None) -> None:
     least, most = shape.arguments
     if not least <= len(arguments) <= most:
         raise Malformed(f"{op.name} with {len(arguments)} arguments (expected {least if least == most else 'more'})")
     for argument in arguments:
         if "\0" in argument:
             raise Malformed(f"{op.name}: argument with a NUL inside")
-        if shape.pattern and not shape.pattern.fullmatch(argument):
-            raise Malformed(f"{op.name}: argument {printable(argument)!r} does not match {shape.pattern.pattern}")
+        if pattern and not pattern.fullmatch(argument):
+            raise Malformed(f"{op.name}: argument {printable(argument)!r} does not match {pattern.pattern}")
 
 
 def decode_request(op: Op, untrusted_payload: bytes) -> tuple[str, bytes, tuple[str, ...]]:
@@ -218,9 +227,7 @@ def decode_request(op: Op, untrusted_payload: bytes) -> tuple[str, bytes, tuple[
     if rest and not rest.endswith(b"\0"):
         raise Malformed(f"{op.name}: argument without terminator")
     arguments = tuple(rest[:-1].decode("latin-1").split("\0")) if rest else ()
-    if shape.pattern in (_NUMBER, _PERMISSION):
-        shape = replace(shape, pattern=None)
-    _check_arguments(op, shape, arguments)
+    _check_arguments(op, shape, arguments, None if shape.pattern in (_NUMBER, _PERMISSION) else shape.pattern)
     return path, value, arguments
 
 

@@ -15,7 +15,7 @@ from salt.loader.lazy import LazyLoader
 from saltfactories.utils.functional import Loaders
 
 from lab.xenstored.fakexen import missing
-from tests.support import saltdaemons
+from tests.support import saltdaemons, saltloader
 from tests.support.dom0 import Dom0
 from tests.support.rpcstandin import StandIn
 from tests.support.stores import need
@@ -26,6 +26,13 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 sys.meta_path[:] = [importer for importer in sys.meta_path if hasattr(importer, "find_spec")]
 
 saltdaemons.drop_log_handlers()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def search_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        saltloader.search_once(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -238,6 +238,7 @@ def test_the_classes_that_salt_has_for_a_pillar_make_no_difference_as_arguments(
         assert told_masked == told_plain, (function, arguments)
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("test", [True, False])
 @pytest.mark.parametrize("function", sorted(GOOD))
 def test_without_a_store_it_fails_with_one_sentence(
@@ -250,6 +251,7 @@ def test_without_a_store_it_fails_with_one_sentence(
     assert "\n" not in ret.comment
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [case for case in cases(GOOD) if "work" in str(case.values) and "require_running" not in case.values[1]],

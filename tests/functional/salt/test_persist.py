@@ -97,6 +97,7 @@ def test_what_qubesd_alone_keeps_is_set_of_any_vm_and_then_stays(
         assert (again.result, again.changes) == (True, {}), again.comment
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize(
     ("function", "arguments", "error"),
     [

@@ -138,6 +138,7 @@ def test_an_update_that_contradicts_itself_changes_nothing(host: QubesHost, qube
     assert host.dump() == before
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("path", ["", "no\0pe", "/a/", "/a b", "/ä", "/" + "a" * 63, 7, None])
 @pytest.mark.parametrize("function", ["read", "write", "list", "tree", "remove", "exists", "wait", "update"])
 def test_a_path_that_is_none_is_one_clear_error(
@@ -156,6 +157,7 @@ def test_a_path_that_is_none_is_one_clear_error(
     assert host.dump() == before
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("vm", [7, ["work"], "no such", "../work", "nosuch", ""])
 def test_a_vm_that_is_none_is_one_clear_error(qubesdb: LoadedMod, vm: int | list[str] | str) -> None:
     with pytest.raises((SaltInvocationError, CommandExecutionError), match="no running VM"):
@@ -219,6 +221,7 @@ def test_a_state_tells_what_would_change_changes_it_and_then_nothing_more(
     assert host.dump() == after
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("test", [True, False])
 @pytest.mark.parametrize(("function", "arguments"), cases(BAD))
 def test_what_is_wrong_is_told_and_nothing_is_written(

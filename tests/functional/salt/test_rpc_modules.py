@@ -33,6 +33,7 @@ def test_any_service_is_called(vms: StandIn, modules: Any) -> None:
     assert modules.qrexec.call("work", "example.Report", "x", user="root")["stdout"] == "root x"
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -72,6 +73,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize(("function", "arguments", "more"), REFUSED)
 def test_what_no_call_can_be_given_is_refused_in_a_sentence_before_anything_runs(
     vms: StandIn, modules: Any, function: str, arguments: list[Any], more: dict[str, Any]
@@ -243,6 +245,7 @@ def test_the_example_with_an_address_works_as_typed(vms: StandIn, modules: Any) 
     assert modules.qubes_rpc.detach_pci_device(*parse_input(words)) is True
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [

@@ -28,6 +28,7 @@ def test_an_application_that_cannot_be_started_is_told(vms: Any, modules: Any) -
         modules.qubes_session.start_app("work", "firefox")
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [

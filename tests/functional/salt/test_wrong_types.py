@@ -43,12 +43,14 @@ def test_a_vm_that_is_no_text_is_told(host: Dom0, modules: Any, other: Any) -> N
             assert ("work" in str(told.value)) is isinstance(other, list | dict), function
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("other", OTHERS)
 def test_a_user_that_is_no_text_is_told(modules: Any, other: Any) -> None:
     with pytest.raises(SaltInvocationError, match=r"is not a user name \(expected text"):
         modules.qrexec.call("work", "qubes.GetDate", user=other)
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("argument", ["clock_vm", "network_vm"])
 def test_a_vm_of_the_clocks_that_is_no_text_is_told(

@@ -34,6 +34,7 @@ def test_a_whole_number_is_written_as_its_digits(xenstore: LoadedMod) -> None:
     assert xenstore.read("/t/answer") == "42"
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("value", [True, 1.5, None, ["a"], {"a": "b"}, "\udc80"])
 def test_what_has_no_one_text_is_refused(xenstore: LoadedMod, value: Any) -> None:
     with pytest.raises(SaltInvocationError, match=r"expected text or a whole number|not UTF-8"):
@@ -60,6 +61,7 @@ def test_a_path_of_a_vm_that_begins_at_the_root_is_refused(xenstore: LoadedMod) 
         xenstore.read("/name", vm="work")
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("test", [True, False])
 def test_the_root_of_the_store_is_not_removed_and_a_test_run_reports_it(host: Dom0, test: bool) -> None:
     ret = keys.absent("xenstore", "/", None, require_running=False, test=test)
@@ -94,6 +96,7 @@ def test_permissions_are_replaced(xenstore: LoadedMod, given: list[str] | str) -
     assert xenstore.perms("/t/shared") == ["n0", "r1"]
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("given", ["", "everybody", [], [1], {"n": 0}])
 def test_permissions_that_mean_nothing_are_refused(
     xenstore: LoadedMod, given: dict[str, int] | list[int] | str
@@ -129,6 +132,7 @@ def test_a_wait_for_what_does_not_come_ends_in_time(xenstore: LoadedMod) -> None
     assert time.monotonic() - began < 1
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("timeout", [0, -1, "soon", True, 1e9])
 def test_a_wait_needs_seconds(xenstore: LoadedMod, timeout: bool | float | str) -> None:
     with pytest.raises(SaltInvocationError, match="timeout"):
@@ -156,6 +160,7 @@ def test_an_update_that_contradicts_itself_changes_nothing(xenstore: LoadedMod) 
     assert xenstore.tree("/t") == {"/t": "", "/t/a": "", "/t/a/b": "x"}
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("path", ["", "no\0pe", "/a//b", "/a/", "/a b", "/ä", "/" + "a" * 4000, 7, None])
 @pytest.mark.parametrize(
     "function", ["read", "write", "list", "tree", "remove", "perms", "set_perms", "wait", "update"]
@@ -172,6 +177,7 @@ def test_a_path_that_is_none_is_one_clear_error(
     assert host.dump() == before
 
 
+@pytest.mark.any_salt
 @pytest.mark.parametrize("vm", [7, ["work"], "no such", "../work"])
 def test_a_vm_that_is_none_is_one_clear_error(xenstore: LoadedMod, vm: int | list[str] | str) -> None:
     with pytest.raises((SaltInvocationError, CommandExecutionError)):

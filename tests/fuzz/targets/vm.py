@@ -77,7 +77,7 @@ def _apply_seed(
     )
 
 
-def _agent_keys(data: bytes) -> tuple[dict[str, str], dict[str, bytes]]:
+def _agent_keys(data: bytes) -> agent_keys.Reading:
     return agent_keys.read(MemoryStore(values_of(data, "")), ["vminterface/agent", "vminterface/ack/timezone"])
 
 
@@ -197,9 +197,9 @@ TARGETS: tuple[Target, ...] = (
             " provides_network:gateway= ../ [ ] { }",
     ),
     bytes_target("vm.agentkeys", _agent_keys, in_values({"qubes-timezone": "UTC", "qubes-service/cups": "1",
-        "vminterface/agent": "x", "qubes-ip": b"\0"}),
+        "vminterface/agent": "x", "qubes-ip": b"\0", "vminterface/push": "writing 7"}),
         in_values({"qubes-service/\x1b": b"\xff", "qubes-service/a/b": "1"}),
-        words="qubes-timezone qubes-service/ vminterface/ack/timezone"),
+        words="qubes-timezone qubes-service/ vminterface/ack/timezone vminterface/push"),
     bytes_target("vm.toolstack", _toolstack, in_values({"5/0/mac": "00:16:3e:5e:6c:01",
         "5/0/ip": "10.137.0.12 fd09::c"}), in_values({"x/y/ip": b"\xff", "6/0/mac": b"\0"}),
         words="5/0/mac 5/0/ip 10.137.0.12"),

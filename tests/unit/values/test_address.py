@@ -8,9 +8,23 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from vminterface.errors import InvalidValue
-from vminterface.values.address import MAC, Netmask, parse_ipv4, parse_ipv6, parse_mac, parse_netmask, render
+from vminterface.values import schema
+from vminterface.values.address import (
+    IPV4,
+    IPV6,
+    MAC,
+    MAC_SCHEMA,
+    NETMASK,
+    Netmask,
+    parse_ipv4,
+    parse_ipv6,
+    parse_mac,
+    parse_netmask,
+    render,
+)
 
 HOSTS4 = st.integers(0x01000000, 0xDFFFFFFF).filter(lambda n: n >> 24 != 127)
 
@@ -181,3 +195,30 @@ def test_other_texts_are_no_mac(text: str) -> None:
 def test_a_mac_that_no_interface_has_is_refused(text: str) -> None:
     with pytest.raises(InvalidValue, match="not the MAC address of an interface"):
         parse_mac(text)
+
+
+def taken_by(form: schema.Schema, *texts: str) -> list[str]:
+    return [text for text in texts if Draft202012Validator(form).is_valid(text)]
+
+
+@given(HOSTS4)
+def test_the_schema_of_ipv4_takes_every_host(number: Any) -> None:
+    assert taken_by(IPV4, text := str(ipaddress.IPv4Address(number))) == [text]
+
+
+def test_the_schema_of_ipv4_refuses_what_no_host_can_have_and_what_is_no_address() -> None:
+    hosts = ["1.0.0.0", "9.99.100.199", "126.0.0.200", "128.249.0.250", "223.255.255.255"]
+    assert taken_by(IPV4, *hosts) == hosts
+    assert taken_by(IPV4, "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255") == []
+    assert taken_by(IPV4, "", "1.2.3", "1.2.3.4.5", "1.2.3.256", "1.2.3.04", "1.2.3.4 ", "1.2.3.300", "a.2.3.4") == []
+
+
+def test_the_schemas_of_ipv6_netmasks_and_macs_take_what_the_parsers_take() -> None:
+    good6, bad6 = ["fd09:24ef:4179::a89:3", "FE80::1", "2001:db8::1"], ["", ":", "10.0.0.1", "fe80::1%1", "g::1", "a"]
+    assert taken_by(IPV6, *good6, *bad6) == good6
+    masks = ["1", "9", "10", "29", "32", "255.255.255.255", "128.0.0.0", "255.255.240.0"]
+    assert taken_by(NETMASK, *masks, "0", "33", "024", "0.0.0.0", "255.0.255.0", "/24", "") == masks
+    macs = ["00:16:3e:5e:6c:00", "02:16:3E:5E:6C:FF"]
+    assert (
+        taken_by(MAC_SCHEMA, *macs, "01:00:5e:00:00:01", "0f:16:3e:5e:6c:00", "00163e5e6c00", "0:16:3e:5e:6c:0") == macs
+    )

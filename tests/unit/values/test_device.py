@@ -57,7 +57,7 @@ def test_what_was_written_is_read_again(address: Any) -> None:
     ],
 )
 def test_every_other_text_is_refused(text: str) -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="is not a valid PCI address"):
         PciAddress.parse(text)
 
 

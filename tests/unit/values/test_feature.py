@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from vminterface.errors import InvalidValue
 from vminterface.values import feature
@@ -63,5 +64,12 @@ def test_what_would_stay_and_do_harm_is_refused_by_its_name(name: str, text: str
     with pytest.raises(InvalidValue) as caught:
         feature.check(name, text)
     assert str(caught.value).isascii()
-    assert name.partition(".")[2] in str(caught.value) or not name.isascii()
+    assert "expected" in str(caught.value)
+    assert name.removeprefix("service.") in str(caught.value) or not name.isascii()
     assert "\n" not in str(caught.value)
+
+
+def test_the_schema_of_names_takes_what_the_parser_takes() -> None:
+    valid = Draft202012Validator(feature.NAME_SCHEMA).is_valid
+    assert all(map(valid, ["gui", "X_1.Y-", "vm-config.Mode", "a" * 255]))
+    assert not any(map(valid, ["", "a/b", "a b", "caf\u00e9", "a" * 256, 5]))

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from tests.support import seeds
 from vminterface.errors import InvalidValue
-from vminterface.values.firewall import OPTIONS, RULES_MAX, Action, Firewall, Rule
+from vminterface.values.firewall import OPTIONS, RULES_MAX, SCHEMAS, Action, Firewall, Rule
 
 NUMBERED = [
     "action=accept dst4=8.8.8.8/32 proto=udp dstports=53-53",
@@ -132,7 +133,7 @@ def test_numbers_may_have_gaps_and_only_their_order_counts() -> None:
     ],
 )
 def test_keys_that_make_no_firewall_are_refused(keys: dict[str, str], where: str) -> None:
-    with pytest.raises(InvalidValue) as caught:
+    with pytest.raises(InvalidValue, match=r"\(expected (accept or drop|four digits)\)") as caught:
         Firewall.parse(keys)
     assert caught.value.where == where
 
@@ -195,8 +196,9 @@ def test_each_family_of_addresses_has_its_own_rules() -> None:
 
 def test_there_are_no_more_rules_than_numbers() -> None:
     assert len(Firewall(Action.DROP, (Rule(Action.DROP),) * RULES_MAX).render()) == RULES_MAX + 1
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match=r"10001 rules \(expected at most 10000\)") as caught:
         Firewall(Action.DROP, (Rule(Action.DROP),) * (RULES_MAX + 1))
+    assert caught.value.where == "rules"
     # The policy needs one more.
     with pytest.raises(InvalidValue):
         Firewall(Action.ACCEPT, (Rule(Action.DROP, protocol="tcp"),) * RULES_MAX)
@@ -236,3 +238,114 @@ def test_any_text_is_a_rule_or_refused() -> None:
         accepted += 1
         assert Rule.parse(rule.render()) == rule
     assert accepted > 10_000
+
+
+def test_all_errors_of_a_rule_are_found_each_with_its_option() -> None:
+    with pytest.raises(InvalidValue) as caught:
+        Rule.of({"dst4": "x", "dsthost": "a.example", "icmptype": "8", "\x1b": "y"})
+    found = [error.where for error in caught.value.errors]
+    assert found == ["action", "dsthost", "dst4", "\\x1b", "icmptype"]
+    assert "the rule has both dst4 and dsthost" in str(caught.value)
+
+
+def test_options_whose_errors_are_known_count_as_there() -> None:
+    def found(options: dict[str, str], *unreadable: str) -> list[str]:
+        with pytest.raises(InvalidValue) as caught:
+            Rule.of(options, unreadable)
+        return [error.where for error in caught.value.errors]
+
+    assert found({"action": "accept"}, "dst4") == []
+    assert found({}, "action") == []
+    assert found({"dst4": "10.0.0.1"}, "action", "dsthost") == ["dsthost"]
+    # A protocol that could not be read may be the right one.
+    assert found({"action": "accept", "dstports": "53", "icmptype": "8"}, "proto") == []
+    assert found({"action": "accept", "dstports": "x"}, "proto") == ["dstports"]
+
+
+def test_an_address_in_place_of_a_name_is_told_where_it_belongs() -> None:
+    assert "this goes into dst4" in refused("action=accept dsthost=8.8.8.8")[1]
+    assert "this goes into dst6" in refused("action=accept dsthost=fd00::1/64")[1]
+
+
+def test_the_last_icmp_type_is_255() -> None:
+    assert Rule.parse("action=drop proto=icmp icmptype=255").icmp_type == 255
+
+
+def test_a_rule_ends_at_its_second_and_a_providers_keys_do_not_have_that() -> None:
+    rule = Rule(Action.ACCEPT, expire=100)
+    firewall = Firewall(Action.DROP, (rule, Rule(Action.ACCEPT, protocol="tcp")))
+    assert firewall.at(99.5) == firewall
+    assert firewall.at(100).rules == firewall.rules[1:]
+    assert firewall.without_ends().rules == (Rule(Action.ACCEPT), firewall.rules[1])
+    assert rule.render() == "action=accept"
+    assert rule.render(with_end=True) == "action=accept expire=100"
+    assert str(firewall) == "action=accept expire=100; action=accept proto=tcp; policy=drop"
+
+
+def test_a_comment_is_not_compared() -> None:
+    assert Rule(Action.DROP, comment="a") == Rule(Action.DROP, comment="b") == Rule(Action.DROP)
+    assert Rule(Action.DROP).comment == ""
+
+
+def test_a_firewall_means_the_same_for_one_family_without_the_rules_of_the_other() -> None:
+    rules = tuple(map(Rule.parse, ["action=accept", "action=drop dst6=fd00::/8"]))
+    assert Firewall(Action.DROP, rules, 4).meaning == Firewall(Action.ACCEPT)
+    assert Firewall(Action.DROP, rules, 6).meaning == Firewall(Action.DROP, rules)
+    assert str(Firewall(Action.DROP, rules, 4)) == "action=accept; policy=drop"
+
+
+@pytest.mark.parametrize("rule", [*NUMBERED, "action=drop proto=icmp icmptype=255", "action=accept dst6=FD00:0::1"])
+def test_the_schemas_take_what_the_parser_takes(rule: str) -> None:
+    for name, text in (word.split("=") for word in rule.split()):
+        form = Draft202012Validator(SCHEMAS[name])
+        assert form.is_valid(text)
+        assert not text.isdigit() or form.is_valid(int(text))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("action", "reject"), ("dst4", "8.8.8"), ("dst4", "8.8.8.8/0"), ("dst6", "fe80::1%eth0"), ("dst6", "::/0"),
+        ("dsthost", "Example.org"), ("dsthost", "a" * 254), ("proto", "sctp"), ("specialtarget", "DNS"),
+        ("dstports", 65536), ("dstports", "080"), ("icmptype", 256), ("icmptype", "08"), ("dstports", -1),
+        ("icmptype", -1),
+    ],
+)  # fmt: skip
+def test_the_schemas_refuse_what_has_another_form(option: str, value: str | int) -> None:
+    assert not Draft202012Validator(SCHEMAS[option]).is_valid(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("accept", "'accept' is not a valid rule (expected words option=value with one space between)"),
+        ("action=accept action=accept", "is given twice"),
+        ("proto=tcp", "the rule has no action (expected accept or drop)"),
+        ("action=reject", "'reject' is not a valid action (expected accept or drop)"),
+        ("action=accept dpi=http", f"unknown option (expected one of: {', '.join(OPTIONS)})"),
+        (
+            "action=accept dst4=8.8",
+            "'8.8' is not a valid IPv4 network (expected one such as 10.0.0.0/8, or an address)",
+        ),
+        ("action=accept dst6=x", "'x' is not a valid IPv6 network (expected one such as fd00::/8, or an address)"),
+        (
+            "action=accept dsthost=A",
+            "'A' is not a valid host name (expected lower-case letters, digits, dots, - and _)",
+        ),
+        ("action=accept proto=sctp", "'sctp' is not valid (expected tcp, udp, icmp)"),
+        ("action=accept specialtarget=x", "'x' is not valid (expected dns)"),
+        ("action=accept dstports=53", "ports are only valid with proto=tcp or proto=udp"),
+        (
+            "action=accept proto=tcp dstports=x",
+            "'x' is not a valid port or range of ports (expected one from 0 to 65535, or first-last)",
+        ),
+        ("action=accept icmptype=8", "an ICMP type is only valid with proto=icmp"),
+        ("action=accept proto=icmp icmptype=x", "'x' is not a valid ICMP type (expected a number from 0 to 255)"),
+        (
+            "action=accept proto=icmp specialtarget=dns",
+            "specialtarget=dns is only valid with proto=tcp or proto=udp and port 53",
+        ),
+    ],
+)
+def test_the_message_says_what_is_wrong_and_what_is_expected(text: str, message: str) -> None:
+    assert refused(text)[1] == message

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from vminterface.errors import InvalidValue
 from vminterface.values import flags
@@ -58,3 +59,16 @@ def test_a_fault_shows_a_hostile_word_as_printable_ascii() -> None:
 def test_a_number_too_long_to_print_is_a_fault_too() -> None:
     with pytest.raises(InvalidValue, match="a value of type int"):
         flags.from_word(10**5000)
+
+
+def test_the_schema_takes_what_the_parser_takes_and_the_words_that_yaml_1_1_reads_as_booleans() -> None:
+    valid = Draft202012Validator(flags.SCHEMA).is_valid
+    assert all(map(valid, [True, False, 1, 0, "1", "0", "on", "ON", "off", "true", "FALSE", "yes", "no"]))
+    assert not any(map(valid, ["", "enabled", "2", 2, -1, None, [], {}, "on "]))
+
+
+def test_an_error_quotes_a_text_and_names_the_type_of_anything_else() -> None:
+    for word, found in (("maybe", "'maybe'"), ([], "a value of type list"), (2, "a value of type int")):
+        with pytest.raises(InvalidValue) as caught:
+            flags.from_word(word)  # type: ignore[arg-type]
+        assert str(caught.value) == f"{found} is neither 'on' nor 'off' (nor true, false, 1, 0)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from random import Random
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ def unpack_png(png: bytes) -> tuple[int, int, bytes]:
         chunks.append((kind, data))
         rest = rest[12 + size :]
     assert [kind for kind, _ in chunks] == [b"IHDR", *[b"IDAT"] * (len(chunks) - 2), b"IEND"]
+    assert chunks[-1] == (b"IEND", b"")
     width, height, *form = struct.unpack(">IIBBBBB", chunks[0][1])
     assert form == [8, 6, 0, 0, 0]
     rows = zlib.decompress(b"".join(data for _, data in chunks[1:-1]))
@@ -67,7 +69,7 @@ def test_a_header_and_enough_pixels_are_a_picture(reply: bytes) -> None:
     ],
 )
 def test_every_other_answer_is_refused(reply: bytes) -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="expected"):
         Image.parse(reply)
 
 
@@ -85,10 +87,11 @@ def test_the_smallest_limits_hold() -> None:
 
 
 def test_pixels_that_do_not_fit_the_size_make_no_picture() -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="8 bytes are not a picture of 2 by 2 pixels"):
         Image(2, 2, PIXELS)
-    with pytest.raises(InvalidValue):
-        Image(0, 0, b"")
+    for width, height in ((0, 0), (0, 5), (5, 0)):
+        with pytest.raises(InvalidValue, match=f"0 bytes are not a picture of {width} by {height} pixels"):
+            Image(width, height, b"")
 
 
 images = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(
@@ -110,3 +113,25 @@ def test_the_png_has_the_same_pixels(image: Any) -> None:
 
 def test_a_windows_icon_is_a_picture_of_that_form() -> None:
     assert Image(1, 1, bytes.fromhex("112233ff")).render() == bytes.fromhex("31 20 31 0a 11 22 33 ff")
+
+
+def test_a_png_comes_in_pieces_of_a_mebibyte_of_pixels_at_most() -> None:
+    image = Image(1024, 640, Random(1).randbytes(1024 * 640 * 4))
+    pieces = list(image.png())
+    assert unpack_png(b"".join(pieces)) == (1024, 640, image.rgba)
+    assert 3 <= len(pieces) <= 6
+    assert max(map(len, pieces)) < 1.1 * (1 << 20)
+
+
+def test_a_row_that_is_wider_than_a_piece_is_a_piece() -> None:
+    row = 300_000 * 4
+    image = Image(300_000, 2, Random(2).randbytes(2 * row))
+    assert unpack_png(image.to_png()) == (300_000, 2, image.rgba)
+    assert max(map(len, image.png())) < 1.1 * row
+
+
+def test_the_message_says_what_a_picture_lacks() -> None:
+    with pytest.raises(InvalidValue, match=r"2 by 1 pixels has 7 bytes \(expected 8\)"):
+        Image.parse(b"2 1\n" + PIXELS[:7])
+    with pytest.raises(InvalidValue, match=r"expected 1 to 2048 by 1 to 2048\)"):
+        Image.parse(b"0 1\n")

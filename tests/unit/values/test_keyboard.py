@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from vminterface.errors import InvalidValue
-from vminterface.values.keyboard import KeyboardLayout, Keymap
+from vminterface.values.keyboard import KEYMAP_SCHEMA, LAYOUT_SCHEMA, KeyboardLayout, Keymap
 
 US = (
     "xkb_keymap {\n"
@@ -232,3 +233,33 @@ def test_what_an_escape_stands_for_must_be_legal_too(escape: str) -> None:
 def test_an_endless_escaped_keymap_is_refused_unexpanded() -> None:
     with pytest.raises(InvalidValue, match="too long"):
         Keymap.from_escaped("\\n" * 10000)
+
+
+def test_a_layout_has_up_to_255_characters() -> None:
+    assert KeyboardLayout.parse("a" * 255).layout == "a" * 255
+    with pytest.raises(InvalidValue, match="255 characters at most"):
+        KeyboardLayout.parse("a" * 256)
+
+
+def test_a_keymap_that_fits_may_be_escaped_from_end_to_end() -> None:
+    text = "xkb_keymap { " + " " * (3071 - 15) + "};"
+    escaped = "".join(f"\\x{ord(character):02X}" for character in text)
+    assert Keymap.from_escaped(escaped).text == text
+    with pytest.raises(InvalidValue, match="a keymap of 12285 escaped bytes"):
+        Keymap.from_escaped(escaped + " ")
+
+
+@pytest.mark.parametrize(
+    ("parse", "form", "good", "bad"),
+    [
+        (KeyboardLayout.parse, LAYOUT_SCHEMA, ["us", "us+", "fr+oss", "a,b,c,d", "us,de+,x+a:b,c", "a" * 255],
+         ["", "us2", "us,", "a,b,c,d,e", "us+-x", "us++,", "us+++", "a" * 256]),
+        (Keymap.parse, KEYMAP_SCHEMA, [US, "xkb_keymap{}", 'xkb_keymap "a" { };'],
+         ["", "xkb_keymap", " xkb_keymap {}", "xkb_keymap { \r }", "xkb_keymap {" + " " * 3071 + "}"]),
+    ],
+)  # fmt: skip
+def test_the_schema_takes_what_the_parser_takes(parse: Any, form: Any, good: list[str], bad: list[str]) -> None:
+    valid = Draft202012Validator(form).is_valid
+    assert all(map(parse, good))
+    assert all(map(valid, good))
+    assert not any(map(valid, bad))

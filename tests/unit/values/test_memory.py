@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vminterface.errors import InvalidValue
@@ -31,7 +33,7 @@ def test_a_number_is_digits_alone(text: str) -> None:
 
 
 def test_a_number_that_could_not_be_read_is_not_rendered() -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="expected"):
         render_kb(-1)
 
 
@@ -49,7 +51,7 @@ def test_the_kernels_own_file_is_read() -> None:
     ("old", "new", "told"),
     [
         ("MemFree: 100000 kB\n", "", "expected a line 'MemFree"),
-        ("MemFree: 100000 kB", "MemFree: 100000", "MemFree: 100000'"),
+        ("MemFree: 100000 kB", "MemFree: 100000", "MemFree: 100000' is not the one line 'MemFree: N kB' of a meminfo"),
         ("MemFree: 100000 kB", "MemFree: -1 kB", "MemFree: -1 kB'"),
         ("MemFree: 100000 kB", "MemFree: 400000 kB", "500000 kB are free, buffers or cached, of a total of 400000 kB"),
         ("SwapFree: 990000 kB", "SwapFree: 1000001 kB", "of swap are free"),
@@ -77,3 +79,34 @@ def test_a_number_beyond_all_memory_is_told_with_its_field() -> None:
     with pytest.raises(InvalidValue) as caught:
         Meminfo(10**15, 0, 0, 0, 0, 0)
     assert caught.value.where == "total"
+
+
+@pytest.mark.parametrize("text", ["0", "007", "9" * 15])
+def test_a_number_has_up_to_15_digits(text: str) -> None:
+    assert parse_report(text) == int(text)
+
+
+def test_all_memory_and_all_swap_may_be_free() -> None:
+    meminfo = Meminfo(600, 100, 200, 300, 50, 50)
+    assert (meminfo.used, meminfo.swap_used) == (0, 0)
+    assert Meminfo(10**15 - 1, 0, 0, 0, 0, 0).used == 10**15 - 1
+
+
+@pytest.mark.parametrize("field", ["total", "free", "buffers", "cached", "swap_total", "swap_free"])
+def test_no_field_is_negative(field: str) -> None:
+    with pytest.raises(InvalidValue, match="expected 0 to 15 digits") as caught:
+        replace(Meminfo.parse(LINES), **{field: -1})
+    assert caught.value.where == field
+
+
+def test_a_text_has_up_to_4096_characters() -> None:
+    longest = LINES.ljust(4096, "x")
+    assert Meminfo.parse(longest) == Meminfo.parse(LINES)
+    with pytest.raises(InvalidValue, match="a text of 4097 characters"):
+        Meminfo.parse(longest + "x")
+
+
+def test_blanks_behind_a_name_do_not_matter_but_before_it_make_another_line() -> None:
+    assert Meminfo.parse(LINES.replace("MemFree: ", "MemFree:\t  ")) == Meminfo.parse(LINES)
+    with pytest.raises(InvalidValue, match="expected a line 'MemFree: N kB'"):
+        Meminfo.parse(LINES.replace("MemFree", " MemFree"))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
 
 from tests.support.masked import masked
 from vminterface.errors import kind_of, printable_value
@@ -38,6 +41,11 @@ def test_what_holds_itself_or_is_very_deep_is_no_matter() -> None:
     found = plain(round_)
     assert found[0] is found
     assert found[1]["again"] is found
+    itself: dict[str, Any] = {}
+    itself["again"] = itself
+    found = plain(itself)
+    assert found["again"] is found
+    assert found is not itself
     deep: Any = "x"
     for _ in range(20 * DEEPEST):
         deep = [deep]
@@ -57,3 +65,55 @@ def test_an_error_shows_what_a_value_holds_and_calls_it_by_the_name_that_yaml_ha
         "bool",
         "dict",
     )
+
+
+class Named(Mapping[str, Any]):
+    """A mapping of a class of its own."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __getitem__(self, key: str) -> Any:
+        return {"held": self.held}[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["held"])
+
+    def __len__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("inside", "out_of"),
+    [
+        (lambda held: [held], lambda held: held[0]),
+        (lambda held: (held,), lambda held: held[0]),
+        (Named, lambda held: held["held"]),
+    ],
+)
+def test_what_lies_deeper_than_a_hundred_stays_as_it_is(inside: Any, out_of: Any) -> None:
+    for depth, found in ((99, dict), (100, dict), (101, Named), (102, Named)):
+        value: Any = Named(1)
+        for _ in range(depth):
+            value = inside(value)
+        value = plain(value)
+        for _ in range(depth):
+            value = out_of(value)
+        assert type(value) is found, depth
+
+
+class Key(NamedTuple):
+    """A tuple of a class of its own."""
+
+    name: str
+
+
+def test_a_key_is_followed_as_deep_as_a_value() -> None:
+    for depth, found in ((99, tuple), (100, Key)):
+        key: tuple[Any, ...] = Key("a")
+        for _ in range(depth):
+            key = (key,)
+        (key,) = plain(MappingProxyType({key: 1}))
+        for _ in range(depth):
+            (key,) = key
+        assert type(key) is found

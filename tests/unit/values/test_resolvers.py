@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from vminterface.errors import InvalidValue
-from vminterface.values.resolvers import LIMIT, Resolvers
+from vminterface.values.resolvers import LIMIT, SCHEMA, Resolvers
 
 THREE = "10.139.1.1 10.139.1.2 fd09:24ef:4179::53"
 V4 = st.integers(0x0A000001, 0x0AFFFFFE).map(IPv4Address)
@@ -35,11 +36,20 @@ def test_they_come_back_from_their_text(members: Any) -> None:
     "text", ["", " ", "10.139.1.1  10.139.1.2", "10.139.1.1,10.139.1.2", "10.139.1.1\n", "127.0.0.1", "x", "::1"]
 )
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="expected"):
         Resolvers.parse(text)
 
 
 def test_there_is_a_limit() -> None:
-    assert len(Resolvers.parse(" ".join(["10.0.0.1"] * LIMIT)).members) == LIMIT
-    with pytest.raises(InvalidValue):
-        Resolvers.parse(" ".join(["10.0.0.1"] * (LIMIT + 1)))
+    assert len(Resolvers.parse(" ".join(["10.0.0.1"] * 16)).members) == LIMIT == 16
+    with pytest.raises(InvalidValue, match=r"17 resolvers \(expected 1 to 16\)"):
+        Resolvers.parse(" ".join(["10.0.0.1"] * 17))
+    with pytest.raises(InvalidValue, match="0 resolvers"):
+        Resolvers.of([])
+    assert Resolvers.of(["10.0.0.1"]).members == (IPv4Address("10.0.0.1"),)
+
+
+def test_the_schema_takes_a_list_of_addresses_of_either_family() -> None:
+    valid = Draft202012Validator(SCHEMA).is_valid
+    assert all(map(valid, [[], THREE.split(" "), ["10.0.0.1"] * 16]))
+    assert not any(map(valid, [["10.0.0.1"] * 17, THREE, ["127.0.0.1"], ["x"], [5]]))

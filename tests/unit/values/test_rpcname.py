@@ -20,7 +20,7 @@ def test_a_service_has_letters_digits_and_a_few_signs(service: str) -> None:
     ["", "+", "a+b", "+a", "a b", "a/b", "../a", ".a", "-a", "a\n", "a\0", "é", "s" * 256, "a@b", "a:b", "$a"],
 )
 def test_every_other_service_is_refused(service: str) -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="expected"):
         rpcname.parse_service(service)
 
 
@@ -35,7 +35,7 @@ def test_without_an_argument_there_is_no_plus() -> None:
 
 @pytest.mark.parametrize("argument", ["a b", "a/b", "a\n", "a\0b", "ż", "a:b", "@", "$(x)", "a" * 65001])
 def test_every_other_argument_is_refused(argument: str) -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="expected"):
         rpcname.descriptor("qubes.VMExec", argument)
 
 
@@ -53,7 +53,7 @@ def test_a_vm_can_be_called(target: str) -> None:
 @pytest.mark.parametrize("target", ["@default", "@adminvm", "@dispvm", "@dispvm:default-dvm"])
 def test_keywords_are_for_the_policy_only(target: str) -> None:
     assert rpcname.parse_target(target, keywords=True) == target
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="expected"):
         rpcname.parse_target(target)
 
 
@@ -61,7 +61,7 @@ def test_keywords_are_for_the_policy_only(target: str) -> None:
     "target", ["", "-d", "1a", "a b", "a\n", "a" * 32, "@", "@anyvm", "@dispvm:", "@dispvm:1", "$dispvm"]
 )
 def test_every_other_target_is_refused(target: str) -> None:
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue, match="expected"):
         rpcname.parse_target(target, keywords=True)
 
 
@@ -81,3 +81,10 @@ def test_keywords_are_named_where_they_may_be_meant() -> None:
         rpcname.parse_target("a b")
     with pytest.raises(InvalidValue, match=r"a letter first, or @default, .*@dispvm:VM\)"):
         rpcname.parse_target("a b", keywords=True)
+
+
+def test_an_argument_alone_may_be_as_long_as_all_of_a_call() -> None:
+    assert rpcname.parse_argument("") == ""
+    assert rpcname.parse_argument("a" * 65000) == "a" * 65000
+    with pytest.raises(InvalidValue, match="expected at most 65000"):
+        rpcname.parse_argument("a" * 65001)

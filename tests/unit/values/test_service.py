@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from vminterface.errors import InvalidValue
-from vminterface.values.service import ServiceName, ServiceState, hash_of, hashed_app, of_hash
+from vminterface.values.service import STATE_SCHEMA, ServiceName, ServiceState, hash_of, hashed_app, of_hash
 
 
 @given(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,47}", fullmatch=True))
@@ -55,6 +56,7 @@ def test_the_hash_of_an_application_is_that_of_qubesd() -> None:
     app = "org.gnome.Nautilus.desktop.very.long.name"
     assert hash_of(app) == base64.urlsafe_b64encode(hashlib.sha256(app.encode()).digest()).decode()[:43]
     assert of_hash(hash_of(app), app) == f"app-dispvm.{app}"
+    assert hash_of("\udcff") == base64.urlsafe_b64encode(hashlib.sha256(b"\xff").digest()).decode()[:43]
 
 
 def test_a_hash_of_another_application_and_a_short_name_stand_for_no_service() -> None:
@@ -98,3 +100,12 @@ def test_all_ways_to_say_off_are_the_same_state(word: bool | int | str) -> None:
 def test_another_word_is_a_fault(word: Any) -> None:
     with pytest.raises(InvalidValue, match="expected 'on', 'off' or 'default'"):
         ServiceState.from_word(word)
+
+
+def test_the_schemas_take_what_the_parsers_take() -> None:
+    names = Draft202012Validator(ServiceName.SCHEMA).is_valid
+    assert all(map(names, ["cups", "_x", "0", "a" * 48, "app-dispvm.", f"app-dispvm.{'a' * 236}"]))
+    assert not any(map(names, ["", "-x", "getty@tty", "a" * 49, f"app-dispvm.{'a' * 237}", f"app_dispvm.{'a' * 40}"]))
+    states = Draft202012Validator(STATE_SCHEMA).is_valid
+    assert all(map(states, [True, False, 1, 0, "1", "on", "OFF", "default", "Default", "no", "yes"]))
+    assert not any(map(states, ["", "auto", 2, None, "defaults", []]))

@@ -55,3 +55,26 @@ def test_every_name_but_those_that_are_none_is_one_of_a_service() -> None:
             return False
 
     assert [name for name in KNOWN if not accepted(name)] == ["getty@tty"]
+
+
+#: Those of the manual page of ``qvm-service`` in R4.3.
+MAN_PAGE = """
+clocksync crond cups custom-persist disable-default-route disable-dns-server evolution-data-server guivm guivm-gui-agent
+guivm-vnc lightdm meminfo-writer minimal-netvm minimal-usbvm network-manager qubes-firewall qubes-network
+qubes-update-check qubes-updates-proxy qubes-yum-proxy servicevm software-rendering tracker updates-proxy-setup
+usb-reset-on-attach yum-proxy-setup
+"""
+#: Those that programs in VMs of R4.3 look for beside these.
+READ_IN_VMS = """
+app-dispvm.ID apparmor audiovm avahi blueman exim4 firewalld getty@tty gui-agent-clipboard-wipe
+gui-agent-virtual-input-device harden-network-interfaces modem-manager netfilter-persistent no-qubesincoming-cleanup
+ntpd pipewire pulseaudio-vanilla-broken tinyproxy
+"""
+
+
+def test_all_that_the_manual_page_or_a_program_in_vms_names_is_known() -> None:
+    assert set(KNOWN) == {*MAN_PAGE.split(), *READ_IN_VMS.split()}
+
+
+def test_each_has_a_sentence_that_says_what_it_does() -> None:
+    assert all(one.does[0].islower() and one.does[-1] != "." and one.does.isprintable() for one in KNOWN.values())

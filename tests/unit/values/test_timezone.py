@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from vminterface.errors import InvalidValue
-from vminterface.values.timezone import ZONES, Timezone, zone_is_installed
+from vminterface.values.timezone import SCHEMA, ZONES, Timezone, zone_is_installed
 
 IANA = sorted(zoneinfo.available_timezones() - {"localtime", "posixrules"})
 
@@ -123,3 +124,22 @@ def test_a_zone_that_is_installed_later_is_found_then(zones: str, tmp_path: Path
     assert not zone_is_installed("UTC", zones)
     (tmp_path / "UTC").write_bytes(b"TZif")
     assert zone_is_installed("UTC", zones)
+
+
+def test_the_schema_takes_what_the_parser_takes_of_any_system() -> None:
+    valid = Draft202012Validator(SCHEMA).is_valid
+    assert all(map(valid, [*IANA, "A" * 64, "positive/x", "rights"]))
+    wrong = [
+        "",
+        "/",
+        "Europe/Warsaw/",
+        "A/B/C/D",
+        "zone.tab",
+        "+1",
+        "A" * 65,
+        "localtime",
+        "posixrules",
+        "posix",
+        "right",
+    ]
+    assert not any(map(valid, [*wrong, "posix/UTC", "right/UTC", 5]))

@@ -54,6 +54,9 @@ def test_more_interfaces_than_udev_has_room_for_are_left_out() -> None:
         (b"", ""),
         (DEVICE, ""),
         (DEVICE + interface("030101"), ""),
+        (interface("030101") + bytes(9), ":030101:"),
+        (interface("030101") + bytes(8), ""),
+        (DEVICE + bytes([3, 33, 0]) + interface("030101") + ENDPOINT, ":030101:"),
         (DEVICE + bytes([0, 4]) + bytes(20), ""),
         (DEVICE + interface("030101") + bytes([200, 5]) + bytes(8), ":030101:"),
         (DEVICE + interface("030101") + bytes([2, 5]) + bytes(20) + interface("ffffff") + ENDPOINT, ":030101:"),
@@ -70,3 +73,7 @@ def test_whatever_a_device_says_gives_codes_or_nothing() -> None:
         assert len(found) < 512
         assert all(len(code) in (0, 6) for code in found.split(":"))
     assert len(interfaces(interface("030101") * (LIMIT // 9))) == 8
+
+
+def test_the_file_is_read_to_the_end_of_the_largest_configuration() -> None:
+    assert len(DEVICE) + 0xFFFF == LIMIT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vminterface.errors import InvalidValue
+from vminterface.values.usbdevice import KEYS as SUB_KEYS
 from vminterface.values.usbdevice import UsbDevice, escape, resolve
 
 KEYS = {"desc": r"046d:c52b Logitech USB\x20Receiver Logitech_USB_Receiver", "usb-ver": "2"}
@@ -145,3 +146,7 @@ def test_fields_are_escaped_as_udev_does() -> None:
     assert escape("é\\/") == r"\xc3\xa9\x5c\x2f"
     assert escape("\udcff") == r"\xff"
     assert escape("A-z_0.9:+@=#") == "A-z_0.9:+@=#"
+
+
+def test_the_sub_keys_that_are_read_are_the_vms_own_and_the_proxys() -> None:
+    assert set(SUB_KEYS) == {*UsbDevice.parse("1-1", KEYS).render(), "connected-to"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from vminterface.values.volume import parse_size
         ("1MiB", 1 << 20),
         ("2048KiB", 2 << 20),
         ("3TiB", 3 << 40),
+        ((1 << 20), 1 << 20),
+        ("8388607TiB", 8388607 << 40),
     ],
 )
 def test_bytes_and_binary_units_are_sizes(value: int | str, size: int) -> None:
@@ -38,12 +41,15 @@ def test_bytes_and_binary_units_are_sizes(value: int | str, size: int) -> None:
         "1.5GiB",
         "010GiB",
         "1GiB\n",
-        "99999999TiB",
+        "8388608TiB",
+        "1023KiB",
+        (1 << 20) - 1,
         0,
         1000,
         -1,
         True,
         2.0,
+        Decimal(1 << 30),
         None,
         [1],
     ],

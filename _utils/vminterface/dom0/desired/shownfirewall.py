@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+from vminterface.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class ShownFirewall:
+class ShownFirewall(Value):
     """One firewall for the admin: as the pillar would have it, and the texts by name of what holds it."""
 
-    words: Any
-    keys: Mapping[str, str | None]
+    __slots__ = ("keys", "words")
+
+    def __init__(self, words: Any, keys: Mapping[str, str | None]) -> None:
+        self.words: Final = words
+        self.keys: Final = keys

@@ -19,6 +19,7 @@ from vminterface import runtime
 from vminterface.deadline import Deadline
 from vminterface.dom0.history import chain
 from vminterface.dom0.history.chain import Head, Torn
+from vminterface.dom0.history.shared import share
 from vminterface.dom0.transfer.wholefile import FileError
 from vminterface.errors import InvalidValue, LockUnavailable, VMInterfaceError, printable_path
 
@@ -27,8 +28,6 @@ FOLDER = "/var/log/vminterface"
 FOLDER_VARIABLE = "VMINTERFACE_LOG_DIR"
 #: The newest lines; older ones are in NAME.1 and so on. Beside it the head, which is also what writers lock.
 NAME, HEAD = "push.jsonl", "push.head"
-#: Who may write beside root on Qubes, as to the file of the VMs' locks.
-GROUP = "qubes"
 #: Bytes after which a file is closed, and older files that there are at most.
 SIZE_MAX, OLDER_MAX = 8 << 20, 8
 #: Bytes of a line at most; seconds that another writer may take.
@@ -137,7 +136,7 @@ class History:
         """Open the head's file and lock it: one writer at a time, threads too. Raises LockUnavailable, OSError."""
         if not os.path.exists(self.folder):
             os.makedirs(self.folder, mode=0o750, exist_ok=True)
-            _share(self.folder, 0o770)
+            share(self.folder, 0o770)
         with _opened(os.path.join(self.folder, HEAD)) as file:
             deadline, pause = Deadline.after(PATIENCE), 0.001
             while True:
@@ -252,17 +251,7 @@ def _opened(path: str) -> Iterator[int]:
         if not stat.S_ISREG(made.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         if os.geteuid() == made.st_uid == 0 and stat.S_IMODE(made.st_mode) == 0o600:
-            _share(file, 0o660)
+            share(file, 0o660)
         yield file
     finally:
         os.close(file)
-
-
-def _share(file: int | str, mode: int) -> None:
-    """Let the group write to what root has made that may push too."""
-    if os.geteuid() == 0:
-        import grp  # here, as a file is made once
-
-        with contextlib.suppress(KeyError, OSError):
-            os.chown(file, -1, grp.getgrnam(GROUP).gr_gid)
-            os.chmod(file, mode)

@@ -7,7 +7,6 @@ matter. A QubesDB, which is one VM's alone, is read in one request.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 from vminterface import keys
@@ -24,23 +23,23 @@ from vminterface.values.service import of_hash
 KEYS_MAX, BYTES_MAX = 2_000, 256 << 10
 
 
-@dataclass(slots=True)
 class VMState:
     """What the store holds of one VM. All of it may come from the VM: it is compared and shown, never trusted."""
 
-    target: Target
-    #: Value of each key that exists, by field; Unreadable where its text is not a valid one.
-    values: dict[str, Any] = field(default_factory=dict)
-    #: The exact texts of these, which are acknowledged, and written back where a push fails.
-    texts: dict[str, str] = field(default_factory=dict)
-    #: Whether the VM can write its answers: in the XenStore, dom0 has to give it a node for them.
-    can_acknowledge: bool = False
-    #: Whether the store has lost its keys, an agent's announcement too: dom0's QubesDB daemon was started afresh.
-    afresh: bool = False
-    agent: Announcement | None = None
-    acknowledgements: dict[str, Acknowledgement] = field(default_factory=dict)
-    #: Why its keys could not be read, with its name; the rest is then as far as it came.
-    error: VMInterfaceError | None = None
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        #: Value of each key that exists, by field; Unreadable where its text is not a valid one.
+        self.values: dict[str, Any] = {}
+        #: The exact texts of these, which are acknowledged, and written back where a push fails.
+        self.texts: dict[str, str] = {}
+        #: Whether the VM can write its answers: in the XenStore, dom0 has to give it a node for them.
+        self.can_acknowledge = False
+        #: Whether the store has lost its keys, an agent's announcement too: dom0's QubesDB daemon was started afresh.
+        self.afresh = False
+        self.agent: Announcement | None = None
+        self.acknowledgements: dict[str, Acknowledgement] = {}
+        #: Why its keys could not be read, with its name; the rest is then as far as it came.
+        self.error: VMInterfaceError | None = None
 
     def fail(self, error: VMInterfaceError) -> None:
         """Note the first *error*."""

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from vminterface import runtime
 from vminterface.errors import ConnectionLost, DeadlineExceeded, ProgramMissing, VMInterfaceError
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Qubesd:
         self._api: AdminAPI | None = None
         self._lost: VMInterfaceError | None = None
         self._waited = False
+        #: For those who give back, each in its turn, what may take long: qubesd serves one after the other.
+        self.turn = runtime.lock()
 
     @functools.cached_property
     def available(self) -> bool:
@@ -43,7 +46,7 @@ class Qubesd:
         """Whether this host has a qubesd, be it stopped."""
         from vminterface.channel import adminapi
 
-        return self.available or adminapi.expected()
+        return self.available or adminapi.has_list()
 
     def connect(self, timeout: float | None = None) -> AdminAPI:
         """Return a client whose calls take so many seconds at most, by default the usual. Raises ProgramMissing."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from vminterface import runtime
 from vminterface.channel.descriptors import room
@@ -31,6 +30,7 @@ from vminterface.errors import (
     VMStarting,
     printable_value,
 )
+from vminterface.value import Value
 from vminterface.values import rpcname
 from vminterface.values.vmname import is_dom0, refuse_dom0
 
@@ -58,15 +58,17 @@ class Access(Protocol):
 _NO_ACCESS: Mapping[str, Access] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Value):
     """One running VM. ``base`` ends with a slash."""
 
-    vm: str
-    #: None where its QubesDB alone was asked.
-    domid: int | None
-    store: KeyStore
-    base: str
+    __slots__ = ("base", "domid", "store", "vm")
+
+    def __init__(self, vm: str, domid: int | None, store: KeyStore, base: str) -> None:
+        self.vm: Final = vm
+        #: None where its QubesDB alone was asked.
+        self.domid: Final = domid
+        self.store: Final = store
+        self.base: Final = base
 
     def path(self, name: str) -> str:
         """Return the path of the key called *name* (``qubes-timezone``)."""

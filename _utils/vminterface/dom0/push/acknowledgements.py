@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from vminterface import keys
 from vminterface.channel.store import Read
@@ -96,21 +96,24 @@ def given(work: Work, settings: Collection[str]) -> set[str]:
     return {one for one in settings if work.state.afresh or one in promised or one in work.state.acknowledgements}
 
 
-def wait(works: Sequence[Work], stop: threading.Event) -> None:
+def wait(works: Sequence[Work], stop: threading.Event, settled: Callable[[Work], None]) -> None:
     """Wait until every VM of *works* (all of one store) has acknowledged its settings, refused one, or run late.
 
-    When *stop* is set, those that are still waited for fail with Interrupted.
+    *settled* is called with each of *works* as soon as that is so, or where something has failed, while others are
+    still waited for. When *stop* is set, those that are still waited for fail with Interrupted.
     """
     pending = {work.target.vm: work for work in works if unsettled(work)}
-    if not pending:
-        return
-    store = works[0].target.store
     started = Deadline.after(0.0)
     deadlines = {vm: Deadline(started.expires + w.settings.timeout, w.settings.timeout) for vm, w in pending.items()}
     graces = {vm: Deadline(started.expires + d.seconds * INTRODUCTION, d.seconds) for vm, d in deadlines.items()}
     by_path = {work.target.path(keys.ACKNOWLEDGEMENTS): work for work in pending.values()}
+    for work in works:
+        if work.target.vm not in pending:
+            settled(work)
+    if not pending:
+        return
     try:
-        with store.watch(by_path) as watch:
+        with works[0].target.store.watch(by_path) as watch:
             while pending:
                 soonest = min(
                     ((graces if work.state.agent is None else deadlines)[vm] for vm, work in pending.items()),
@@ -129,16 +132,19 @@ def wait(works: Sequence[Work], stop: threading.Event) -> None:
                     _read([pending[vm] for vm in sorted(said)])
                 else:
                     continue
-                for vm, work in list(pending.items()):
-                    if _settled_by_now(work, deadlines[vm], graces[vm]):
-                        del pending[vm]
-                    elif ended:
-                        del pending[vm]
-                        waiting = ", ".join(sorted(check(work))) or "its settings"
-                        work.fail(Interrupted(f"{vm}: interrupted before the agent acknowledged {waiting}"))
+                done = [vm for vm, work in pending.items() if _settled_by_now(work, deadlines[vm], graces[vm])]
+                if ended:
+                    for vm in pending.keys() - done:
+                        waiting = ", ".join(sorted(check(pending[vm]))) or "its settings"
+                        pending[vm].fail(Interrupted(f"{vm}: interrupted before the agent acknowledged {waiting}"))
+                    done = list(pending)
+                # It may take a while, in which nobody else's time is to be over unseen.
+                for vm in done:
+                    settled(pending.pop(vm))
     except VMInterfaceError as error:
         for work in pending.values():
             work.fail(error)
+            settled(work)
 
 
 def note(works: Sequence[Work]) -> None:

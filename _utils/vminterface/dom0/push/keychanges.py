@@ -1,14 +1,14 @@
 """A VM's changes of fields as operations on its keys: write, verify, restore.
 
-The order never leaves a VM with half a network. What is written is read back in the same batch, and so in the same
-transaction where the store has them.
+The order never leaves a VM with half a network, and marks show an agent whether it has all of a push. What is written
+is read back in the same batch, and so in the same transaction where the store has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from vminterface import keys
+from vminterface import keys, runtime
 from vminterface.channel.store import KeyStore, Operation, Read, Remove, Write
 from vminterface.dom0.desired import words
 from vminterface.dom0.inventory import observed
@@ -28,6 +28,7 @@ from vminterface.errors import (
 )
 from vminterface.values.acknowledgement import PENDING
 from vminterface.values.change import Change
+from vminterface.values.pushmark import PushMark
 
 #: What a store that is lost raises.
 LOST = (ConnectionLost, DeadlineExceeded, RemoteProtocolError)
@@ -179,14 +180,18 @@ def put(
 ) -> None:
     """Give the VM's fields these *texts*, None for no key, and read them back; *held* is what its fields have now.
 
-    The acknowledgements of the settings *unacknowledged* are taken away first, so that those which come are to this.
+    The acknowledgements of the settings *unacknowledged* are taken away first, so that those which come are to this;
+    and the agent that is to give them is shown by marks when all is written.
     Where the store is *afresh*, the VM may still see keys that it has lost.
     Raises VMNotRunning where the VM has stopped, VerificationFailed, and the store's errors.
     """
     check_there(store, target)
+    begin, end = _marks(store, target) if unacknowledged else ([], [])
     writes = [
+        *begin,
         *(Write(target.path(keys.acknowledgement(setting)), PENDING.encode()) for setting in sorted(unacknowledged)),
         *_operations(store, target, texts, held, afresh=afresh),
+        *end,
     ]
     read = [(field, text, target.path(name)) for field, text in texts.items() for name in _names(field, text)]
     outcomes = store.batch([*writes, *(Read(path) for _, _, path in read)])
@@ -212,6 +217,14 @@ def check_there(store: KeyStore, target: Target) -> None:
     """Raise VMNotRunning if the VM has stopped: nobody would remove what is written for it in the XenStore then."""
     if not store.per_vm and not store.exists(target.path("name")):
         raise VMNotRunning(f"{target.vm} stopped while its settings were written")
+
+
+def _marks(store: KeyStore, target: Target) -> tuple[list[Operation], list[Operation]]:
+    """Return what marks the beginning and the end of a push: the end alone where all of it appears at once."""
+    # Pushes to a VM follow one another, under its lock, and each takes longer than a microsecond.
+    number = int(runtime.monotonic() * 1e6)
+    begin, end = (Write(target.path(keys.PUSH), PushMark(number, done).render().encode()) for done in (False, True))
+    return ([] if store.transactions else [begin]), [end]
 
 
 def _operations(

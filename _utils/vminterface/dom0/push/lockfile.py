@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import grp
 import os
 import stat
 import struct
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
+from vminterface.dom0.history.shared import GROUP, share
 from vminterface.errors import LockUnavailable, printable
 
 #: Where the file is, and the variable that names another folder, as in a lab.
 FOLDER = "/run/vminterface"
 FOLDER_VARIABLE = "VMINTERFACE_LOCK_DIR"
 NAME = "vms.lock"
-#: Who may write to VMs beside root on Qubes; their group may use the file that root has made.
-GROUP = "qubes"
 #: ``struct flock``: type, whence, start, length, pid (0 for this kind of lock).
 _FLOCK = struct.Struct("hhqqi4x")
 
@@ -112,9 +109,7 @@ def _opened(path: str) -> int:
         if not stat.S_ISREG(made.st_mode):
             raise LockUnavailable(f"{path}: is not a regular file")
         if os.geteuid() == made.st_uid == 0 and stat.S_IMODE(made.st_mode) == 0o600:
-            with suppress(KeyError, OSError):
-                os.fchown(file, -1, grp.getgrnam(GROUP).gr_gid)
-                os.fchmod(file, 0o660)
+            share(file, 0o660)
     except BaseException:
         os.close(file)
         raise

@@ -94,7 +94,9 @@ class VMLocks:
             self._next.discard(vm)
 
     def release(self, vm: str) -> None:
-        """Let others have *vm*."""
+        """Let others have *vm*, if this object has it."""
+        if vm not in self._taken:
+            return
         line = self._line(vm)
         # What the line says is for others to read; the lock goes in any case.
         with suppress(LockUnavailable):

@@ -6,11 +6,11 @@ Some VMs are called at a time. One that does not reply costs its own time, and n
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from vminterface.channel.qrexec.client import Qrexec
 from vminterface.deadline import Deadline
@@ -79,8 +79,14 @@ class Monitors:
         self._stop = stop
         self._qrexec = Qrexec() if self._works else None
         self._pool: ThreadPoolExecutor | None = None
-        #: Seconds that a call may go on once this program is asked to end.
-        self._at_end = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """End the threads that call."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def probe(self) -> None:
         """Read the monitors of the VMs. An error of one VM is kept for :meth:`check`."""
@@ -121,6 +127,10 @@ class Monitors:
             begun = True
         return begun
 
+    def is_sent(self, vm: str) -> bool:
+        """Whether *vm* is being given its layout, or has been."""
+        return vm in self._works and self._works[vm].sent is not None
+
     def finish(self, outcomes: Iterable[Outcome]) -> None:
         """Wait for what was begun; what failed is the VM's error, unless it has one already."""
         for outcome in outcomes:
@@ -147,30 +157,32 @@ class Monitors:
     def conclude(self, outcomes: Sequence[Outcome]) -> None:
         """Put back the former layouts of VMs of which something failed; add to the others' changes."""
         failed = {one.vm: one for one in outcomes if not one.ok and one.vm in self._works and self._works[one.vm].begun}
-        self._at_end = _AT_END
-        self._each(lambda work: self._put_back(work, failed[work.settings.vm]), [self._works[vm] for vm in failed])
+        self._each(
+            lambda work: self._put_back(work, failed[work.settings.vm]), [self._works[vm] for vm in failed], _AT_END
+        )
         self.note(outcomes)
-        if self._pool is not None:
-            self._pool.shutdown()
 
     @property
     def _calls(self) -> Qrexec:
         assert self._qrexec is not None
         return self._qrexec
 
-    def _each(self, do: Callable[[_Work], None], works: Sequence[_Work]) -> None:
+    def _each(self, do: Callable[[_Work], None], works: Sequence[_Work], at_end: float = 0.0) -> None:
         """Call *do* with each of *works*, some at a time."""
         if self._pool is None and works:
             self._pool = ThreadPoolExecutor(self._calls.parallel, thread_name_prefix="monitors")
         if self._pool is not None:
             for done, work in [(self._pool.submit(do, work), work) for work in works]:
-                self._wait(work, done)
+                self._wait(work, done, at_end)
 
-    def _wait(self, work: _Work, done: Future[None]) -> None:
-        """Wait until *work* is done; this program's end cuts it short. Raises what it raises."""
+    def _wait(self, work: _Work, done: Future[None], at_end: float = 0.0) -> None:
+        """Wait until *work* is done; once this program is asked to end, its call may go on for *at_end* seconds.
+
+        Raises what it raises.
+        """
         while not wait([done], _NOTICED).done:
             if self._stop.is_set():
-                work.deadline.shorten(self._at_end)
+                work.deadline.shorten(at_end)
         done.result()
 
     @staticmethod
@@ -195,26 +207,32 @@ class Monitors:
 
     def _probe(self, work: _Work) -> None:
         work.deadline = deadline = Deadline.after(work.settings.timeout)
-        with self._noting(work, VMInterfaceError):
+
+        def read() -> None:
             work.found = monitors.of_vm(self._calls, work.settings.vm, deadline=deadline)
+
+        self._call(work, read, VMInterfaceError)
         work.settings = work.settings.after_wait(deadline.seconds - deadline.remaining)
 
     def _send(self, work: _Work) -> None:
-        assert work.layout is not None
-        assert work.found is not None
+        layout, found = work.layout, work.found
+        assert layout is not None
+        assert found is not None
         work.deadline = deadline = Deadline.after(work.settings.timeout)
-        with self._noting(work, SettingRefused):
-            work.begun = True
-            display.send_layout(self._calls, work.settings.vm, work.layout, work.found, deadline=deadline)
 
-    @contextmanager
-    def _noting(self, work: _Work, refused: type[VMInterfaceError]) -> Iterator[None]:
-        """Make the error of a call that of *work*; *refused* is what a service's failure means."""
+        def send() -> None:
+            work.begun = True
+            display.send_layout(self._calls, work.settings.vm, layout, found, deadline=deadline)
+
+        self._call(work, send, SettingRefused)
+
+    def _call(self, work: _Work, call: Callable[[], None], refused: type[VMInterfaceError]) -> None:
+        """Do *call*, and make its error that of *work*; *refused* is what a service's failure means."""
         vm = work.settings.vm
         try:
             if self._stop.is_set():
                 raise Interrupted(f"{vm}: interrupted before its monitors were set")
-            yield
+            call()
         except ServiceFailed as error:
             # Whoever adds to its sentence has no status to give.
             work.error = refused(_named(vm, error))

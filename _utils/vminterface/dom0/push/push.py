@@ -4,8 +4,9 @@ Within one VM a push is all or nothing. The XenStore has transactions for that; 
 one, those that notify the VM of others last.
 
 All stores, the one XenStore of a host and the QubesDB of each VM, are spoken to at once, and everything that waits,
-waits for all VMs together: a VM that hangs costs its own deadline, not the others' time. Where this process has not the
-descriptors for all, VMs have their turns one after the other.
+waits for all VMs together: a VM that hangs costs its own deadline, not the others' time. A VM of which all is done is
+let go at once, so that other programs do not wait for it. Where this process has not the descriptors for all, VMs have
+their turns one after the other.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from vminterface import keys, runtime
 from vminterface.deadline import Deadline
@@ -63,6 +65,10 @@ class Part:
         waits = self.called or (self.firewalls is not None and self.firewalls.clients)
         return not waits and all(work.outcome.ok and not replies.unsettled(work) for work in self.works)
 
+    def awaits_firewall(self, vm: str) -> bool:
+        """Whether the firewall of *vm* is still to be pushed."""
+        return self.firewalls is not None and any(client.settings.vm == vm for client in self.firewalls.clients)
+
     def close(self) -> None:
         """Hang up the connections to providers."""
         if self.firewalls is not None:
@@ -76,11 +82,18 @@ class Push:
     before that alone. What is in stores is read, written and waited for by part, see :class:`Part`. Each step passes
     over the VMs that have failed, but for :meth:`restore`, which is about them. Monitors, which no key holds, and
     firewalls, which are in other VMs' stores, have steps of the same names within these. Once *stop* is set nothing
-    more is written but what was there before.
+    more is written but what was there before. *let_go* is called with each VM of which all is done, perhaps by another
+    thread.
     """
 
-    def __init__(self, settings: Sequence[VMSettings], targets: Targets, stop: threading.Event) -> None:
-        self._targets, self._stop = targets, stop
+    def __init__(
+        self,
+        settings: Sequence[VMSettings],
+        targets: Targets,
+        stop: threading.Event,
+        let_go: Callable[[str], None] = lambda vm: None,
+    ) -> None:
+        self._targets, self._stop, self._let_go = targets, stop, let_go
         qubesd = targets.qubesd()
         self._plans = {one.vm: Plan.of(one, qubesd) for one in settings}
         self._routed = {vm: plan.routed for vm, plan in self._plans.items()}
@@ -91,19 +104,23 @@ class Push:
 
     def inspect(self) -> list[Outcome]:
         """Return what would change: observe and compare alone."""
-        self._monitors.probe()
-        outcomes = self._pass(list(self._plans.values()), self._inspect)
-        for outcome in outcomes:
-            self._plans[outcome.vm].note(outcome)
-        self._monitors.conclude(outcomes)
+        with self._monitors:
+            self._monitors.probe()
+            outcomes = self._pass(list(self._plans.values()), self._inspect)
+            for outcome in outcomes:
+                self._plans[outcome.vm].note(outcome)
+            self._monitors.note(outcomes)
         return outcomes
 
     def run(self) -> list[Outcome]:
         """Do it all, for VMs whose locks are held; return the outcome of each VM, in the order of the settings."""
-        self._monitors.probe()
-        self.foresee()
-        self.persist()
-        self.conclude(self._pass(self._left(), self._begin, self._end))
+        with self._monitors:
+            self._monitors.probe()
+            self.foresee()
+            self.persist()
+            for vm in self._outcomes:
+                self._let_go(vm)
+            self._pass(self._left(), self._begin, self._end)
         return [self._outcomes[vm] for vm in self._plans]
 
     def _begin(self, part: Part) -> Part | None:
@@ -116,6 +133,7 @@ class Push:
             left = not part.settled
             if not left:
                 replies.note(part.works)
+                self.conclude(list(part.outcomes.values()))
         finally:
             if not left:
                 part.close()
@@ -127,11 +145,16 @@ class Push:
         Firewalls come last, as they are in other VMs' stores; without rules a provider lets nothing of a client pass.
         """
         try:
-            self.confirm(part)
-            self.restore(part)
+            replies.wait(part.works, self._stop, partial(self.confirm, part))
+            outcomes = {vm: outcome for vm, outcome in part.outcomes.items() if vm not in self._outcomes}
+            works = [work for work in part.works if work.target.vm in outcomes]
+            self._monitors.finish(outcomes.values())
+            replies.note(works)
+            self.restore(works)
             if part.firewalls is not None:
                 part.firewalls.push()
-            self.restore(part)
+            self.restore(works)
+            self.conclude(list(outcomes.values()))
         finally:
             part.close()
 
@@ -269,39 +292,45 @@ class Push:
                 work.restored = isinstance(error, keychanges.LOST) and not work.begun
         part.called = self._monitors.begin(part.outcomes.values())
 
-    def confirm(self, part: Part) -> None:
-        """Wait until the VMs' agents have acknowledged what they have to; take back what their owners do not accept."""
-        replies.wait(part.well, self._stop)
-        for work in part.well:
-            keychanges.withdraw(work)
-        for work in part.well:
-            # One that has stopped cannot be distinguished from one without an agent.
-            if work.outcome.changes and work.state.agent is None:
-                try:
-                    keychanges.check_there(work.target.store, work.target)
-                except VMInterfaceError as error:
-                    work.fail(error)
-        self._monitors.finish(part.outcomes.values())
-        replies.note(part.works)
+    def confirm(self, part: Part, work: Work) -> None:
+        """Take back what the VM's owner does not accept once its agent has acknowledged what it has to, or has not.
 
-    def restore(self, part: Part) -> None:
+        All the rest too, unless its monitors or its firewall are still to come.
+        """
+        if work.outcome.ok:
+            keychanges.withdraw(work)
+        # One that has stopped cannot be distinguished from one without an agent.
+        if work.outcome.ok and work.outcome.changes and work.state.agent is None:
+            try:
+                keychanges.check_there(work.target.store, work.target)
+            except VMInterfaceError as error:
+                work.fail(error)
+        vm = work.target.vm
+        if not self._monitors.is_sent(vm) and not (work.outcome.ok and part.awaits_firewall(vm)):
+            replies.note([work])
+            self.restore([work])
+            self.conclude([work.outcome])
+
+    def restore(self, works: Sequence[Work]) -> None:
         """Put the former values back where something failed after this push had begun to write."""
-        for work in part.works:
+        for work in works:
             if work.outcome.changes and not work.outcome.ok and not work.restored:
                 work.restored = True
                 keychanges.restore(work, self._targets)
-        for work in part.works:
+        for work in works:
             keychanges.name_lost(work)
 
     def conclude(self, outcomes: Sequence[Outcome]) -> None:
-        """Restore the monitors, and in qubesd, what belongs to what has failed; note what qubesd keeps."""
+        """Restore the monitors, and in qubesd, what belongs to what has failed; note what qubesd keeps. Let VMs go."""
         for outcome in outcomes:
             if outcome.error is not None:
                 # What was taken back has not changed.
                 outcome.tried, outcome.changes = outcome.changes, {}
             self._plans[outcome.vm].conclude(outcome)
-            self._outcomes[outcome.vm] = outcome
         self._monitors.conclude(outcomes)
+        for outcome in outcomes:
+            self._outcomes[outcome.vm] = outcome
+            self._let_go(outcome.vm)
 
     def _left(self) -> list[Plan]:
         """Return the plans of VMs of which nothing has failed yet."""
@@ -331,7 +360,6 @@ class Push:
         stored = {vm: one for vm, one in desired.items() if vm not in called}
         found = self._targets.find(stored, errors, access=stored) if stored else {}
         starting = [vm for vm, error in errors.items() if isinstance(error, VMStarting)]
-        absent = []
         for vm, one in desired.items():
             running = self._monitors.is_running(vm) if vm in called else vm in found or vm in errors
             outcome = outcomes[vm] = Outcome(vm, running=running, persistent=bool(one.persist) and vm not in called)
@@ -344,13 +372,15 @@ class Push:
                     self._routed[vm].check_halted(one)
                 except InvalidValue as error:
                     outcome.error = error
-            if not running and one.firewall is not None:
-                absent.append(vm)
+        absent = [vm for vm in stored if vm not in found and vm not in starting]
+        guarded = [vm for vm in absent if desired[vm].firewall is not None]
+        alone = [vm for vm in absent if vm not in guarded]
         lost: dict[str, VMInterfaceError] = {}
         return [
             *(Part({t.vm: outcomes[t.vm] for t in group}, lost, group) for group in observed.by_store(found.values())),
             *(Part({vm: outcomes[vm]}, lost, starting=True) for vm in starting),
-            *(Part({vm: outcomes[vm] for vm in some}, lost) for some in (absent, called) if some),
+            *(Part({vm: outcomes[vm]}, lost) for vm in called),
+            *(Part({vm: outcomes[vm] for vm in some}, lost) for some in (guarded, alone) if some),
         ]
 
     def _wait_for_store(self, part: Part) -> None:
@@ -440,7 +470,7 @@ def _in_turns(
 
         def turn(some: Sequence[VMSettings], where: Targets) -> None:
             try:
-                outcomes.update({outcome.vm: outcome for outcome in Push(some, where, stop).run()})
+                outcomes.update({outcome.vm: outcome for outcome in Push(some, where, stop, locks.release).run()})
             finally:
                 for one in some:
                     locks.release(one.vm)

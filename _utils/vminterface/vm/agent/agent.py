@@ -35,10 +35,11 @@ from vminterface.stop import Stop
 from vminterface.values.acceptance import ACCEPT
 from vminterface.values.acknowledgement import PENDING, Acknowledgement, digest
 from vminterface.values.announcement import Announcement
+from vminterface.values.pushmark import PushMark
 from vminterface.values.vmname import parse_default_user
 from vminterface.values.vmtype import VMType
 from vminterface.vm.agent.ending import until_stopped
-from vminterface.vm.agent.keys import WATCHED, path_in, read
+from vminterface.vm.agent.keys import WATCHED, Reading, path_in, read, read_mark
 from vminterface.vm.agent.presence import Presence
 from vminterface.vm.agent.ready import notify_running
 from vminterface.vm.agent.signs import Signs
@@ -53,10 +54,9 @@ from vminterface.vm.machine.ownstore import open_own_store
 from vminterface.vm.net import resolvers
 from vminterface.vm.report.threads import start as start_reports
 
-#: Seconds without an event after which a burst of them counts as over, and how long one may last. A push begins with
-#: the key that asks for an acknowledgement, and its keys come at once where the store has transactions. Others
-#: write one key after the other, as a push does elsewhere.
-QUIET, QUIET_IN_PUSH, BURST = 0.03, 0.001, 0.5
+#: Seconds without an event after which a burst of them counts as over, and how long one may last. The end of a push is
+#: marked, and needs no such time; other programs write one key after the other.
+QUIET, BURST = 0.03, 0.5
 #: Seconds between two checks of whether the agent shall stop, and at what its settings rest on besides the store: where
 #: nothing wakes it for these, and where something does.
 CHECK_SECONDS, REST_SECONDS = 0.5, 30.0
@@ -64,7 +64,7 @@ CHECK_SECONDS, REST_SECONDS = 0.5, 30.0
 FIRST_PAUSE, CONNECT_PAUSE_MAX, APPLY_PAUSE_MAX = 0.1, 5.0, 60.0
 #: What :meth:`Machine.run` imports when it first runs a program: for an agent that is early enough at its start, when
 #: dom0 does not wait for an answer yet.
-ON_DEMAND = ("shutil", "vminterface.channel.process")
+ON_DEMAND = ("vminterface.channel.process",)
 
 #: The keys that an agent writes.
 _OWN = (keys.AGENT, *(keys.acknowledgement(setting) for setting in SETTINGS))
@@ -113,35 +113,40 @@ class Agent:
         self._log = log or (lambda line: None)
         self._progress = {setting: _Progress() for setting in SETTINGS}
         self._may_acknowledge = True
+        #: When to write once more what the store did not take.
+        self._unwritten = _Progress()
         self._steps = steps
         self._surroundings = surroundings or Surroundings(machine)
         #: Settings to apply again although dom0 says nothing new.
         self._again: set[str] = set()
         self._backends: frozenset[backends.Backend] = frozenset()
         self._owner, self._owner_stamp = self._read_owner()
+        #: The mark of a push that did not go on in time: it is taken as far as it came.
+        self._abandoned: PushMark | None = None
 
     def serve(self, store: KeyStore, stop: threading.Event) -> None:
         """Apply the settings in *store* to the machine until *stop* is set. Raises ConnectionLost and its like."""
         with store.watch([path_in(store, name) for name in (*WATCHED, backends.FOLDER)]) as watch:
-            self._take_over(store, stop, first=True)
+            self._take_over(store, watch, stop, first=True)
             self.present("")
             while not stop.is_set():
-                if self._wait(watch, stop, at_once=store.transactions):
-                    self._take_over(store, stop)
+                if self._wait(store, watch, stop):
+                    self._take_over(store, watch, stop)
         with suppress(KeyNotFound, PermissionDenied):
             store.remove(path_in(store, keys.AGENT), timeout=0.5)
 
-    def _wait(self, watch: Watch, stop: threading.Event, *, at_once: bool) -> bool:
+    def _wait(self, store: KeyStore, watch: Watch, stop: threading.Event) -> bool:
         """Wait for a burst of events, the time of a new attempt, or *stop*; whether there is something to do."""
         while not stop.is_set():
             self.present("")
-            due = min((p.again_at for p in self._progress.values() if p.again_at is not None), default=float("inf"))
+            attempts = (*self._progress.values(), self._unwritten)
+            due = min((one.again_at for one in attempts if one.again_at is not None), default=float("inf"))
             others, longest = self._others(stop)
             events: list[WatchEvent] = []
             with suppress(DeadlineExceeded):
                 events = watch.next(Deadline.after(max(0.0, min(longest, due - runtime.monotonic()))), others)
             if events:
-                self._let_burst_end(watch, events, at_once=at_once)
+                self._let_burst_end(store, watch, events)
                 return True
             if self._signs is not None:
                 self._signs.clear()
@@ -158,15 +163,25 @@ class Agent:
         others: list[Readable] = [stop, *self._presence.descriptors, *self._signs.descriptors]
         return others, REST_SECONDS if complete else CHECK_SECONDS
 
-    @staticmethod
-    def _let_burst_end(watch: Watch, events: list[WatchEvent], *, at_once: bool) -> None:
-        """Wait until what *events* began is over; *at_once*: whether all keys of a push come together."""
-        burst = Deadline.after(BURST)
-        push = False
+    def _let_burst_end(self, store: KeyStore, watch: Watch, events: list[WatchEvent]) -> None:
+        """Wait until what *events* began is over: a push when its mark says so, anything else when it is quiet."""
+        burst, mark = Deadline.after(BURST), None
         with suppress(DeadlineExceeded):
             while not burst.passed:
-                push = push or (at_once and any(f"{keys.ACKNOWLEDGEMENTS}/" in event.path for event in events))
-                events = watch.next(Deadline.after(QUIET_IN_PUSH if push else QUIET))
+                if any(event.path == path_in(store, keys.PUSH) for event in events):
+                    mark = read_mark(store)
+                # The events of what was written before the mark have come before this reply.
+                seconds = QUIET if mark is None else 0.0 if mark.written else burst.remaining
+                events = watch.next(Deadline.after(seconds))
+        if mark is not None and not mark.written:
+            self._abandoned = mark
+
+    def _read(self, store: KeyStore, watch: Watch, stop: threading.Event) -> Reading:
+        """Return what *store* holds, which is no half of a push unless dom0 has abandoned it."""
+        while (found := read(store, _OWN)).unfinished and found.marks[1] != self._abandoned and not stop.is_set():
+            mark = path_in(store, keys.PUSH)
+            self._let_burst_end(store, watch, [WatchEvent(mark, mark)])
+        return found
 
     def present(self, without_store: str) -> None:
         """Reply to those who ask whether the agent works; *without_store*: why it has no store, if it has none."""
@@ -174,16 +189,18 @@ class Agent:
             self._presence.without_store = without_store
             self._presence.reply()
 
-    def _take_over(self, store: KeyStore, stop: threading.Event, first: bool = False) -> None:
+    def _take_over(self, store: KeyStore, watch: Watch, stop: threading.Event, first: bool = False) -> None:
         """Read everything, apply what is new, and see to it that the store holds the right answers."""
         if owner.stamp(self._machine) != self._owner_stamp:
             self._owner, self._owner_stamp = self._read_owner()
         verdicts = {setting: self._owner.setting(setting) for setting in SETTINGS}
-        texts, acknowledgements = read(store, _OWN)
+        found = self._read(store, watch, stop)
+        texts, acknowledgements = found.texts, found.own
         again, self._again = self._again | self._surroundings.changed(), set()
         if keys.inputs_of("provider", texts):
             before, self._backends = self._backends, backends.by_toolstack(store, self._backends, self._log)
             again |= {"provider"} if self._backends != before else set()
+        self._unwritten.again_at = None
         lost = self._forget_lost(texts) if first and not _has_what_we_wrote(store, acknowledgements) else set()
         services_changed = announced = False
         unaccepted = {setting: one.word for setting, one in verdicts.items() if one.word != ACCEPT}
@@ -324,9 +341,15 @@ class Agent:
         except _LOST:
             raise
         except VMInterfaceError as error:
-            self._log(f"{key}: cannot be written: {error}")
+            # As where another program in the VM has used up its nodes; dom0 gives no sign when there are some again.
+            if self._unwritten.again_at is None:
+                pause = self._unwritten.pause
+                self._log(f"{key}: cannot be written: {error}; next attempt in {pause:g} s")
+                self._unwritten.again_at = runtime.monotonic() + pause
+                self._unwritten.pause = min(2 * pause, APPLY_PAUSE_MAX)
         else:
             self._may_acknowledge = True
+            self._unwritten.pause = FIRST_PAUSE
 
 
 def _is_pending(acknowledgements: Mapping[str, bytes], setting: str) -> bool:

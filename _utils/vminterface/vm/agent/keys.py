@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from vminterface import keys
 from vminterface.channel.store import KeyStore, List, Read
-from vminterface.errors import KeyNotFound, PermissionDenied, VMInterfaceError
+from vminterface.errors import InvalidValue, KeyNotFound, PermissionDenied, VMInterfaceError
+from vminterface.values.pushmark import PushMark
 
 _PLAIN = [row for row in keys.TABLE if not row.family and (row.setting or row.field in ("type", "default_user"))]
-#: Read once more after all others: a QubesDB has no transactions, and dom0 removes a flag while its group changes.
+#: Read once more after their groups: a QubesDB has no transactions, and dom0 removes a flag while its group changes.
 _FLAGS = [row for row in _PLAIN if row.field in keys.FLAGS.values()]
 _FOLDERS = {row.name[:-2]: row for row in keys.TABLE if row.setting and row.family}
 
@@ -23,36 +26,74 @@ def path_in(store: KeyStore, name: str) -> str:
     return store.home + name
 
 
-def read(store: KeyStore, own: Sequence[str]) -> tuple[dict[str, str], dict[str, bytes]]:
-    """Return the texts of all keys that concern an agent, by field, and what *store* holds of its *own*, by name."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a store held: the *texts* of all keys that concern an agent, by field, and its *own* keys, by name."""
+
+    texts: dict[str, str]
+    own: dict[str, bytes]
+    #: dom0's mark of a push, before and after these were read.
+    marks: tuple[PushMark | None, PushMark | None]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether dom0 was in the middle of a push, or made one meanwhile, so that this may be half of it."""
+        before, after = self.marks
+        return before != after or (after is not None and not after.written)
+
+
+def read_mark(store: KeyStore) -> PushMark | None:
+    """Return how far dom0 has come with writing a push, None where it has not marked any."""
+    return _mark(store.batch([Read(path_in(store, keys.PUSH))])[0])
+
+
+def read(store: KeyStore, own: Sequence[str]) -> Reading:
+    """Return what *store* holds of the keys that concern an agent, and of its *own*."""
+    mark = Read(path_in(store, keys.PUSH))
+    again = [] if store.transactions else _FLAGS
     reads = [*((row, row.name) for row in _PLAIN), *((None, name) for name in own)]
-    operations = [Read(path_in(store, name)) for _, name in reads] + [List(path_in(store, f)) for f in _FOLDERS]
-    outcomes = store.batch(operations)
+    first, *outcomes = store.batch(
+        [
+            mark,
+            *(Read(path_in(store, name)) for _, name in reads),
+            *(Read(path_in(store, flag.name)) for flag in again),
+            *(List(path_in(store, folder)) for folder in _FOLDERS),
+            mark,
+        ]
+    )
+    *outcomes, last = outcomes
+    flags, listings = outcomes[len(reads) : -len(_FOLDERS)], outcomes[-len(_FOLDERS) :]
     members = [
         (row.member(member), f"{folder}/{member}")
-        for (folder, row), listing in zip(_FOLDERS.items(), outcomes[len(reads) :], strict=True)
+        for (folder, row), listing in zip(_FOLDERS.items(), listings, strict=True)
         for member in _found(listing, [])
     ]
-    again = [] if store.transactions else _FLAGS
-    more = store.batch(
-        [Read(path_in(store, name)) for name in [*(name for _, name in members), *(r.name for r in again)]]
-    )
-    values = [*outcomes[: len(reads)], *more[: len(members)]]
-    texts, acknowledgements = {}, {}
+    values = outcomes[: len(reads)]
+    if members:
+        *more, last = store.batch([*(Read(path_in(store, name)) for _, name in members), mark])
+        values += more
+    texts, held = {}, {}
     for (row, name), outcome in zip([*reads, *members], values, strict=True):
         value = _found(outcome, None)
         if value is None:
             continue
         if row is None:
-            acknowledgements[name] = value
+            held[name] = value
         else:
             texts[row.field] = value.decode("utf-8", "surrogateescape")
-    for flag, outcome in zip(again, more[len(members) :], strict=True):
+    for flag, outcome in zip(again, flags, strict=True):
         value = _found(outcome, None)
         if value is None or value.decode("utf-8", "surrogateescape") != texts.get(flag.field):
             # The group has changed meanwhile, so that it may be half an old one; an event of that is on its way.
             texts.pop(flag.field, None)
-    return texts, acknowledgements
+    return Reading(texts, held, (_mark(first), _mark(last)))
+
+
+def _mark(outcome: Any) -> PushMark | None:
+    value = _found(outcome, None)
+    with suppress(InvalidValue):
+        return None if value is None else PushMark.parse(value.decode("ascii", "replace"))
+    return None
 
 
 def _found(outcome: Any, instead: Any) -> Any:

@@ -161,6 +161,44 @@ def test_a_program_that_hangs_costs_its_vm_its_own_time_and_nobody_elses(
     assert pushed(host, desired[1])[0].ok
 
 
+@pytest.mark.parametrize(
+    ("zone", "refusal"),
+    [
+        pytest.param("Asia/Tokyo", "", id="that has acknowledged its settings"),
+        pytest.param("Asia/Tokyo", "no such zone", id="that has refused them"),
+        pytest.param("UTC", "", id="that needs nothing"),
+    ],
+)
+def test_a_vm_is_free_while_its_push_still_waits_for_another(host: Dom0 | QubesHost, zone: str, refusal: str) -> None:
+    for vm in ("hung", "work"):
+        host.start_vm(vm)
+    hung, work = host.agent("hung"), host.agent("work")
+    first = [VMSettings.parse(vm, {"timezone": "UTC", "timeout": 60}) for vm in ("hung", "work")]
+    assert all(outcome.ok for outcome in pushed(host, *first))
+    assert until(lambda: hung.announced.is_set() and work.announced.is_set(), 60)
+    hung.reply = lambda setting, inputs: None
+    work.reply = lambda setting, inputs: refusal if inputs.get("timezone") == "Asia/Tokyo" else ""
+    desired = [
+        VMSettings.parse(vm, {"timezone": to, "timeout": 60}) for vm, to in (("hung", "Asia/Tokyo"), ("work", zone))
+    ]
+    outcomes: list[Outcome] = []
+
+    def both() -> None:
+        with host.targets() as targets:
+            outcomes.extend(push(desired, targets, stop=threading.Event()))
+
+    thread = threading.Thread(target=both)
+    thread.start()
+    assert until(lambda: host.read("hung", "qubes-timezone") == "Asia/Tokyo", 60)
+    (other,) = pushed(host, VMSettings.parse("work", {"timezone": "Europe/Berlin", "timeout": 60}))
+    assert other.comment() == "work: timezone set"
+    assert not outcomes
+    hung.reply = lambda setting, inputs: ""
+    thread.join()
+    assert [outcome.ok for outcome in outcomes] == [True, not refusal]
+    assert host.read("work", "qubes-timezone") == "Europe/Berlin"
+
+
 def test_a_push_that_waited_for_another_has_what_is_left_of_its_time_for_the_agent(host: Dom0 | QubesHost) -> None:
     host.start_vm("work")
     host.agent("work", lambda setting, inputs: None)

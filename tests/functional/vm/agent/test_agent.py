@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests.support.stores import GUEST, HOME, xenstored  # noqa: F401
 from vminterface import __version__, keys
 from vminterface.channel.xenstore.store import XenStore
 from vminterface.deadline import Deadline
-from vminterface.errors import DeadlineExceeded, KeyNotFound
+from vminterface.errors import DeadlineExceeded, KeyNotFound, QuotaExceeded
 from vminterface.values.acknowledgement import Acknowledgement, digest
 from vminterface.vm.agent import agent as agent_module
 from vminterface.vm.handlers.runtime.owner import SETTINGS
@@ -250,6 +251,23 @@ def test_an_answer_that_gets_lost_is_written_again(vm: VM) -> None:
         vm.dom0.remove(f"{HOME}/{keys.ACKNOWLEDGEMENTS}")
     vm.give_node()
     vm.reply("timezone", {"timezone": "UTC"})
+    until(lambda: vm.said(keys.AGENT) == ANNOUNCEMENT)
+
+
+def test_what_found_no_room_in_the_store_is_written_once_there_is_some(vm: VM) -> None:
+    own = f"{HOME}/{keys.ACKNOWLEDGEMENTS}/own"
+    with XenStore.open(vm.daemon.socket(GUEST), window=16) as guest:
+        with suppress(QuotaExceeded):
+            for number in count():
+                # A node may not have too many below it either.
+                guest.write(f"{own}/{number // 100}/{number}", b"")
+        vm.push(qubes_timezone="Europe/Warsaw")
+        vm.start_agent()
+        until(lambda: "cannot be written: " in vm.log.read_text())
+        until(lambda: vm.zone == "Europe/Warsaw")
+        assert vm.said(keys.AGENT) is None
+        guest.remove(own)
+    assert vm.reply("timezone", {"timezone": "Europe/Warsaw"}).accepted
     until(lambda: vm.said(keys.AGENT) == ANNOUNCEMENT)
 
 

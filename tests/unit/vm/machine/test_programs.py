@@ -38,3 +38,22 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) 
     while Path(f"/proc/{child}/stat").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_program_is_searched_for_in_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "first" / "tool").write_text("not executable")
+    (tmp_path / "first" / "folder").mkdir()
+    tool = tmp_path / "second" / "tool"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/first::{tmp_path}/missing:{tmp_path}/second")
+    monkeypatch.chdir(tmp_path / "second")
+    programs = Programs()
+    assert programs.which("tool") == str(tool)
+    assert programs.which(str(tool)) == str(tool)
+    assert programs.which("folder") is None
+    assert programs.which(f"{tmp_path}/first/tool") is None
+    monkeypatch.setenv("PATH", "")
+    assert programs.which("tool") is None

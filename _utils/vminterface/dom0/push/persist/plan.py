@@ -186,7 +186,8 @@ class Plan:
 
     def _take_back(self, asked: Mapping[str, Change[Any]], first: VMInterfaceError) -> Taken:
         """Put back what qubesd had before it was *asked* that, because *first* has happened."""
-        return self._attached_again(changes.take_back(self.qubesd, self.live.vm, asked, first))
+        with self.qubesd.turn:
+            return self._attached_again(changes.take_back(self.qubesd, self.live.vm, asked, first))
 
     def _attached_again(self, taken: Taken) -> Taken:
         """Attach the network with the former addresses, where it may have been attached with others."""
