@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 
 #: What a mutant may take beyond this process's memory; one that fills a list without end is stopped there.
 MEMORY = 3 << 30
-#: Seconds of waiting for each second of processor time that a mutant may take: others work beside it.
-PATIENCE = 10
+#: Seconds between two looks at whether a mutant works or sleeps.
+LOOK = 1.0
 
 
 class Outcome(IntEnum):
@@ -27,15 +28,19 @@ class Outcome(IntEnum):
     NEEDS_IMPORT = 10
 
 
-def run(work: Callable[[], Outcome], seconds: float) -> Outcome:
-    """Return how *work* ends in a process of its own, which gets *seconds* of processor time; over that is killed."""
+def run(work: Callable[[], Outcome], seconds: float, asleep: float) -> Outcome:
+    """Return how *work* ends in a process of its own, which gets *seconds* of processor time; over that is killed.
+
+    So is what sleeps for *asleep* seconds in all. No clock runs while it works or waits for a processor: what else
+    the machine does kills no mutant.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
         _in_child(work, seconds)
     try:
-        return _outcome(pid, seconds * PATIENCE)
+        return _outcome(pid, asleep)
     finally:
         # What it has started and left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -62,13 +67,37 @@ def _in_child(work: Callable[[], Outcome], seconds: float) -> None:
         os._exit(status)
 
 
-def _outcome(pid: int, seconds: float) -> Outcome:
+def _outcome(pid: int, asleep: float) -> Outcome:
     descriptor = os.pidfd_open(pid)
     try:
-        if not select.select([descriptor], [], [], seconds)[0]:
-            os.kill(pid, signal.SIGKILL)
+        begin, busy, slept = time.monotonic(), 0.0, 0.0
+        while not select.select([descriptor], [], [], LOOK)[0]:
+            now, work = time.monotonic(), _busy(pid)
+            slept += max(0.0, now - begin - max(0.0, work - busy))
+            begin, busy = now, work
+            if slept > asleep:
+                os.kill(pid, signal.SIGKILL)
+                break
         _, status = os.waitpid(pid, 0)
     finally:
         os.close(descriptor)
     code = os.waitstatus_to_exitcode(status)
     return Outcome(code) if code in tuple(Outcome) else Outcome.KILLED
+
+
+def _busy(pid: int) -> float:
+    """Return for how many seconds a process and those below it have run or waited for a processor."""
+    below: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            below.setdefault(int(stat.read_text("latin-1").rpartition(")")[2].split()[1]), []).append(
+                int(stat.parent.name)
+            )
+    total, left = 0, [pid]
+    while left:
+        one = left.pop()
+        left += below.get(one, [])
+        for tasks in Path(f"/proc/{one}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):
+                total += sum(map(int, tasks.read_text("ascii").split()[:2]))
+    return total / 1e9

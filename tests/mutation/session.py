@@ -7,7 +7,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 from coverage import Coverage
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.mutation import child, scope, swap
 from tests.mutation.child import Outcome
@@ -27,13 +27,23 @@ SLOW = 3.0
 MOST_FILES = 3
 #: Processor seconds that these get.
 IMPORTING = 20.0
+#: Seconds that a mutant may sleep, beyond what its tests do: by then it waits for what never comes.
+ASLEEP = 30.0
 
 
 def settle_hypothesis() -> None:
-    """Let hypothesis try the same examples each time, keep none of them, and leave a failing one as large as it is."""
-    phases = (Phase.explicit, Phase.generate)
+    """Let hypothesis try the same examples each time, keep none of them, and leave a failing one as large as it is.
+
+    How long an example takes to make fails no test: on a loaded machine that would kill a mutant.
+    """
     settings.register_profile(
-        "mutation", deadline=None, database=None, derandomize=True, phases=phases, max_examples=10
+        "mutation",
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=(Phase.explicit, Phase.generate),
+        max_examples=10,
+        suppress_health_check=list(HealthCheck),
     )
     settings.load_profile("mutation")
 
@@ -66,6 +76,7 @@ class Session:
         self._found = found
         self._items: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}
+        self._clock: dict[str, float] = {}
         self._caches: list[functools._lru_cache_wrapper[object]] = []
         self._coverage = Coverage(
             data_file=None, config_file=False, include=[str(scope.LIBRARY / module) for module in wanted]
@@ -87,6 +98,9 @@ class Session:
         gc.freeze()
         for module, mutants in self._wanted.items():
             functions = functions_of[module]
+            every = {test for some in covered[module].tests.values() for test in some}
+            if self._run(self._ordered(module, every)) is not Outcome.SURVIVED:
+                raise session.Interrupted(f"{module}: its tests fail in a copy of this process, without any mutant")
             for mutant in mutants:
                 outcome, tests = self._try(module, mutant, covered[module], functions)
                 self._found(module, mutant, outcome, tests)
@@ -97,7 +111,7 @@ class Session:
         failed = slow = 0
         for item, following in zip(items, [*items[1:], None], strict=True):
             self._coverage.switch_context(item.nodeid)
-            begin = time.process_time()
+            begin, start = time.process_time(), time.monotonic()
             reports = runtestprotocol(item, log=False, nextitem=following)
             took = time.process_time() - begin
             self._coverage.switch_context("")
@@ -109,6 +123,7 @@ class Session:
             elif not any(report.skipped for report in reports):
                 self._items[item.nodeid] = item
                 self._seconds[item.nodeid] = took
+                self._clock[item.nodeid] = time.monotonic() - start
         self._coverage.stop()
         if slow or failed:
             print(f"{slow} tests are left out as too slow, {failed} as they fail", flush=True)
@@ -141,17 +156,24 @@ class Session:
         if not ordered:
             return (Outcome.NEEDS_IMPORT if at_import else Outcome.SURVIVED), ordered
 
-        def work() -> Outcome:
-            if not swap.put_in(mutant, str(scope.LIBRARY / module), functions):
-                return Outcome.NEEDS_IMPORT
-            for cache in self._caches:
-                cache.cache_clear()
-            return run([self._items[test] for test in ordered])
-
-        outcome = child.run(work, 5 + 3 * sum(self._seconds[test] for test in ordered))
+        outcome = self._run(ordered, lambda: swap.put_in(mutant, str(scope.LIBRARY / module), functions))
         if outcome is Outcome.SURVIVED and at_import:
             return Outcome.NEEDS_IMPORT, ordered
         return outcome, ordered
+
+    def _run(self, tests: list[str], put_in: Callable[[], bool] = lambda: True) -> Outcome:
+        """Return how *tests* end in a copy of this process, after *put_in* has changed what it is to change there."""
+        items = [self._items[test] for test in tests]
+
+        def work() -> Outcome:
+            if not put_in():
+                return Outcome.NEEDS_IMPORT
+            for cache in self._caches:
+                cache.cache_clear()
+            return run(items)
+
+        seconds = 5 + 3 * sum(self._seconds[test] for test in tests)
+        return child.run(work, seconds, ASLEEP + 3 * sum(self._clock[test] for test in tests))
 
     def _ordered(self, module: str, tests: set[str]) -> list[str]:
         files = set(map(_name, self._own[module]))
@@ -189,7 +211,13 @@ class Importing:
     def pytest_collection(self, session: pytest.Session) -> bool:
         gc.collect()
         gc.freeze()
+        sound = set()
         for module, mutant, tests in self._wanted:
+            if tests and module not in sound:
+                sound.add(module)
+                unchanged = replace(mutant, source=(scope.LIBRARY / module).read_text(encoding="utf-8"))
+                if self._try(session, module, unchanged, tests) is not Outcome.SURVIVED:
+                    raise session.Interrupted(f"{module}: its tests fail in a copy of this process, without any mutant")
             self._found(module, mutant, self._try(session, module, mutant, tests))
         return True
 
@@ -210,11 +238,14 @@ class Importing:
                 return Outcome.SURVIVED
             return run(session.perform_collect([str(scope.ROOT / scope.SCHEMA_TEST)], genitems=True))
 
-        return child.run(work, IMPORTING) if tests else Outcome.SURVIVED
+        return child.run(work, IMPORTING, ASLEEP) if tests else Outcome.SURVIVED
 
 
 def run(items: Sequence[Any]) -> Outcome:
-    """Run *items* up to the first that fails."""
+    """Run *items* up to the first that fails, in a copy of the process that pytest has started in."""
+    for item in items[:1]:
+        # The tests' own configuration ends a fork that reports; this one is meant to.
+        item.config.own_pid = os.getpid()
     for item, following in zip(items, [*items[1:], None], strict=True):
         if any(report.failed for report in runtestprotocol(item, log=False, nextitem=following)):
             return Outcome.KILLED
@@ -237,6 +268,6 @@ def pytest_with(plugin: object, *tests: Path) -> int:
     useless = ("cacheprovider", "unraisableexception", "threadexception", "faulthandler", "junitxml")
     unneeded = [word for name in useless for word in ("-p", f"no:{name}")]
     quiet = ["--quiet", "--quiet", "--no-header", "--no-summary", "--assert=plain", "--rootdir", str(scope.ROOT)]
-    # Random input takes seconds for each mutant.
-    quiet += ["-m", "not fuzz"]
+    # Random input takes seconds for each mutant. What takes too long is ended by its processor time, not by the clock.
+    quiet += ["-m", "not fuzz", "--timeout", "0"]
     return int(pytest.main([*needed, *unneeded, *quiet, *map(str, tests)], plugins=[plugin]))
