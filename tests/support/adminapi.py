@@ -59,7 +59,7 @@ class MemoryAPI(AdminAPI):
         return {**self.of_template, **({} if vm == template else self.features)}.get(name)
 
     def set_feature(self, vm: str, name: str, value: str | None) -> None:
-        self._set(self.features, name, value)
+        self._set(vm, self.features, name, value)
 
     def property(self, vm: str, name: str) -> Property:
         self._ask(vm, name)
@@ -72,13 +72,14 @@ class MemoryAPI(AdminAPI):
         return self.defaults[name]
 
     def set_property(self, vm: str, name: str, value: str | None) -> None:
-        self._set(self.properties, name, value)
+        self._set(vm, self.properties, name, value)
 
     def firewall_get(self, vm: str) -> bytes:
         self._ask(vm, "firewall")
         return self.rules
 
     def firewall_set(self, vm: str, rules: bytes) -> None:
+        assert isinstance(vm, str), vm
         self.calls.append(("firewall", rules.decode("utf-8", "surrogateescape")))
         error = self.fails.pop("firewall", None)
         if error is None or "firewall" in self.stores:
@@ -87,11 +88,13 @@ class MemoryAPI(AdminAPI):
             raise error
 
     def _ask(self, vm: str, name: str) -> None:
+        assert isinstance(vm, str), vm
         self.asked.append((vm, name))
         if name in self.unreadable:
             raise self.unreadable[name]
 
-    def _set(self, held: dict[str, str], name: str, value: str | None) -> None:
+    def _set(self, vm: str, held: dict[str, str], name: str, value: str | None) -> None:
+        assert isinstance(vm, str), vm
         self.calls.append((name, value))
         error = self.fails.pop(name, None)
         if error is None or name in self.stores:
