@@ -6,11 +6,13 @@ The lab's qubesd speaks the protocol and does what the real one does with a chan
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from vminterface.channel.adminapi import AdminAPI, Property
 from vminterface.dom0.inventory.qubesd import Qubesd
 from vminterface.errors import KeyNotFound, VMInterfaceError
 
+T = TypeVar("T")
 #: What a property is that nobody has set.
 DEFAULTS = {
     "keyboard_layout": "us++",
@@ -116,3 +118,7 @@ class MemoryQubesd(Qubesd):
 
     def connect(self, timeout: float | None = None) -> AdminAPI:
         return self.api
+
+    def call(self, vm: str, field: str, thing: str, ask: Callable[[AdminAPI], T]) -> T:
+        assert all(isinstance(word, str) for word in (vm, field, thing))
+        return super().call(vm, field, thing, ask)
