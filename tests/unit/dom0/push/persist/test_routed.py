@@ -184,8 +184,8 @@ class TestFirewall:
         _, routed, remarks = read(MemoryQubesd(api), settings(rules=firewall()))
         assert (routed.stored, remarks) == (None, (OVERWRITTEN,))
         assert OVERWRITTEN == (
-            "qubesd puts the rules of its own store there when the VM starts, its netvm is set or its firewall is reloaded "
-            "(persist: true stores these in qubesd)"
+            "qubesd puts the rules of its own store there when the VM starts, its netvm is set or its firewall is "
+            "reloaded (persist: true stores these in qubesd)"
         )
         _, routed, remarks = read(MemoryQubesd(api), settings(persist=True, rules=firewall()))
         assert remarks == ()
