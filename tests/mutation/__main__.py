@@ -1,8 +1,9 @@
 """Try every mutant of the modules that are named, by default of all parts, and print how many the tests kill.
 
-    python -m tests.mutation [--again] [--all] [--sample N] [values/port.py | wire ...]
+    python -m tests.mutation [--again] [--all | --unit] [--sample N] [values/port.py | wire ...]
 
 A module's mutants are for the tests of that module, which mirror the tree, or with ``--all`` for all tests of its part.
+With ``--unit`` only those run that need no daemon, which takes minutes less; the others can follow with ``--again``.
 With ``--again`` only those are tried that survived the last run, with ``--sample N`` only N of each module, drawn at
 random but the same ones each time. Ends with 1 where fewer than 85 in 100 are killed.
 """
@@ -32,7 +33,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="tests.mutation", description=__doc__.split("\n", 1)[0] if __doc__ else "")
     parser.add_argument("modules", nargs="*", help="values/port.py, wire, ...")
     parser.add_argument("--again", action="store_true", help="only what survived the last run")
-    parser.add_argument("--all", action="store_true", help="all tests of the part, not only a module's own")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="all tests of the part, not only a module's own")
+    which.add_argument("--unit", action="store_true", help="only those tests of a module that need no daemon")
     parser.add_argument("--sample", type=int, metavar="N", help="only N mutants of each module, drawn at random")
     options = parser.parse_args(arguments)
     try:
@@ -40,7 +43,7 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         parser.error(str(error))
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    run = Run(options.again, options.all, options.sample)
+    run = Run(options.again, options.all, options.sample, scope.KINDS[:1] if options.unit else scope.KINDS)
     status = 0
     for part in scope.PARTS:
         figures = run.try_part(part, [name for name in names if scope.part_of(name) == part])
@@ -54,14 +57,15 @@ def main(arguments: list[str]) -> int:
 class Run:
     """One run of the command: what it has found so far, by module."""
 
-    def __init__(self, again: bool, every: bool, sample: int | None) -> None:
-        """*again*: only former survivors; *every*: by all tests of a part, not by a module's own alone.
+    def __init__(self, again: bool, every: bool, sample: int | None, kinds: tuple[str, ...]) -> None:
+        """*again*: only former survivors; *every*: by all tests of a part, not by a module's own, of *kinds*, alone.
 
         *sample* is how many mutants of a module are tried, None for all.
         """
         self._again = again
         self._every = every
         self._sample = sample
+        self._kinds = kinds
         self._equivalent = {one.key for one in equivalents()}
         self._results: dict[str, Results] = {}
         self._begin = time.monotonic()
@@ -69,7 +73,7 @@ class Run:
     def try_part(self, part: str, names: list[str]) -> list[Figures]:
         """Try the mutants of some modules of *part*; return the figures of each."""
         wanted = {name: mutants for name in names if (mutants := self._wanted(name))}
-        own = {name: [] if self._every else scope.mirrored(name) for name in wanted}
+        own = {name: [] if self._every else scope.mirrored(name, self._kinds) for name in wanted}
         tests = scope.tests_of(part) if not all(own.values()) else [path for paths in own.values() for path in paths]
         importing: list[tuple[str, Mutant, list[str]]] = []
         whole = set()

@@ -40,10 +40,10 @@ def tests_of(part: str) -> list[Path]:
     return [folder for kind in KINDS if (folder := ROOT / "tests" / kind / part).is_dir()]
 
 
-def mirrored(module: str) -> list[Path]:
+def mirrored(module: str, kinds: tuple[str, ...] = KINDS) -> list[Path]:
     """Return the test files that are a module's own: ``test_NAME.py``, and what else begins with ``test_NAME_``."""
     path = Path(module)
-    folders = [ROOT / "tests" / kind / path.parent for kind in KINDS]
+    folders = [ROOT / "tests" / kind / path.parent for kind in kinds]
     forms = (f"test_{path.stem}.py", f"test_{path.stem}_*.py")
     return sorted(file for folder in folders for form in forms for file in folder.glob(form))
 

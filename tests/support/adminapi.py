@@ -6,11 +6,13 @@ The lab's qubesd speaks the protocol and does what the real one does with a chan
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from vminterface.channel.adminapi import AdminAPI, Property
 from vminterface.dom0.inventory.qubesd import Qubesd
 from vminterface.errors import KeyNotFound, VMInterfaceError
 
+T = TypeVar("T")
 #: What a property is that nobody has set.
 DEFAULTS = {
     "keyboard_layout": "us++",
@@ -59,7 +61,7 @@ class MemoryAPI(AdminAPI):
         return {**self.of_template, **({} if vm == template else self.features)}.get(name)
 
     def set_feature(self, vm: str, name: str, value: str | None) -> None:
-        self._set(self.features, name, value)
+        self._set(vm, self.features, name, value)
 
     def property(self, vm: str, name: str) -> Property:
         self._ask(vm, name)
@@ -72,13 +74,14 @@ class MemoryAPI(AdminAPI):
         return self.defaults[name]
 
     def set_property(self, vm: str, name: str, value: str | None) -> None:
-        self._set(self.properties, name, value)
+        self._set(vm, self.properties, name, value)
 
     def firewall_get(self, vm: str) -> bytes:
         self._ask(vm, "firewall")
         return self.rules
 
     def firewall_set(self, vm: str, rules: bytes) -> None:
+        assert isinstance(vm, str), vm
         self.calls.append(("firewall", rules.decode("utf-8", "surrogateescape")))
         error = self.fails.pop("firewall", None)
         if error is None or "firewall" in self.stores:
@@ -87,11 +90,13 @@ class MemoryAPI(AdminAPI):
             raise error
 
     def _ask(self, vm: str, name: str) -> None:
+        assert isinstance(vm, str), vm
         self.asked.append((vm, name))
         if name in self.unreadable:
             raise self.unreadable[name]
 
-    def _set(self, held: dict[str, str], name: str, value: str | None) -> None:
+    def _set(self, vm: str, held: dict[str, str], name: str, value: str | None) -> None:
+        assert isinstance(vm, str), vm
         self.calls.append((name, value))
         error = self.fails.pop(name, None)
         if error is None or name in self.stores:
@@ -113,3 +118,7 @@ class MemoryQubesd(Qubesd):
 
     def connect(self, timeout: float | None = None) -> AdminAPI:
         return self.api
+
+    def call(self, vm: str, field: str, thing: str, ask: Callable[[AdminAPI], T]) -> T:
+        assert all(isinstance(word, str) for word in (vm, field, thing))
+        return super().call(vm, field, thing, ask)

@@ -37,7 +37,7 @@ class Adapted:
     #: What the keys of the running VM are to hold.
     live: VMSettings
     #: What is left out or will not last, and why.
-    remarks: tuple[str, ...] = ()
+    remarks: tuple[str, ...]
 
 
 def adapt(settings: VMSettings, qubesd: Qubesd) -> Adapted:

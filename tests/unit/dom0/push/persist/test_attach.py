@@ -88,6 +88,12 @@ class TestPlanned:
         assert attach.planned(MemoryQubesd(api), VMSettings("work"), change) is expected
         assert api.asked == ([("work", "netvm")] if new is None else [])
 
+    def test_a_default_that_cannot_be_read_is_named(self) -> None:
+        api = MemoryAPI()
+        api.unreadable["netvm"] = StoreError("no")
+        with pytest.raises(StoreError, match=r"^work: netvm \(property netvm\): no$"):
+            attach.planned(MemoryQubesd(api), VMSettings("work"), {"netvm": Change("sys-vpn", None)})
+
     def test_an_error_names_the_field_and_the_property(self) -> None:
         api = MemoryAPI()
         api.unreadable["netvm"] = StoreError("no")
@@ -100,6 +106,7 @@ class TestAnew:
         api = MemoryAPI(netvm="sys-vpn")
         attach.anew(MemoryQubesd(api), "work")
         assert api.calls == [("netvm", "sys-vpn")]
+        assert api.asked == [("work", "netvm")]
 
     def test_one_that_is_the_default_is_the_default_afterwards(self) -> None:
         api = MemoryAPI()

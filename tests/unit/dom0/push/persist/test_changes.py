@@ -29,6 +29,13 @@ TWO = {"services:cups": Change(None, ON), "debug": Change(None, True)}
 FIRST = StoreError("work: the store hangs")
 
 
+class Always(dict[str, Any]):
+    """What fails each time."""
+
+    def pop(self, name: str, default: Any = None) -> Any:
+        return self.get(name, default)
+
+
 def path(field: str) -> str:
     return f"qubes:vms:work:{field}"
 
@@ -105,9 +112,17 @@ class TestCompare:
                 api, vm_config__one="ż", debug=True, keyboard=read_value("keyboard", "pl,us++"), vm_config__no=None
             )
         one, other = str(raised.value).splitlines()[-2:]
-        assert "qubes:vms:work:vm_config:one: " in one
+        assert r"qubes:vms:work:vm_config:one: '\u017c' is not a valid text of the feature vm-config.one" in one
         assert "qubes:vms:work:keyboard: " in other
         assert api.asked == []
+
+    def test_an_error_names_the_field_and_what_qubesd_calls_it(self, api: MemoryAPI) -> None:
+        api.unreadable["keyboard_layout"] = StoreError("no")
+        with pytest.raises(StoreError, match=r"^work: keyboard \(property keyboard_layout\): no$"):
+            compared(api, keyboard=US)
+        api.unreadable = {"servicevm": StoreError("no")}
+        with pytest.raises(StoreError, match=r"^work: features:servicevm \(feature servicevm\): no$"):
+            compared(api, provides_network=True)
 
 
 class TestMake:
@@ -118,10 +133,11 @@ class TestMake:
     def test_what_follows_by_itself_is_not_set_again(self, api: MemoryAPI) -> None:
         api.features["servicevm"] = "1"  # as qubesd does with the property
         changes = {"provides_network": Change(None, True), "features:servicevm": Change(None, True)}
-        make(MemoryQubesd(api), "work", changes)
-        assert api.calls == [("provides_network", "True")]
+        make(MemoryQubesd(api), "work", {**changes, "debug": Change(None, True)})
+        assert api.calls == [("provides_network", "True"), ("debug", "True")]
+        api.calls.clear()
         make(MemoryQubesd(api), "work", {**changes, "features:servicevm": Change(True, False), **TWO})
-        assert api.calls[1:] == [
+        assert api.calls == [
             ("provides_network", "True"),
             ("servicevm", ""),
             ("service.cups", "1"),
@@ -161,6 +177,11 @@ class TestMake:
         taken = failed(api, TWO)
         assert (taken.restored, api.features, api.properties) == (True, {}, {})
 
+    def test_what_it_failed_at_twice_never_came_to_the_vm(self, api: MemoryAPI) -> None:
+        api.fails = Always(debug=StoreError("no"))
+        api.stores.add("debug")
+        assert failed(api, TWO).restored is True
+
     def test_the_follower_of_a_property_that_failed_is_put_back_after_it(self, api: MemoryAPI) -> None:
         api.features["servicevm"] = "1"
         api.fails["provides_network"] = StoreError("no")
@@ -181,7 +202,7 @@ class TestTakeBack:
         assert (api.features, api.properties) == ({}, {})
 
     def test_what_is_as_before_already_is_left(self, api: MemoryAPI) -> None:
-        assert taken_back(api, TWO) == Taken(FIRST, None)
+        assert taken_back(api, TWO) == taken_back(api, {}) == Taken(FIRST, None)
         assert api.calls == []
 
     def test_one_of_two_that_had_to_be_put_back_counts(self, api: MemoryAPI) -> None:
@@ -224,6 +245,14 @@ class TestTakeBack:
             "(work: services:cups (feature service.cups): no): if work runs, it may still have 'on'"
         )
         assert (type(taken.error), taken.restored) == (VerificationFailed, False)
+
+    def test_a_doubt_stays_where_all_else_is_put_back(self, api: MemoryAPI) -> None:
+        make(MemoryQubesd(api), "work", TWO)
+        api.fails["debug"] = StoreError("no")
+        api.stores.add("debug")
+        taken = taken_back(api, TWO)
+        assert str(taken.error).endswith("if work runs, it may still have 'on'")
+        assert taken.restored is False
 
     def test_what_qubesd_failed_at_from_the_first_never_came_to_the_vm(self, api: MemoryAPI) -> None:
         api.features["service.cups"] = "1"

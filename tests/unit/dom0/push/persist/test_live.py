@@ -81,6 +81,7 @@ class TestDefaults:
         assert live(api, {"services:cups": None}) == {"services:cups": None}
 
     def test_a_vm_without_network_has_no_keys_of_it(self, api: MemoryAPI) -> None:
+        api.defaults["ip6"] = "fd09::12"
         assert live(api, {"network:ip": None, "network:ip6": None}, netvm="") == {
             "network:ip": None,
             "network:ip6": None,

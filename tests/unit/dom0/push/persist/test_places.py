@@ -64,6 +64,10 @@ def test_of_other_fields_qubesd_keeps_nothing(field: str) -> None:
         ("services:cups", ServiceState.ON, "1"),
         ("services:cups", ServiceState.OFF, ""),
         ("services:qubes-update-check", ServiceState.ON, "1"),
+        ("network:ip6", read_value("network:ip6", "fd09::12"), "fd09::12"),
+        ("network:mac", read_value("network:mac", "00:16:3e:5e:6c:01"), "00:16:3e:5e:6c:01"),
+        ("network:all_dns", read_value("network:all_dns", "10.139.1.1 fd09::1"), "10.139.1.1 fd09::1"),
+        ("network:dns_search", read_value("network:dns_search", "lan example.org"), "lan example.org"),
         ("memory", MemorySize.parse(800), "800"),
         ("provides_network", True, "True"),
         ("vm_config:note", "two words", "two words"),
@@ -95,6 +99,9 @@ def test_a_feature_is_read_set_and_forgotten() -> None:
     one.write(api, "work", ServiceState.OFF)
     assert api.features == {"service.cups": ""}
     assert one.read(api, "work") == Held(ServiceState.OFF, ServiceState.OFF)
+    one.write(api, "work", ServiceState.ON)
+    assert api.features == {"service.cups": "1"}
+    assert one.read(api, "work") == Held(ServiceState.ON, ServiceState.ON)
     one.write(api, "work", None)
     assert api.features == {}
     assert set(api.asked) == {("work", "service.cups")}

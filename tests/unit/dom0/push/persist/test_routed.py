@@ -10,6 +10,7 @@ import pytest
 from tests.support.adminapi import MemoryAPI, MemoryQubesd
 from vminterface.dom0.desired.firewall import ClientFirewall
 from vminterface.dom0.desired.settings import VMSettings
+from vminterface.dom0.push.persist import routed as module
 from vminterface.dom0.push.persist.routed import OVERWRITTEN, Pin, Routed, read
 from vminterface.errors import InvalidValue, StoreError
 from vminterface.keys import read_value
@@ -59,6 +60,12 @@ class TestPins:
         assert routed.pins["network:ip6"].why.startswith("qubesd has attached the VM with none (property ip6), so the")
         assert not routed.pins["network:ip6"].is_for(IP6)
 
+    def test_the_same_goes_for_its_mac_address(self, api: MemoryAPI) -> None:
+        _, routed, _ = read(MemoryQubesd(api), settings(mac=read_value("network:mac", "00:16:3e:5e:6c:01")))
+        pin = routed.pins["network:mac"]
+        assert pin.value == read_value("network:mac", "00:16:3e:5e:6c:00")
+        assert pin.why.startswith("qubesd has attached the VM with 00:16:3e:5e:6c:00 (property mac), so the provider")
+
     def test_a_vm_whose_class_has_no_such_property_may_have_any(self, api: MemoryAPI) -> None:
         del api.defaults["ip6"]
         _, routed, _ = read(MemoryQubesd(api), settings(ip6=IP6))
@@ -92,6 +99,10 @@ class TestFakes:
         assert routed.hidden_ip == "10.137.0.12"
         assert routed.is_fake("network:ip")
         assert not routed.is_fake("network:gateway")
+
+    def test_the_names_of_these_features_begin_alike(self) -> None:
+        assert module.FAKE == "net.fake-"
+        assert {name.removeprefix(module.FAKE) for name in module.FAKES.values()} == {"ip", "gateway", "netmask"}
 
     def test_gateway_and_netmask_too(self, api: MemoryAPI) -> None:
         api.features |= {"net.fake-gateway": "10.0.0.1", "net.fake-netmask": "255.255.255.0"}
@@ -138,6 +149,23 @@ class TestFakes:
         assert own.firewall is not None
         assert own.firewall.ip == FAKE
 
+    def test_the_firewall_of_a_vm_whose_class_has_no_address_stays_as_it_is(self, api: MemoryAPI) -> None:
+        api.features["net.fake-ip"] = str(FAKE)
+        del api.defaults["ip"]
+        one, routed, _ = read(MemoryQubesd(api), settings(ip=FAKE, rules=firewall(ip=FAKE)))
+        assert routed.hidden_ip is None
+        assert one.firewall is not None
+        assert one.firewall.ip == FAKE
+
+    def test_an_error_names_the_field(self, api: MemoryAPI) -> None:
+        api.unreadable["net.fake-ip"] = StoreError("no")
+        with pytest.raises(StoreError, match=r"^work: network:ip \(feature net\.fake-ip\): no$"):
+            read(MemoryQubesd(api), settings(ip=FAKE))
+        api.unreadable = {"ip": StoreError("no")}
+        api.features["net.fake-ip"] = str(FAKE)
+        with pytest.raises(StoreError, match=r"^work: network:ip \(property ip\): no$"):
+            read(MemoryQubesd(api), settings(ip=FAKE))
+
 
 class TestFirewall:
     def test_the_addresses_of_a_firewall_count_where_the_network_is_no_part_of_the_push(self, api: MemoryAPI) -> None:
@@ -155,6 +183,10 @@ class TestFirewall:
     def test_qubesd_keeps_it_or_will_write_over_it(self, api: MemoryAPI) -> None:
         _, routed, remarks = read(MemoryQubesd(api), settings(rules=firewall()))
         assert (routed.stored, remarks) == (None, (OVERWRITTEN,))
+        assert OVERWRITTEN == (
+            "qubesd puts the rules of its own store there when the VM starts, its netvm is set or its firewall is "
+            "reloaded (persist: true stores these in qubesd)"
+        )
         _, routed, remarks = read(MemoryQubesd(api), settings(persist=True, rules=firewall()))
         assert remarks == ()
         assert routed.stored is not None
@@ -218,12 +250,21 @@ class TestPutOff:
 
     @pytest.mark.parametrize(
         ("value", "new"),
-        [pytest.param(IP, OTHER, id="refused, as it will not have it"), pytest.param(OTHER, None, id="none")],
+        [
+            pytest.param(IP, OTHER, id="refused, as it will not have it"),
+            pytest.param(FAKE, OTHER, id="refused, as it will have a third"),
+            pytest.param(OTHER, None, id="none"),
+        ],
     )
     def test_other_changes_do_not_wait(self, value: Any, new: Any) -> None:
         changes = {"network:ip": Change(IP, new)}
         _, waiting = self.pinned(value).put_off(settings(), {"network:ip": IP}, changes)
         assert (waiting, list(changes)) == ({}, ["network:ip"])
+
+    def test_what_the_vm_has_already_need_not_wait(self) -> None:
+        changes = {"network:ip": Change(IP, OTHER)}
+        assert self.pinned().put_off(settings(ip=OTHER), {"network:ip": OTHER}, changes)[1] == {}
+        assert list(changes) == ["network:ip"]
 
     def test_what_the_vm_has_not_yet_is_no_former_value(self) -> None:
         changes = {"network:ip": Change(None, OTHER)}

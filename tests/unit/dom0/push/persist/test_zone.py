@@ -21,9 +21,12 @@ LASTING = "lasting:timezone"
 def zone_of_dom0(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What dom0's link names, the one item."""
     link = ["/usr/share/zoneinfo/Europe/Warsaw"]
+    real = os.readlink
 
     def readlink(path: str) -> str:
-        assert path == "/etc/localtime"
+        if path != "/etc/localtime":
+            # The test runner's own.
+            return real(path)
         if not link:
             raise OSError
         return link[0]
