@@ -36,15 +36,17 @@ class Disturbances:
         #: What the lab could not do; it names the lab's own trouble, or a VM's that could not be started.
         self.errors: list[str] = []
         self.hung: list[str] = []
+        #: The VMs that have keys which their QubesDB in dom0 has lost.
+        self._lost: set[str] = set()
         self._chance, self._lab, self._vms, self._watcher = chance, lab, vms, watcher
         self._pause, self._seconds = pause, seconds
         staying = max(1, int(len(vms) * STAYING))
         #: The VMs that are never started again, nor are their agents.
         self.staying = list(vms[:staying])
         self._restarted = list(vms[staying:])
-        self._weights: dict[str, tuple[int, Callable[[], None]]] = {
+        self._weights: dict[str, tuple[int, Callable[[], object]]] = {
             "hang": (5, self.hang),
-            "VM started again": (5, lambda: self._to_a_vm("restart")),
+            "VM started again": (5, lambda: self._lost.discard(self._to_a_vm("restart"))),
             "agent killed": (3, lambda: self._to_a_vm("restart-agent")),
             "xenstored started again": (1, lambda: self._ask("restart-store")),
             "watcher's pillar changed": (3, watcher.change),
@@ -52,11 +54,11 @@ class Disturbances:
             KILLED: (1, lambda: self._restart_watcher(signal.SIGKILL)),
         }
         if release == "R4":
-            self._weights["QubesDB started again"] = 3, lambda: self._to_a_vm("restart-qubesdb")
+            self._weights["QubesDB started again"] = 3, self.restart_qubesdb
             self._weights["qubesd started again"] = 1, lambda: self._ask("restart-qubesd")
 
     def work(self, stop: threading.Event) -> None:
-        """Disturb until *stop* is set; then no VM hangs any more.
+        """Disturb until *stop* is set; then no VM hangs any more, and none has keys that dom0 has lost.
 
         The watcher is let be in the second half, so that it can show whether it grows.
         """
@@ -69,6 +71,9 @@ class Disturbances:
             self._watcher.check_alive()
         while self.hung:
             self._ask("unpause", self.hung.pop())
+        # Until then no push of a setting with such a key can succeed.
+        for vm in sorted(self._lost):
+            self._ask("restart", vm)
 
     def hang(self) -> None:
         """Let VMs hang until there are enough, and one that has hung for longest go on."""
@@ -80,10 +85,19 @@ class Disturbances:
             self.hung.append(vm)
             self._ask("pause", vm)
 
-    def _to_a_vm(self, command: str) -> None:
-        """Do *command* to one of the VMs that do not hang and may be disturbed so."""
-        if some := [vm for vm in self._restarted if vm not in self.hung]:
-            self._ask(command, self._chance.choice(some))
+    def restart_qubesdb(self) -> None:
+        """Start dom0's daemon of one of the VMs afresh."""
+        if vm := self._to_a_vm("restart-qubesdb"):
+            self._lost.add(vm)
+
+    def _to_a_vm(self, command: str) -> str:
+        """Do *command* to one of the VMs that do not hang and may be disturbed so; return its name, if there is one."""
+        some = [vm for vm in self._restarted if vm not in self.hung]
+        if not some:
+            return ""
+        vm = self._chance.choice(some)
+        self._ask(command, vm)
+        return vm
 
     def _restart_watcher(self, number: signal.Signals) -> None:
         self._watcher.stop(number)

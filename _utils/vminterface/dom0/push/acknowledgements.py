@@ -191,13 +191,21 @@ def _settled_by_now(work: Work, deadline: Deadline, grace: Deadline) -> bool:
             )
         )
     elif waiting and work.outcome.ok and deadline.passed:
-        work.fail(
-            DeadlineExceeded(
-                f"{work.target.vm}: the agent did not acknowledge {', '.join(sorted(waiting))}"
-                f" within {deadline.seconds:g} s"
+        names = ", ".join(sorted(waiting))
+        error = f"{work.target.vm}: the agent did not acknowledge {names} within {deadline.seconds:g} s"
+        if work.state.afresh and all(_is_of_other_keys(work, setting) for setting in waiting):
+            error = (
+                f"{work.target.vm}: the VM still has keys of {names} that dom0 has lost, as the VM's QubesDB daemon in"
+                " dom0 was started afresh (expected: the VM is started again)"
             )
-        )
+        work.fail(DeadlineExceeded(error))
     return not waiting or not work.outcome.ok
+
+
+def _is_of_other_keys(work: Work, setting: str) -> bool:
+    """Whether the agent has applied *setting* as it sees it, which is not what dom0's store holds."""
+    reply = work.state.acknowledgements.get(setting)
+    return reply is not None and reply.accepted and reply.digest != digest(work.state.inputs(setting))
 
 
 def _read(works: Iterable[Work]) -> None:

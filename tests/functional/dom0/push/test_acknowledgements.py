@@ -159,3 +159,22 @@ def test_a_diff_asks_for_nothing(host: Dom0 | QubesHost, agent: RealAgent) -> No
         (outcome,) = diff([VMSettings.parse("work", {"timezone": "Asia/Tokyo"})], targets)
     assert isinstance(outcome.error, SettingRefused)
     assert host.read("work", "vminterface/ack/timezone") == said
+
+
+def test_keys_that_dom0_has_lost_are_the_reason_why_no_acknowledgement_matches(tmp_path: Path) -> None:
+    with QubesHost(tmp_path / "qubes") as host:
+        host.start_vm("work")
+        # As qubesd writes it at the VM's start.
+        write(host, "work", "qubes-service/meminfo-writer", b"1")
+        with RealAgent(host, "work", tmp_path / "vm"):
+            assert until(lambda: host.read("work", "vminterface/agent") is not None, 60)
+            cups = VMSettings.parse("work", {"services": {"cups": True}, "timeout": 20})
+            with host.targets() as targets:
+                assert push([cups], targets)[0].ok
+            host.daemons["work"].restart_dom0()
+            with host.targets() as targets:
+                outcome = push([VMSettings.parse("work", {"services": {"cups": True}, "timeout": 2})], targets)[0]
+            assert outcome.comment() == (
+                "work: the VM still has keys of services that dom0 has lost, as the VM's QubesDB daemon in dom0 was "
+                "started afresh (expected: the VM is started again); former values restored"
+            )
