@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.memorystore import MemoryStore
 from vminterface.channel.store import GetPermissions, KeyStore, Operation, SetPermissions, Write
+from vminterface.dom0.inventory import vmnames
 from vminterface.dom0.inventory.targets import Target
 from vminterface.dom0.push.grants import GIVEN, grant, grant_all, missing
 from vminterface.errors import InvalidValue, KeyNotFound, PermissionDenied
@@ -121,9 +122,9 @@ class Host:
 
 
 class TestAll:
-    def granted(self, host: Host, vms: Any = None, *, test: bool = False) -> dict[str, tuple[str, ...]]:
+    def granted(self, host: Host, vms: Any = None, **more: bool) -> dict[str, tuple[str, ...]]:
         targets: Any = host
-        return grant_all(targets, vms, test=test)
+        return grant_all(targets, vms, **more)
 
     def test_each_vm_that_runs_has_what_it_lacks_in_one_transaction(self) -> None:
         work, mail = XenStore(), all_but(memory__meminfo=["n0"])
@@ -147,6 +148,14 @@ class TestAll:
 
     def test_a_vm_without_a_domid_is_passed_over(self) -> None:
         assert self.granted(Host(work=(None, XenStore()))) == {}
+        assert self.granted(Host(mail=(None, XenStore()), work=(7, XenStore()))) == {"work": GIVEN}
+
+    def test_names_that_no_vm_has_are_looked_for_under_the_lists_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[tuple[list[str], str]] = []
+        monkeypatch.setattr(vmnames, "check_list", lambda vms, where: asked.append((list(vms), where)))
+        self.granted(Host(), ["work"])
+        self.granted(Host())
+        assert asked == [(["work"], "vms"), ([], "vms")]
 
     @pytest.mark.parametrize("vms", ["work", {"work": 1}, ["work", 7], 5, ["dom0"], ["no/name"]])
     def test_what_is_no_list_of_vms_is_refused(self, vms: Any) -> None:

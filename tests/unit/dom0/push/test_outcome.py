@@ -116,6 +116,16 @@ def test_the_comment(made: Outcome, test: bool, expected: str) -> None:
         ),
         (outcome(changes=NO_NETWORK, awaited=True, persistent=True), f"work: network set; {NO_AGENT}"),
         (outcome(changes=NO_NETWORK, awaited=True), f"work: network set; {NO_AGENT}: it {LOST}"),
+        *(
+            (
+                outcome(changes={name: change}, awaited=True, persistent=True),
+                f"work: {name} set; {NO_AGENT}: it takes effect at the VM's next start, for which qubesd stores it",
+            )
+            for name, change in (
+                ("network:ip", Change(None, read_value("network:ip", "10.137.0.12"))),
+                ("timezone", Change(read_value("timezone", "UTC"), None)),
+            )
+        ),
     ],
 )
 def test_what_nobody_in_the_vm_applies_is_said_with_what_becomes_of_it(made: Outcome, expected: str) -> None:

@@ -105,6 +105,13 @@ class TestChange:
             {"admin.vm.firewall": f"{DNS}; policy=drop"},
         )
 
+    def test_what_has_ended_or_has_no_effect_is_not_shown(self, api: MemoryAPI) -> None:
+        api.rules = f"{ENDED}\n{DNS} comment=for names\n".encode()
+        old = read(api).change.old
+        assert old is not None
+        assert old.words == {"policy": "drop", "rules": [DNS]}
+        assert old.keys == {"admin.vm.firewall": f"{DNS}; policy=drop"}
+
     def test_what_no_pillar_can_have_is_the_text(self, api: MemoryAPI) -> None:
         api.rules = b"action=accept dsthost=-bad-\n"
         old = read(api).change.old
@@ -207,6 +214,8 @@ class TestPutBack:
         assert (api.rules, api.calls) == (b"action=accept\n", [("firewall", "action=accept\n")])
 
     def test_where_they_are_there_nothing_is_sent(self, api: MemoryAPI) -> None:
+        read(api).put_back()
+        api.rules = f"{ENDED}\naction=accept\n".encode()
         read(api).put_back()
         assert api.calls == []
 
