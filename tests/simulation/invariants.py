@@ -13,6 +13,8 @@ from tests.simulation.trace import Applied, Began, Ended, Fact, Started, Stopped
 from vminterface import keys
 from vminterface.dom0.push.acknowledgements import INTRODUCTION
 
+#: Seconds that a push may take to let one of its VMs go.
+LET_GO = 0.2
 #: What a VM's network is made of; the first is its flag.
 NETWORK = ("network:ip", "network:gateway", "network:netmask")
 #: Fields whose keys are gone while others change.
@@ -160,6 +162,9 @@ def failure_leaves_nothing(run: Run) -> Iterator[str]:
             continue
         if any(end.began <= at <= end.at for at in run.lost[end.vm]):
             continue
+        if run.restarted(end.vm, end.began, end.at):
+            # Nothing is left of it, and another push may have written the same to the VM since.
+            continue
         for field, text in end.texts.items():
             last = run.last(end.vm, keys.for_field(field).name, end.at)
             if last is None or last.who not in (end.who, f"qubesd for {end.who}") or not end.began <= last.at:
@@ -285,11 +290,14 @@ def locks_go_with_their_vm(run: Run) -> Iterator[str]:
             (one.at for (vm, _), some in run.writes.items() if vm == end.vm for one in some if one.at <= end.at),
             default=0.0,
         )
-        limit = max(end.locked, last) + run.allowance
+        # Each of its VMs has some exchanges of its own at the end, one VM after the other.
+        others = sum((one.who, one.began) == (end.who, end.began) for one in run.ended) - 1
+        allowance = run.allowance + others * LET_GO
+        limit = max(end.locked, last) + allowance
         # What the push writes to its other VMs meanwhile, such as what it puts back there, takes its time.
         for at in sorted(one.at for some in run.writes.values() for one in some if one.who == end.who):
             if last < at <= min(limit, end.at):
-                limit = max(limit, at + run.allowance)
+                limit = max(limit, at + allowance)
         if (agent := run.last(end.vm, keys.AGENT, end.at)) is None or agent.new is None:
             limit += INTRODUCTION * end.timeout
         if end.at > limit:
