@@ -310,7 +310,6 @@ class TestEnd:
         assert isinstance(outcome.error, Interrupted)
         assert str(outcome.error) == "work: interrupted while its monitors were read or set"
 
-
     def test_a_probe_under_way_gets_no_more_time(self, vms: VMs, monkeypatch: pytest.MonkeyPatch) -> None:
         def of_vm(qrexec: Any, vm: str, *, deadline: Deadline) -> Shown:
             vms.stop.set()
