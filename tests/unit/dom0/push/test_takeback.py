@@ -140,7 +140,7 @@ class World:
                 world.recorded += outcomes
 
         def keys_back(formers: Sequence[Former], settings: Any, targets: Any) -> dict[str, VMInterfaceError]:
-            assert targets is world
+            assert targets == world
             world.keys_back += [one.vm for one in formers]
             return world.errors
 
