@@ -294,12 +294,12 @@ def locks_go_with_their_vm(run: Run) -> Iterator[str]:
         others = sum((one.who, one.began) == (end.who, end.began) for one in run.ended) - 1
         allowance = run.allowance + others * LET_GO
         limit = max(end.locked, last) + allowance
+        if (agent := run.last(end.vm, keys.AGENT, end.at)) is None or agent.new is None:
+            limit += INTRODUCTION * end.timeout
         # What the push writes to its other VMs meanwhile, such as what it puts back there, takes its time.
         for at in sorted(one.at for some in run.writes.values() for one in some if one.who == end.who):
             if last < at <= min(limit, end.at):
                 limit = max(limit, at + allowance)
-        if (agent := run.last(end.vm, keys.AGENT, end.at)) is None or agent.new is None:
-            limit += INTRODUCTION * end.timeout
         if end.at > limit:
             yield f"{end.who} has the lock of {end.vm} until {end.at:.3f} s, where nothing happens since {last:.3f} s"
 
