@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -309,6 +310,37 @@ class TestEnd:
         assert isinstance(outcome.error, Interrupted)
         assert str(outcome.error) == "work: interrupted while its monitors were read or set"
 
+    def test_a_probe_under_way_gets_no_more_time(self, vms: VMs, monkeypatch: pytest.MonkeyPatch) -> None:
+        def of_vm(qrexec: Any, vm: str, *, deadline: Deadline) -> Shown:
+            vms.stop.set()
+            end = time.monotonic() + 3
+            while not deadline.passed and time.monotonic() < end:
+                time.sleep(0.01)
+            raise DeadlineExceeded("late") if deadline.passed else StoreError("it had more")
+
+        monkeypatch.setattr(monitors, "of_vm", of_vm)
+        steps = Monitors([settings()], vms.stop)
+        steps.probe()
+        outcome = Outcome("work")
+        steps.check([outcome])
+        assert str(outcome.error) == "work: interrupted while its monitors were read or set"
+
+    def test_the_former_ones_get_a_second(self, vms: VMs, monkeypatch: pytest.MonkeyPatch) -> None:
+        left: list[float] = []
+
+        def of_vm(qrexec: Any, vm: str, *, deadline: Deadline) -> Shown:
+            if vms.sent:
+                vms.stop.set()
+                end = time.monotonic() + 3
+                while deadline.seconds == 7.0 and time.monotonic() < end:
+                    time.sleep(0.01)
+                left.append(deadline.seconds)
+            return Shown(vms.shown[vm])
+
+        monkeypatch.setattr(monitors, "of_vm", of_vm)
+        (outcome,) = vms.push(settings(), fail=StoreError("work: its store is gone"))
+        assert (left, outcome.restored) == ([1.0], True)
+
 
 class TestTime:
     def test_what_the_probe_took_is_not_there_for_the_rest(self, vms: VMs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +355,9 @@ class TestTime:
         steps.probe()
         work, mail = Outcome("work"), Outcome("mail")
         assert not steps.begin([mail, Outcome("other")])
+        assert not steps.is_sent("work")
         assert steps.begin([mail, work])
+        assert [steps.is_sent(vm) for vm in ("work", "mail", "other")] == [True, False, False]
         steps.finish([work, mail])
         steps.conclude([work, mail])
         assert vms.sent == [("work", NEW)]

@@ -139,6 +139,11 @@ class TestRecord:
             {"time": "2026-11-30T14:05:09Z", "seconds": 2.3, "by": {"pid": 7}, "unchanged": ["work"]},
         ]
 
+    def test_what_may_be_secret_is_in_it_as_the_histories_digest(self, kept: list[dict[str, Any]]) -> None:
+        Record(["work"]).outcomes([Outcome("work", changes=TOKEN)])
+        (line,) = kept
+        assert line["vms"]["work"]["changes"]["vm_config:token"]["new"] == "digest of opensesame"
+
     def test_a_push_that_failed_as_a_whole_names_whom_it_has_not_reached(self, kept: list[dict[str, Any]]) -> None:
         Record(["work", "mail"]).error(ConnectionLost("\x1bgone" + "x" * 600))
         (line,) = kept

@@ -89,10 +89,12 @@ class TestFormer:
             Former.parse("work", data)
 
     def test_giving_it_back_is_the_change_the_other_way_round(self) -> None:
-        former = Former("work", {"timezone": Change("UTC", None)}, {"memory": Change(None, "800")})
+        kept = {"memory": Change("400", "800"), "maxmem": Change(None, "800")}
+        former = Former("work", {"timezone": Change("UTC", None)}, kept)
         assert former.undone == {
             "timezone": Change(None, UTC),
-            "persistent:memory": Change(MemorySize.parse(800), None),
+            "persistent:memory": Change(MemorySize.parse(800), MemorySize.parse(400)),
+            "persistent:maxmem": Change(MemorySize.parse(800), None),
         }
 
 
@@ -138,6 +140,7 @@ class World:
                 world.recorded += outcomes
 
         def keys_back(formers: Sequence[Former], settings: Any, targets: Any) -> dict[str, VMInterfaceError]:
+            assert targets == world
             world.keys_back += [one.vm for one in formers]
             return world.errors
 

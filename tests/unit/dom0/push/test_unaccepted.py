@@ -52,6 +52,8 @@ def test_what_the_agent_announces_is_found_with_its_changes() -> None:
         ),
     }
     assert list(found) == ["network", "timezone"]
+    refused = state({"timezone": "refuse"}, timezone=acknowledged("refuse", "agent.conf:1"))
+    assert find(settings(), refused, {})["timezone"] == Unaccepted("timezone", "refuse", "agent.conf:1", False)
 
 
 def test_the_pillar_may_call_it_optional() -> None:
@@ -68,7 +70,8 @@ def test_without_an_agent_nobody_refuses_anything() -> None:
     [("refuse", False, True), ("refuse", True, False), ("ignore", False, False), ("ignore", True, False)],
 )
 def test_only_what_is_refused_and_not_optional_is_an_error(word: str, optional: bool, error: bool) -> None:
-    assert Unaccepted("timezone", word, "", optional).is_error is error
+    one = Unaccepted("timezone", word, "", optional)
+    assert (one.is_error, one.changes) == (error, {})
 
 
 def test_the_reason_is_that_of_the_acknowledgement_where_it_is_of_the_owner() -> None:

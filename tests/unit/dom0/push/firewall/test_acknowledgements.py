@@ -89,6 +89,15 @@ def test_both_addresses_have_to_be_handled(clock: Clock) -> None:
     assert clock.now == 0.0
 
 
+def test_they_are_handled_in_any_order(clock: Clock) -> None:
+    store = MemoryStore(clock=clock)
+    one = notified(store, "work", "10.0.0.1", ip6="fd09::1")
+    six = f"{HANDLED}/fd09::1"
+    store.meanwhile = [lambda: store.keys.update({six: b"1"}), lambda: store.keys.update({six: b"2"})]
+    wait([one], threading.Event())
+    assert one.counts == {f"{HANDLED}/10.0.0.1": None}
+
+
 def test_a_count_that_does_not_move_is_waited_for_as_long_as_the_vm_has(clock: Clock) -> None:
     clock.now = 100.0
     store = MemoryStore({f"{HANDLED}/10.0.0.1": b"7"}, clock=clock)

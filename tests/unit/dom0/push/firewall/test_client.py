@@ -251,6 +251,14 @@ class TestNotify:
         with pytest.raises(StoreError):
             one.notify(IP)
 
+    def test_so_is_one_of_removing_what_is_there(self) -> None:
+        store = MemoryStore(OPEN)
+        one = client(store)
+        one.compare()
+        store.fails[f"{TOP}/"] = PermissionDenied("no")
+        with pytest.raises(PermissionDenied):
+            one.write()
+
 
 class TestPutBack:
     def written(self, store: MemoryStore, **more: Any) -> Client:

@@ -12,11 +12,14 @@ import pytest
 from vminterface import runtime
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.push.outcome import Outcome
-from vminterface.dom0.push.watch.boot import BOOT, Boots
+from vminterface.dom0.push.watch.boot import AWAITED, BOOT, TIMEOUT, Boots
 from vminterface.errors import ConnectionLost, KeyNotFound
 from vminterface.values.announcement import Announcement
 
 SETTINGS = VMSettings.parse("work", {"timezone": "UTC"})
+#: Settings of a VM that is given five seconds, and what the log has of it.
+STARTING = {"work": VMSettings.parse("work", {"timezone": "UTC", "timeout": 5})}
+LINE = "work is starting: it does not have a QubesDB after 5 s; its settings are pushed once it has one"
 AGENT = Announcement("0.1.0", frozenset({"timezone"}))
 
 
@@ -38,8 +41,12 @@ class Host:
 
     def targets(self) -> Any:
         target = SimpleNamespace(store=self, path=lambda name: name)
-        targets = SimpleNamespace(find=lambda vms, errors, access: dict.fromkeys(vms, target))
-        return nullcontext(targets)
+
+        def find(vms: Any, errors: dict[str, Any], *, access: dict[str, VMSettings]) -> Any:
+            assert (errors, {vm: one.timeout for vm, one in access.items()}) == ({}, dict.fromkeys(vms, TIMEOUT))
+            return dict.fromkeys(vms, target)
+
+        return nullcontext(SimpleNamespace(find=find))
 
     def read(self, path: str) -> bytes:
         if self.text is None:
@@ -137,3 +144,53 @@ def test_what_else_ends_the_wait(host: Host, outcome: dict[str, Any]) -> None:
     host.pushed(**outcome)
     assert not host.boots.due
     assert host.log == []
+
+
+def test_a_push_that_does_not_hear_the_agent_says_what_is_waited_for(host: Host) -> None:
+    made = host.pushed(booting=True, unheard=True, awaited=True)
+    assert (made.awaited, made.note) == (False, AWAITED)
+    assert host.boots.due
+
+
+def test_of_a_vm_that_nobody_waits_for_nothing_is_said(clock: Clock) -> None:
+    host = Host()
+    host.pushed(agent=AGENT)
+    assert host.pushed(unheard=True, awaited=True).awaited
+    assert (host.boots.due, host.log) == (False, [])
+
+
+def test_an_agent_that_was_seen_before_a_push_heard_it_is_no_reason_for_another(host: Host) -> None:
+    host.text = AGENT.render().encode()
+    host.boots.inspect()
+    host.pushed(agent=AGENT)
+    host.pushed(booting=True, unheard=True)
+    assert host.boots.take() == set()
+
+
+class TestUnmet:
+    """VMs that are starting and have no QubesDB yet; *work* has 5 s."""
+
+    def test_one_that_has_none_for_as_long_as_a_push_would_wait_is_named_once(self, clock: Clock) -> None:
+        host = Host()
+        for now, lines in ((0.0, 0), (4.9, 0), (5.0, 1), (60.0, 1)):
+            clock.now = now
+            host.boots.unmet(STARTING, {"work": 7, "other": 8})
+            assert host.log == [LINE] * lines
+
+    def test_another_start_of_it_has_its_own_time(self, clock: Clock) -> None:
+        host = Host()
+        host.boots.unmet(STARTING, {"work": 7})
+        clock.now = 5.0
+        host.boots.unmet(STARTING, {"work": 8})
+        assert host.log == []
+        clock.now = 10.0
+        host.boots.unmet(STARTING, {"work": 8})
+        assert host.log == [LINE]
+
+    def test_one_that_has_one_in_between_begins_anew(self, clock: Clock) -> None:
+        host = Host()
+        host.boots.unmet(STARTING, {"work": 7})
+        host.boots.unmet(STARTING, {})
+        clock.now = 9.0
+        host.boots.unmet(STARTING, {"work": 7})
+        assert host.log == []

@@ -180,6 +180,15 @@ def test_an_error_is_said_when_it_begins_and_when_it_is_over(display: Display, e
     assert len(display.log) == 4
 
 
+def test_an_error_at_the_first_look_is_said_at_once(display: Display) -> None:
+    assert display.follow(InvalidValue("no monitor"), A) == []
+    assert display.log == [
+        "no monitor; monitors from_dom0 are followed once dom0's monitors can be read",
+        "dom0's monitors can be read",
+    ]
+    assert display.clock.waits == [2.0, 2.0]
+
+
 def test_a_host_without_the_program_follows_nothing(display: Display) -> None:
     display.follow(A, ProgramMissing("xrandr is not installed"))
     assert display.log == ["xrandr is not installed; monitors from_dom0 are not followed"]

@@ -191,6 +191,7 @@ def test_settings_without_monitors_wait_for_nothing(watcher: Watcher) -> None:
 
 def test_monitors_of_dom0_need_a_display_which_is_said_once(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     watcher.give(FOLLOWING)
+    assert len(watcher.log) == 1
     watcher.give(FOLLOWING)
     assert watcher.log == ["work: monitors from_dom0 are not sent, as the watcher has no DISPLAY"]
     assert watcher.asked == []
