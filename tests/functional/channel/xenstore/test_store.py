@@ -154,7 +154,8 @@ def test_a_directory_that_changes_while_it_is_listed_is_listed_again(dom0: XenSt
             while not end.is_set():
                 other.write("/dir/zz", b"")
                 other.remove("/dir/zz")
-                time.sleep(0.002)
+                # Longer than a listing takes on a busy machine, so that one of its attempts is undisturbed.
+                time.sleep(0.01)
 
     changing = threading.Thread(target=change)
     changing.start()
