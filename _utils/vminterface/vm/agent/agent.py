@@ -77,15 +77,27 @@ Step = Callable[[Mapping[str, str], Machine], str]
 
 
 @dataclass(slots=True)
-class _Progress:
-    """How far one setting has come."""
+class _Attempt:
+    """Something that may have failed and is tried once more."""
+
+    #: When that is (monotonic); None: it is not due.
+    again_at: float | None = None
+    pause: float = FIRST_PAUSE
+
+    def postpone(self) -> float:
+        """Let it be tried after a pause, the next one after twice as long; return the seconds of this one."""
+        pause, self.pause = self.pause, min(2 * self.pause, APPLY_PAUSE_MAX)
+        self.again_at = runtime.monotonic() + pause
+        return pause
+
+
+@dataclass(slots=True)
+class _Progress(_Attempt):
+    """How far one setting has come; it is applied once more after a fault that may pass."""
 
     inputs: Mapping[str, str] = field(default_factory=dict)
     #: The answer to *inputs*; None: not applied, or not answered because there never was anything to apply.
     acknowledgement: Acknowledgement | None = None
-    #: When to try once more (monotonic), after a fault that may pass.
-    again_at: float | None = None
-    pause: float = FIRST_PAUSE
 
 
 class Agent:
@@ -114,7 +126,7 @@ class Agent:
         self._progress = {setting: _Progress() for setting in SETTINGS}
         self._may_acknowledge = True
         #: When to write once more what the store did not take.
-        self._unwritten = _Progress()
+        self._unwritten = _Attempt()
         self._steps = steps
         self._surroundings = surroundings or Surroundings(machine)
         #: Settings to apply again although dom0 says nothing new.
@@ -298,8 +310,7 @@ class Agent:
             expected = isinstance(error, VMInterfaceError)
             reason = str(error) if expected else f"unexpected {type(error).__name__}: {error}"
             acknowledgement = Acknowledgement(False, digest(inputs), reason)
-            progress.again_at = runtime.monotonic() + progress.pause
-            progress.pause = min(2 * progress.pause, APPLY_PAUSE_MAX)
+            progress.postpone()
         if acknowledgement != progress.acknowledgement:
             self._log(f"{setting}: {'' if acknowledgement.accepted else 'refused: '}{acknowledgement.note}")
         return acknowledgement
@@ -343,10 +354,8 @@ class Agent:
         except VMInterfaceError as error:
             # As where another program in the VM has used up its nodes; dom0 gives no sign when there are some again.
             if self._unwritten.again_at is None:
-                pause = self._unwritten.pause
+                pause = self._unwritten.postpone()
                 self._log(f"{key}: cannot be written: {error}; next attempt in {pause:g} s")
-                self._unwritten.again_at = runtime.monotonic() + pause
-                self._unwritten.pause = min(2 * pause, APPLY_PAUSE_MAX)
         else:
             self._may_acknowledge = True
             self._unwritten.pause = FIRST_PAUSE
