@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +38,6 @@ KEPT = LastPush(500, 400, 500, "Converged", "", {"Pushed": ("Converged", 300), "
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(time, "time", lambda: 1000.9)
     return str(tmp_path / "locks")
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    clock = Clock()
-    runtime.use(clock)
-    yield clock
-    runtime.use(runtime.Runtime())
 
 
 def held(folder: str) -> dict[str, LastPush]:

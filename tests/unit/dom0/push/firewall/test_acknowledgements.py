@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 
 from tests.support.memorystore import MemoryStore
 from tests.support.virtualtime import Clock
-from vminterface import runtime
 from vminterface.channel.store import Write
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired.firewall import ClientFirewall
@@ -22,14 +20,6 @@ from vminterface.errors import Interrupted, StoreError
 from vminterface.values.address import parse_ipv4, parse_ipv6
 
 HANDLED = "/qubes-firewall-handled"
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    clock = Clock()
-    runtime.use(clock)
-    yield clock
-    runtime.use(runtime.Runtime())
 
 
 def notified(store: MemoryStore, vm: str, ip: str, *, ip6: str | None = None, timeout: float = 5.0) -> Notified:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from tests.support.adminapi import MemoryAPI, MemoryQubesd
 from tests.support.memorystore import MemoryStore
 from tests.support.virtualtime import Clock
-from vminterface import runtime
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.targets import Target
 from vminterface.dom0.push.persist import attach
@@ -42,14 +40,6 @@ class Providers:
     def find(self, vms: list[str], *, timeout: float) -> dict[str, Target]:
         self.asked.append((vms, timeout))
         return {vm: self._targets[vm] for vm in vms if vm in self._targets}
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    clock = Clock()
-    runtime.use(clock)
-    yield clock
-    runtime.use(runtime.Runtime())
 
 
 def checked(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -61,14 +60,6 @@ class Host:
     def looked(self) -> set[str]:
         self.boots.inspect()
         return self.boots.take()
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    clock = Clock()
-    runtime.use(clock)
-    yield clock
-    runtime.use(runtime.Runtime())
 
 
 @pytest.fixture

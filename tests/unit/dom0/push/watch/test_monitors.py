@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -80,11 +80,8 @@ class Display:
 
 
 @pytest.fixture
-def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[Display]:
-    clock = Clock()
-    runtime.use(clock)
-    yield Display(clock, monkeypatch)
-    runtime.use(runtime.Runtime())
+def display(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Display:
+    return Display(clock, monkeypatch)
 
 
 def test_what_dom0_has_at_first_is_no_change(display: Display) -> None:

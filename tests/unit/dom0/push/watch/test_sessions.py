@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -77,11 +77,8 @@ class Watcher:
 
 
 @pytest.fixture
-def watcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watcher]:
-    clock = Clock()
-    runtime.use(clock)
-    yield Watcher(clock, monkeypatch)
-    runtime.use(runtime.Runtime())
+def watcher(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    return Watcher(clock, monkeypatch)
 
 
 def test_the_monitors_alone_are_pushed_once_the_session_is_up(watcher: Watcher) -> None:
