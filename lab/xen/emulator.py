@@ -31,9 +31,9 @@ _MISSING = f"{_QEMU} is not installed; on Debian it is in qemu-system-x86"
 MEMORY_MIB, DOM0_MIB = 3584, 1100
 _LAST_LINES = 25
 #: Seconds that a machine has to say that a command has taken too long.
-_GRACE = 5.0
+_GRACE = 15.0
 #: Seconds for dom0 to open a VM's console.
-_CONSOLE_SECONDS = 30.0
+_CONSOLE_SECONDS = 90.0
 #: A plain one: the emulation gets SMAP wrong on the hypervisor's way back to dom0, and with all that it can do programs
 #: in there crash at random. One processor, as two are slower. Room for all that is translated, which is dropped where
 #: it is full.

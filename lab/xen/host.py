@@ -18,14 +18,15 @@ from lab.xen.image import Image
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, ProgramFailed, printable
 
-BOOT_SECONDS = 240.0
-VM_SECONDS = 120.0
-SALT_SECONDS = 300.0
-COMMAND_SECONDS = 60.0
+#: For what hangs, not for what is slow: a busy machine has taken three times what an idle one does.
+BOOT_SECONDS = 600.0
+VM_SECONDS = 300.0
+SALT_SECONDS = 600.0
+COMMAND_SECONDS = 180.0
 #: The domid of the VM ``$0`` that has got its console.
 _WITH_CONSOLE = "domid=$(xl domid $0) && xenstore-read /local/domain/$domid/console/tty >/dev/null && echo $domid"
 #: What a VM has to answer to a push: in an emulated machine a VM has a fraction of a slow processor.
-ACKNOWLEDGE_SECONDS = 120
+ACKNOWLEDGE_SECONDS = 240
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from vminterface.deadline import Deadline
 HERE = Path(__file__).parent
 collect_ignore_glob = [] if os.environ.get("XEN_TESTS") else ["test_*.py"]
 #: Seconds for whichever test comes first and finds nothing in the cache, and for others.
-FROM_NOTHING, EACH = 900, 300
+FROM_NOTHING, EACH = 2400, 900
 #: Seconds that a whole run is to take at most on two processors that have nothing else to do.
 WANTED = {"from nothing": 480, "in part made": 480, "with the saved machine": 180}
 #: What took how many seconds, of all processes that run tests: by kind of thing that was made, and by file of tests.

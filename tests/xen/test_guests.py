@@ -27,7 +27,7 @@ VMS = [*GUESTS, "sys-net", "work", "personal"]
 ZONE = "Asia/Tokyo"
 #: Highstates that run meanwhile.
 ROUNDS = 3
-SECONDS = 240
+SECONDS = 720
 
 
 class Lives:

