@@ -60,11 +60,11 @@ class Disturbances:
     def work(self, stop: threading.Event) -> None:
         """Disturb until *stop* is set; then no VM hangs any more, and none has keys that dom0 has lost.
 
-        The watcher is let be in the second half, so that it can show whether it grows.
+        The watcher is let be from the first quarter on, so that it has filled its caches when it is judged.
         """
-        half = Deadline.after(self._seconds / 2)
+        quarter = Deadline.after(self._seconds / 4)
         while not stop.wait(self._chance.uniform(0.2, 2 * self._pause)):
-            names = [name for name in self._weights if not (half.passed and name in (ENDED, KILLED))]
+            names = [name for name in self._weights if not (quarter.passed and name in (ENDED, KILLED))]
             (name,) = self._chance.choices(names, [self._weights[name][0] for name in names])
             self._weights[name][1]()
             self.counts[name] += 1

@@ -160,9 +160,12 @@ def is_path(path: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def encoded_path(path: str, special: bool = False) -> bytes:
-    """Return the checked *path* with its terminator. Cached: a client names the same keys again and again."""
+    """Return the checked *path* with its terminator. Cached: a client names the same keys again and again.
+
+    Of a few VMs: each start of a VM has names of its own, which stay in memory until as many others came.
+    """
     check_path(path, special)
     return path.encode("ascii") + b"\0"
 
