@@ -84,6 +84,7 @@ _ANY_COUNT = PAYLOAD_MAX
 _NUMBER = re.compile(r"[0-9]{1,20}")
 _PERMISSION = re.compile(r"[nrwb][0-9]{1,5}")
 _END = re.compile(r"[TF]")
+_EXPECTED = {_NUMBER: "a number", _PERMISSION: "n, r, w or b, and a domid", _END: "T or F"}
 
 #: WRITE's value is no string (it has no terminator) and is not part of its shape.
 SHAPES: dict[Op, Shape] = {
@@ -135,20 +136,20 @@ def check_path(path: str, special: bool = False) -> None:
     """Raise :class:`Malformed` unless *path* is a path: absolute, relative or, if allowed, *special*."""
     if path.startswith("@"):
         if not special:
-            raise Malformed(f"special path {printable(path)!r} can only be watched")
+            raise Malformed(f"special path '{printable(path)}' can only be watched")
         if not _SPECIAL.fullmatch(path):
-            raise Malformed(f"{printable(path)!r} is not a XenStore path")
+            raise Malformed(f"'{printable(path)}' is not a XenStore path")
         return
     if not _PATH.fullmatch(path):
         raise Malformed(
-            f"{printable(path)!r} is not a valid XenStore path (expected letters, digits, '-', '_' and '@' between"
+            f"'{printable(path)}' is not a valid XenStore path (expected letters, digits, '-', '_' and '@' between"
             f" single '/')"
         )
     home = _HOME.match(path)
     relative = len(path) - home.end() if home else len(path)
     limit = RELATIVE_PATH_MAX if home or path[0] != "/" else ABSOLUTE_PATH_MAX
     if relative > limit:
-        raise Malformed(f"path of {len(path)} bytes (expected at most {limit}: {printable(path, 60)!r})")
+        raise Malformed(f"path of {len(path)} bytes (expected at most {limit}: '{printable(path, 60)}')")
 
 
 def is_path(path: str) -> bool:
@@ -202,7 +203,7 @@ def _check_arguments(op: Op, shape: Shape, arguments: tuple[str, ...], pattern: 
         if "\0" in argument:
             raise Malformed(f"{op.name}: argument with a NUL inside")
         if pattern and not pattern.fullmatch(argument):
-            raise Malformed(f"{op.name}: argument {printable(argument)!r} does not match {pattern.pattern}")
+            raise Malformed(f"{op.name}: argument '{printable(argument)}' is not valid (expected {_EXPECTED[pattern]})")
 
 
 def decode_request(op: Op, untrusted_payload: bytes) -> tuple[str, bytes, tuple[str, ...]]:
@@ -240,7 +241,7 @@ def decode_reply(op: Op, untrusted_payload: bytes) -> tuple[bytes, tuple[str, ..
         return untrusted_payload, ()
     if op in ACKNOWLEDGED:
         if untrusted_payload != b"OK\0":
-            raise Malformed(f"{op.name} replied with {printable(untrusted_payload, 40)!r} (expected OK)")
+            raise Malformed(f"{op.name} replied with '{printable(untrusted_payload, 40)}' (expected OK)")
         return b"", ()
     strings = _strings(op, untrusted_payload)
     if op is Op.DIRECTORY:
@@ -256,10 +257,10 @@ def decode_reply(op: Op, untrusted_payload: bytes) -> tuple[bytes, tuple[str, ..
         raise Malformed(f"{op.name}: {len(strings)} strings (expected 1)")
     elif op is Op.IS_DOMAIN_INTRODUCED:
         if not _END.fullmatch(strings[0]):
-            raise Malformed(f"{op.name} replied with {printable(strings[0], 40)!r} (expected T or F)")
+            raise Malformed(f"{op.name} replied with '{printable(strings[0], 40)}' (expected T or F)")
     elif op is Op.TRANSACTION_START and not (_NUMBER.fullmatch(strings[0]) and 0 < int(strings[0]) < 1 << 32):
         # 0 means "in no transaction": a transaction of that number would not be one.
-        raise Malformed(f"TRANSACTION_START replied with {printable(strings[0], 40)!r} (expected a number)")
+        raise Malformed(f"TRANSACTION_START replied with '{printable(strings[0], 40)}' (expected a number)")
     return b"", strings
 
 
@@ -271,7 +272,7 @@ def _without_end(names: tuple[str, ...]) -> tuple[str, ...]:
 def decode_error(untrusted_payload: bytes) -> str:
     """Return the errno name of an error reply. Raises :class:`Malformed`."""
     if not _ERRNO.fullmatch(untrusted_payload):
-        raise Malformed(f"error reply {printable(untrusted_payload, 40)!r} (expected an errno name)")
+        raise Malformed(f"error reply '{printable(untrusted_payload, 40)}' (expected an errno name)")
     return untrusted_payload[:-1].decode("ascii")
 
 
