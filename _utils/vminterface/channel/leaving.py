@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from typing import IO, cast
 
 from vminterface.channel.interruptions import Held
-from vminterface.channel.process import STDERR_LIMIT, Ended
+from vminterface.channel.process import STDERR_LIMIT, Ended, not_started
 from vminterface.deadline import Deadline
-from vminterface.errors import ProgramFailed, ProgramMissing
 
 #: Seconds that the last words of a program that has ended may take to come.
 _LAST = 1.0
@@ -60,10 +59,8 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(argv, bufsize=0, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
-    except (FileNotFoundError, PermissionError) as error:
-        raise ProgramMissing(f"{what}: the program {argv[0]} is not installed") from error
     except OSError as error:
-        raise ProgramFailed(f"{what}: {argv[0]} cannot be started: {error.strerror}") from error
+        raise not_started(what, argv[0], error) from error
 
 
 def _reap(process: subprocess.Popen[bytes]) -> None:

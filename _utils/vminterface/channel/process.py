@@ -81,6 +81,15 @@ class Ended:
     untrusted_stderr: bytes
 
 
+def not_started(what: str, program: str, error: OSError) -> ProgramMissing | ProgramFailed:
+    """Return what there is to say where *program* could not be started; *what* names the undertaking."""
+    if isinstance(error, FileNotFoundError):
+        return ProgramMissing(f"{what}: the program {program} is not installed")
+    if isinstance(error, PermissionError):
+        return ProgramMissing(f"{what}: the program {program} may not be run (expected permission to execute it)")
+    return ProgramFailed(f"{what}: {program} cannot be started: {error.strerror}")
+
+
 def run(
     argv: Sequence[str],
     what: str,
@@ -106,10 +115,8 @@ def run(
             start_new_session=True,
             env=None if env is None else {**os.environ, **env},
         )
-    except (FileNotFoundError, PermissionError) as error:
-        raise ProgramMissing(f"{what}: the program {argv[0]} is not installed") from error
     except OSError as error:
-        raise ProgramFailed(f"{what}: {argv[0]} cannot be started: {error.strerror}") from error
+        raise not_started(what, argv[0], error) from error
     exchange = _Exchange(process, what, conversation)
     try:
         held.release()

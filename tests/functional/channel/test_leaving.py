@@ -71,6 +71,8 @@ def test_what_cannot_be_started_is_told(tmp_path: Path) -> None:
         leaving.leave(["/no/such"], "the test", 1)
     bad = tmp_path / "bad"
     bad.write_text("no program")
+    with pytest.raises(ProgramMissing, match=f"the test: the program {bad} may not be run"):
+        leaving.leave([str(bad)], "the test", 1)
     bad.chmod(0o755)
     with pytest.raises(ProgramFailed, match="cannot be started: Exec format error"):
         leaving.leave([str(bad)], "the test", 1)

@@ -82,7 +82,7 @@ class Journal:
     @classmethod
     def open(cls, name: str, folder: str | None = None) -> Self:
         """Return the journal of a rollout that was begun. Raises NoSuchRollout where there is none, as _opened."""
-        journal = cls._opened(name, folder)
+        journal = cls._opened(name, folder, begun=True)
         try:
             with journal.path.open("rb") as file:
                 data = json.loads(file.read(_BYTES_MAX))
@@ -101,12 +101,17 @@ class Journal:
         return journal
 
     @classmethod
-    def _opened(cls, name: str, folder: str | None) -> Self:
-        """Return an empty journal that no other program has. Raises InvalidValue, LockUnavailable."""
+    def _opened(cls, name: str, folder: str | None, *, begun: bool = False) -> Self:
+        """Return an empty journal that no other program has, *begun*: of a rollout that there is.
+
+        Raises InvalidValue, LockUnavailable, NoSuchRollout.
+        """
         if not _NAME.fullmatch(name):
             shown = printable(name, 80)
             raise InvalidValue(f"'{shown}' is not a name for a rollout (expected letters, digits, _ . -, at most 64)")
         place = Path(folder or os.environ.get(FOLDER_VARIABLE) or FOLDER)
+        if begun and not (place / f"{name}.json").exists():
+            raise NoSuchRollout(f"no rollout called {name} was begun here")
         try:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(place / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

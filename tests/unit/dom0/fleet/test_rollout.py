@@ -221,6 +221,7 @@ def test_a_name_is_never_a_path(folder: Path, name: str) -> None:
 def test_what_was_never_begun_and_what_is_no_journal_are_errors(folder: Path) -> None:
     with pytest.raises(NoSuchRollout, match="no rollout called other was begun here"):
         Journal.open("other")
+    assert list(folder.glob("*")) == []  # nor has looking for it left a lock
     for text in ("", "{", "[]", "{}", '{"waves": 5}'):
         (folder / "odd.json").write_text(text)
         with pytest.raises(VMInterfaceError, match=r"odd.json: is not the journal of a rollout"):
