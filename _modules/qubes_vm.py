@@ -340,7 +340,7 @@ def sync_clocks(
 
     For each VM: ``ok``, ``running``, ``changes`` (how many seconds its clock was ahead or behind) and ``comment``. One
     VM that fails does not keep the others; the exit status is then 1. Left out are VMs that dom0's policy does not let
-    ask for the time, as those of Whonix.
+    ask for the time, as those of Whonix; such a VM has ``left_out`` with the reason.
 
     .. versionadded:: 0.1.0
 

@@ -181,6 +181,8 @@ def clocks(
     """
     Return the VMs whose clocks are wrong, on all hosts, and how many are right; with *sync* bring them right.
 
+    VMs that a host's policy does not let ask for the time are left out, and counted as such.
+
     The exit status is 3 where clocks are wrong that could be set, and 1 where one could not be read or set.
 
     .. versionadded:: 0.1.0

@@ -101,6 +101,8 @@ def _clocks(data: Mapping[str, Any]) -> Iterable[str]:
     for one in data["clocks"]:
         yield f"{_short(one['host'])}/{_short(one['vm'])}: {printable(one['comment'])}"
     yield f"{_vms(data['right'])} right"
+    if data["left_out"]:
+        yield f"{_vms(data['left_out'])} left out by dom0's policy"
     yield from _unknown(data)
 
 

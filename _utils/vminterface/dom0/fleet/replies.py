@@ -72,15 +72,21 @@ def report(replies: Mapping[str, object], silent: Mapping[str, str], most: int) 
 
 
 def clocks(replies: Mapping[str, object], silent: Mapping[str, str]) -> dict[str, Any]:
-    """Return what ``qubes_vm.sync_clocks`` returned on each host: VMs whose clocks are wrong, how many are right."""
+    """Return what ``qubes_vm.sync_clocks`` returned on each host: VMs whose clocks are wrong, how many are right.
+
+    Neither are those that a host's policy leaves out; they are counted for themselves.
+    """
     unknown = {untrusted.shown_name(name): why for name, why in silent.items()}
     wrong: list[dict[str, Any]] = []
-    right = 0
+    right = left_out = 0
     for name, one in sorted(replies.items()):
         host = untrusted.shown_name(name)
         try:
             for vm, reply in _by_vm(one).items():
                 data = untrusted.mapping(reply, vm)
+                if data.get("left_out"):
+                    left_out += 1
+                    continue
                 ok = untrusted.truth(data.get("ok"), f"{vm}:ok")
                 if ok and not untrusted.mapping(data.get("changes"), f"{vm}:changes"):
                     right += 1
@@ -89,7 +95,7 @@ def clocks(replies: Mapping[str, object], silent: Mapping[str, str]) -> dict[str
                     wrong.append({"host": host, "vm": vm, "ok": ok, "comment": comment})
         except InvalidValue as error:
             unknown[host] = untrusted.why_unread(one, error)
-    return {"kind": "clocks", "clocks": wrong, "right": right, "unknown": unknown}
+    return {"kind": "clocks", "clocks": wrong, "right": right, "left_out": left_out, "unknown": unknown}
 
 
 class _VM:

@@ -63,6 +63,7 @@ def data_of(outcomes: Sequence[Outcome], *, test: bool = False, keys: bool = Fal
     *keys* as for :func:`changes_of`.
 
     Where the VM's owner does not accept something there is also ``unaccepted``: by setting, ``refuse`` or ``ignore``.
+    A VM that was left out has ``left_out``: why.
     """
     return {
         o.vm: {
@@ -71,6 +72,7 @@ def data_of(outcomes: Sequence[Outcome], *, test: bool = False, keys: bool = Fal
             "changes": changes_of(o, keys=keys),
             "comment": o.comment(test=test),
             **({"unaccepted": {name: one.word for name, one in o.unaccepted.items()}} if o.unaccepted else {}),
+            **({"left_out": o.left_out} if o.left_out else {}),
         }
         for o in outcomes
     }

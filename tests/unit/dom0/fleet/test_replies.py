@@ -56,10 +56,18 @@ def test_clocks_list_those_that_are_wrong_and_count_the_others() -> None:
     right = {"ok": True, "running": True, "changes": {}, "comment": "a is right"}
     wrong = {"ok": True, "running": True, "changes": {"clock": {}}, "comment": "b: the clock was 5.0 s behind"}
     lost = {"ok": False, "running": True, "changes": {}, "comment": "c: no reply"}
-    found = replies.clocks({"paris": {"a": right, "b": wrong, "c": lost}, "odd": {"a": {}}}, SILENT)
+    whonix = {
+        "ok": True,
+        "running": True,
+        "changes": {},
+        "comment": "d: left out",
+        "left_out": "dom0's policy denies it",
+    }
+    hosts = {"paris": {"a": right, "b": wrong, "c": lost, "d": whonix}, "odd": {"a": {}}}
+    found = replies.clocks(hosts, SILENT)
     assert [(one["vm"], one["ok"]) for one in found["clocks"]] == [("b", True), ("c", False)]
-    assert found["right"] == 1
+    assert (found["right"], found["left_out"]) == (1, 1)
     assert set(found["unknown"]) == {"mute", "odd"}
-    assert lines.render(found).splitlines()[:3] == [
-        "paris/b: b: the clock was 5.0 s behind", "paris/c: c: no reply", "1 VM right"
+    assert lines.render(found).splitlines()[:4] == [
+        "paris/b: b: the clock was 5.0 s behind", "paris/c: c: no reply", "1 VM right", "1 VM left out by dom0's policy"
     ]  # fmt: skip
