@@ -82,7 +82,7 @@ class Ended:
 
 
 def not_started(what: str, program: str, error: OSError) -> ProgramMissing | ProgramFailed:
-    """Return what there is to say where *program* could not be started; *what* names the undertaking."""
+    """Return the error for a *program* that could not be started; *what* names the undertaking."""
     if isinstance(error, FileNotFoundError):
         return ProgramMissing(f"{what}: the program {program} is not installed")
     if isinstance(error, PermissionError):

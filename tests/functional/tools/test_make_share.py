@@ -93,7 +93,7 @@ def test_the_page_of_the_pillar_has_every_field_and_nothing_of_markdown(share: P
         assert re.search(rf"^ +{field}\b", text, re.MULTILINE), field
     assert not re.search(r"`|\]\(|\*\*|^\|", text, re.MULTILINE)
     assert "10.137.0.12, netmask: 255.255.255.255" in text
-    assert "A VM'S SETTINGS COME ABOUT" in text
+    assert "HOW A PUSH OF A VM IS DONE" in text
 
 
 def test_a_wrong_call_says_how_it_is_called() -> None:
