@@ -27,8 +27,9 @@ from tests.soak.disturbances import Disturbances
 from tests.soak.measures import DESCRIPTORS, MEMORY, THREADS, Samples, children
 from tests.soak.pillars import fields, random_pillar
 from tests.soak.reports import Reports
+from tests.soak.rest import COUNTS, Rest, at_rest, growth
 from tests.soak.result import Result
-from tests.soak.slope import judge
+from tests.soak.slope import Verdict, judge
 from tests.soak.watcher import Watcher
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired.settings import parse_pillar
@@ -75,6 +76,11 @@ class Plan:
     def sample(self) -> float:
         """Seconds between two measurements."""
         return min(5.0, self.seconds / 20)
+
+    @property
+    def rest(self) -> float:
+        """Seconds that the watcher has to do what is left to do, and be at rest."""
+        return min(180.0, self.seconds / 4)
 
     @property
     def warmup(self) -> float:
@@ -154,6 +160,8 @@ class Soak:
         self._unconverged: list[str] = []
         #: When the second half begins, which is judged (monotonic).
         self._half = 0.0
+        #: What the watcher held at rest, before the first disturbance and after the last one.
+        self._rests: list[Rest | None] = []
         #: The agents whose memory is judged.
         self._judged: set[int] = set()
 
@@ -185,11 +193,15 @@ class Soak:
             for verdict in judge(
                 kind,
                 series,
-                {**LIMITS, MEMORY: MEMORY_LIMITS.get(kind, LIMITS[MEMORY])},
+                {**(LIMITS if kind != WATCHER else {}), MEMORY: MEMORY_LIMITS.get(kind, LIMITS[MEMORY])},
                 warmup=self._plan.warmup,
                 stretch=self._plan.stretch,
                 judged=self._plan.judged,
             )
+        ]
+        verdicts += [
+            Verdict(WATCHER, f"{name} at rest", LIMITS[name], 1, growth(name, *self._rests), self._plan.judged(name))
+            for name in COUNTS
         ]
         return Result(
             self._plan.release, self._plan.seed, self._plan.vms, self._plan.seconds, self._reports.counts,
@@ -229,6 +241,7 @@ class Soak:
         with _as_dom0(environment):
             self._warm_up(plan.chance("warm-up"), disturbances.staying)
         watcher.start()
+        self._note_rest(watcher)
         try:
             for thread in threads:
                 thread.start()
@@ -237,6 +250,7 @@ class Soak:
             stop.set()
             for thread in threads:
                 thread.join()
+            self._note_rest(watcher)
             watcher.stop()
         self._converge(admins[0], plan.chance("last"))
         self._inspect()
@@ -259,6 +273,10 @@ class Soak:
             for agent in children(told[1]["init"])
         }
         self._say(f"{self._plan.release}: {rounds} pushes to {len(vms)} VMs to begin with")
+
+    def _note_rest(self, watcher: Watcher) -> None:
+        pid = watcher.pid
+        self._rests.append(None if pid is None else at_rest(pid, self._plan.rest))
 
     def _environment(self) -> Mapping[str, str]:
         found = {**os.environ, **self._lab.environment()}

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.paths import PROJECT
 from tests.soak.pillars import random_pillar, random_settings, rendered
 from tests.soak.reports import Reports
 
@@ -19,6 +20,15 @@ from tests.soak.reports import Reports
 END = 10.0
 #: Seconds more than a push may take in which the watcher may log what came of it.
 SLACK = 10.0
+
+
+UNIT = PROJECT / "formulas/vminterface/files/vminterface-watch.service"
+
+
+def unit_environment() -> dict[str, str]:
+    """Return what the product's unit sets for the watcher."""
+    lines = [line for line in UNIT.read_text().splitlines() if line.startswith("Environment=")]
+    return dict(line.removeprefix("Environment=").split("=", 1) for line in lines)
 
 
 class Watcher:
@@ -35,7 +45,7 @@ class Watcher:
         timeout: float,
     ) -> None:
         self._chance, self._vms, self._reports, self._timeout = chance, vms, reports, timeout
-        self._environment = environment
+        self._environment = {**environment, **unit_environment()}
         self._file = folder / "watcher.json"
         self.log = folder / "watcher.log"
         self._pillar = random_pillar(chance, vms, timeout)
