@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import select
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vminterface.channel.store import Readable
+from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, VMInterfaceError
 
 
@@ -44,9 +45,37 @@ class StoreConnection(ABC):
         self.path = path
         self._closed_because: str | None = None
 
+    def _listen_to(self, source: Readable) -> None:
+        """Let *source* be the socket or device that the daemon's bytes come from."""
+        self._source = source
+        self._readable = poll_of(source)
+        self._both = select.poll()
+        self._both.register(source, select.POLLIN | select.POLLOUT)
+
     @abstractmethod
     def _release(self) -> None:
         """Give the socket or device back; called once."""
+
+    @abstractmethod
+    def _hear(self) -> None:
+        """Read what has come while nothing is asked for: watch events, each for its handler."""
+
+    def receive(self, deadline: Deadline, others: Sequence[Readable] = ()) -> bool:
+        """Wait for bytes and handle the watch events in them; the connection stays good when nothing comes.
+
+        Return whether it was that, or the deadline, that ended the wait: not one of *others*, which is readable.
+        """
+        self._check_open()
+        left = deadline.check(self.path)
+        poll = self._readable if not others else poll_of(self._source, *others)
+        ready = {descriptor for descriptor, _ in poll.poll(left * 1000)}
+        if not ready:
+            deadline.check(self.path)
+            return True
+        if self._source.fileno() not in ready:
+            return False
+        self._guarded(self._hear)
+        return True
 
     @property
     def closed(self) -> bool:

@@ -17,9 +17,8 @@ import struct
 import weakref
 from collections.abc import Callable, Sequence
 
-from vminterface.channel.connection import Piece, StoreConnection, poll_of
+from vminterface.channel.connection import Piece, StoreConnection
 from vminterface.channel.qubesdb.readout import hang_up
-from vminterface.channel.store import Readable
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded, StoreError
 from vminterface.wire.qubesdb import CLIENT, Connection, Entry, ErrorReply, Reply, Request, WatchEvent
@@ -81,9 +80,7 @@ class QubesDBConnection(StoreConnection):
             self._end()
             # By the cause a daemon that is gone is distinguished from one that may not be reached.
             raise ConnectionLost(f"{path}: {error.strerror or error}") from error
-        self._readable = poll_of(self._socket)
-        self._both = select.poll()
-        self._both.register(self._socket, select.POLLIN | select.POLLOUT)
+        self._listen_to(self._socket)
 
     @property
     def closed(self) -> bool:
@@ -94,6 +91,9 @@ class QubesDBConnection(StoreConnection):
 
     def _release(self) -> None:
         self._end()
+
+    def _hear(self) -> None:
+        self._read([])
 
     def exchange(
         self, requests: Sequence[Request], deadline: Deadline, keep: Callable[[str], bool] | None = None
@@ -119,23 +119,6 @@ class QubesDBConnection(StoreConnection):
     def expect_events(self, watching: bool) -> None:
         """Note whether the daemon has a watch for us, for which it may send an event at any time."""
         self._watching = self._line.owes = watching
-
-    def receive(self, deadline: Deadline, others: Sequence[Readable] = ()) -> bool:
-        """Wait for bytes and handle the watch events in them; the connection stays good when nothing comes.
-
-        Return whether it was that, or the deadline, that ended the wait: not one of *others*, which is readable.
-        """
-        self._check_open()
-        left = deadline.check(self.path)
-        poll = self._readable if not others else poll_of(self._socket, *others)
-        ready = {descriptor for descriptor, _ in poll.poll(left * 1000)}
-        if not ready:
-            deadline.check(self.path)
-            return True
-        if self._socket.fileno() not in ready:
-            return False
-        self._guarded(self._read, [])
-        return True
 
     def _connect(self) -> None:
         try:

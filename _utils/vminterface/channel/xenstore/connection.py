@@ -10,8 +10,7 @@ import os
 import select
 from collections.abc import Callable, Sequence
 
-from vminterface.channel.connection import StoreConnection, poll_of
-from vminterface.channel.store import Readable
+from vminterface.channel.connection import StoreConnection
 from vminterface.channel.xenstore.transport import SocketTransport, connect
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded
@@ -37,12 +36,13 @@ class XenStoreConnection(StoreConnection):
         # has come, the next one would be written over it, and be sent with the former one's header.
         self._window = 1 if self._transport.one_at_a_time else window or WINDOW
         self._wire = Connection(CLIENT, payload_max=self._transport.payload_max)
-        self._readable = poll_of(self._transport)
-        self._both = select.poll()
-        self._both.register(self._transport, select.POLLIN | select.POLLOUT)
+        self._listen_to(self._transport)
 
     def _release(self) -> None:
         self._transport.close()
+
+    def _hear(self) -> None:
+        self._read({})
 
     def ask(self, request: Request, deadline: Deadline) -> AnyReply:
         """Send one request and return its answer; for the rest like :meth:`exchange`."""
@@ -74,23 +74,6 @@ class XenStoreConnection(StoreConnection):
         replies: dict[int, AnyReply] = {}
         self._guarded(self._ask_at_once, transport, frame, replies, deadline)
         return replies[self._wire.request_id]
-
-    def receive(self, deadline: Deadline, others: Sequence[Readable] = ()) -> bool:
-        """Wait for bytes and handle the watch events in them; the connection stays good when nothing comes.
-
-        Return whether it was that, or the deadline, that ended the wait: not one of *others*, which is readable.
-        """
-        self._check_open()
-        left = deadline.check(self.path)
-        poll = self._readable if not others else poll_of(self._transport, *others)
-        ready = {descriptor for descriptor, _ in poll.poll(left * 1000)}
-        if not ready:
-            deadline.check(self.path)
-            return True
-        if self._transport.fileno() not in ready:
-            return False
-        self._guarded(self._read, {})
-        return True
 
     def _ask_at_once(
         self, transport: SocketTransport, frame: bytes, replies: dict[int, AnyReply], deadline: Deadline
