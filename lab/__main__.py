@@ -17,18 +17,18 @@ from vminterface.errors import VMInterfaceError
 
 _ONE_VM = {
     "start": "start a VM that was stopped",
-    "stop": "end a VM, its domain is released",
-    "restart": "end a VM and start it as a new domain",
-    "pause": "halt every process of a VM",
-    "unpause": "let a paused VM go on",
+    "stop": "stop a VM and release its domain",
+    "restart": "stop a VM and start it as a new domain",
+    "pause": "pause a VM: stop each of its processes",
+    "unpause": "resume a paused VM",
     "restart-agent": "kill the agent of a VM and start another",
-    "restart-qubesdb": "start dom0's QubesDB daemon of a VM afresh, without keys",
+    "restart-qubesdb": "restart dom0's QubesDB daemon of a VM, which then has no keys",
     "screens": "start an X server with several monitors on display :0 of a VM",
 }
 
 _DAEMONS = {
-    "restart-store": "let the XenStore daemon end all connections, as a restart that keeps its nodes does",
-    "restart-qubesd": "let qubesd be away for a moment",
+    "restart-store": "end all connections to the XenStore daemon, as a restart that keeps its nodes does",
+    "restart-qubesd": "stop qubesd and start it again",
 }
 
 
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         "--release", choices=RELEASES, default="R2", help="R2: XenStore; R3: a QubesDB for each VM; R4: and a qubesd"
     )
     up.add_argument("--screens", action="store_true", help="give each VM an X server")
-    status = commands.add_parser("status", help="say what runs")
+    status = commands.add_parser("status", help="show what runs")
     status.add_argument("--json", action="store_true", help="print JSON for programs")
     for name in ("shell", "exec"):
         command = commands.add_parser(name, help="run a command in a VM (default: a shell)")
@@ -53,10 +53,10 @@ def _parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text).add_argument("vm")
     for name, text in _DAEMONS.items():
         commands.add_parser(name, help=text)
-    commands.add_parser("logs", help="print what a VM's agent has said").add_argument("vm")
-    commands.add_parser("down", help="end everything and leave nothing behind")
-    demo = commands.add_parser("demo", help="show the whole product at work, then clean up")
-    demo.add_argument("--release", choices=("R2", "R4"), action="append", help="one of them only (default: both)")
+    commands.add_parser("logs", help="print the log of a VM's agent").add_argument("vm")
+    commands.add_parser("down", help="stop everything and remove what it has left")
+    demo = commands.add_parser("demo", help="demonstrate everything, then clean up")
+    demo.add_argument("--release", choices=("R2", "R4"), action="append", help="only this one (default: both)")
     return parser
 
 
