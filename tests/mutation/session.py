@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -98,9 +99,7 @@ class Session:
         gc.freeze()
         for module, mutants in self._wanted.items():
             functions = functions_of[module]
-            every = {test for some in covered[module].tests.values() for test in some}
-            if self._run(self._ordered(module, every)) is not Outcome.SURVIVED:
-                raise session.Interrupted(f"{module}: its tests fail in a copy of this process, without any mutant")
+            self._leave_out_what_fails_in_a_copy(session, module, covered[module])
             for mutant in mutants:
                 outcome, tests = self._try(module, mutant, covered[module], functions)
                 self._found(module, mutant, outcome, tests)
@@ -137,6 +136,30 @@ class Session:
             )
         return covered
 
+    def _leave_out_what_fails_in_a_copy(self, session: pytest.Session, module: str, covered: Covered) -> None:
+        """Try the tests of *module* in a copy of this process without any mutant; leave out each that fails there.
+
+        Such a test counts processes or descriptors, or had its only turn in the first run.
+        """
+        with tempfile.TemporaryFile("a+") as told:
+
+            def tell() -> Outcome:
+                for test in tests:
+                    if run([self._items[test]]) is not Outcome.SURVIVED:
+                        print(test, file=told, flush=True)
+                return Outcome.SURVIVED
+
+            tests = self._ordered(module, {test for some in covered.tests.values() for test in some})
+            ended = self._run(tests, instead=tell)
+            told.seek(0)
+            failing = set(told.read().splitlines())
+        if ended is not Outcome.SURVIVED or (failing and failing == set(tests)):
+            raise session.Interrupted(f"{module}: its tests fail in a copy of this process, without any mutant")
+        for test in sorted(failing):
+            print(f"left out, as it fails in a copy of this process: {test}", flush=True)
+            for some in covered.tests.values():
+                some.discard(test)
+
     def _try(
         self, module: str, mutant: Mutant, covered: Covered, functions: dict[tuple[int, str], list[FunctionType]]
     ) -> tuple[Outcome, list[str]]:
@@ -161,8 +184,16 @@ class Session:
             return Outcome.NEEDS_IMPORT, ordered
         return outcome, ordered
 
-    def _run(self, tests: list[str], put_in: Callable[[], bool] = lambda: True) -> Outcome:
-        """Return how *tests* end in a copy of this process, after *put_in* has changed what it is to change there."""
+    def _run(
+        self,
+        tests: list[str],
+        put_in: Callable[[], bool] = lambda: True,
+        instead: Callable[[], Outcome] | None = None,
+    ) -> Outcome:
+        """Return how *tests* end in a copy of this process, after *put_in* has changed what it is to change there.
+
+        *instead* is done there in place of running them in turn up to the first that fails.
+        """
         items = [self._items[test] for test in tests]
 
         def work() -> Outcome:
@@ -170,7 +201,7 @@ class Session:
                 return Outcome.NEEDS_IMPORT
             for cache in self._caches:
                 cache.cache_clear()
-            return run(items)
+            return run(items) if instead is None else instead()
 
         seconds = 5 + 3 * sum(self._seconds[test] for test in tests)
         return child.run(work, seconds, ASLEEP + 3 * sum(self._clock[test] for test in tests))
