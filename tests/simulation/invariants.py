@@ -166,11 +166,13 @@ def failure_leaves_nothing(run: Run) -> Iterator[str]:
             # Nothing is left of it, and another push may have written the same to the VM since.
             continue
         for field, text in end.texts.items():
-            last = run.last(end.vm, keys.for_field(field).name, end.at)
-            if last is None or last.who not in (end.who, f"qubesd for {end.who}") or not end.began <= last.at:
+            last, own = run.last(end.vm, keys.for_field(field).name, end.at), (end.who, f"qubesd for {end.who}")
+            if last is None or last.who not in own or not end.began <= last.at:
                 continue
             held = None if last.new is None else last.new.decode("utf-8", "surrogateescape")
-            if held == text and held != run.value(end.vm, field, end.began):
+            # What it found there once it had the lock, which another may have put there while it waited for that.
+            found = next(one.old for one in run.writes[end.vm, last.key] if one.who in own and end.began <= one.at)
+            if held == text and last.new != found:
                 yield f"{end.who} says at {end.at:.3f} s '{end.comment}', but its {field}: {text} is still there"
 
 
