@@ -66,6 +66,11 @@ class Run:
         """Whether the VM has started anew meanwhile."""
         return any(since < at <= until for at in self.started[vm])
 
+    def is_unsure(self, end: Ended) -> bool:
+        """Whether what an earlier push of the same writer has sent to a store that hung may be written during this."""
+        earlier = (one for one in self.ended if (one.who, one.vm) == (end.who, end.vm) and one.at <= end.began)
+        return any(one.restored is False for one in earlier)
+
     def value(self, vm: str, field: str, until: float) -> str | None:
         """Return the text of the key of a field then."""
         found = self.last(vm, keys.for_field(field).name, until)
@@ -160,7 +165,7 @@ def failure_leaves_nothing(run: Run) -> Iterator[str]:
     for end in run.ended:
         if end.kind != "push" or end.ok or end.restored is False or end.vm in run.untrusted:
             continue
-        if any(end.began <= at <= end.at for at in run.lost[end.vm]):
+        if any(end.began <= at <= end.at for at in run.lost[end.vm]) or run.is_unsure(end):
             continue
         if run.restarted(end.vm, end.began, end.at):
             # Nothing is left of it, and another push may have written the same to the VM since.
@@ -191,7 +196,7 @@ def qubesd_forgets_failures(run: Run) -> Iterator[str]:
 def all_or_nothing(run: Run) -> Iterator[str]:
     """A push that ends leaves a VM with all of its values or with those of before, as far as it has written any."""
     for end in run.ended:
-        if end.kind != "push" or end.restored is False or end.vm in run.untrusted:
+        if end.kind != "push" or end.restored is False or end.vm in run.untrusted or run.is_unsure(end):
             continue
         last: dict[str, str | None] = {}
         for field in end.texts:
