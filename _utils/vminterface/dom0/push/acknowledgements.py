@@ -86,9 +86,10 @@ def to_be_given_anew(work: Work) -> set[str]:
         and reply.digest == digest(work.state.inputs(setting))
     }
     found = keys.settings_of(work.outcome.changes) | work.by_qubesd | refused
-    if work.state.afresh and (found or work.state.agent is not None):
-        desired = keys.settings_of(work.settings.desired)
-        found |= {one for one in desired - work.state.acknowledgements.keys() if work.state.inputs(one)}
+    agent = work.state.agent
+    if work.state.afresh and (found or agent is not None):
+        lost = keys.settings_of(work.settings.desired) - work.state.acknowledgements.keys()
+        found |= {one for one in lost if work.state.inputs(one) and (agent is None or one in agent.settings)}
     return given(work, found)
 
 
