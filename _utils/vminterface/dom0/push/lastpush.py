@@ -87,10 +87,10 @@ def note(outcomes: Iterable[Outcome], folder: str | None = None) -> None:
     done = list(outcomes)
 
     def add(held: dict[str, LastPush]) -> None:
-        now, clock = time.time(), runtime.monotonic()
+        now, clock = int(time.time()), runtime.monotonic()
         for one in done:
             ended = clock if one.ended is None else one.ended
-            held[one.vm] = _after(held.get(one.vm, LastPush()), one, ended, int(now - (clock - ended)), clock)
+            held[one.vm] = _after(held.get(one.vm, LastPush()), one, ended, now - int(clock - ended), clock)
 
     update(add, folder)
 

@@ -26,7 +26,7 @@ WARSAW = VMSettings.parse("work", {"timezone": "Europe/Warsaw", "timeout": 1})
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VMINTERFACE_LOCK_DIR", str(tmp_path / "locks"))
-    monkeypatch.setattr(time, "time", lambda: 1000.9)
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
     return tmp_path / "locks"
 
 
@@ -41,7 +41,7 @@ def test_a_good_push_is_kept_with_its_acknowledgement(host: Dom0 | QubesHost, mo
     since = {"Pushed": ("Converged", 1000)}
     one = LastPush(pushed=1000, acknowledged=1000, tried=1000, reason="Converged", since=since)
     assert replace(held(), ended=0.0) == one
-    monkeypatch.setattr(time, "time", lambda: 2000.9)
+    monkeypatch.setattr(time, "time", lambda: 2000.0)
     with host.targets() as targets:
         push([WARSAW], targets)
     # Nothing was written, so nothing was acknowledged; and it has been so for as long as before.
@@ -52,7 +52,7 @@ def test_a_refusal_is_kept_beside_the_last_good_push(host: Dom0 | QubesHost, mon
     host.agent("work", reply=lambda setting, inputs: "not here" if "Europe/Paris" in inputs.values() else "")
     with host.targets() as targets:
         push([WARSAW], targets)
-        monkeypatch.setattr(time, "time", lambda: 3000.9)
+        monkeypatch.setattr(time, "time", lambda: 3000.0)
         push([VMSettings.parse("work", {"timezone": "Europe/Paris"})], targets)
     one = held()
     assert (one.pushed, one.tried, one.reason) == (1000, 3000, "Refused")
