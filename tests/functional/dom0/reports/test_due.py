@@ -12,11 +12,11 @@ import pytest
 from lab.xenstored.fakexen import missing
 from tests.support.dom0 import Dom0
 from tests.support.stores import need
+from vminterface.dom0.desired import diff
 from vminterface.dom0.desired.settings import parse_pillar
 from vminterface.dom0.push import lastpush
 from vminterface.dom0.push.locks import VMLocks
 from vminterface.dom0.push.push import push
-from vminterface.dom0.reports import due
 from vminterface.dom0.reports.due import Watched, inspect
 
 VMS = [f"vm{number:02}" for number in range(20)]
@@ -112,15 +112,14 @@ def test_nor_of_one_that_a_push_has_done_with_meanwhile_and_that_waits_for_anoth
     pushed(host)
     write(host, "vm03", "Asia/Tokyo")
     write(host, "vm04", "Asia/Tokyo")
-    read = due.compare
 
     def compare(*arguments: Any, **more: Any) -> Any:
-        changes = read(*arguments, **more)
+        changes = diff.compare(*arguments, **more)
         if changes:
             write(host, "vm03", "Europe/Warsaw")
         return changes
 
-    monkeypatch.setattr(due, "compare", compare)
+    monkeypatch.setattr("vminterface.dom0.reports.due.compare", compare)
     assert inspected(0) == [
         {"event": "drifted", "vm": "vm04", "fields": ["timezone"]},
         {"event": "push_due", "vms": ["vm04"]},
