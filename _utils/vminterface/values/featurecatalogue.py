@@ -65,7 +65,7 @@ _GUI: Mapping[str, tuple[str, Kind]] = {
     ),
     "max-clipboard-size": ("limits what the clipboard between VMs takes", number(256, 256000, "characters")),
     "override-redirect": (
-        "lets windows pass the window manager by",
+        "lets windows bypass the window manager",
         one_of("allow", why="; R4.3's GUI daemon ends at disable, and is not given disabled"),
     ),
     "override-redirect-protection": ("lets the window manager handle such windows if they are large", FLAG),
@@ -102,7 +102,7 @@ _OTHERS: Mapping[str, KnownFeature] = {
     "expert-mode": KnownFeature("shows a debug console in the menu of running VMs", effect=Effect.NOW),
     "gui": KnownFeature("marks that the VM has a GUI agent"),
     "gui-emulated": KnownFeature("shows the emulated screen of an HVM"),
-    "gui-seamless": KnownFeature("lets a VM that can show its desktop show its windows alone"),
+    "gui-seamless": KnownFeature("shows only the VM's windows, if the VM could show its whole desktop"),
     "gui-videoram-min": KnownFeature("is the least video memory of the VM", number(0, what="KiB")),
     "gui-videoram-overhead": KnownFeature("is video memory beyond what the screens need", number(0, what="KiB")),
     "guivm-windows-prefix": KnownFeature("stands before the titles of a GuiVM's own windows", TEXT),
@@ -133,7 +133,7 @@ _OTHERS: Mapping[str, KnownFeature] = {
         form("seconds", r"-?[0-9]{1,6}(?:\.[0-9]{1,3})?"), Effect.NOW,
     ),
     "preload-dispvm-max": KnownFeature("is how many disposable VMs are preloaded", number(0), Effect.NOW),
-    "prohibit-start": KnownFeature("forbids to start the VM; its text is why", Kind(
+    "prohibit-start": KnownFeature("forbids starting the VM; its text is the reason", Kind(
         "on, off, or why the VM must not start", lambda text: text, flag_too=True), Effect.NOW),
     "qemu-extra-args": KnownFeature("adds arguments to the device model of an HVM", TEXT),
     "qrexec": KnownFeature("marks that services can be called in the VM"),
@@ -183,7 +183,7 @@ KNOWN: Mapping[str, KnownFeature] = dict(sorted({
     **_OTHERS,
     **{f"gui-{name}": KnownFeature(does, kind) for name, (does, kind) in _GUI.items()},
     f"{GUI_DEFAULT}*": KnownFeature(
-        "is gui-* of the VMs of the GuiVM that has it, where these have none", Kind("as gui-*")
+        "is gui-* for the VMs of this GuiVM that do not have it", Kind("as gui-*")
     ),
     "boot-mode.default-user.*": KnownFeature(
         "is the default user in a boot mode", form("a user's name", r"[A-Za-z0-9_+,.-]{1,32}"), setter=Setter.TOOLS

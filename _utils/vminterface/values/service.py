@@ -43,7 +43,7 @@ class ServiceName(Value):
             raise InvalidValue(
                 f"'{printable(text, 60)}' is not a valid service name (expected a letter, digit or '_', then those,"
                 f" '.' or '-',"
-                f" {_LIMIT} characters at most, {_LONGEST} after '{_APP}')"
+                f" {_LIMIT} characters at most, {_LONGEST} if it begins with '{_APP}')"
             )
         return cls(text)
 

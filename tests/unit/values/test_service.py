@@ -52,6 +52,12 @@ def test_names_that_the_vm_would_ignore_or_dom0_refuse_are_faults(text: str) -> 
         ServiceName.parse(text)
 
 
+def test_the_error_states_both_limits_of_the_whole_name() -> None:
+    with pytest.raises(InvalidValue, match=r"48 characters at most, 247 if it begins with 'app-dispvm\.'"):
+        ServiceName.parse(f"app-dispvm.{'a' * 237}")
+    assert len(ServiceName.parse(f"app-dispvm.{'a' * 236}").text) == 247
+
+
 def test_the_hash_of_an_application_is_that_of_qubesd() -> None:
     app = "org.gnome.Nautilus.desktop.very.long.name"
     assert hash_of(app) == base64.urlsafe_b64encode(hashlib.sha256(app.encode()).digest()).decode()[:43]
