@@ -59,7 +59,8 @@ from vminterface.vm.report.threads import start as start_reports
 QUIET, BURST = 0.03, 0.5
 #: Seconds for which the keys are read again while one push after the other is marked. What is read then may be half of
 #: one, but a program in the VM that writes marks without end must not keep the agent from all else.
-REREAD = 1.0
+#: That happens so often at least: the time may have passed while the VM was paused.
+REREAD, REREAD_LEAST = 1.0, 2
 #: Seconds between two checks of whether the agent shall stop, and at what its settings rest on besides the store: where
 #: nothing wakes it for these, and where something does.
 CHECK_SECONDS, REST_SECONDS = 0.5, 30.0
@@ -193,9 +194,10 @@ class Agent:
 
     def _read(self, store: KeyStore, watch: Watch, stop: threading.Event) -> Reading:
         """Return what *store* holds: no half of a push, unless dom0 has abandoned it or others never end."""
-        again = Deadline.after(REREAD)
+        again, times = Deadline.after(REREAD), 0
         while (found := read(store, _OWN)).unfinished and found.marks[1] != self._abandoned:
-            if stop.is_set() or again.passed:
+            times += 1
+            if stop.is_set() or (again.passed and times > REREAD_LEAST):
                 break
             mark = path_in(store, keys.PUSH)
             self._let_burst_end(store, watch, [WatchEvent(mark, mark)])
