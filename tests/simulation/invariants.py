@@ -66,6 +66,11 @@ class Run:
         """Whether the VM has started anew meanwhile."""
         return any(since < at <= until for at in self.started[vm])
 
+    def is_unsure(self, end: Ended) -> bool:
+        """Whether what an earlier push of the same writer has sent to a store that hung may be written during this."""
+        earlier = (one for one in self.ended if (one.who, one.vm) == (end.who, end.vm) and one.at <= end.began)
+        return any(one.restored is False for one in earlier)
+
     def value(self, vm: str, field: str, until: float) -> str | None:
         """Return the text of the key of a field then."""
         found = self.last(vm, keys.for_field(field).name, until)
@@ -160,17 +165,19 @@ def failure_leaves_nothing(run: Run) -> Iterator[str]:
     for end in run.ended:
         if end.kind != "push" or end.ok or end.restored is False or end.vm in run.untrusted:
             continue
-        if any(end.began <= at <= end.at for at in run.lost[end.vm]):
+        if any(end.began <= at <= end.at for at in run.lost[end.vm]) or run.is_unsure(end):
             continue
         if run.restarted(end.vm, end.began, end.at):
             # Nothing is left of it, and another push may have written the same to the VM since.
             continue
         for field, text in end.texts.items():
-            last = run.last(end.vm, keys.for_field(field).name, end.at)
-            if last is None or last.who not in (end.who, f"qubesd for {end.who}") or not end.began <= last.at:
+            last, own = run.last(end.vm, keys.for_field(field).name, end.at), (end.who, f"qubesd for {end.who}")
+            if last is None or last.who not in own or not end.began <= last.at:
                 continue
             held = None if last.new is None else last.new.decode("utf-8", "surrogateescape")
-            if held == text and held != run.value(end.vm, field, end.began):
+            # What it found there once it had the lock, which another may have put there while it waited for that.
+            found = next(one.old for one in run.writes[end.vm, last.key] if one.who in own and end.began <= one.at)
+            if held == text and last.new != found:
                 yield f"{end.who} says at {end.at:.3f} s '{end.comment}', but its {field}: {text} is still there"
 
 
@@ -189,7 +196,7 @@ def qubesd_forgets_failures(run: Run) -> Iterator[str]:
 def all_or_nothing(run: Run) -> Iterator[str]:
     """A push that ends leaves a VM with all of its values or with those of before, as far as it has written any."""
     for end in run.ended:
-        if end.kind != "push" or end.restored is False or end.vm in run.untrusted:
+        if end.kind != "push" or end.restored is False or end.vm in run.untrusted or run.is_unsure(end):
             continue
         last: dict[str, str | None] = {}
         for field in end.texts:

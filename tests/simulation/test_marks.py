@@ -11,7 +11,7 @@ from tests.simulation.scheduler import World
 from tests.simulation.trace import Applied, Trace
 from tests.simulation.vm import AgentOf
 from vminterface import keys, runtime
-from vminterface.vm.agent.agent import BURST, QUIET
+from vminterface.vm.agent.agent import BURST, QUIET, REREAD
 
 PENDING = (keys.acknowledgement("network"), "pending")
 IP, GATEWAY = ("qubes-ip", "10.137.0.12"), ("qubes-gateway", "10.137.0.5")
@@ -105,6 +105,17 @@ def test_the_push_after_one_that_ended_in_the_middle_is_waited_for_again(lab: La
     lab.write(3.2, GATEWAY, (keys.PUSH, "written 8"))
     _, second = lab.networks()
     assert second.inputs == {**BOTH, "network:ip": "10.137.0.13"}
+
+
+@pytest.mark.parametrize("mark", ["writing {}", "written {}"])
+def test_a_program_of_the_vm_that_writes_marks_without_end_holds_up_nothing_for_ever(lab: Lab, mark: str) -> None:
+    lab.agent.start()
+    for number in range(4000):
+        lab.write(0.9 + number * 0.001, (keys.PUSH, mark.format(number)))
+    lab.write(1.0, PENDING, IP, GATEWAY)
+    first, *_ = lab.networks(4.8)
+    assert first.inputs == BOTH
+    assert first.began < 1.0 + 2 * BURST + REREAD + WAYS
 
 
 @pytest.mark.parametrize("former", [[], [(keys.PUSH, "written 5")]])

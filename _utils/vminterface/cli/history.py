@@ -115,7 +115,8 @@ def _lines(entry: Mapping[str, Any], style: Style) -> Iterator[str]:
     for vm, own in sorted(_vms(entry).items()):
         comment = own.get("comment")
         outcome = printable(str(own.get("outcome", "")))
-        text = f"  {printable(vm)}: {outcome}" + (f": {printable(str(comment), 600)}" if comment else "")
+        when = f" at {printable(str(own['time']))}" if "time" in own else ""
+        text = f"  {printable(vm)}: {outcome}{when}" + (f": {printable(str(comment), 600)}" if comment else "")
         yield text if outcome == "changed" else style.red(text)
         changes = own.get("changes")
         for field, change in changes.items() if isinstance(changes, dict) else ():

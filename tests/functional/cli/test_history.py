@@ -23,7 +23,7 @@ def change(old: str, new: str) -> dict[str, Any]:
 
 ENTRIES: list[dict[str, Any]] = [
     {"time": "2026-11-30T01:00:00Z", "by": BY, "vms": {
-        "work": {"outcome": "changed", "changes": change("UTC", "Asia/Tokyo")},
+        "work": {"outcome": "changed", "changes": change("UTC", "Asia/Tokyo"), "time": "2026-11-30T00:59:40Z"},
         "mail": {"outcome": "failed", "changes": {}, "comment": "mail: its QubesDB is dead"},
     }, "unchanged": ["idle"]},
     {"time": "2026-11-30T02:00:00Z", "by": BY, "unchanged": ["idle", "mail", "work"]},
@@ -48,7 +48,7 @@ def test_what_has_changed_is_shown_with_who_did_it_the_newest_last(capsys: pytes
     assert capsys.readouterr().out.splitlines() == [
         "2026-11-30T01:00:00Z alice as root, vminterface push",
         "  mail: failed: mail: its QubesDB is dead",
-        "  work: changed",
+        "  work: changed at 2026-11-30T00:59:40Z",
         "    timezone: UTC -> Asia/Tokyo",
         "  unchanged: idle",
         "2026-11-30T03:00:00Z root, salt-minion, job 20261130010203040506 by sudo_bob",

@@ -75,7 +75,8 @@ def to_be_given_anew(work: Work) -> set[str]:
     """Return the settings whose acknowledgement is to be taken away when this push writes.
 
     Those that change, be it by qubesd's hand; and those that do not but were refused: the cause may be gone, and only
-    the agent knows.
+    the agent knows. Where the store has lost its keys, which others may have written again since, those of which the
+    acknowledgement is lost too: the VM still has it, so that the agent sees no reason to write it.
     """
     refused = {
         setting
@@ -84,7 +85,12 @@ def to_be_given_anew(work: Work) -> set[str]:
         and not reply.accepted
         and reply.digest == digest(work.state.inputs(setting))
     }
-    return given(work, keys.settings_of(work.outcome.changes) | work.by_qubesd | refused)
+    found = keys.settings_of(work.outcome.changes) | work.by_qubesd | refused
+    agent = work.state.agent
+    if work.state.afresh and (found or agent is not None):
+        lost = keys.settings_of(work.settings.desired) - work.state.acknowledgements.keys()
+        found |= {one for one in lost if work.state.inputs(one) and (agent is None or one in agent.settings)}
+    return given(work, found)
 
 
 def given(work: Work, settings: Collection[str]) -> set[str]:

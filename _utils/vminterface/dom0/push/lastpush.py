@@ -2,6 +2,9 @@
 
 It is for later reports, and decides nothing: where it cannot be written or read, nothing is known of
 former pushes, and no push fails for that. It is gone with the host's next start, as the keys of its VMs are.
+
+A push notes all its VMs when the last of them is done. Another one may have begun and ended since with one that was let
+go before; what that came to stays.
 """
 
 from __future__ import annotations
@@ -57,6 +60,8 @@ class LastPush:
     message: str = ""
     #: By what is watched of it: the word for how it is, and since when.
     since: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    #: When the last try ended by the host's monotonic clock, which all programs share: the order of two of one second.
+    ended: float = 0.0
 
     def seen(self, what: str, word: str, now: int) -> LastPush:
         """Return this with *what* being *word* now; if it already was, the earlier time stays."""
@@ -82,9 +87,10 @@ def note(outcomes: Iterable[Outcome], folder: str | None = None) -> None:
     done = list(outcomes)
 
     def add(held: dict[str, LastPush]) -> None:
-        now = int(time.time())
+        now, clock = int(time.time()), runtime.monotonic()
         for one in done:
-            held[one.vm] = _after(held.get(one.vm, LastPush()), one, now)
+            ended = clock if one.ended is None else one.ended
+            held[one.vm] = _after(held.get(one.vm, LastPush()), one, ended, now - int(clock - ended), clock)
 
     update(add, folder)
 
@@ -121,21 +127,30 @@ def _locked(file: LockFile) -> bool:
     return True
 
 
-def _after(held: LastPush, outcome: Outcome, now: int) -> LastPush:
+def _after(held: LastPush, outcome: Outcome, ended: float, moment: int, clock: float) -> LastPush:
+    """Return what is to be kept after *outcome*, of a try that *ended* at a *moment*; *clock* has the time now."""
     reason = reason_of(outcome.error) if outcome.as_asked else REFUSED if outcome.ok else reason_of(outcome.error)
     if outcome.ok and not outcome.running:
         reason = NOT_RUNNING
     good = reason == CONVERGED
     awaited = good and outcome.awaited and outcome.agent is not None and any(map(keys.is_field, outcome.changes))
+    # A later time than now is one of another start of the host.
+    if ended < held.ended <= clock:
+        return replace(
+            held,
+            pushed=max(held.pushed or 0, moment) if good else held.pushed,
+            acknowledged=max(held.acknowledged or 0, moment) if awaited else held.acknowledged,
+        )
     message = "" if good else printable(outcome.comment(), _MESSAGE_MAX)
     return replace(
         held,
-        tried=now,
+        tried=moment,
         reason=reason,
         message=message,
-        pushed=now if good else held.pushed,
-        acknowledged=now if awaited else held.acknowledged,
-    ).seen("Pushed", reason, now)
+        pushed=moment if good else held.pushed,
+        acknowledged=moment if awaited else held.acknowledged,
+        ended=ended,
+    ).seen("Pushed", reason, moment)
 
 
 def _parsed(data: bytes) -> dict[str, LastPush]:
@@ -150,7 +165,8 @@ def _parsed(data: bytes) -> dict[str, LastPush]:
 def _one(one: Mapping[str, Any]) -> LastPush:
     moments = {name: None if one[name] is None else int(one[name]) for name in ("pushed", "acknowledged", "tried")}
     since = {str(what): (str(word), int(when)) for what, (word, when) in one["since"].items()}
-    return LastPush(**moments, reason=str(one["reason"]), message=str(one["message"]), since=since)
+    ended = float(one.get("ended", 0.0))
+    return LastPush(**moments, reason=str(one["reason"]), message=str(one["message"]), since=since, ended=ended)
 
 
 def _rendered(held: Mapping[str, LastPush]) -> bytes:
@@ -163,6 +179,7 @@ def _rendered(held: Mapping[str, LastPush]) -> bytes:
             "reason": one.reason,
             "message": one.message,
             "since": {what: list(pair) for what, pair in one.since.items()},
+            "ended": one.ended,
         }
         for vm, one in latest
     }

@@ -54,6 +54,8 @@ class Outcome:
     unaccepted: dict[str, Unaccepted] = field(default_factory=dict)
     #: Why nothing was read and nothing done; empty where something was.
     left_out: str = ""
+    #: When all was done with this VM (monotonic), be it that the push waited for others still; None: not known.
+    ended: float | None = field(default=None, compare=False)
 
     @property
     def ok(self) -> bool:

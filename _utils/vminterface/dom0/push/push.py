@@ -118,8 +118,8 @@ class Push:
             self._monitors.probe()
             self.foresee()
             self.persist()
-            for vm in self._outcomes:
-                self._let_go(vm)
+            for outcome in self._outcomes.values():
+                self._done(outcome)
             self._pass(self._left(), self._begin, self._end)
         return [self._outcomes[vm] for vm in self._plans]
 
@@ -330,7 +330,13 @@ class Push:
         self._monitors.conclude(outcomes)
         for outcome in outcomes:
             self._outcomes[outcome.vm] = outcome
-            self._let_go(outcome.vm)
+            self._done(outcome)
+
+    def _done(self, outcome: Outcome) -> None:
+        """Let a VM go."""
+        # Before that: another push of it ends later.
+        outcome.ended = runtime.monotonic()
+        self._let_go(outcome.vm)
 
     def _left(self) -> list[Plan]:
         """Return the plans of VMs of which nothing has failed yet."""

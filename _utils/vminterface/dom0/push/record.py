@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from vminterface import runtime
 from vminterface.dom0.desired import words
 from vminterface.dom0.history.author import author
 from vminterface.dom0.history.chain import Head
@@ -23,6 +24,8 @@ VALUES_VARIABLE, PLAIN = "VMINTERFACE_HISTORY_VALUES", "plain"
 CHANGED, REFUSED, FAILED = "changed", "refused", "failed"
 UNCHANGED, NOT_RUNNING = "unchanged", "not_running"
 _COMMENT = 500
+#: How moments are written; seconds between the end of a VM's part and that of the push from which on both are told.
+_TIME, _APART = "%Y-%m-%dT%H:%M:%SZ", 1.0
 
 
 class Record:
@@ -46,7 +49,7 @@ class Record:
     def _start(self) -> dict[str, Any]:
         # Whole seconds, of the moment in which the push ended.
         seconds = round(time.time() - self._began, 1)
-        return {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": seconds, "by": self._author}
+        return {"time": time.strftime(_TIME, time.gmtime()), "seconds": seconds, "by": self._author}
 
 
 def entry(outcomes: Sequence[Outcome], head: Head) -> dict[str, Any]:
@@ -77,6 +80,9 @@ def _of(outcome: Outcome, head: Head) -> dict[str, Any]:
         data["comment"] = printable(outcome.comment(), _COMMENT)
     if outcome.unaccepted:
         data["unaccepted"] = {setting: one.word for setting, one in outcome.unaccepted.items()}
+    if outcome.ended is not None and (since := runtime.monotonic() - outcome.ended) >= _APART:
+        # Another push to it may have its line before this one.
+        data["time"] = time.strftime(_TIME, time.gmtime(time.time() - since))
     return data
 
 

@@ -69,6 +69,10 @@ def inspect(
     here = [vm for vm in running if vm in settings]
     drifted = _drifted(targets, {vm: settings[vm] for vm in here})
     held = _held(drifted, folder)
+    if drifted:
+        # A push that has let one go by now, and waits for others, may have written it since.
+        now_drifted = _drifted(targets, {vm: settings[vm] for vm in drifted})
+        drifted = {vm: fields for vm, fields in drifted.items() if vm in now_drifted}
     last = lastpush.update(lambda known: None, folder) if drifted else {}
     events: list[dict[str, Any]] = []
     due = []

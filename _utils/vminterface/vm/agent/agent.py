@@ -57,6 +57,10 @@ from vminterface.vm.report.threads import start as start_reports
 #: Seconds without an event after which a burst of them counts as over, and how long one may last. The end of a push is
 #: marked, and needs no such time; other programs write one key after the other.
 QUIET, BURST = 0.03, 0.5
+#: Seconds for which the keys are read again while one push after the other is marked. What is read then may be half of
+#: one, but a program in the VM that writes marks without end must not keep the agent from all else.
+#: That happens so often at least: the time may have passed while the VM was paused.
+REREAD, REREAD_LEAST = 1.0, 2
 #: Seconds between two checks of whether the agent shall stop, and at what its settings rest on besides the store: where
 #: nothing wakes it for these, and where something does.
 CHECK_SECONDS, REST_SECONDS = 0.5, 30.0
@@ -189,8 +193,12 @@ class Agent:
             self._abandoned = mark
 
     def _read(self, store: KeyStore, watch: Watch, stop: threading.Event) -> Reading:
-        """Return what *store* holds, which is no half of a push unless dom0 has abandoned it."""
-        while (found := read(store, _OWN)).unfinished and found.marks[1] != self._abandoned and not stop.is_set():
+        """Return what *store* holds: no half of a push, unless dom0 has abandoned it or others never end."""
+        again, times = Deadline.after(REREAD), 0
+        while (found := read(store, _OWN)).unfinished and found.marks[1] != self._abandoned:
+            times += 1
+            if stop.is_set() or (again.passed and times > REREAD_LEAST):
+                break
             mark = path_in(store, keys.PUSH)
             self._let_burst_end(store, watch, [WatchEvent(mark, mark)])
         return found

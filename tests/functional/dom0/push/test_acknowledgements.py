@@ -178,3 +178,24 @@ def test_keys_that_dom0_has_lost_are_the_reason_why_no_acknowledgement_matches(t
                 "work: the VM still has keys of services that dom0 has lost, as the VM's QubesDB daemon in dom0 was "
                 "started afresh (expected: the VM is started again); former values restored"
             )
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_an_acknowledgement_that_dom0_has_lost_is_asked_for_again(tmp_path: Path, zone: str) -> None:
+    """Another program has given dom0's store the keys again that it lost, so that the push does not change them."""
+    with QubesHost(tmp_path / "qubes") as host:
+        host.start_vm("work")
+        with RealAgent(host, "work", tmp_path / "vm") as agent:
+            agent.zone("UTC")
+            agent.zone("Europe/Berlin")
+            assert until(lambda: host.read("work", "vminterface/agent") is not None, 60)
+            assert pushed(host, "UTC", services={"cups": True}).ok
+            host.daemons["work"].restart_dom0()
+            write(host, "work", "qubes-service/cups", b"1")
+            write(host, "work", "qubes-timezone", b"UTC")
+            comments = [pushed(host, to, services={"cups": True}).comment() for to in (zone, "UTC", "UTC")]
+    assert comments == [
+        "work is already as configured" if zone == "UTC" else "work: timezone set",
+        "work is already as configured" if zone == "UTC" else "work: timezone set",
+        "work is already as configured",
+    ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.dom0 import Dom0
+from tests.support.lab_store import wait_until as until
 from tests.support.qubesdb import QubesHost
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.push import lastpush
@@ -37,12 +39,13 @@ def test_a_good_push_is_kept_with_its_acknowledgement(host: Dom0 | QubesHost, mo
     with host.targets() as targets:
         push([WARSAW], targets)
     since = {"Pushed": ("Converged", 1000)}
-    assert held() == LastPush(pushed=1000, acknowledged=1000, tried=1000, reason="Converged", since=since)
+    one = LastPush(pushed=1000, acknowledged=1000, tried=1000, reason="Converged", since=since)
+    assert replace(held(), ended=0.0) == one
     monkeypatch.setattr(time, "time", lambda: 2000.0)
     with host.targets() as targets:
         push([WARSAW], targets)
     # Nothing was written, so nothing was acknowledged; and it has been so for as long as before.
-    assert held() == LastPush(pushed=2000, acknowledged=1000, tried=2000, reason="Converged", since=since)
+    assert replace(held(), ended=0.0) == replace(one, pushed=2000, tried=2000)
 
 
 def test_a_refusal_is_kept_beside_the_last_good_push(host: Dom0 | QubesHost, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,3 +105,31 @@ def test_where_nothing_can_be_written_no_push_fails(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("VMINTERFACE_LOCK_DIR", str(tmp_path / "file"))
     lastpush.note([Outcome("work")])
     assert lastpush.update(lambda held: None) == {}
+
+
+def test_what_a_later_push_came_to_stays_when_an_earlier_one_ends_after_it(host: Dom0 | QubesHost) -> None:
+    host.start_vm("hung")
+    hung = host.agent("hung")
+    work = host.agent("work", reply=lambda setting, inputs: "not here" if "Europe/Paris" in inputs.values() else "")
+    first = [VMSettings.parse(vm, {"timezone": "UTC", "timeout": 60}) for vm in ("hung", "work")]
+    with host.targets() as targets:
+        assert all(outcome.ok for outcome in push(first, targets))
+    assert until(lambda: hung.announced.is_set() and work.announced.is_set(), 60)
+    hung.reply = lambda setting, inputs: None
+    outcomes: list[Outcome] = []
+
+    def both() -> None:
+        desired = [VMSettings.parse(vm, {"timezone": "Asia/Tokyo", "timeout": 60}) for vm in ("hung", "work")]
+        with host.targets() as targets:
+            outcomes.extend(push(desired, targets, stop=threading.Event()))
+
+    thread = threading.Thread(target=both)
+    thread.start()
+    assert until(lambda: host.read("hung", "qubes-timezone") == "Asia/Tokyo", 60)
+    with host.targets() as targets:
+        (later,) = push([VMSettings.parse("work", {"timezone": "Europe/Paris", "timeout": 60})], targets)
+    assert isinstance(later.error, SettingRefused)
+    hung.reply = lambda setting, inputs: ""
+    thread.join()
+    assert [outcome.ok for outcome in outcomes] == [True, True]
+    assert (held("hung").reason, held("work").reason) == ("Converged", "Refused")

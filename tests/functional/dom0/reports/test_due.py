@@ -12,6 +12,7 @@ import pytest
 from lab.xenstored.fakexen import missing
 from tests.support.dom0 import Dom0
 from tests.support.stores import need
+from vminterface.dom0.desired import diff
 from vminterface.dom0.desired.settings import parse_pillar
 from vminterface.dom0.push import lastpush
 from vminterface.dom0.push.locks import VMLocks
@@ -102,6 +103,27 @@ def test_nor_of_one_that_was_pushed_to_just_now(host: Dom0, monkeypatch: pytest.
         known = lastpush.LastPush(tried=int(clock))
         lastpush.update(lambda held: held.update(dict.fromkeys(VMS, known)))
         assert inspect(targets, Watched(), SETTINGS, targets.running(), (), now=0, clock=clock) == []
+
+
+def test_nor_of_one_that_a_push_has_done_with_meanwhile_and_that_waits_for_another_vm(
+    host: Dom0, inspected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a push has let the VM go, and notes what it came to later."""
+    pushed(host)
+    write(host, "vm03", "Asia/Tokyo")
+    write(host, "vm04", "Asia/Tokyo")
+
+    def compare(*arguments: Any, **more: Any) -> Any:
+        changes = diff.compare(*arguments, **more)
+        if changes:
+            write(host, "vm03", "Europe/Warsaw")
+        return changes
+
+    monkeypatch.setattr("vminterface.dom0.reports.due.compare", compare)
+    assert inspected(0) == [
+        {"event": "drifted", "vm": "vm04", "fields": ["timezone"]},
+        {"event": "push_due", "vms": ["vm04"]},
+    ]
 
 
 def test_a_vm_that_ends_or_starts_anew_has_no_former_drift(host: Dom0, inspected: Any) -> None:

@@ -118,10 +118,33 @@ def test_what_is_not_as_configured_is_kept_with_its_word_and_sentence(
     assert kept.since == {"Pushed": (word, 1000), "Agent": ("Present", 600)}
 
 
+def test_what_a_later_push_came_to_stays_where_the_earlier_one_waited_for_other_vms(folder: str, clock: Clock) -> None:
+    clock.now = 50.0
+    runtime.use(clock)
+    refused = SettingRefused("work refused timezone: no such zone")
+    earlier, later = Outcome("work", ended=20.0), Outcome("work", error=refused, ended=20.5)
+    note([later], folder)
+    note([earlier, Outcome("mail", ended=50.0)], folder)
+    kept = held(folder)
+    assert (kept["work"].reason, kept["work"].message) == ("Refused", str(refused))
+    # Both ended half a minute before the first of them could be noted.
+    assert (kept["work"].pushed, kept["work"].tried, kept["mail"].tried) == (970, 971, 1000)
+    assert kept["work"].since == {"Pushed": ("Refused", 971)}
+
+
+def test_what_was_kept_before_the_host_started_again_does_not_stay(folder: str, clock: Clock) -> None:
+    clock.now = 50.0
+    runtime.use(clock)
+    update(lambda held: held.update(work=LastPush(900, 900, 900, "Hung", "late", ended=7000.0)), folder)
+    note([Outcome("work", ended=20.0)], folder)
+    assert (held(folder)["work"].reason, held(folder)["work"].ended) == ("Converged", 20.0)
+
+
 def test_nothing_is_known_of_a_vm_before_its_first_push(folder: str) -> None:
     assert LastPush() == LastPush(None, None, None, "", "", {})
     note([Outcome("new", error=DeadlineExceeded("late"))], folder)
-    assert held(folder)["new"] == LastPush(None, None, 1000, "Hung", "late", {"Pushed": ("Hung", 1000)})
+    kept = held(folder)["new"]
+    assert kept == LastPush(None, None, 1000, "Hung", "late", {"Pushed": ("Hung", 1000)}, kept.ended)
 
 
 def test_what_stays_the_same_keeps_the_moment_at_which_it_began() -> None:
@@ -144,6 +167,7 @@ def test_the_file_has_a_plain_form(folder: str) -> None:
             "reason": "Converged",
             "message": "",
             "since": {"Pushed": ["Converged", 300], "Agent": ["Present", 600]},
+            "ended": 0.0,
         }
     }
     assert held(folder) == {"work": KEPT}

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.virtualtime import Clock
+from vminterface import runtime
 from vminterface.dom0.push import record
 from vminterface.dom0.push.outcome import Outcome
 from vminterface.dom0.push.record import Record, entry
@@ -74,6 +76,16 @@ class TestEntry:
             "comment": "work does not accept timezone: decided by its owner; work: debug set",
             "unaccepted": {"timezone": "refuse"},
         }
+
+    @pytest.mark.parametrize(("ended", "told"), [(None, None), (49.1, None), (49.0, "49"), (20.0, "20")])
+    def test_a_vm_that_was_done_long_before_the_push_has_a_time_of_its_own(
+        self, clock: Clock, monkeypatch: pytest.MonkeyPatch, ended: float | None, told: str | None
+    ) -> None:
+        clock.now = 50.0
+        runtime.use(clock)
+        monkeypatch.setattr(time, "time", lambda: 50.0)
+        one = of_one(changes=ZONE, ended=ended)
+        assert one.get("time") == (None if told is None else f"1970-01-01T00:00:{told}Z")
 
     def test_what_is_optional_is_no_refusal(self) -> None:
         optional = {"timezone": Unaccepted("timezone", "refuse", "", True)}

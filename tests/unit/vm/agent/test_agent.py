@@ -1,0 +1,49 @@
+"""What an agent takes of a store in which dom0 writes while it reads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.memorystore import MemoryStore
+from tests.support.virtualtime import Clock
+from vminterface import runtime
+from vminterface.channel.store import Read
+from vminterface.vm.agent.agent import Agent
+from vminterface.vm.machine.machine import Machine
+
+
+class Store(MemoryStore):
+    """One whose VM is paused for a minute in the middle of the first reading, while dom0 pushes."""
+
+    paused = False
+
+    def _outcome(self, one: object) -> object:
+        if isinstance(one, Read) and one.path == "/qubes-gateway" and not self.paused:
+            self.paused = True
+            assert self.clock is not None
+            self.clock.now += 60.0
+            new = {"/qubes-ip": b"10.0.0.9", "/qubes-gateway": b"10.0.0.8", "/vminterface/push": b"written 2"}
+            self.keys.update(new)
+        return super()._outcome(one)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    clock = Clock()
+    runtime.use(clock)
+    yield clock
+    runtime.use(runtime.Runtime())
+
+
+def test_a_vm_that_was_paused_while_its_agent_read_does_not_take_half_a_push(clock: Clock, tmp_path: Path) -> None:
+    held = {"/qubes-ip": b"10.0.0.1", "/qubes-gateway": b"10.0.0.2", "/vminterface/push": b"written 1"}
+    store = Store(held, clock=clock)
+    found = Agent(Machine(str(tmp_path)))._read(store, store.watch(["/"]), threading.Event())
+    assert {field: found.texts.get(field) for field in ("network:ip", "network:gateway")} == {
+        "network:ip": "10.0.0.9",
+        "network:gateway": "10.0.0.8",
+    }
