@@ -34,6 +34,8 @@ class Run:
         self.lag = lag
         self.untrusted = frozenset(untrusted)
         self.ended = [one for one in facts if isinstance(one, Ended)]
+        #: When who has begun with a VM.
+        self.began: dict[tuple[str, str], list[float]] = defaultdict(list)
         #: By VM and key.
         self.writes: dict[tuple[str, str], list[Wrote]] = defaultdict(list)
         self.applied: dict[tuple[str, str], list[Applied]] = defaultdict(list)
@@ -49,6 +51,8 @@ class Run:
                 self.writes[one.vm, one.key].append(one)
                 if one.who == LOST:
                     self.lost[one.vm].append(one.at)
+            elif isinstance(one, Began):
+                self.began[one.who, one.vm].append(one.at)
             elif isinstance(one, Applied):
                 self.applied[one.vm, one.setting].append(one)
             elif isinstance(one, Started):
@@ -65,6 +69,10 @@ class Run:
     def restarted(self, vm: str, since: float, until: float) -> bool:
         """Whether the VM has started anew meanwhile."""
         return any(since < at <= until for at in self.started[vm])
+
+    def own_until(self, end: Ended) -> float:
+        """Return until when writes to the VM can be that push's: a watcher may push again to one that it has let go."""
+        return min((at for at in self.began[end.who, end.vm] if end.began < at < end.at), default=end.at)
 
     def is_unsure(self, end: Ended) -> bool:
         """Whether what an earlier push of the same writer has sent to a store that hung may be written during this."""
@@ -171,7 +179,8 @@ def failure_leaves_nothing(run: Run) -> Iterator[str]:
             # Nothing is left of it, and another push may have written the same to the VM since.
             continue
         for field, text in end.texts.items():
-            last, own = run.last(end.vm, keys.for_field(field).name, end.at), (end.who, f"qubesd for {end.who}")
+            until, own = run.own_until(end), (end.who, f"qubesd for {end.who}")
+            last = run.last(end.vm, keys.for_field(field).name, until)
             if last is None or last.who not in own or not end.began <= last.at:
                 continue
             held = None if last.new is None else last.new.decode("utf-8", "surrogateescape")
@@ -201,7 +210,7 @@ def all_or_nothing(run: Run) -> Iterator[str]:
         last: dict[str, str | None] = {}
         for field in end.texts:
             for one in run.writes[end.vm, keys.for_field(field).name]:
-                if one.who == end.who and end.began <= one.at <= end.at:
+                if one.who == end.who and end.began <= one.at <= run.own_until(end):
                     last[field] = None if one.new is None else one.new.decode("utf-8", "surrogateescape")
         wrong = {field: text for field, text in last.items() if text != end.texts[field]}
         if end.ok and wrong:

@@ -185,7 +185,10 @@ def put(
     Where the store is *afresh*, the VM may still see keys that it has lost.
     Raises VMNotRunning where the VM has stopped, VerificationFailed, and the store's errors.
     """
-    check_there(store, target)
+    # What a transaction has written for a VM that is not there is undone: the check needs no exchange of its own.
+    there = [Read(_there(target))] if store.transactions and not store.per_vm else []
+    if not there:
+        check_there(store, target)
     begin, end = _marks(store, target) if unacknowledged else ([], [])
     writes = [
         *begin,
@@ -194,7 +197,9 @@ def put(
         *end,
     ]
     read = [(field, text, target.path(name)) for field, text in texts.items() for name in _names(field, text)]
-    outcomes = store.batch([*writes, *(Read(path) for _, _, path in read)])
+    outcomes = store.batch([*there, *writes, *(Read(path) for _, _, path in read)])
+    if there and isinstance(outcome := outcomes.pop(0), VMInterfaceError):
+        raise _stopped(target) if isinstance(outcome, KeyNotFound) else outcome
     for operation, outcome in zip(writes, outcomes, strict=False):
         if isinstance(outcome, VMInterfaceError) and not (
             isinstance(operation, Remove) and isinstance(outcome, KeyNotFound)
@@ -215,8 +220,17 @@ def gone_meanwhile(store: KeyStore, fields: Collection[str]) -> set[str]:
 
 def check_there(store: KeyStore, target: Target) -> None:
     """Raise VMNotRunning if the VM has stopped: nobody would remove what is written for it in the XenStore then."""
-    if not store.per_vm and not store.exists(target.path("name")):
-        raise VMNotRunning(f"{target.vm} stopped while its settings were written")
+    if not store.per_vm and not store.exists(_there(target)):
+        raise _stopped(target)
+
+
+def _there(target: Target) -> str:
+    """Return the path of the key that a running VM has."""
+    return target.path("name")
+
+
+def _stopped(target: Target) -> VMNotRunning:
+    return VMNotRunning(f"{target.vm} stopped while its settings were written")
 
 
 def _marks(store: KeyStore, target: Target) -> tuple[list[Operation], list[Operation]]:
