@@ -38,9 +38,13 @@ def at_rest(pid: int, seconds: float, sleep: Callable[[float], None] = time.slee
     return None
 
 
-def growth(name: str, first: Rest | None, last: Rest | None) -> Slope | None:
-    """Return how much more of *name* is held at the *last* time, give or take one; None where that is not known."""
+def growth(name: str, first: Rest | None, last: Rest | None, allowed: float = 0.0) -> Slope | None:
+    """Return how much more of *name* is held at the *last* time, give or take one; None where that is not known.
+
+    *allowed* is how much may come once, such as the threads of a pool, which start when they are first needed.
+    """
     if first is None or last is None or last[0] <= first[0]:
         return None
     hours = (last[0] - first[0]) / HOUR
-    return Slope((last[1][name] - first[1][name]) / hours, 1 / hours, last[1][name], 2)
+    more = last[1][name] - first[1][name]
+    return Slope((more - min(allowed, max(more, 0.0))) / hours, 1 / hours, last[1][name], 2)

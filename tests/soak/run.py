@@ -35,6 +35,7 @@ from vminterface.deadline import Deadline
 from vminterface.dom0.desired.settings import parse_pillar
 from vminterface.dom0.inventory.targets import Targets
 from vminterface.dom0.push.push import push
+from vminterface.dom0.push.watch.watcher import AT_ONCE
 from vminterface.errors import ProgramMissing, VMInterfaceError
 
 AGENT, YOUNG_AGENT = "agent", "young agent"
@@ -51,6 +52,8 @@ WATCHER = "watcher"
 MEMORY_LIMITS = {AGENT: 1024.0, YOUNG_AGENT: math.inf}
 #: Pushes to the agents that are judged, before it begins.
 WARM_ROUNDS = 150
+#: What a watcher at rest may have more than at its beginning: the threads of its pool.
+POOL = {THREADS: AT_ONCE + 1.0}
 LIMITS = {MEMORY: 2048.0, DESCRIPTORS: 1.0, THREADS: 1.0}
 #: Seconds of a run from which on slopes are judged. For memory it is its second half, of ten minutes at least: an
 #: allocator takes more and more slowly what it keeps, for some hundreds of pushes.
@@ -199,10 +202,10 @@ class Soak:
                 judged=self._plan.judged,
             )
         ]
-        verdicts += [
-            Verdict(WATCHER, f"{name} at rest", LIMITS[name], 1, growth(name, *self._rests), self._plan.judged(name))
-            for name in COUNTS
-        ]
+        first, last = self._rests
+        for name in COUNTS:
+            slope = growth(name, first, last, POOL.get(name, 0.0))
+            verdicts.append(Verdict(WATCHER, f"{name} at rest", LIMITS[name], 1, slope, self._plan.judged(name)))
         return Result(
             self._plan.release, self._plan.seed, self._plan.vms, self._plan.seconds, self._reports.counts,
             disturbances.counts, self._reports.wrong, self._unconverged, self._left, disturbances.errors, verdicts,

@@ -49,5 +49,11 @@ def test_what_is_held_for_good_is_growth_and_one_more_may_be_chance() -> None:
     slope = growth(DESCRIPTORS, first, ten)
     assert slope is not None
     assert (slope.per_hour, slope.exceeds(1.0)) == (20.0, True)
+    pool = growth(DESCRIPTORS, first, ten, 9.0)
+    assert pool is not None
+    assert pool.per_hour == 2.0
+    fewer = growth(DESCRIPTORS, ten, (4600.0, {DESCRIPTORS: 20.0}), 9.0)
+    assert fewer is not None
+    assert fewer.per_hour == -4.0
     assert growth(DESCRIPTORS, first, None) is None
     assert growth(DESCRIPTORS, None, one) is None
