@@ -201,9 +201,13 @@ class KeyStore(ABC):
 
     def _one(self, operation: Operation, timeout: float | None) -> Any:
         outcome = self.batch([operation], timeout=timeout)[0]
-        if isinstance(outcome, VMInterfaceError):
+        if not isinstance(outcome, VMInterfaceError):
+            return outcome
+        try:
             raise outcome
-        return outcome
+        finally:
+            # Its traceback has this frame: with the name here, the two would keep each other.
+            del outcome
 
     def read(self, path: str, *, timeout: float | None = None) -> bytes:
         """Return the value of *path*."""

@@ -17,7 +17,7 @@ import struct
 import weakref
 from collections.abc import Callable, Sequence
 
-from vminterface.channel.connection import Piece, StoreConnection
+from vminterface.channel.connection import Piece, StoreConnection, nobody
 from vminterface.channel.qubesdb.readout import hang_up
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded, StoreError
@@ -91,6 +91,7 @@ class QubesDBConnection(StoreConnection):
 
     def _release(self) -> None:
         self._end()
+        self._on_event = nobody
 
     def _hear(self) -> None:
         self._read([])

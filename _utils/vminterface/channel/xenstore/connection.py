@@ -10,7 +10,7 @@ import os
 import select
 from collections.abc import Callable, Sequence
 
-from vminterface.channel.connection import StoreConnection
+from vminterface.channel.connection import StoreConnection, nobody
 from vminterface.channel.xenstore.transport import SocketTransport, connect
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded
@@ -40,6 +40,7 @@ class XenStoreConnection(StoreConnection):
 
     def _release(self) -> None:
         self._transport.close()
+        self._on_event = nobody
 
     def _hear(self) -> None:
         self._read({})
