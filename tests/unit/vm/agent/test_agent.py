@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.support.memorystore import MemoryStore
 from tests.support.virtualtime import Clock
-from vminterface import runtime
 from vminterface.channel.store import Read
 from vminterface.vm.agent.agent import Agent
 from vminterface.vm.machine.machine import Machine
@@ -29,14 +25,6 @@ class Store(MemoryStore):
             new = {"/qubes-ip": b"10.0.0.9", "/qubes-gateway": b"10.0.0.8", "/vminterface/push": b"written 2"}
             self.keys.update(new)
         return super()._outcome(one)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    clock = Clock()
-    runtime.use(clock)
-    yield clock
-    runtime.use(runtime.Runtime())
 
 
 def test_a_vm_that_was_paused_while_its_agent_read_does_not_take_half_a_push(clock: Clock, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Time for tests of pushes."""
+"""Time for tests of what waits."""
 
 from __future__ import annotations
 
