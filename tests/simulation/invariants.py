@@ -196,7 +196,7 @@ def qubesd_forgets_failures(run: Run) -> Iterator[str]:
         if end.kind != "push" or end.restored is False:
             continue
         for (vm, key), writes in run.writes.items():
-            own = [one for one in writes if one.who == end.who and end.began <= one.at <= end.at]
+            own = [one for one in writes if one.who == end.who and end.began <= one.at <= run.own_until(end)]
             if vm != end.vm or not key.startswith("feature/") or not own or end.ok or own[-1].new == own[0].old:
                 continue
             yield f"{end.who} says at {end.at:.3f} s '{end.comment}', but qubesd keeps {key} {own[-1].new!r}"
