@@ -150,7 +150,7 @@ class Session:
                 return Outcome.SURVIVED
 
             tests = self._ordered(module, {test for some in covered.tests.values() for test in some})
-            ended = self._run(tests, instead=tell)
+            ended = self._in_copy(tests, tell)
             told.seek(0)
             failing = set(told.read().splitlines())
         if ended is not Outcome.SURVIVED or (failing and failing == set(tests)):
@@ -184,24 +184,18 @@ class Session:
             return Outcome.NEEDS_IMPORT, ordered
         return outcome, ordered
 
-    def _run(
-        self,
-        tests: list[str],
-        put_in: Callable[[], bool] = lambda: True,
-        instead: Callable[[], Outcome] | None = None,
-    ) -> Outcome:
-        """Return how *tests* end in a copy of this process, after *put_in* has changed what it is to change there.
-
-        *instead* is done there in place of running them in turn up to the first that fails.
-        """
+    def _run(self, tests: list[str], put_in: Callable[[], bool]) -> Outcome:
+        """Return how *tests* end in a copy of this process, after *put_in* has changed what it is to change there."""
         items = [self._items[test] for test in tests]
+        return self._in_copy(tests, lambda: run(items) if put_in() else Outcome.NEEDS_IMPORT)
+
+    def _in_copy(self, tests: list[str], what: Callable[[], Outcome]) -> Outcome:
+        """Return how *what* ends in a copy of this process, within the bounds of *tests*."""
 
         def work() -> Outcome:
-            if not put_in():
-                return Outcome.NEEDS_IMPORT
             for cache in self._caches:
                 cache.cache_clear()
-            return run(items) if instead is None else instead()
+            return what()
 
         seconds = 5 + 3 * sum(self._seconds[test] for test in tests)
         return child.run(work, seconds, ASLEEP + 3 * sum(self._clock[test] for test in tests))
