@@ -178,8 +178,8 @@ def failure_leaves_nothing(run: Run) -> Iterator[str]:
         if run.restarted(end.vm, end.began, end.at):
             # Nothing is left of it, and another push may have written the same to the VM since.
             continue
+        until, own = run.own_until(end), (end.who, f"qubesd for {end.who}")
         for field, text in end.texts.items():
-            until, own = run.own_until(end), (end.who, f"qubesd for {end.who}")
             last = run.last(end.vm, keys.for_field(field).name, until)
             if last is None or last.who not in own or not end.began <= last.at:
                 continue
@@ -195,8 +195,9 @@ def qubesd_forgets_failures(run: Run) -> Iterator[str]:
     for end in run.ended:
         if end.kind != "push" or end.restored is False:
             continue
+        until = run.own_until(end)
         for (vm, key), writes in run.writes.items():
-            own = [one for one in writes if one.who == end.who and end.began <= one.at <= run.own_until(end)]
+            own = [one for one in writes if one.who == end.who and end.began <= one.at <= until]
             if vm != end.vm or not key.startswith("feature/") or not own or end.ok or own[-1].new == own[0].old:
                 continue
             yield f"{end.who} says at {end.at:.3f} s '{end.comment}', but qubesd keeps {key} {own[-1].new!r}"
@@ -208,9 +209,10 @@ def all_or_nothing(run: Run) -> Iterator[str]:
         if end.kind != "push" or end.restored is False or end.vm in run.untrusted or run.is_unsure(end):
             continue
         last: dict[str, str | None] = {}
+        until = run.own_until(end)
         for field in end.texts:
             for one in run.writes[end.vm, keys.for_field(field).name]:
-                if one.who == end.who and end.began <= one.at <= run.own_until(end):
+                if one.who == end.who and end.began <= one.at <= until:
                     last[field] = None if one.new is None else one.new.decode("utf-8", "surrogateescape")
         wrong = {field: text for field, text in last.items() if text != end.texts[field]}
         if end.ok and wrong:
