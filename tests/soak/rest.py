@@ -7,7 +7,7 @@ the soak does; a slope of these says how busy it was.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from tests.soak.measures import DESCRIPTORS, THREADS, identify, measure
 from tests.soak.slope import HOUR, Slope
@@ -21,7 +21,7 @@ COUNTS = (DESCRIPTORS, THREADS)
 Rest = tuple[float, Mapping[str, float]]
 
 
-def at_rest(pid: int, seconds: float, sleep: Callable[[float], None] = time.sleep) -> Rest | None:
+def at_rest(pid: int, seconds: float) -> Rest | None:
     """Wait up to *seconds* until the process *pid* holds the same for CALM seconds; None where it never does."""
     deadline, since, before = Deadline.after(seconds), time.monotonic(), None
     process = identify(pid)
@@ -34,7 +34,7 @@ def at_rest(pid: int, seconds: float, sleep: Callable[[float], None] = time.slee
             since, before = now, held
         elif now - since >= CALM:
             return now, held
-        sleep(LOOK)
+        time.sleep(LOOK)
     return None
 
 

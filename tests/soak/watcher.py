@@ -20,8 +20,6 @@ from tests.soak.reports import Reports
 END = 10.0
 #: Seconds more than a push may take in which the watcher may log what came of it.
 SLACK = 10.0
-
-
 UNIT = PROJECT / "formulas/vminterface/files/vminterface-watch.service"
 
 
