@@ -39,6 +39,10 @@ class NoSuchRollout(VMInterfaceError, LookupError):
     """No rollout of that name was begun here."""
 
 
+def _not_begun(name: str) -> NoSuchRollout:
+    return NoSuchRollout(f"no rollout called {name} was begun here")
+
+
 @dataclass(slots=True)
 class Unit:
     """The result of one VM or host: a state of the above, and one sentence if needed."""
@@ -93,7 +97,7 @@ class Journal:
             journal.former = dict(data["former"])
         except FileNotFoundError:
             journal.close()
-            raise NoSuchRollout(f"no rollout called {name} was begun here") from None
+            raise _not_begun(name) from None
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             journal.close()
             what = printable(str(error))
@@ -111,7 +115,7 @@ class Journal:
             raise InvalidValue(f"'{shown}' is not a name for a rollout (expected letters, digits, _ . -, at most 64)")
         place = Path(folder or os.environ.get(FOLDER_VARIABLE) or FOLDER)
         if begun and not (place / f"{name}.json").exists():
-            raise NoSuchRollout(f"no rollout called {name} was begun here")
+            raise _not_begun(name)
         try:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(place / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
