@@ -186,9 +186,7 @@ def put(
     Raises VMNotRunning where the VM has stopped, VerificationFailed, and the store's errors.
     """
     # What a transaction has written for a VM that is not there is undone: the check needs no exchange of its own.
-    there = [Read(_there(target))] if store.transactions and not store.per_vm else []
-    if not there:
-        check_there(store, target)
+    there = [] if store.per_vm else [Read(_there(target))]
     begin, end = _marks(store, target) if unacknowledged else ([], [])
     writes = [
         *begin,
