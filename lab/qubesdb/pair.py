@@ -7,12 +7,14 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from lab.linux.namespaces import DIE_WITH_PARENT
 from lab.paths import PROJECT
 from vminterface.channel.interruptions import Held
 from vminterface.channel.qubesdb.store import QubesDB
+from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost
 
 _START_SECONDS = 10.0
@@ -50,9 +52,25 @@ class QubesDBPair:
                 raise ConnectionLost(f"the lab's QubesDB of {self.name} did not start")
 
     def restart_dom0(self) -> None:
-        """Let dom0's daemon start afresh, without keys, in a moment; the VM's keeps its own."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGUSR1)
+        """Start dom0's daemon afresh and wait until it listens: it has no keys, the VM's keeps its own.
+
+        Raises DeadlineExceeded.
+        """
+        if self._process is None:
+            return
+        before = self._listens_since()
+        deadline = Deadline.after(_START_SECONDS)
+        self._process.send_signal(signal.SIGUSR1)
+        while self._listens_since() in (None, before):
+            deadline.check(f"the lab's QubesDB of {self.name}")
+            time.sleep(0.002)
+
+    def _listens_since(self) -> int | None:
+        """Return when dom0's daemon made the last of its sockets, if it has."""
+        try:
+            return (self._folders[0] / f"qubesdb.{self.name}.ro.sock").stat().st_ctime_ns
+        except FileNotFoundError:
+            return None
 
     def stop(self) -> None:
         """End both; may be called twice."""
