@@ -144,6 +144,16 @@ REFUSED_BEFORE_ANY_PUSH = Scenario(
     (Fault(0.052, "store hangs", "work", 0.316),),
     vms=("work",),
 )
+#: The watcher's push to two VMs is done with one, which starts again, long before it is done with the other.
+STARTED_AGAIN_SINCE = Scenario(
+    0,
+    "qubesdb",
+    ("timezone",),
+    (Agent("work", 0.0, 3.0), Agent("mail", 0.3)),
+    (Actor("watcher", "watch", ("work", "mail"), (Round(0.0, 1), Round(3.0, 2)), timeout=2.5),),
+    (Fault(4.4, "vm restarts", "mail", 0.6), Fault(5.1, "agent dies", "mail", 2.0)),
+    vms=("work", "mail"),
+)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +172,7 @@ REFUSED_BEFORE_ANY_PUSH = Scenario(
         pytest.param(AGENT_SLOWER_THAN_LOOKS, id="an agent that a push waits for is no reason for another"),
         pytest.param(RESTORED_WHILE_AGENT_AWAY, id="what was taken back while an agent was away is undone by it"),
         pytest.param(REFUSED_BEFORE_ANY_PUSH, id="a refusal of before a push is no reply to it"),
+        pytest.param(STARTED_AGAIN_SINCE, id="an acknowledgement before a VM's start is none after it"),
         pytest.param(NO_AGENT_AT_ALL, id="a VM that only claims to have an agent is not pushed to without end"),
     ],
 )

@@ -279,9 +279,11 @@ class Watcher:
             known = error if isinstance(error, VMInterfaceError) else ResourcesExhausted.of(error)
             told = str(known or f"unexpected {type(error).__name__}: {error}")
             outcomes = [Outcome(one.vm, error=VMInterfaceError(f"{one.vm}: {told}")) for one in desired]
+        # One of many, it may end long after it was done with a VM, which has stopped or started again since.
+        over = {vm for vm in reasons.values() if self._starts.get(vm) is not starts[vm]}
         for settings, outcome in zip(desired, outcomes, strict=True):
             # A firewall alone is about another VM's start.
-            if reasons[outcome.vm] == outcome.vm:
+            if reasons[outcome.vm] == outcome.vm and outcome.vm not in over:
                 self._boots.note(settings, outcome, booting=starts[outcome.vm].booting)
                 starts[outcome.vm].booting &= not outcome.ok
             if outcome.ok and (outcome.changes or outcome.unaccepted):
@@ -289,8 +291,11 @@ class Watcher:
         for vm in dict.fromkeys(reasons.values()):
             starts[vm].busy = False
             self._give_monitors(vm, starts[vm])
-            if failed := [outcome for outcome in outcomes if not outcome.ok and reasons[outcome.vm] == vm]:
+            failed = [outcome for outcome in outcomes if not outcome.ok and reasons[outcome.vm] == vm]
+            if failed and vm not in over:
                 self._try_again(starts[vm], failed)
+            for outcome in failed if vm in over else ():
+                self._log(f"{outcome.comment()}; {vm} has stopped or started again since")
 
     def _give_monitors(self, vm: str, start: _Start) -> None:
         settings = self._pillar.settings.get(vm)
