@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from tests.simulation.scheduler import APART, TIMED_OUT, Process, World
+from tests.simulation.trace import Late, Trace
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
 
@@ -17,8 +18,9 @@ Step = Callable[[], Any]
 class Daemon:
     """A program that serves one request after the other, in the order in which they come."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, trace: Trace) -> None:
         self.world = world
+        self.trace = trace
         self.name = name
         self.process = world.process(name)
         self.up = True
@@ -104,6 +106,8 @@ class Connection:
     def push(self, deliver: Callable[[], None], slow: float = 0.0) -> None:
         """Let the daemon send something on its own account, after what it has sent before."""
         self._last = max(self._last + APART, self.world.now + self.daemon.process.delay() + slow)
+        if slow:
+            self.daemon.trace.facts.append(Late(self.world.now, self._last, self.process.name))
         self.world.at(self._last, lambda: None if self.closed_because else deliver(), self.daemon.process.random)
 
     def ask(self, steps: Sequence[Step], deadline: Deadline) -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 
-from tests.simulation.trace import Applied, Began, Ended, Fact, Started, Stopped, Wrote
+from tests.simulation.trace import Applied, Began, Ended, Fact, Late, Started, Stopped, Wrote
 from vminterface import keys
 from vminterface.dom0.push.acknowledgements import INTRODUCTION
 
@@ -46,6 +46,8 @@ class Run:
         #: Who was stopped for a while, and seconds that a push may take beside its VM's time; None: not known.
         self.paused: frozenset[str] = frozenset()
         self.allowance: float | None = None
+        #: By who waited for them, when late events were sent and came.
+        self._late: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for one in facts:
             if isinstance(one, Wrote):
                 self.writes[one.vm, one.key].append(one)
@@ -55,6 +57,8 @@ class Run:
                 self.began[one.who, one.vm].append(one.at)
             elif isinstance(one, Applied):
                 self.applied[one.vm, one.setting].append(one)
+            elif isinstance(one, Late):
+                self._late[one.who].append((one.at, one.until))
             elif isinstance(one, Started):
                 self.started[one.vm].append(one.at)
             elif isinstance(one, Stopped):
@@ -69,6 +73,15 @@ class Run:
     def restarted(self, vm: str, since: float, until: float) -> bool:
         """Whether the VM has started anew meanwhile."""
         return any(since < at <= until for at in self.started[vm])
+
+    def lateness(self, who: str, since: float, until: float) -> float:
+        """Return how many seconds of that time *who* waited for events that came late, or for what came after them."""
+        seconds, done = 0.0, since
+        for begin, end in sorted(self._late[who]):
+            begin, end = max(begin, done), min(end, until)
+            if begin < end:
+                seconds, done = seconds + end - begin, end
+        return seconds
 
     def own_until(self, end: Ended) -> float:
         """Return until when writes to the VM can be that push's: a watcher may push again to one that it has let go."""
@@ -288,7 +301,7 @@ def nobody_waits_for_ever(run: Run) -> Iterator[str]:
     """A push ends within its VM's time and what each hanging store may cost, whatever happens."""
     for end in run.ended:
         if end.kind in ("push", "diff") and end.who not in run.paused and run.allowance is not None:
-            limit = 2.5 * end.timeout + run.allowance
+            limit = 2.5 * end.timeout + run.allowance + run.lateness(end.who, end.began, end.at)
             if end.at - end.began > limit:
                 yield f"{end.who} has taken {end.at - end.began:.3f} s for {end.vm} (at most {limit:.3f} s)"
 
@@ -310,8 +323,9 @@ def locks_go_with_their_vm(run: Run) -> Iterator[str]:
         )
         # Each of its VMs has some exchanges of its own at the end, one VM after the other.
         others = sum((one.who, one.began) == (end.who, end.began) for one in run.ended) - 1
-        allowance = run.allowance + others * LET_GO
-        limit = max(end.locked, last) + allowance
+        since = max(end.locked, last)
+        allowance = run.allowance + others * LET_GO + run.lateness(end.who, since, end.at)
+        limit = since + allowance
         if (agent := run.last(end.vm, keys.AGENT, end.at)) is None or agent.new is None:
             limit += INTRODUCTION * end.timeout
         # What the push writes to its other VMs meanwhile, such as what it puts back there, takes its time.

@@ -31,8 +31,7 @@ class SimulatedQubesd(Daemon):
     """The daemon; *pairs* are the QubesDBs of running VMs."""
 
     def __init__(self, world: World, trace: Trace, vms: tuple[str, ...], pairs: Mapping[str, Pair]) -> None:
-        super().__init__(world, "qubesd")
-        self.trace = trace
+        super().__init__(world, "qubesd", trace)
         self.features: dict[str, dict[str, str]] = {vm: {} for vm in vms}
         self.pairs = pairs
         #: How many of the next changes fail, and whether these are stored before.

@@ -36,11 +36,11 @@ T = TypeVar("T")
 
 
 class Side(Daemon):
-    """One daemon of a pair, with its keys; *vm* is None for what nobody notes."""
+    """One daemon of a pair, with its keys; what is written to dom0's is noted."""
 
-    def __init__(self, world: World, name: str, trace: Trace | None, vm: str) -> None:
-        super().__init__(world, name)
-        self.trace, self.vm = trace, vm
+    def __init__(self, world: World, name: str, trace: Trace, vm: str, *, noted: bool) -> None:
+        super().__init__(world, name, trace)
+        self.vm, self._noted = vm, noted
         self.keys: dict[str, bytes] = {}
         self.watches: list[_Watch] = []
         self.other: Side | None = None
@@ -92,7 +92,7 @@ class Side(Daemon):
             self.keys.pop(path, None)
         else:
             self.keys[path] = value
-        if self.trace is not None:
+        if self._noted:
             self.trace.batch += 1
             self.trace.wrote(self.world.now, who, self.vm, path, old, value)
         random = self.process.random
@@ -124,8 +124,8 @@ class Pair:
 
     def __init__(self, world: World, trace: Trace, vm: str, number: int) -> None:
         self.world, self.vm, self.number = world, vm, number
-        self.dom0 = Side(world, f"QubesDB of {vm} in dom0", trace, vm)
-        self.inside = Side(world, f"QubesDB in {vm}", None, vm)
+        self.dom0 = Side(world, f"QubesDB of {vm} in dom0", trace, vm, noted=True)
+        self.inside = Side(world, f"QubesDB in {vm}", trace, vm, noted=False)
         self.dom0.other, self.inside.other = self.inside, self.dom0
 
     def restart_dom0(self) -> None:

@@ -118,7 +118,16 @@ class Disturbed:
     vm: str = ""
 
 
-Fact = Wrote | Applied | Started | Stopped | Began | Ended | Died | Watched | Disturbed
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A watch event for *who* that came late, and with it what the daemon sent after it; it came at *until*."""
+
+    at: float
+    until: float
+    who: str
+
+
+Fact = Wrote | Applied | Started | Stopped | Began | Ended | Died | Watched | Disturbed | Late
 
 
 @dataclass(slots=True)

@@ -83,8 +83,7 @@ class Xenstored(Daemon):
     """The daemon with all its nodes."""
 
     def __init__(self, world: World, trace: Trace) -> None:
-        super().__init__(world, "xenstored")
-        self.trace = trace
+        super().__init__(world, "xenstored", trace)
         self.nodes: dict[str, Node] = {"/": Node(children=("local",)), "/local": Node(children=("domain",))}
         self.nodes["/local/domain"] = Node()
         self.watches: list[_Registered] = []
