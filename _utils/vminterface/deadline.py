@@ -12,28 +12,34 @@ class Deadline:
     A plain class: programs that are started for one call cannot afford the import of ``dataclasses``.
     """
 
-    __slots__ = ("expires", "seconds")
+    __slots__ = ("_seconds", "expires")
 
     def __init__(self, expires: float, seconds: float) -> None:
         self.expires = expires
-        self.seconds = seconds
+        self._seconds = seconds
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
         """Return the deadline *seconds* from now."""
-        # The rest of a whole second after a few steps is reported as that second.
-        return cls(runtime.monotonic() + seconds, round(seconds, 2) or seconds)
+        return cls(runtime.monotonic() + seconds, seconds)
+
+    @property
+    def seconds(self) -> float:
+        """The time that there was, to the hundredth: the rest of a whole second after a few steps is that second."""
+        # Rounded when a message needs it, which few of the many deadlines ever come to.
+        return round(self._seconds, 2) or self._seconds
 
     def shorten(self, seconds: float) -> None:
         """Bring the deadline forward to *seconds* from now; never postpone it. Waiting code must check it again."""
         expires = runtime.monotonic() + seconds
         if expires < self.expires:
-            self.expires, self.seconds = expires, seconds
+            self.expires, self._seconds = expires, seconds
 
     @property
     def remaining(self) -> float:
         """Seconds left, 0.0 when it has passed."""
-        return max(0.0, self.expires - runtime.monotonic())
+        left = self.expires - runtime.monotonic()
+        return left if left > 0.0 else 0.0
 
     @property
     def passed(self) -> bool:
@@ -42,7 +48,7 @@ class Deadline:
 
     def check(self, what: str) -> float:
         """Return the seconds left, or raise :class:`DeadlineExceeded` saying that *what* gave no answer."""
-        left = self.remaining
+        left = self.expires - runtime.monotonic()
         if left <= 0.0:
             raise DeadlineExceeded(f"{what}: no reply within {self.seconds:g} s")
         return left

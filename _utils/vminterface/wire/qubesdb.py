@@ -31,6 +31,7 @@ from vminterface.wire.qubesdb_messages import (
     PATH_MAX,
     SERIES,
     VALUE_MAX,
+    Asked,
     BadRequest,
     Command,
     ConnectionClosed,
@@ -44,8 +45,8 @@ from vminterface.wire.qubesdb_messages import (
     Sentinel,
     WatchEvent,
     check_value,
-    encode_path,
     encode_reply,
+    encode_request,
     has_good_characters,
     is_changed_path,
     is_key_path,
@@ -72,13 +73,10 @@ _CLOSED = ConnectionClosed()
 _SIZE = HEADER.size
 _COMMANDS: dict[int, Command] = {command.value: command for command in Command}
 _RESPONSES = frozenset(response.value for response in Response)
-#: The command of which each kind of answer is one of a series; those of MULTIREAD have values.
-_SERIES_KINDS: dict[int, Command] = {response.value: command for command, response in SERIES.items()}
 #: What a good answer to each other command is; that of READ has a value.
 _ANSWERED_BY = {
     one: (Response.READ if one is Command.READ else Response.OK).value for one in Command if one not in SERIES
 }
-_WITH_VALUES = {Response.READ.value, Response.MULTIREAD.value}
 
 
 class Connection:
@@ -90,8 +88,7 @@ class Connection:
         self._at = 0
         self._eof = False
         self._error: str | None = None
-        #: What is not yet answered: command, path, and the path as bytes with its terminator.
-        self._in_flight: deque[tuple[Command, str, bytes]] = deque()
+        self._in_flight: deque[Asked] = deque()
         self._entries = 0
         #: A request that is refused once so many bytes of its data have been skipped.
         self._refused: BadRequest | None = None
@@ -140,6 +137,8 @@ class Connection:
         while True:
             if self.role is CLIENT and self._error is None:
                 self._take_good(found)
+                if self._at == len(self._buffer) and not self._eof:
+                    return found
             event = self.next_event()
             if isinstance(event, Sentinel):
                 return found
@@ -148,31 +147,46 @@ class Connection:
                 return found
 
     def _take_good(self, found: list[Event]) -> None:
-        """Take the good answers and entries that come next: the same as ``next_event`` does, in one tight loop."""
+        """Take the good answers and entries that come next: the same as ``next_event`` does, in two tight loops."""
         buffer, at, size, in_flight = self._buffer, self._at, len(self._buffer), self._in_flight
-        unpack, key_field, series = HEADER.unpack_from, KEY_FIELD.match, _SERIES_KINDS
+        unpack, add = HEADER.unpack_from, found.append
         while size - at >= _SIZE and in_flight:
+            command, path, expected = in_flight[0]
+            if command in SERIES:
+                self._take_entries(found)
+                return
             kind, field, length = unpack(buffer, at)
             end = at + _SIZE + length
-            command, path, expected = in_flight[0]
-            if end > size or length > VALUE_MAX or (length and kind not in _WITH_VALUES):
+            if kind != _ANSWERED_BY[command] or not field.startswith(expected) or end > size:
+                return
+            value = b""
+            if length:
+                value = buffer[at + _SIZE : end]
+                if command is not Command.READ or length > VALUE_MAX or 0 in value:
+                    return
+            in_flight.popleft()
+            add(Reply(command, path, value))
+            self._at = at = end
+
+    def _take_entries(self, found: list[Event]) -> None:
+        """Take the good entries of the series that comes next, up to its end."""
+        buffer, at, size = self._buffer, self._at, len(self._buffer)
+        unpack, key_field, add, before = HEADER.unpack_from, KEY_FIELD.match, found.append, len(found)
+        command, _, expected = self._in_flight[0]
+        series, start = SERIES[command].value, expected[:-1]
+        most = VALUE_MAX if command is Command.MULTIREAD else 0
+        while size - at >= _SIZE:
+            kind, field, length = unpack(buffer, at)
+            key, end = key_field(field), at + _SIZE + length
+            if key is None or kind != series or not field.startswith(start) or length > most or end > size:
                 break
             value = buffer[at + _SIZE : end] if length else b""
             if length and 0 in value:
                 break
-            if kind == _ANSWERED_BY.get(command) and field.startswith(expected):
-                in_flight.popleft()
-                found.append(Reply(command, path, value))
-            elif series.get(kind) is command:
-                key = key_field(field)
-                if key is None or not field.startswith(expected[:-1]):
-                    break
-                self._entries += 1
-                found.append(Entry(command, key[1].decode("ascii"), value))
-            else:
-                break
+            add(Entry(command, key[1].decode("ascii"), value))
             at = end
         self._at = at
+        self._entries += len(found) - before
 
     def _from_daemon(self, kind: int, field: bytes, length: int) -> Event | Sentinel:
         """Take one message of a daemon."""
@@ -304,18 +318,19 @@ class Connection:
         if self.role is DAEMON:
             raise LocalProtocolError("a daemon does not send requests")
         messages: list[bytes] = []
-        asked: list[tuple[Command, str, bytes]] = []
+        asked: list[Asked] = []
         pack, write = HEADER.pack, Command.WRITE
         try:
             for request in requests:
                 command, path, value = request.command, request.path, request.value
-                data = encode_path(command, path)
+                message, awaited = encode_request(command, path)
                 if command is write:
                     check_value(path, value)
+                    message = pack(command, awaited[2], len(value)) + value
                 elif value:
                     raise Malformed(f"{command.name} {path}: only WRITE has a value")
-                messages.append(pack(command, data, len(value)) + value)
-                asked.append((command, path, data + b"\0"))
+                messages.append(message)
+                asked.append(awaited)
         except Malformed as error:
             raise LocalProtocolError(str(error)) from None
         self._in_flight.extend(asked)

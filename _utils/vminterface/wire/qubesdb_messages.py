@@ -64,6 +64,9 @@ class Sentinel(Enum):
 
 NEED_DATA = Sentinel.NEED_DATA
 
+#: A request that is not answered yet: command, path, and the path as bytes with its terminator.
+Asked = tuple[Command, str, bytes]
+
 # The three events of which there are many are not frozen, which would take three times as long to make each.
 
 
@@ -156,6 +159,13 @@ def encode_path(command: Command, path: str) -> bytes:
     if command in (Command.READ, Command.WRITE) and data.endswith(b"/"):
         raise Malformed(f"'{printable(path)}' is not a valid path (expected one that does not end with /)")
     return data
+
+
+@lru_cache(maxsize=8192)
+def encode_request(command: Command, path: str) -> tuple[bytes, Asked]:
+    """Return a request without a value, and what its reply must match. Raises what :func:`encode_path` does."""
+    data = encode_path(command, path)
+    return HEADER.pack(command, data, 0), (command, path, data + b"\0")
 
 
 def check_value(path: str, value: bytes) -> None:

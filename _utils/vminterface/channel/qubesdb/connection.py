@@ -146,6 +146,8 @@ class QubesDBConnection(StoreConnection):
         if not self._connected:
             self._connect_by(deadline)
         count, taken, unwritten = len(messages), 0, b""
+        if count == 1:  # as :meth:`_chunk` does
+            taken, unwritten = 1, messages[0]
         while len(replies) < count:
             # Few big writes: a window that is half full waits for answers.
             if not unwritten and taken < count and taken - len(replies) <= WINDOW // 2:
@@ -155,12 +157,13 @@ class QubesDBConnection(StoreConnection):
                 if not unwritten and taken < count and taken - len(replies) <= WINDOW // 2:
                     continue
             # Reads while it writes: what we do not read, the daemon must keep for us.
-            ready = (self._both if unwritten else self._readable).poll(deadline.remaining * 1000)
-            if deadline.passed:
+            left = deadline.remaining
+            if not left:
                 raise DeadlineExceeded(
                     f"{self.path}: no reply within {deadline.seconds:g} s ({len(replies)} of {count} came)"
                 )
-            if ready and ready[0][1] & ~select.POLLOUT:
+            ready = (self._both if unwritten else self._readable).poll(left * 1000)
+            if ready and ready[0][1] != select.POLLOUT:
                 self._read(replies)
 
     @staticmethod
@@ -186,19 +189,20 @@ class QubesDBConnection(StoreConnection):
 
     def _read(self, replies: list[AnyReply]) -> None:
         """Give the answers that have come to *replies*, watch events to their handler."""
+        piece, wire, keep = self._piece, self._wire, self._keep
         try:
-            data = self._piece.of(self._socket.recv(self._piece.size))
+            data = piece.of(self._socket.recv(piece.size))
         except BlockingIOError:
             return
-        self._wire.receive_data(data)
-        for event in self._wire.events():
+        wire.receive_data(data)
+        for event in wire.events():
             # One test each, the most frequent first: there may be thousands, and a union takes far longer.
             if isinstance(event, Reply):
                 replies.append(self._reply(event) if self._size else (event, ()))
             elif isinstance(event, Entry):
                 self._size += len(event.path) + len(event.value)
                 room = len(self._entries) <= ENTRIES_MAX and self._size <= BYTES_MAX
-                if room and (self._keep is None or self._keep(event.path)):
+                if room and (keep is None or keep(event.path)):
                     self._entries.append(event)
             elif isinstance(event, ErrorReply):
                 replies.append(self._reply(event) if self._size else (event, ()))

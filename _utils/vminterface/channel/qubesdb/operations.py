@@ -151,11 +151,13 @@ def outcome_of(operation: Operation, received: Sequence[AnyReply]) -> Any:
 def _names(path: str, entries: Sequence[Entry]) -> list[str] | VMInterfaceError:
     """Return the names directly below *path*, of a listing of all paths that start so."""
     top = path if path.endswith("/") else f"{path}/"
-    names = {e.path[len(top) :].partition("/")[0] for e in entries if e.path.startswith(top)}
+    # The daemon lists in order, which a set would lose and the sorting have to find anew.
+    names = {e.path[len(top) :].partition("/")[0]: None for e in entries if e.path.startswith(top)}
     if not names and path != "/" and not any(entry.path == path for entry in entries):
         return KeyNotFound(f"{path}: no such key")
     # A doubled slash makes a name of nothing, which no path can name.
-    return sorted(names - {""})
+    names.pop("", None)
+    return sorted(names)
 
 
 def refusal(reply: ErrorReply | StoreError) -> VMInterfaceError:

@@ -33,8 +33,8 @@ class Pace:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._unsettled = 0.0
-        self._at = time.monotonic()
+        #: When all of them have settled.
+        self._settled = time.monotonic()
 
     @classmethod
     def of(cls, path: str) -> Pace:
@@ -48,19 +48,11 @@ class Pace:
     def add(self, cost: int) -> None:
         """Note that changes of that *cost* have been sent."""
         with self._lock:
-            self._settle()
-            self._unsettled += cost
+            self._settled = max(self._settled, time.monotonic()) + cost / RATE
 
     def pause(self, cost: int) -> float:
         """Return the seconds to wait before changes of that *cost* may be sent."""
-        with self._lock:
-            self._settle()
-            return max(0.0, (self._unsettled + cost - ROOM) / RATE)
-
-    def _settle(self) -> None:
-        now = time.monotonic()
-        self._unsettled = max(0.0, self._unsettled - (now - self._at) * RATE)
-        self._at = now
+        return max(0.0, self._settled - time.monotonic() - (ROOM - cost) / RATE)
 
 
 def portions(requests: Sequence[Request]) -> Iterator[tuple[Sequence[Request], int]]:

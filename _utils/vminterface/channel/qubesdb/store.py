@@ -22,7 +22,7 @@ from vminterface.channel.qubesdb.operations import (
     refusal,
     whole_folders,
 )
-from vminterface.channel.qubesdb.pace import Pace, portions
+from vminterface.channel.qubesdb.pace import COSTS, Pace, portions
 from vminterface.channel.qubesdb.places import find_socket, folders
 from vminterface.channel.store import (
     TREE_LIMIT,
@@ -121,11 +121,17 @@ class QubesDB(VMStore):
         """Do as :meth:`_ask`, with changes in portions that the other daemon of the pair can take."""
         replies: list[AnyReply] = []
         for portion, cost in portions(requests):
-            if cost and (pause := self._pace.pause(cost)):
-                time.sleep(min(pause, deadline.check(self._connection.path)))
+            if cost:
+                self._keep_pace(cost, deadline)
             replies += self._ask(portion, deadline)
-            self._pace.add(cost)
+            if cost:
+                self._pace.add(cost)
         return replies
+
+    def _keep_pace(self, cost: int, deadline: Deadline) -> None:
+        """Wait until changes of that *cost* may be sent."""
+        if pause := self._pace.pause(cost):
+            time.sleep(min(pause, deadline.check(self._connection.path)))
 
     def _existing(self, paths: Sequence[str], deadline: Deadline) -> dict[str, bytes]:
         """Return the keys at and below *paths* and in folders that may go with them, inside a VM with their values.
@@ -146,17 +152,21 @@ class QubesDB(VMStore):
         return found
 
     def read(self, path: str, *, timeout: float | None = None) -> bytes:
-        (value,) = self.read_many([path], timeout=timeout)
-        if value is None:
-            raise KeyNotFound(f"{path}: no such key")
-        return value
+        # The most frequent requests go past the operations' own lists.
+        ((reply, _),) = self._ask([Request(Command.READ, path)], self._deadline(timeout))
+        if not isinstance(reply, Reply):
+            raise refusal(reply)
+        return reply.value
 
     def write(self, path: str, value: bytes, *, timeout: float | None = None) -> None:
-        ((reply, _),) = self._change([Request(Command.WRITE, path, value)], self._deadline(timeout))
+        # As :meth:`_change` does; one request is one portion.
+        deadline, cost = self._deadline(timeout), COSTS[Command.WRITE]
+        self._keep_pace(cost, deadline)
+        ((reply, _),) = self._ask([Request(Command.WRITE, path, value)], deadline)
+        self._pace.add(cost)
         raise_refusal(reply)
 
     def read_many(self, paths: Sequence[str], *, timeout: float | None = None) -> list[bytes | None]:
-        # The most frequent requests go past the operations' own lists.
         values: list[bytes | None] = []
         for reply, _ in self._ask([Request(Command.READ, path) for path in paths], self._deadline(timeout)):
             if isinstance(reply, Reply):
