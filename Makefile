@@ -30,7 +30,7 @@ SALT_SYSTEM := $(filter-out $(patsubst %,tests/system/test_%,lab% quickstart% ab
 
 # All that is random in the tests and the soak comes of one seed, another each day: SEED=20261129 does a day's again.
 
-.PHONY: say-missing demo demo-xen install uninstall share packages test-packages review test check simulate test-xen test-main test-salt3007 test-salt3006 lint format bench clean
+.PHONY: say-missing demo demo-xen install uninstall share packages test-packages review test check simulate test-xen test-main test-pieces test-system test-salt3007 test-salt3006 lint format bench clean
 .PHONY: docs docs-site pages pictures coverage changelog release
 .PHONY: soak mutate fuzz fuzz-check fuzz-coverage fuzz-keep
 
@@ -105,12 +105,16 @@ simulate: $(MAIN)/.stamp
 
 # What brings up a whole dom0 wants a processor for itself.
 WHOLE_DOM0 := --numprocesses $(shell nproc) --dist loadfile --no-loadscope-reorder
-test-main: $(MAIN)/.stamp
-	@echo "== all tests, Salt $$($(MAIN)/bin/python -c 'import salt.version; print(salt.version.__version__)')"
-	@status=0; \
-	$(MAIN)/$(PYTEST) -m "not system" $(SIDE_BY_SIDE) || status=1; \
-	$(MAIN)/$(PYTEST) $(WHOLE_DOM0) tests/system || status=1; \
-	exit $$status
+test-main:
+	@$(MAKE) --no-print-directory --keep-going test-pieces test-system
+
+test-pieces: $(MAIN)/.stamp
+	@echo "== all tests but of a whole dom0, Salt $$($(MAIN)/bin/python -c 'import salt.version; print(salt.version.__version__)')"
+	@$(MAIN)/$(PYTEST) -m "not system" $(SIDE_BY_SIDE)
+
+test-system: $(MAIN)/.stamp
+	@echo "== tests of a whole dom0, Salt $$($(MAIN)/bin/python -c 'import salt.version; print(salt.version.__version__)')"
+	@$(MAIN)/$(PYTEST) $(WHOLE_DOM0) tests/system
 
 # A master of Salt 3007 loses requests on Python 3.13 (docs/platforms.md): only minions and salt-call are tried with it.
 test-salt3007: private NO_MASTER := and not master

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -79,6 +80,12 @@ def pytest_collection_modifyitems(items: Any) -> None:
         for folder, mark in MARKS_BY_FOLDER.items():
             if item.path.is_relative_to(TESTS / folder):
                 item.add_marker(mark)
+
+
+def pytest_collection_finish(session: Any) -> None:
+    """Let the garbage collector pass over the tests themselves, which are there until the end: each process has all."""
+    gc.collect()
+    gc.freeze()
 
 
 def fail_where_skipped(report: Any) -> None:

@@ -155,13 +155,18 @@ def within(vm: VM, service: str, data: bytes, argument: str = "") -> Iterator[tu
                 os.close(own)
 
 
-def is_there(pid: int) -> bool:
-    """Whether the process *pid* runs."""
+def ends(pid: int, seconds: float = 20.0) -> bool:
+    """Wait for the end of the process *pid*, which may have been killed just now; whether it has come."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        return False
+        return True
     try:
-        return not select.select([descriptor], [], [], 0)[0]
+        return bool(select.select([descriptor], [], [], seconds)[0])
     finally:
         os.close(descriptor)
+
+
+def is_there(pid: int) -> bool:
+    """Whether the process *pid* runs."""
+    return not ends(pid, 0)

@@ -97,7 +97,7 @@ class RawClient:
         self._stream.close()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Wait for *condition*; say whether it came true."""
     import time
 

@@ -23,7 +23,7 @@ from vminterface.errors import ProgramFailed
 from vminterface.vm.machine.machine import Machine, network_of
 
 #: Seconds for whatever should take a small part of one.
-SOON = 10.0
+SOON = 30.0
 _CLONE_NEWNET = 0x40000000
 _HOLD = ["sh", "-c", "echo ready; exec sleep 300"]
 

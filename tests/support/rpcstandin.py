@@ -200,7 +200,7 @@ def child_states() -> list[str]:
     return states
 
 
-def until(condition: Any, seconds: float = 2.0) -> bool:
+def until(condition: Any, seconds: float = 20.0) -> bool:
     """Wait until *condition* holds; return whether it does."""
     end = time.monotonic() + seconds
     while not condition():

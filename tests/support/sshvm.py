@@ -138,7 +138,7 @@ class SshVM:
         """Remove the grains that salt-ssh keeps of the VM for some minutes, its ID among them."""
         self.run("rm -f /var/tmp/.root_*_salt/running_data/var/cache/salt/minion/grains.cache.p")
 
-    def wait_for(self, command: str, seconds: float = 10.0) -> str:
+    def wait_for(self, command: str, seconds: float = 30.0) -> str:
         """Run *command* until it succeeds and return its output."""
         end = time.monotonic() + seconds
         while True:

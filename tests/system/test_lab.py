@@ -189,7 +189,7 @@ def test_a_client_is_linked_to_its_netvm(lab: Lab, dom0: XenStore) -> None:
 @needs_links
 def test_clients_are_linked_anew_when_their_netvm_starts_again(lab: Lab) -> None:
     lab.ask("restart", "sys-net")
-    lab.wait_for_agents(Deadline.after(20))
+    lab.wait_for_agents(Deadline.after(60))
     number = domid(lab, "work")
     assert lab.run("sys-net", "ip", "link", "show", f"vif{number}.0").returncode == 0
     assert lab.run("work", "ip", "link", "show", "eth0").returncode == 0
@@ -220,13 +220,13 @@ def test_a_vm_starts_again_as_a_new_domain_and_dom0_is_told(lab: Lab, dom0: XenS
         while seen != {"@releaseDomain", "@introduceDomain"}:
             seen |= {event.path for event in watch.next(deadline)}
     assert domid(lab, "personal") > old
-    lab.wait_for_agents(Deadline.after(20))
+    lab.wait_for_agents(Deadline.after(60))
     assert wait_until(set_timezone(lab, dom0, "personal", "Europe/Berlin"))
 
 
 def test_an_agent_that_dies_is_reported_in_one_line(lab: Lab) -> None:
     lab.ask("restart", "personal")
-    told = lab.wait_for_agents(Deadline.after(20))["vms"]["personal"]
+    told = lab.wait_for_agents(Deadline.after(60))["vms"]["personal"]
     if lab.ask("status")["namespaces"]:
         children = Path(f"/proc/{told['init']}/task/{told['init']}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGKILL)
@@ -235,7 +235,7 @@ def test_an_agent_that_dies_is_reported_in_one_line(lab: Lab) -> None:
     assert wait_until(lambda: lab.ask("status")["vms"]["personal"]["agent"].startswith("ended with status -9"))
     assert "personal: its agent ended with status -9" in lab.paths.log.read_text()
     lab.ask("restart", "personal")
-    lab.wait_for_agents(Deadline.after(20))
+    lab.wait_for_agents(Deadline.after(60))
 
 
 def test_the_command_runs_programs_in_a_vm_and_keeps_their_exit_status(lab: Lab) -> None:

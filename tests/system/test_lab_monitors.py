@@ -72,7 +72,7 @@ def test_a_layout_overrides_the_screen_that_the_gui_connection_began_with(lab: L
 
 
 def until(holds: Callable[[], bool]) -> bool:
-    deadline = Deadline.after(5)
+    deadline = Deadline.after(30)
     while not deadline.passed:
         with contextlib.suppress(FileNotFoundError):
             if holds():
@@ -148,7 +148,7 @@ def test_the_session_is_up_where_there_is_a_screen(calls: Qrexec) -> None:
 
 def test_a_vm_that_starts_again_has_a_screen_only_if_asked(lab: Lab, calls: Qrexec) -> None:
     lab.ask("restart", "personal")
-    lab.wait_for_agents(Deadline.after(20))
+    lab.wait_for_agents(Deadline.after(60))
     assert lab.ask("status")["vms"]["personal"]["screens"] == ""
     with pytest.raises(ServiceFailed):
         monitors.of_vm(calls, "personal")

@@ -20,6 +20,7 @@ import pytest
 from lab.control import Lab
 from lab.linux.namespaces import Isolation
 from lab.paths import PROJECT, LabPaths
+from tests.support.lab_store import wait_until
 from tests.support.labs import client, file, handler, qrexec, running
 from tests.support.stores import need
 from vminterface.channel.qrexec.client import Call, Qrexec
@@ -37,7 +38,7 @@ outputs = select.poll()
 for number in (1, 2):
     outputs.register(number, 0)
 os.read(0, 1)
-seen = dict(outputs.poll(5000))
+seen = dict(outputs.poll(20000))
 told = [number for number in (1, 2) if seen.get(number, 0) & select.POLLERR]
 try:
     os.write(1, b"")
@@ -69,6 +70,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 def home(lab: Lab) -> Path:
     return lab.paths.root("work") / "home/user"
+
+
+def has_begun(lab: Lab) -> None:
+    """Wait for what a handler does at first: until then, a caller that is killed may be one whose call never came."""
+    begun = home(lab) / "begun"
+    assert wait_until(begun.exists)
+    begun.unlink()
 
 
 class TestServices:
@@ -235,14 +243,15 @@ class TestStreams:
         assert client(lab, "-d", "work", AS_DEFAULT.format("test.Evil"))[1] == b"a\x1b[2Jb\n"
 
     def test_a_handler_outlives_its_caller_and_finds_its_streams_ended(self, lab: Lab) -> None:
-        handler(lab, "work", "test.Alone", 'cat >/dev/null; sleep 0.3; echo over > "$HOME/over"')
+        begins = ': > "$HOME/begun"; '
+        handler(lab, "work", "test.Alone", f'{begins}cat >/dev/null; sleep 0.3; echo over > "$HOME/over"')
         words = [str(lab.paths.programs / "qrexec-client"), "-d", "work", AS_DEFAULT.format("test.Alone")]
         caller = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        time.sleep(0.7)
+        has_begun(lab)
         assert not (home(lab) / "over").exists()
         caller.kill()
         caller.communicate()
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while not (home(lab) / "over").exists():
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -250,13 +259,13 @@ class TestStreams:
 
     def test_a_poll_of_stderr_alone_shows_that_the_caller_has_gone(self, lab: Lab) -> None:
         """As the real agent does it: stdin ends, stdout is shut down for reading, stderr is closed."""
-        handler(lab, "work", "test.Watch", f"exec {sys.executable} -c {shlex.quote(WATCH)}")
+        handler(lab, "work", "test.Watch", f': > "$HOME/begun"; exec {sys.executable} -c {shlex.quote(WATCH)}')
         words = [str(lab.paths.programs / "qrexec-client"), "-d", "work", AS_DEFAULT.format("test.Watch")]
         caller = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        time.sleep(0.7)
+        has_begun(lab)
         caller.kill()
         caller.communicate()
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while not (home(lab) / "told").exists() or not (home(lab) / "told").read_text():
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -312,7 +321,7 @@ def test_a_call_in_a_vm_that_is_stopped_ends_as_a_problem_of_qrexec(lab: Lab) ->
     caller.stdin.flush()
     assert caller.stdout.readline() == b"begun\n"
     lab.ask("restart", "personal")
-    lab.wait_for_agents(Deadline.after(20))
+    lab.wait_for_agents(Deadline.after(60))
     _, said = caller.communicate(timeout=20)
     assert caller.returncode == 125
     assert b"was closed" in said

@@ -88,7 +88,7 @@ def test_the_lab_and_the_admin_api_start_pause_and_end_the_same_vms(lab: Lab) ->
     assert personal.call("Start") == ""
     with pytest.raises(InvalidValue, match="personal is running already"):
         lab.ask("start", "personal")
-    lab.wait_for_agents(Deadline.after(20))
+    lab.wait_for_agents(Deadline.after(60))
     assert int(str(personal.get("xid"))) == lab.ask("status")["vms"]["personal"]["domid"] > domid
 
 

@@ -125,7 +125,7 @@ def test_a_vm_that_starts_again_is_a_new_domain_with_a_new_qubesdb(r4: Lab) -> N
     with Targets() as targets:
         assert set(targets.running()) == {"work"}
     r4.ask("start", "personal")
-    r4.wait_for_agents(Deadline.after(20))
+    r4.wait_for_agents(Deadline.after(60))
     assert r4.ask("status")["vms"]["personal"]["domid"] > domid
     # qubesd writes dom0's zone for every VM, and the agent takes the one that was asked for from what qubesd keeps.
     assert told("personal", "vm-config/vminterface-timezone") == ZONE.encode()

@@ -435,7 +435,7 @@ def test_the_agent_applies_what_dom0_pushes_and_ends_on_sigterm(dom0: Dom0, tmp_
     try:
         done = vminterface(dom0, "set", "real", "timezone=Asia/Tokyo", "services:cups=on")
         assert done.returncode == 0, done.stdout + done.stderr
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while dom0.read("real", "vminterface/agent") is None:
             assert time.monotonic() < deadline
             time.sleep(0.05)

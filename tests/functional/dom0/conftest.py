@@ -20,7 +20,7 @@ def vms(tmp_path: Path) -> Iterator[StandIn]:
     # What was killed may be seen for a moment longer: its new parent, not this process, hears of its end.
     until(lambda: not stand_in.processes())
     assert stand_in.processes() == []
-    assert "Z" not in child_states()
+    assert until(lambda: "Z" not in child_states())
 
 
 @pytest.fixture

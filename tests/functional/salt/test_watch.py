@@ -81,7 +81,7 @@ def test_the_pillar_becomes_a_file_for_root_alone_that_the_watcher_works_with(
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "_utils"), "XENSTORED_PATH": host.path},
     )
     try:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while host.read("work", "qubes-service/cups") != "1":
             assert time.monotonic() < end
             time.sleep(0.05)

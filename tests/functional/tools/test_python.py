@@ -32,7 +32,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("tools", "requirements"):
-            shutil.copytree(PROJECT / name, folder / name)
+            shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(PROJECT / "Makefile", folder)
         self.python = self.program("python", _STUB.format(real=sys.executable))
         self.stamp = folder / _STAMP

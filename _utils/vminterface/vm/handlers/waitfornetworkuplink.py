@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 
-from vminterface.errors import ProgramFailed, ServiceFailed, printable
+from vminterface.errors import DeadlineExceeded, ProgramFailed, ServiceFailed, printable
 from vminterface.vm.apply.network import STATE
 from vminterface.vm.handlers.runtime.call import Call
 from vminterface.vm.machine.machine import Machine
@@ -35,7 +36,13 @@ def handle(call: Call) -> None:
     if interface is None:
         return
     is_stock = any(machine.exists(f"{folder}/{UNIT}.service") for folder in _UNITS)
-    while why := _problem(machine, interface, is_stock):
+    why = "systemctl does not reply"
+    while True:
+        # What was missing last is the reason, too, where the time ends while systemctl is asked again.
+        with suppress(DeadlineExceeded):
+            why = _problem(machine, interface, is_stock)
+        if not why:
+            return
         if deadline.remaining <= _PAUSE:
             name = printable(interface, 20)
             raise ServiceFailed(f"{name} is not up within {TIMEOUT:g} s: {why}", NOT_UP)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from lab.xenstored.fakexen import RealXenstored
+from tests.support.stopwatch import Stopwatch
 from tests.support.stores import GUEST, HOME, dom0, guest, guest_home, xenstored
 from vminterface.channel.store import GetPermissions, KeyStore, List, Read, Remove, SetPermissions, WatchEvent, Write
 from vminterface.channel.xenstore.store import XenStore
@@ -26,7 +27,7 @@ __all__ = ["dom0", "guest", "guest_home", "xenstored"]
 
 
 def soon() -> Deadline:
-    return Deadline.after(5)
+    return Deadline.after(30)
 
 
 def test_a_value_of_any_bytes_is_read_as_it_was_written(dom0: XenStore) -> None:
@@ -203,10 +204,10 @@ def test_events_reach_their_own_watch_while_other_calls_go_on(dom0: XenStore) ->
 def test_a_watch_without_events_ends_at_its_deadline_and_the_store_stays_good(dom0: XenStore) -> None:
     with dom0.watch(["/a"]) as watch:
         watch.next(soon())
-        started = time.monotonic()
+        started = Stopwatch()
         with pytest.raises(DeadlineExceeded):
             watch.next(Deadline.after(0.1))
-        assert time.monotonic() - started < 1
+        started.check(1)
         dom0.write("/a", b"1")
         assert watch.next(soon()) == [WatchEvent("/a", "/a")]
 

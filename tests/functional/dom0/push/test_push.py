@@ -14,6 +14,7 @@ import pytest
 
 from lab.xenstored import fakexen
 from tests.support.dom0 import Dom0
+from tests.support.stopwatch import Stopwatch
 from vminterface.channel.xenstore.store import XenStore
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.targets import Targets
@@ -208,9 +209,9 @@ def test_a_vm_that_hangs_costs_its_own_deadline_once_and_gets_its_former_values(
         if vm != "well":
             agent.reply = lambda setting, inputs: None
     later = {**WORK, "timezone": "Asia/Tokyo"}
-    started = time.monotonic()
+    started = Stopwatch()
     hung, dead, well = pushed(dom0, *(settings(later, vm=vm, timeout=1) for vm in ("hung", "dead", "well")))
-    assert 0.9 < time.monotonic() - started < 1.9
+    started.check(1.9, least=0.9)
     assert well.ok
     for outcome in (hung, dead):
         assert isinstance(outcome.error, DeadlineExceeded)
@@ -313,7 +314,7 @@ def test_a_setting_refused_earlier_is_not_reported_as_well(dom0: Dom0) -> None:
     agent.reply = lambda setting, inputs: "spoiled"
     with dom0.store() as store:  # somebody wrote by hand what the VM refuses
         store.write("/local/domain/1/qubes-timezone", b"Asia/Tokyo")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while "refused" not in (dom0.read("work", "vminterface/ack/timezone") or ""):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -337,7 +338,7 @@ def test_a_daemon_stopped_in_the_middle_ends_in_time_and_the_next_run_converges(
     with Targets(lambda: XenStore.open(dom0.path, timeout=1.0)) as targets:
         targets.running()
         threading.Timer(0.005, os.kill, [process.pid, how]).start()
-        started = time.monotonic()
+        started = Stopwatch()
         try:
             for _ in range(200):
                 zone = {"timezone": "Asia/Tokyo" if _ % 2 else "Europe/Warsaw"}
@@ -347,7 +348,7 @@ def test_a_daemon_stopped_in_the_middle_ends_in_time_and_the_next_run_converges(
             assert not all(o.ok for o in outcomes)
         except (ConnectionLost, DeadlineExceeded):
             pass
-        assert time.monotonic() - started < 8
+        started.check(8)
     if how == signal.SIGSTOP:
         os.kill(process.pid, signal.SIGCONT)
     else:  # what it held is lost with it, as on a host that restarts

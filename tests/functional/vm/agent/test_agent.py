@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from lab.xenstored.fakexen import RealXenstored
+from tests.support.stopwatch import Stopwatch
 from tests.support.stores import GUEST, HOME, xenstored  # noqa: F401
 from vminterface import __version__, keys
 from vminterface.channel.xenstore.store import XenStore
@@ -31,7 +32,7 @@ LIBRARY = Path(agent_module.__file__).parents[3]
 ANNOUNCEMENT = f"1 {__version__} {' '.join(sorted(SETTINGS))}".encode()
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until *condition* holds, or fail."""
     end = time.monotonic() + seconds
     while not condition():
@@ -290,10 +291,10 @@ def test_a_signal_ends_it_cleanly_within_a_second(vm: VM, number: signal.Signals
     vm.start_agent()
     until(lambda: vm.said(keys.AGENT) == ANNOUNCEMENT)
     assert vm.agent is not None
-    began = time.monotonic()
+    began = Stopwatch()
     vm.agent.send_signal(number)
     assert vm.agent.wait(5) == 0
-    assert time.monotonic() - began < 1.0
+    began.check(1.0)
     assert vm.said(keys.AGENT) is None
     assert vm.said(keys.acknowledgement("timezone")) is not None
     assert "Traceback" not in vm.log.read_text()
@@ -306,10 +307,10 @@ def test_a_signal_ends_it_while_there_is_no_store(vm: VM) -> None:
     vm.daemon.stop()
     until(lambda: "next attempt" in vm.log.read_text())
     assert vm.agent is not None
-    began = time.monotonic()
+    began = Stopwatch()
     vm.agent.terminate()
     assert vm.agent.wait(5) == 0
-    assert time.monotonic() - began < 1.0
+    began.check(1.0)
 
 
 def test_a_daemon_that_dies_and_comes_back_empty_undoes_nothing_and_is_served_again(vm: VM) -> None:

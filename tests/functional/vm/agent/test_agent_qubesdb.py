@@ -26,7 +26,7 @@ from vminterface.vm.agent import agent as agent_module
 LIBRARY = Path(agent_module.__file__).parents[3]
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait until *condition* holds, or fail."""
     end = time.monotonic() + seconds
     while not condition():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agentcall import Running, call, is_there, within
+from tests.support.agentcall import Running, call, ends, within
 from tests.support.handlers import VM
 from vminterface.errors import InvalidValue
 from vminterface.vm.handlers import backup
@@ -206,7 +206,7 @@ def test_a_command_that_hangs_is_ended_when_the_caller_goes(vm: VM) -> None:
             time.sleep(0.02)
         running.hang_up()
         assert running.ended().status == 1
-    assert not is_there(int(notes.read_text()))
+    assert ends(int(notes.read_text()))
 
 
 def test_an_unwritable_folder_is_a_fault(vm: VM) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.agentcall import Running, call, is_there, within
+from tests.support.agentcall import Running, call, ends, is_there, within
 from tests.support.handlers import VM
 from vminterface.errors import RemoteProtocolError
 from vminterface.vm.handlers import openinvm
@@ -161,7 +161,7 @@ def test_after_the_configured_time_the_opener_is_ended_and_nothing_goes_back(
     notes = opener('echo $$ >"$NOTES"; exec sleep 60')
     vm.write("/etc/vminterface/handlers.conf", "open-timeout = 1\n")
     assert call(vm, SERVICE, MESSAGE).refused(SERVICE).endswith("no reply within 1 s")
-    assert not is_there(int(notes.read_text()))
+    assert ends(int(notes.read_text()))
     assert leftovers(vm) == []
 
 
@@ -456,7 +456,7 @@ def test_a_handler_that_is_ended_ends_the_opener_and_leaves_nothing(vm: VM, open
         running.process.send_signal(signal.SIGTERM)
         reply = running.ended()
     assert reply.status == 143
-    assert not is_there(pid)
+    assert ends(pid)
     assert leftovers(vm) == []
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agentcall import Running, call, is_there, within
+from tests.support.agentcall import Running, call, ends, within
 from tests.support.handlers import VM, Reply
 from tests.support.qfilestream import events
 from vminterface.errors import InvalidValue
@@ -267,7 +267,7 @@ def test_a_command_that_says_nothing_is_ended_when_the_receiver_goes(vm: VM, tmp
         running.hang_up()
         reply = running.ended()
     assert reply.status == 1
-    assert not is_there(int(notes.read_text()))
+    assert ends(int(notes.read_text()))
 
 
 def test_the_receivers_error_is_told(vm: VM, tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_command_that_is_not_needed_any_more_is_ended(vm: VM, tmp_path: Path) 
     line = f"echo $$ >'{tmp_path}/pid'; cat '{vm.root}/media/backup'; exec sleep 60\nbackup-header\n".encode()
     dom0 = Dom0(vm, tmp_path / "dom0", line)
     assert dom0.reply.status == 0
-    assert not is_there(int((tmp_path / "pid").read_text()))
+    assert ends(int((tmp_path / "pid").read_text()))
 
 
 def test_64_mib_come_back_byte_for_byte_through_little_memory(vm: VM, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.agentcall import Running, call, is_there
+from tests.support.agentcall import Running, call, ends, is_there
 from tests.support.handlers import VM
 from tests.support.terminals import Terminal
 from vminterface.vm.handlers import showinterminal
@@ -45,7 +45,7 @@ def test_bytes_are_shown_as_they_are_and_what_is_typed_comes_back(vm: VM, termin
     assert (reply.status, reply.stdout, reply.stderr) == (0, b"", "")
     # Neither the terminal's echo nor its line's ends are in it: it is raw.
     assert terminal.shown() == b"\x1b[1mlogin\xff\n [yes]? bye"
-    assert not any(is_there(one) for one in terminal.processes())
+    assert all(ends(one) for one in terminal.processes())
     assert left_behind() == before
 
 
@@ -80,7 +80,7 @@ def test_a_terminal_that_is_stopped_closes_too_when_the_caller_goes(vm: VM, term
         os.kill(terminal.processes()[1], 19)
         running.hang_up()
         running.ended()
-    assert not is_there(terminal.processes()[0])
+    assert ends(terminal.processes()[0])
     os.kill(terminal.processes()[1], 9)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.agentcall import Running, is_there, within
+from tests.support.agentcall import Running, ends, is_there, within
 from tests.support.handlers import VM, Reply
 from vminterface.values.appmenu import MenuEntries
 from vminterface.vm.handlers import startapp
@@ -293,7 +293,7 @@ def test_the_bus_starts_what_asks_for_it_and_its_end_is_awaited(vm: VM) -> None:
     desktop(vm, "org.example.App", DBusActivatable="true")
     program(vm, "busctl", BUS)
     assert started(vm, "org.example.App") == ["activated"]
-    assert not is_there(int(vm.read("notes.pid")))
+    assert ends(int(vm.read("notes.pid")))
 
 
 def test_what_the_bus_does_not_start_is_run_by_its_command_line(vm: VM) -> None:

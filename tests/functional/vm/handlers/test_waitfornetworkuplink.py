@@ -19,7 +19,7 @@ MAC = "00:16:3e:5e:6c:00"
 @pytest.fixture
 def vm(vm: VM, monkeypatch: pytest.MonkeyPatch) -> VM:
     monkeypatch.setenv("PATH", f"{vm.root}/bin:{os.environ['PATH']}")
-    monkeypatch.setattr(waitfornetworkuplink, "TIMEOUT", 0.5)
+    monkeypatch.setattr(waitfornetworkuplink, "TIMEOUT", 1.0)
     return vm
 
 
@@ -41,7 +41,7 @@ def call(vm: VM) -> Reply:
 
 
 def why_not(vm: VM) -> str:
-    """Call it in this process, where it waits for half a second, and return why the interface is not in work."""
+    """Call it in this process, where it waits for a second, and return why the interface is not in work."""
     with within(vm, SERVICE, b"") as (one, _), pytest.raises(ServiceFailed) as caught:
         waitfornetworkuplink.handle(one)
     assert caught.value.status == 3
@@ -67,7 +67,7 @@ def test_the_interface_is_the_one_with_dom0s_address_else_eth0(vm: VM) -> None:
     interface(vm, "eth1", MAC)
     assert call(vm).status == 0
     interface(vm, "eth1", "00:16:3e:5e:6c:08")
-    assert why_not(vm) == "eth0 is not up within 0.5 s: its state is 'down' (expected 'up')"
+    assert why_not(vm) == "eth0 is not up within 1 s: its state is 'down' (expected 'up')"
 
 
 def test_the_handler_itself_gives_up_before_qubesd_does(vm: VM) -> None:
@@ -86,6 +86,16 @@ def test_it_is_in_work_when_stocks_own_unit_is_done(vm: VM) -> None:
     assert call(vm).status == 0
     assert vm.read("asked") == "is-active --quiet qubes-network-uplink@eth0.service\n" * 3
     program(vm, "systemctl", "exit 3")
+    assert why_not(vm).endswith("qubes-network-uplink@eth0.service is not active")
+
+
+def test_a_systemctl_that_hangs_leaves_the_reason_that_there_was(vm: VM) -> None:
+    told(vm)
+    interface(vm)
+    vm.write("lib/systemd/system/qubes-network-uplink@.service")
+    program(vm, "systemctl", "exec sleep 60")
+    assert why_not(vm) == "eth0 is not up within 1 s: systemctl does not reply"
+    program(vm, "systemctl", "[ -e asked ] || { touch asked; exit 3; }; exec sleep 60")
     assert why_not(vm).endswith("qubes-network-uplink@eth0.service is not active")
 
 

@@ -205,7 +205,7 @@ def test_a_real_loop_device_comes_and_goes_with_the_kernels_events(
     # Not by looking again after a while.
     monkeypatch.setattr("vminterface.vm.report.uevents.RARELY", 600.0)
     with Serving(Machine("/"), blockdevices, store):
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while loop not in listed(dom0):
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -217,7 +217,7 @@ def test_a_real_loop_device_comes_and_goes_with_the_kernels_events(
             "parent": "",
         }
         subprocess.run(["losetup", "-d", f"/dev/{loop}"], check=True, timeout=20)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while loop in listed(dom0):
             assert time.monotonic() < end
             time.sleep(0.02)

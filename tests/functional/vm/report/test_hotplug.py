@@ -51,7 +51,7 @@ class Machine:
 
     def shows(self, base: str, names: set[str]) -> None:
         """Wait until dom0 sees exactly these; sooner than the reports would look by themselves."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + 30
         while set(self._dom0.list(f"{HOME}/{base}")) != names:
             assert time.monotonic() < end, f"{self._dom0.list(f'{HOME}/{base}')}, not {names}"
             time.sleep(0.02)

@@ -17,7 +17,7 @@ from vminterface.vm.report import memory
 from vminterface.vm.report.memory import MemoryReport
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "not so in time"

@@ -82,7 +82,7 @@ def command(env: dict[str, str], file: Path, **options: Any) -> Iterator[subproc
         process.wait()
 
 
-def soon(condition: Callable[[], object], seconds: float = 10.0) -> float:
+def soon(condition: Callable[[], object], seconds: float = 30.0) -> float:
     """Wait until *condition* holds; return how long it took."""
     began = time.monotonic()
     while not condition():
