@@ -150,7 +150,7 @@ class Tree:
         return PartialFile(self, parent, name, size)
 
     def whole_file(self, path: bytes, content: memoryview, mode: int, times_ns: tuple[int, int]) -> None:
-        """Make the file *path*: as :meth:`file`, but whether its name is free is found when it gets it."""
+        """Make the file *path* of all its *content*. Raises FileExistsError if there is anything of that name."""
         parent, name = self._parent(path)
         file = PartialFile(self, parent, name, len(content))
         try:
