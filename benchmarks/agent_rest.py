@@ -2,8 +2,10 @@
 
     PYTHONPATH=_utils:. python benchmarks/agent_rest.py [--seconds 30]
 
-The agent is the real one, reports included, as a process of its own against the real xenstored, in namespaces whose
-``/run`` is new and whose ``/proc/meminfo`` does not move: on a machine that does other things memory is never at rest.
+The agent is the real one, reports included, as a process of its own against the real xenstored, with the root ``/`` as
+in a VM, in namespaces whose ``/run`` and ``/etc`` are new and whose ``/proc/meminfo`` does not move: on a machine that
+does other things memory is never at rest. The host's name is its own too: an agent that cannot set it starts
+``hostname`` again and again.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ CPU, WAKE_UPS, MEMORY = 0.05, 1.0, 20.0
 #: Seconds after which a VM's memory counts as calm, and some more.
 SETTLE = memory.QUIET_AFTER * memory.PERIOD + (memory.CALM_AFTER - memory.QUIET_AFTER) * memory.QUIET_PERIOD + 5.0
 VM = """
-mount --bind "$1" /proc/meminfo && mount -t tmpfs none /run && mkdir /run/qubes-service || exit 1
-touch /run/qubes-service/meminfo-writer
+mount --bind "$1" /proc/meminfo && mount -t tmpfs none /etc && mount -t tmpfs none /run || exit 1
+mkdir /run/qubes-service && touch /run/qubes-service/meminfo-writer || exit 1
 shift
 exec "$@"
 """
@@ -67,7 +69,7 @@ def main() -> int:
         still = Path(folder, "meminfo")
         still.write_text(Path("/proc/meminfo").read_text())
         agent = subprocess.Popen(
-            ["unshare", "-rmn", "sh", "-c", VM, "sh", str(still), sys.executable, "-m", "vminterface", "agent"],
+            ["unshare", "-rmnu", "sh", "-c", VM, "sh", str(still), sys.executable, "-m", "vminterface", "agent"],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "PYTHONPATH": str(PROJECT / "_utils"),
                  "XENSTORED_PATH": host.daemon.socket(domid)},
         )  # fmt: skip

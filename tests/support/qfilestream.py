@@ -7,7 +7,7 @@ import stat
 import struct
 from collections.abc import Iterable
 
-from vminterface.wire.qfile import Data, Event, Unpacker
+from vminterface.wire.qfile import Data, EntryEnd, EntryStart, Event, Unpacker
 
 TIME_NS = 1_438_359_043_000_000_000
 END = bytes(32)
@@ -50,13 +50,26 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 
 def events(
-    unpacker: Unpacker, pieces: Iterable[bytes], found: list[Event | bytes] | None = None
+    unpacker: Unpacker,
+    pieces: Iterable[bytes],
+    found: list[Event | bytes] | None = None,
+    *,
+    whole_files: bool = False,
 ) -> list[Event | bytes]:
-    """Return all events, the content of each file as one bytes object; *found* has those before a refusal."""
+    """Return all events, the content of each file as one bytes object; *found* has those before a refusal.
+
+    *whole_files*: those that have come whole are taken in one step, and given as the events that they stand for.
+    """
     found = [] if found is None else found
     for piece in pieces:
         unpacker.receive_data(piece)
-        while (event := unpacker.next_event()) is not None:
+        while True:
+            while whole_files and (one := unpacker.next_file()) is not None:
+                size = len(one.content)
+                found.append(EntryStart(one.path, one.mode, size, one.atime_ns, one.mtime_ns))
+                found += [bytes(one.content), EntryEnd()] if size else [EntryEnd()]
+            if (event := unpacker.next_event()) is None:
+                break
             if not isinstance(event, Data):
                 found.append(event)
             elif found and isinstance(found[-1], bytes):

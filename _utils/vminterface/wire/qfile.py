@@ -58,6 +58,16 @@ class Data(NamedTuple):
     chunk: memoryview
 
 
+class File(NamedTuple):
+    """A regular file from its header to its end; *content* is valid as long as :class:`Data` is."""
+
+    path: bytes
+    mode: int
+    content: memoryview
+    atime_ns: int
+    mtime_ns: int
+
+
 @dataclass(frozen=True, slots=True)
 class EntryEnd:
     """The file is whole."""
@@ -158,22 +168,27 @@ class Unpacker:
 
     It holds at most one header, name or link target, never file data. Whatever is fed in, in whatever pieces, it
     gives events or raises :class:`Refused` with the code that the result must carry; the same one from then on.
+    Who asks for :meth:`next_file` before each :meth:`next_event` gets small files in one step instead of three.
     """
 
     def __init__(self, *, allow_all_names: bool = False) -> None:
         self._allow_all_names = allow_all_names
-        self.crc = 0
         #: The name of the entry that was read last, empty before the first one.
         self.last_name = b""
         #: Whether the stream is whole.
         self.ended = False
         self._input = memoryview(b"")
         self._at = 0
+        #: Where the file ends that was given last, 0 once what follows has been asked for.
+        self._file_end = 0
+        #: The checksum of what came up to this place in the input, and of all up to its end where that is known.
+        self._crc = self._counted = 0
         self._known_crc: int | None = None
         self._buffered = bytearray()
         self._end_of_input = False
         self._error: Refused | None = None
-        self._step: Callable[[], Event | None] = self._read_header
+        self._header_step = self._read_header
+        self._step: Callable[[], Event | None] = self._header_step
         self._name_length = self._left = 0
         self._fields: list[int] = []
         self._path = b""
@@ -182,12 +197,14 @@ class Unpacker:
         """Take the next bytes of the stream; none at all means that the sender has closed it.
 
         They are not copied: leave *data* unchanged until :meth:`next_event` has returned None. *crc* is the checksum of
-        the stream up to the end of *data*, where that is known already: it is then not computed again within a file.
+        the stream up to the end of *data*, where that is known already: it is then not computed again.
         """
+        self._leave_file()
         if self._at < len(self._input) and not self.ended and self._error is None:
             raise LocalProtocolError("the events of the last data have not all been read")
+        self._count()
         self._input = memoryview(data).cast("B")
-        self._at = 0
+        self._at = self._counted = 0
         self._known_crc = crc
         self._end_of_input = self._end_of_input or not len(self._input)
 
@@ -195,11 +212,45 @@ class Unpacker:
         """Return what comes next in the stream, None if that needs more data or nothing comes any more."""
         if self._error is not None:
             raise self._error
+        self._leave_file()
         try:
-            return self._step()
+            event = self._step()
         except Refused as error:
             self._error = error
             raise
+        if event is None:
+            self._count()
+        return event
+
+    def next_file(self) -> File | None:
+        """Return what comes next if it is a good file of which all has come; else None: it takes :meth:`next_event`."""
+        self._leave_file()
+        if self._step is not self._header_step or self._buffered or self._error is not None:
+            return None
+        data, name_at = self._input, self._at + _HEADER.size
+        if name_at > len(data):
+            return None
+        length, mode, size, atime, atime_ns, mtime, mtime_ns = _HEADER.unpack_from(data, self._at)
+        start = name_at + length
+        end = start + size
+        good = 0 < length <= NAME_MAX_BYTES and stat.S_ISREG(mode) and atime_ns < _NS and mtime_ns < _NS
+        if not good or end > len(data):
+            return None
+        path = bytes(data[name_at:start]).removesuffix(b"\0")
+        try:
+            check_name(path, allow_all_names=self._allow_all_names)
+        except Refused:
+            return None
+        self.last_name = path
+        # Up to what comes next, the checksum is that of the header: the one to send where there is such a file already.
+        self._at, self._file_end = start, end
+        return File(path, mode, data[start:end], atime * _NS + atime_ns, mtime * _NS + mtime_ns)
+
+    @property
+    def crc(self) -> int:
+        """The checksum of what has been taken from the stream."""
+        self._count()
+        return self._crc
 
     def result(self, error: Refused | None = None) -> Result:
         """Return the result to send after the end of the stream, or after *error*."""
@@ -207,20 +258,31 @@ class Unpacker:
             return Result(0, self.crc, self.last_name)
         return Result(error.code, self.crc, error.name)
 
+    def _leave_file(self) -> None:
+        if self._file_end:
+            self._at, self._file_end = self._file_end, 0
+
+    def _count(self) -> None:
+        """Add to the checksum what was taken since the last time: mostly many entries at once, or a known one."""
+        if self._known_crc is not None and self._at == len(self._input):
+            self._crc = self._known_crc
+        elif self._counted < self._at:
+            self._crc = crc32(self._input[self._counted : self._at], self._crc)
+        self._counted = self._at
+
     def _take(self, size: int) -> bytes | None:
-        """Return *size* bytes, which enter the checksum, or None and keep what is there."""
+        """Return *size* bytes, or None and keep what is there."""
         start, buffered = self._at, self._buffered
         piece = self._input[start : start + size - len(buffered)]
         self._at = start + len(piece)
         if len(buffered) + len(piece) < size:
             if self._end_of_input:
-                inside_header = self._step == self._read_header
+                inside_header = self._step is self._header_step
                 raise Refused(errno.EREMOTEIO if inside_header else LEGAL_EOF, self.last_name)
             buffered += piece
             return None
         taken = bytes(buffered) + piece if buffered else bytes(piece)
         buffered.clear()
-        self.crc = crc32(taken, self.crc)
         return taken
 
     def _read_header(self) -> Event | None:
@@ -229,6 +291,7 @@ class Unpacker:
             return None
         self._name_length, *self._fields = _HEADER.unpack(header)
         if not self._name_length:
+            self._count()
             self.ended = True
             self._step = lambda: None
             return End()
@@ -259,7 +322,7 @@ class Unpacker:
             raise Refused(errno.EINVAL, path, f"a time with {max(atime_ns, mtime_ns)} nanoseconds in its second")
         times = atime * _NS + atime_ns, mtime * _NS + mtime_ns
         if kind == stat.S_IFDIR:
-            self._step = self._read_header
+            self._step = self._header_step
             return Directory(path, mode, 0, *times)
         if size > SIZE_MAX:
             raise Refused(errno.EDQUOT, path, f"a file of {size} bytes")
@@ -272,12 +335,12 @@ class Unpacker:
         if untrusted_target is None:
             return None
         target = check_link(self._path, untrusted_target, allow_all_names=self._allow_all_names)
-        self._step = self._read_header
+        self._step = self._header_step
         return Symlink(self._path, target)
 
     def _read_data(self) -> Event | None:
         if not self._left:
-            self._step = self._read_header
+            self._step = self._header_step
             return EntryEnd()
         start = self._at
         chunk = self._input[start : start + self._left]
@@ -287,8 +350,4 @@ class Unpacker:
             return None
         self._at = start + len(chunk)
         self._left -= len(chunk)
-        if self._known_crc is not None and len(chunk) == len(self._input):
-            self.crc = self._known_crc
-        else:
-            self.crc = crc32(chunk, self.crc)
         return Data(chunk)

@@ -40,12 +40,12 @@ _HELLO = Version(1, 8).render()
 _EVENT = b"1\0work\0domain-start\0start_guid\0True\0\0"
 
 
-def _unpacked(data: bytes, places: list[int], allow: bool) -> tuple[list[Any], int, Any]:
+def _unpacked(data: bytes, places: list[int], allow: bool, whole_files: bool = False) -> tuple[list[Any], int, Any]:
     """Return the events of a stream cut at *places*, its checksum, and the refusal that ends it."""
     unpacker = Unpacker(allow_all_names=allow)
     found: list[Any] = []
     try:
-        events(unpacker, (*cut(data, places), b""), found)
+        events(unpacker, (*cut(data, places), b""), found, whole_files=whole_files)
     except Refused as error:
         check_error(error)
         result = unpacker.result(error)
@@ -59,10 +59,11 @@ def _qfile(data: bytes) -> tuple[list[Any], int, Any]:
     allow, at, data = bool(data[:1] and data[0] & 1), (data[1] if len(data) > 1 else 0), data[2:]
     whole = _unpacked(data, [], allow)
     for places in ([at], [*range(min(100, len(data))), *range(100, len(data), 16)]):
-        found, crc, end = _unpacked(data, places, allow)
+        found, crc, end = _unpacked(data, places, allow, bool(data[-1:] and data[-1] & 1))
         # The bytes of a file that come before a refusal come in as many pieces as are there.
         assert (found, end) == (whole[0], whole[2]), "what comes in pieces means something else"
         assert crc == whole[1]
+    assert _unpacked(data, [], allow, True) == whole, "files taken whole mean something else"
     return whole
 
 

@@ -17,7 +17,7 @@ from tests.support import seeds
 from tests.support.qfilestream import END, TIME_NS, cut, events, file, folder, link, raw
 from vminterface.errors import LocalProtocolError
 from vminterface.wire.qfile import Data, Directory, End, Entry, EntryEnd, EntryStart, Event, Packer, Symlink, Unpacker
-from vminterface.wire.qfile_result import LEGAL_EOF, Refused, Result
+from vminterface.wire.qfile_result import LEGAL_EOF, NAME_MAX_BYTES, Refused, Result
 
 ONE_FILE = bytes.fromhex(
     "06000000a48100000300000000000000 039ebb5500000000039ebb5500000000 612e74787400 68690a" + "00" * 32
@@ -219,6 +219,65 @@ def packed_file(size: int) -> bytes:
     return packer.entry(Entry(b"a", 0o100600, size, 0, 0)) + bytes(packer.data(bytes(size)))
 
 
+def test_a_file_that_has_come_whole_is_given_in_one_step() -> None:
+    unpacker = Unpacker()
+    unpacker.receive_data(ONE_FILE)
+    found = unpacker.next_file()
+    assert found is not None
+    assert (found.path, found.mode, bytes(found.content)) == (b"a.txt", 0o100644, b"hi\n")
+    assert (found.atime_ns, found.mtime_ns) == (TIME_NS, TIME_NS)
+    # As for one that is begun: the reply where there is such a file already.
+    reply = unpacker.result(Refused(errno.EEXIST, unpacker.last_name)).render()
+    assert reply == bytes.fromhex("1100000000000000b81d60a000000000 05000000612e747874")
+    assert unpacker.next_file() is None
+    assert unpacker.next_event() == End()
+    assert unpacker.next_file() is None
+    assert unpacker.crc == zlib.crc32(ONE_FILE)
+
+
+def test_an_empty_file_at_the_end_of_the_data_is_followed_by_more() -> None:
+    unpacker = Unpacker()
+    for name in (b"a", b"b"):
+        unpacker.receive_data(file(name))
+        found = unpacker.next_file()
+        assert found is not None
+        assert (found.path, len(found.content)) == (name, 0)
+    assert events(unpacker, [END]) == [End()]
+    assert unpacker.crc == zlib.crc32(file(b"a") + file(b"b") + END)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ONE_FILE[:31],
+        ONE_FILE[:37],
+        ONE_FILE[:40],
+        END,
+        folder(b"d"),
+        file(b".."),
+        file(b"a\n"),
+        raw(b"a", 0o100600, nanoseconds=10**9),
+        raw(b"a", 0o010600),
+        raw(b"", 0o100600, name_length=0),
+        raw(b"a" * NAME_MAX_BYTES, 0o100600),
+        raw(b"a", 0o100600, size=2**63),
+    ],
+)
+def test_what_is_not_a_good_and_whole_file_is_left_to_the_events(data: bytes) -> None:
+    unpacker, plain = Unpacker(), Unpacker()
+    for one in (unpacker, plain):
+        one.receive_data(data)
+    assert unpacker.next_file() is None
+    outcomes: list[object] = []
+    for one in (unpacker, plain):
+        try:
+            outcomes.append(one.next_event())
+        except Refused as error:
+            assert one.next_file() is None
+            outcomes.append((error.code, error.name, str(error), one.crc))
+    assert outcomes[0] == outcomes[1]
+
+
 def test_a_refusal_is_final() -> None:
     unpacker = Unpacker()
     for piece in (file(b".."), file(b"a"), END):
@@ -336,9 +395,10 @@ def test_every_tree_comes_back_however_its_stream_is_cut(node: Any, places: Any)
     data, expected = packed(packer, b"top", node)
     data += packer.end()
     for pieces in ([data], cut(data, places), cut(data, range(len(data)))):
-        unpacker = Unpacker()
-        assert events(unpacker, pieces) == [*expected, End()]
-        assert unpacker.crc == packer.crc == zlib.crc32(data)
+        for whole_files in (False, True):
+            unpacker = Unpacker()
+            assert events(unpacker, pieces, whole_files=whole_files) == [*expected, End()]
+            assert unpacker.crc == packer.crc == zlib.crc32(data)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=4), st.lists(st.integers(0, 1500), max_size=8))

@@ -106,8 +106,9 @@ class XenStoreConnection(StoreConnection):
                     f"{self.path}: no reply within {deadline.seconds:g} s ({len(replies)} of {count} came)"
                 )
             if ready and ready[0][1] & ~select.POLLOUT:
-                # xenstored writes each answer by itself: on its CPU, let it write more of them before we read.
-                os.sched_yield()
+                if count - len(replies) > 1:
+                    # xenstored writes each answer by itself: on its CPU, let it write more of them before we read.
+                    os.sched_yield()
                 self._read(replies)
 
     def _write(self, data: bytes) -> bytes:

@@ -6,6 +6,7 @@ matter. A QubesDB, which is one VM's alone, is read in one request.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -187,12 +188,18 @@ def _take_all(state: VMState, desired: Collection[str] | None) -> None:
             _take(state, name, fields[path], value)
 
 
+@functools.lru_cache(maxsize=64)
+def _announcement(untrusted_text: str) -> Announcement:
+    # Most VMs' agents announce the same, which a push reads three times of each.
+    return Announcement.parse(untrusted_text)
+
+
 def note_acknowledgement(state: VMState, name: str, untrusted_value: bytes | None) -> None:
     """Take what the VM wrote under *name*, a key below ``vminterface``; what does not parse is ignored."""
     setting = name.rpartition("/")[2]
     try:
         if name == keys.AGENT:
-            state.agent = None if untrusted_value is None else Announcement.parse(decode(untrusted_value))
+            state.agent = None if untrusted_value is None else _announcement(decode(untrusted_value))
         elif untrusted_value is None:
             state.acknowledgements.pop(setting, None)
         else:

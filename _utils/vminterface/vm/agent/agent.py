@@ -18,7 +18,7 @@ from importlib import import_module
 
 import vminterface
 from vminterface import keys, runtime
-from vminterface.channel.store import KeyStore, Readable, Watch, WatchEvent
+from vminterface.channel.store import KeyStore, Read, Readable, Watch, WatchEvent
 from vminterface.channel.xenstore.store import XenStore
 from vminterface.deadline import Deadline
 from vminterface.errors import (
@@ -129,6 +129,8 @@ class Agent:
         self._log = log or (lambda line: None)
         self._progress = {setting: _Progress() for setting in SETTINGS}
         self._may_acknowledge = True
+        #: What the last :meth:`_take_over` has written, by path.
+        self._wrote: dict[str, bytes] = {}
         #: When to write once more what the store did not take.
         self._unwritten = _Attempt()
         self._steps = steps
@@ -161,7 +163,7 @@ class Agent:
             events: list[WatchEvent] = []
             with suppress(DeadlineExceeded):
                 events = watch.next(Deadline.after(max(0.0, min(longest, due - runtime.monotonic()))), others)
-            if events:
+            if events and not self._are_own(store, events):
                 self._let_burst_end(store, watch, events)
                 return True
             if self._signs is not None:
@@ -170,6 +172,13 @@ class Agent:
             if self._again or runtime.monotonic() >= due or owner.stamp(self._machine) != self._owner_stamp:
                 return True
         return False
+
+    def _are_own(self, store: KeyStore, events: Sequence[WatchEvent]) -> bool:
+        """Whether *events* are those of this agent's own keys alone, and the store still holds what it has written."""
+        paths = {event.path for event in events}
+        if not paths <= self._wrote.keys():
+            return False
+        return store.batch([Read(path) for path in paths]) == [self._wrote[path] for path in paths]
 
     def _others(self, stop: threading.Event) -> tuple[Sequence[Readable], float]:
         """Return what shall wake the agent besides its store, and the seconds after which it checks in any case."""
@@ -214,6 +223,7 @@ class Agent:
         if owner.stamp(self._machine) != self._owner_stamp:
             self._owner, self._owner_stamp = self._read_owner()
         verdicts = {setting: self._owner.setting(setting) for setting in SETTINGS}
+        self._wrote.clear()
         found = self._read(store, watch, stop)
         texts, acknowledgements = found.texts, found.own
         again, self._again = self._again | self._surroundings.changed(), set()
@@ -367,6 +377,7 @@ class Agent:
         else:
             self._may_acknowledge = True
             self._unwritten.pause = FIRST_PAUSE
+            self._wrote[path_in(store, key)] = data
 
 
 def _is_pending(acknowledgements: Mapping[str, bytes], setting: str) -> bool:

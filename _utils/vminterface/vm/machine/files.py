@@ -37,12 +37,11 @@ class Files:
 
         The last part of *path* is not resolved: it may be a link that is to be read or replaced.
         """
-        if not path.startswith("/"):
-            raise VMInterfaceError(f"{printable_path(path)}: is not an absolute path")
+        path = self._absolute(path)
         if self.root == "/":
-            return path.rstrip("/") or "/"
-        folder, _, name = path.rstrip("/").rpartition("/")
-        return os.path.join(self._inside(self.root + folder, path), name)
+            return path
+        folder, _, name = path.rpartition("/")
+        return f"{self._inside(self.root + folder, path)}/{name}"
 
     def shown(self, place: str) -> str:
         """Return the path, as the machine sees it and printable, of a *place* that :meth:`path` has given."""
@@ -71,8 +70,7 @@ class Files:
 
         For files of any size; :meth:`read_bytes` has a bound. Raises OSError, VMInterfaceError for other kinds.
         """
-        place = self.path(path)
-        return open_regular(self._inside(place, path) if follow else place, path, follow=follow)
+        return open_regular(self._followed(path) if follow else self.path(path), path, follow=follow)
 
     def read_text(self, path: str, *, limit: int = LIMIT) -> str | None:
         """Return the text of *path*, None if the file does not exist; invalid UTF-8 round-trips (surrogateescape)."""
@@ -83,28 +81,28 @@ class Files:
         """Return the names in the folder *path*, sorted; none if the folder does not exist."""
         with Named(path):
             try:
-                return sorted(os.listdir(self._inside(self.path(path), path)))
+                return sorted(os.listdir(self._followed(path)))
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
     def exists(self, path: str) -> bool:
         """Whether there is something at *path* (a link that leads nowhere counts as nothing)."""
-        return os.path.exists(self._inside(self.path(path), path))
+        return os.path.exists(self._followed(path))
 
     def changed_at(self, path: str) -> int:
         """Return when the file *path* last changed, in nanoseconds as its file system counts them; 0: no such file."""
         try:
-            return os.stat(self._inside(self.path(path), path)).st_mtime_ns
+            return os.stat(self._followed(path)).st_mtime_ns
         except (OSError, VMInterfaceError):
             return 0
 
     def is_folder(self, path: str) -> bool:
         """Whether *path* is a folder."""
-        return os.path.isdir(self._inside(self.path(path), path))
+        return os.path.isdir(self._followed(path))
 
     def is_file(self, path: str) -> bool:
         """Whether *path* is a regular file."""
-        return os.path.isfile(self._inside(self.path(path), path))
+        return os.path.isfile(self._followed(path))
 
     def link_target(self, path: str) -> str | None:
         """Return the target of the symbolic link *path*, None if it is not a link."""
@@ -150,7 +148,7 @@ class Files:
         """Write *text* into the kernel's file *path* (sysfs, procfs), which must be there, in one system call."""
         with Named(path):
             # A pipe that nobody reads is an error then, and makes nobody wait.
-            descriptor = os.open(self._inside(self.path(path), path), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            descriptor = os.open(self._followed(path), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
             try:
                 os.write(descriptor, text.encode("ascii"))
             finally:
@@ -244,7 +242,18 @@ class Files:
 
     def real_path(self, path: str) -> str:
         """Return where what *path* leads to is, all links resolved. Raises VMInterfaceError as :meth:`path`."""
-        return os.path.realpath(self._inside(self.path(path), path))
+        return os.path.realpath(self._followed(path))
+
+    @staticmethod
+    def _absolute(path: str) -> str:
+        if not path.startswith("/"):
+            raise VMInterfaceError(f"{printable_path(path)}: is not an absolute path")
+        return path.rstrip("/") or "/"
+
+    def _followed(self, path: str) -> str:
+        """Return what :meth:`path` does, with its last part resolved too."""
+        path = self._absolute(path)
+        return path if self.root == "/" else self._inside(self.root + path, path)
 
     def _inside(self, place: str, path: str) -> str:
         """Return *place* with all links resolved; raise where that is not below the root. The whole machine has all."""

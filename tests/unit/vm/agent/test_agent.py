@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.support.memorystore import MemoryStore
 from tests.support.virtualtime import Clock
-from vminterface.channel.store import Read
+from vminterface.channel.store import Read, WatchEvent
+from vminterface.values.acknowledgement import PENDING
 from vminterface.vm.agent.agent import Agent
 from vminterface.vm.machine.machine import Machine
 
@@ -35,3 +36,30 @@ def test_a_vm_that_was_paused_while_its_agent_read_does_not_take_half_a_push(clo
         "network:ip": "10.0.0.9",
         "network:gateway": "10.0.0.8",
     }
+
+
+def test_an_agent_does_not_read_all_keys_again_for_an_event_of_what_it_has_written(
+    clock: Clock, tmp_path: Path
+) -> None:
+    store = MemoryStore({"/qubes-timezone": b"Nowhere/Land", "/vminterface": b""}, clock=clock)
+    agent = Agent(Machine(str(tmp_path)))
+    agent._take_over(store, store.watch(["/"]), threading.Event(), first=True)
+    own, other = "/vminterface/ack/timezone", "/qubes-timezone"
+    written = store.keys[own]
+
+    def are_own(*paths: str) -> bool:
+        return agent._are_own(store, [WatchEvent(path, path) for path in paths])
+
+    assert written.startswith(b"refused ")
+    assert are_own(own)
+    assert are_own(own, "/vminterface/agent")
+    assert not are_own(own, other)
+    # dom0 asks for it anew, or somebody has removed it.
+    store.keys[own] = PENDING.encode()
+    assert not are_own(own)
+    del store.keys[own]
+    assert not are_own(own)
+    # Only a whole reading shows what was meant by a value that was there before.
+    store.keys[own] = written
+    agent._take_over(store, store.watch(["/"]), threading.Event())
+    assert not are_own(own)

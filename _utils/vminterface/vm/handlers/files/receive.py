@@ -95,8 +95,7 @@ def receive(source: int, folder: int, terms: Terms = Terms()) -> Result:
         try:
             for block in stream:
                 unpacker.receive_data(block.data, block.crc)
-                while (event := unpacker.next_event()) is not None:
-                    filler.take(event)
+                filler.take_all(unpacker)
                 if unpacker.ended:
                     break
             if terms.sync:
@@ -133,8 +132,18 @@ class _Filler:
         self._file: PartialFile | None = None
         self._start: EntryStart | None = None
 
-    def take(self, event: Event) -> None:
-        """Do what *event* says. Raises OSError or Refused."""
+    def take_all(self, unpacker: Unpacker) -> None:
+        """Do what is in the data that *unpacker* has. Raises OSError or Refused."""
+        while True:
+            while (file := unpacker.next_file()) is not None:
+                self._count(file.path, len(file.content))
+                mode = self._tree.mode(file.mode)
+                self._tree.whole_file(file.path, file.content, mode, (file.atime_ns, file.mtime_ns))
+            if (event := unpacker.next_event()) is None:
+                return
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
         match event:
             case Data(chunk):
                 assert self._file is not None

@@ -149,6 +149,16 @@ class Tree:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         return PartialFile(self, parent, name, size)
 
+    def whole_file(self, path: bytes, content: memoryview, mode: int, times_ns: tuple[int, int]) -> None:
+        """Make the file *path* of all its *content*. Raises FileExistsError if there is anything of that name."""
+        parent, name = self._parent(path)
+        file = PartialFile(self, parent, name, len(content))
+        try:
+            file.write(content)
+            file.complete(mode, times_ns)
+        finally:
+            file.discard()
+
     def link(self, path: bytes, target: bytes) -> None:
         """Make the symbolic link *path* to *target*."""
         parent, name = self._parent(path)

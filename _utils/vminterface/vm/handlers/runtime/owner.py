@@ -86,11 +86,15 @@ def stamp(machine: Files) -> tuple[tuple[int, ...], ...]:
 
 def _stamp(machine: Files, path: str) -> tuple[int, ...]:
     numbers: list[int] = []
+    try:
+        place = machine.path(path)
+    except (OSError, VMInterfaceError):
+        return ()
     # The entry itself too: a link that leads nowhere, or round in a circle, is not the same as no file.
     for look in (os.lstat, os.stat):
         try:
-            found = look(machine.path(path))
-        except (OSError, VMInterfaceError):
+            found = look(place)
+        except OSError:
             continue
         numbers += (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
     return tuple(numbers)
