@@ -78,13 +78,14 @@ class Running:
         As Qubes' agent shows it (core-qrexec ``process_io.c``): stdin ends, stdout is shut down for reading, and the
         messages have nobody at their other end; the sockets themselves stay open for as long as the handler runs.
         """
-        for end, how in ((self.stdin, socket.SHUT_WR), (self.stdout, socket.SHUT_RD)):
-            with contextlib.suppress(OSError):
-                end.shutdown(how)
+        # The messages first: otherwise one about the end of the others may still be heard.
         if self._part >= 0:
             os.close(self._part)
             self._part = -1
         self._listener.join()
+        for end, how in ((self.stdin, socket.SHUT_WR), (self.stdout, socket.SHUT_RD)):
+            with contextlib.suppress(OSError):
+                end.shutdown(how)
 
     def _listen(self, messages: int) -> None:
         """Read the handler's messages until their end, or until this caller is gone."""
