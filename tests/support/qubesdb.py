@@ -117,6 +117,9 @@ class _GuestStore(QubesDB):
     def batch(self, operations: Sequence[Operation], *, timeout: float | None = None) -> list[Any]:
         return super().batch([_with_slash(one) for one in operations], timeout=timeout)
 
+    def read(self, path: str, *, timeout: float | None = None) -> bytes:
+        return super().read(f"/{path}", timeout=timeout)
+
     def write(self, path: str, value: bytes, *, timeout: float | None = None) -> None:
         super().write(f"/{path}", value, timeout=timeout)
 
