@@ -92,6 +92,8 @@ class Session:
         if session.testsfailed:
             raise session.Interrupted("a test file cannot be read")
         covered = self._run_all(session.items)
+        # The tests' own configuration freezes what was there before the first test, and shows none of it.
+        gc.unfreeze()
         gc.collect()
         self._caches = swap.caches()
         functions_of = {module: swap.functions_of(str(scope.LIBRARY / module)) for module in self._wanted}
