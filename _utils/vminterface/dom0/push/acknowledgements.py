@@ -97,8 +97,8 @@ def to_be_given_anew(work: Work) -> set[str]:
 def contradicted(work: Work) -> set[str]:
     """Return the settings of which the VM's agent has seen other keys than the VM's QubesDB has in dom0.
 
-    Each of the two daemons takes what is written on its side at once, and then what the other tells it: where both
-    sides write a key at the same time, each is left with the other's value. What dom0 writes after that is told again.
+    Each of the two daemons takes what is written on its side at once, and then what the other one sends: where both
+    sides write a key at the same time, each is left with the other's value. What dom0 writes after that is sent again.
     """
     agent = work.state.agent
     if agent is None or not work.target.store.per_vm:

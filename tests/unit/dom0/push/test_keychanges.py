@@ -42,7 +42,7 @@ def write(store: MemoryStore) -> list[tuple[str, bytes | None]]:
     return [(one.path, one.value if isinstance(one, Write) else None) for one in done]
 
 
-def test_all_keys_are_told_again_to_a_vm_that_has_seen_other_ones(store: MemoryStore) -> None:
+def test_all_keys_are_written_again_for_a_vm_that_has_seen_other_ones(store: MemoryStore) -> None:
     """The daemon in the VM hears of a removal only where dom0's has had the key."""
     assert write(store) == [
         ("/vminterface/ack/services", b"pending"),
@@ -52,7 +52,7 @@ def test_all_keys_are_told_again_to_a_vm_that_has_seen_other_ones(store: MemoryS
     ]
 
 
-def test_a_vm_that_sees_the_same_is_told_nothing(store: MemoryStore) -> None:
+def test_a_vm_that_sees_the_same_is_written_nothing(store: MemoryStore) -> None:
     store.keys["/vminterface/ack/services"] = b"ok 46b8b33eeecb08e3 on: cups"
     assert write(store) == []
 
