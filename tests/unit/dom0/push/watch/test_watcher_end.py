@@ -117,7 +117,7 @@ class TestEnd:
         world.running["work"] = (1,)
         assert world.run(WORK, until=2) is True
         assert world.unfinished_within == [TAKE_BACK]
-        assert world.pools[0].workers == module.AT_ONCE + 1
+        assert world.pools[0].workers == 8 + 1
 
     def test_it_ends_within_a_part_of_a_second(self, world: World) -> None:
         world.run(WORK, until=2.1)
