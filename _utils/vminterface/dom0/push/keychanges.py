@@ -112,9 +112,11 @@ def restore(work: Work, targets: Targets) -> None:
         outcome.error, outcome.restored = error, None
     except VMInterfaceError as error:
         outcome.restored = False
-        if str(error) not in str(first):
+        why = "" if str(error) in str(first) else f": {error}"
+        # How a lost store leaves the VM is said where its error gets the VM's name.
+        if why or not isinstance(first, LOST):
             kind = type(first) if isinstance(error, ConnectionLost | DeadlineExceeded) else VerificationFailed
-            outcome.error = kind(f"{first}; the former values could not be restored: {error}")
+            outcome.error = kind(f"{first}; the former values could not be restored{why}")
     else:
         unknown = [name for name in put if work.state.afresh and name in changes and changes[name].old is None]
         if unknown:

@@ -74,7 +74,12 @@ class World:
 
     def passes(self, seconds: float, also: Callable[[], object] = lambda: None) -> None:
         """Let so much time pass at the next wait, and an event come then."""
-        self.store.meanwhile.append(lambda: (self.clock.sleep(seconds), also()))
+
+        def meanwhile() -> None:
+            self.clock.sleep(seconds)
+            also()
+
+        self.store.meanwhile.append(meanwhile)
 
     def waited(self, *works: Work) -> Outcome:
         """Wait for them; return the outcome of the first."""
@@ -120,7 +125,7 @@ class TestCheck:
         assert check(world.work({keys.AGENT: b"1 0.1.0 services"})) == set()
 
     def test_what_is_not_there_is_awaited_only_where_it_changes(self, world: World) -> None:
-        services = {"services": {"cups": "default"}}
+        services: Any = {"services": {"cups": "default"}}
         assert check(world.work(AGENT, ack("timezone"), **services)) == set()
         gone = {"services:cups": Change("1", None)}
         assert check(world.work(AGENT, ack("timezone"), changes=gone, **services)) == {"services"}
@@ -177,7 +182,7 @@ class TestUnsettled:
         assert unsettled(world.work(AGENT))
         assert not unsettled(world.work(AGENT, ack("timezone")))
         refused = ack("timezone", accepted=False, note="no")
-        services = {"services": {"cups": "on"}}
+        services: Any = {"services": {"cups": "on"}}
         assert not unsettled(world.work(AGENT, CUPS, refused, **services))
 
     def test_without_confirmation_only_where_it_has_not_read_the_push_before(self, world: World) -> None:
@@ -272,7 +277,7 @@ class TestWait:
     def test_an_agent_that_goes_meanwhile_is_waited_for_no_longer(self, world: World) -> None:
         work = world.work(AGENT)
         work.introduced = False
-        world.store.meanwhile.append(lambda: world.store.keys.pop("/vminterface/agent"))
+        world.store.meanwhile.append(lambda: world.store.keys.update({"/vminterface/agent": b""}))
         world.waited(work)
         assert world.settled == [(2.0, "work")]
         assert work.outcome.ok
@@ -372,7 +377,7 @@ class TestNote:
         assert (outcome.awaited, outcome.unheard, outcome.agent) == (True, True, None)
 
     def test_where_there_is_nothing_for_an_agent_nobody_was_to_be_heard(self, world: World) -> None:
-        settings = {"timezone": None, "debug": None, "vm_config": {"mode": "quiet"}}
+        settings: Any = {"timezone": None, "vm_config": {"mode": "quiet"}}
         outcome = self.noted(world.work(changes={}, **settings))
         assert not outcome.unheard
 
