@@ -35,6 +35,7 @@ STOPPED = "nothing is persistent, because qubesd does not run"
 
 
 def plan_of(api: MemoryAPI, raw: dict[str, Any], *, available: bool = True, expected: bool = True) -> Plan:
+    """Return what *raw*, the pillar of ``work``, means for a qubesd."""
     settings = VMSettings.parse("work", raw, where="qubes:vms:work")
     return Plan.of(settings, MemoryQubesd(api, available=available, expected=expected))
 
@@ -50,11 +51,13 @@ class Providers:
 
 
 def kept(plan: Plan, store: MemoryStore | None = None) -> Any:
+    """Let qubesd keep it, with *store* that of the provider, by default one that has got all; return what failed."""
     targets: Any = Providers(MemoryStore(ATTACHED) if store is None else store)
     return plan.keep(targets, threading.Event())
 
 
 def refused(setting: str, *, word: str = "refuse") -> Unaccepted:
+    """Return that the VM's owner does not accept *setting*."""
     return Unaccepted(setting, word, "decided by its owner", optional=False)
 
 

@@ -18,8 +18,10 @@ from vminterface.dom0.push.acknowledgements import (
     INTRODUCTION,
     NOT_AWAITED,
     check,
+    contradicted,
     is_unread,
     note,
+    to_be_given_anew,
     unacknowledged,
     unsettled,
     wait,
@@ -117,6 +119,10 @@ class TestCheck:
         assert check(work) == set()
         assert work.outcome.ok
 
+    def test_all_of_it_is_looked_at(self, world: World) -> None:
+        """Services, which come first, have no key and do not change."""
+        assert check(world.work(AGENT, services={"cups": "default"})) == {"timezone"}
+
     def test_what_it_has_seen_otherwise_is_not(self, world: World) -> None:
         assert check(world.work(AGENT, ack("timezone", of=OTHER))) == {"timezone"}
 
@@ -158,6 +164,8 @@ class TestUnread:
         assert not is_unread(world.work(AGENT, ack("timezone")))
         assert not is_unread(world.work(AGENT, ack("timezone"), services={"cups": "on"}))
         assert not is_unread(world.work({keys.AGENT: b"1 0.1.0 services"}))
+        # A setting that is no part of the push.
+        assert not is_unread(world.work(AGENT, CUPS, ack("timezone")))
         assert not is_unread(world.work({keys.AGENT: b""}, {keys.acknowledgement("timezone"): b""}))
 
 
@@ -175,6 +183,45 @@ class TestUnacknowledged:
         assert unacknowledged(work) == set()
         work.by_qubesd = frozenset({"services"})
         assert unacknowledged(work) == {"services"}
+
+
+class TestGivenAnew:
+    """What a push asks for again: what it changes, and what a reply of before says nothing about."""
+
+    def asked(self, work: Work) -> set[str]:
+        return to_be_given_anew(work)
+
+    def test_what_changes_by_its_own_hand_or_qubesds(self, world: World) -> None:
+        done = ack("timezone")
+        assert self.asked(world.work(AGENT, done)) == {"timezone"}
+        work = world.work(AGENT, CUPS, done, ack("services"), services={"cups": "on"}, changes={})
+        assert self.asked(work) == set()
+        work.by_qubesd = frozenset({"services"})
+        assert self.asked(work) == {"services"}
+
+    def test_what_was_refused_as_it_is(self, world: World) -> None:
+        refused = ack("timezone", accepted=False, note="no such zone")
+        assert self.asked(world.work(AGENT, refused, changes={})) == {"timezone"}
+        assert self.asked(world.work({keys.AGENT: b""}, refused, changes={})) == {"timezone"}
+        other = ack("timezone", accepted=False, note="no such zone", of=OTHER)
+        assert self.asked(world.work({keys.AGENT: b""}, other, changes={})) == set()
+
+    def test_with_nobody_there_only_what_somebody_has_replied_to(self, world: World) -> None:
+        assert self.asked(world.work()) == set()
+        assert self.asked(world.work(ack("timezone"))) == {"timezone"}
+
+    def test_what_is_lost_beside_what_changes(self, world: World) -> None:
+        gone: Any = {"services": {"cups": "on"}, "debug": "default"}
+        work = world.work(AGENT, CUPS, named=False, **gone)
+        assert self.asked(work) == {"services", "timezone"}
+        work.outcome.changes = {"network:ip": Change(None, None)}
+        assert self.asked(work) == {"network", "services", "timezone"}
+
+    def test_what_is_no_part_of_the_push_may_have_been_seen_otherwise(self, world: World) -> None:
+        assert contradicted(world.work(AGENT, CUPS, ack("services", of=OTHER))) == set()
+        both: Any = {"services": {"cups": "on"}}
+        work = world.work(AGENT, CUPS, ack("services", of=OTHER), ack("timezone"), changes={}, **both)
+        assert contradicted(work) == self.asked(work) == {"services"}
 
 
 class TestUnsettled:
@@ -327,6 +374,11 @@ class TestIntroduction:
         outcome = xen.waited(self.introduced(xen, timeout=10))
         assert isinstance(outcome.error, DeadlineExceeded)
         assert xen.settled == [(10.0, "work")]
+
+    def test_what_no_agent_applies_goes_well_without_one(self, xen: World) -> None:
+        changes = {"vm_config:mode": Change(None, "quiet")}
+        work = self.introduced(xen, timezone=None, vm_config={"mode": "quiet"}, changes=changes)
+        assert xen.waited(work).ok
 
     def test_one_that_has_replied_to_all_need_not_announce_itself(self, xen: World) -> None:
         xen.then(ack("timezone"))
