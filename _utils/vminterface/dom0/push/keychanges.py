@@ -179,8 +179,7 @@ def _put_back(
             ours[name] = change.old
         elif now.get(name) != change.old:
             others.append(name)
-    held = now if lost else {**work.state.texts, **now}
-    put(store, target, ours, held, replies.given(work, keys.settings_of(changes)), afresh=lost)
+    put(store, target, ours, now, replies.given(work, keys.settings_of(changes)), afresh=lost)
     return list(ours), words.names(others)
 
 
@@ -189,9 +188,9 @@ def put(
     target: Target,
     texts: Texts,
     held: Mapping[str, str],
-    unacknowledged: Collection[str] = (),
+    unacknowledged: Collection[str],
     *,
-    afresh: bool = False,
+    afresh: bool,
 ) -> None:
     """Give the VM's fields these *texts*, None for no key, and read them back; *held* is what its fields have now.
 

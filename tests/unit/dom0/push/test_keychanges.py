@@ -61,14 +61,16 @@ def test_a_value_that_dom0_has_lost_cannot_be_put_back_and_the_error_says_so() -
     """The VM may have had a timezone when its QubesDB daemon in dom0 was started afresh."""
     store = MemoryStore({"/vminterface/agent": b"1 0.1.0 services timezone"})
     target = store.target("work")
-    settings = VMSettings.parse("work", {"timezone": "UTC"})
-    outcome = Outcome("work", {"timezone": Change(None, "UTC")})
-    work = Work(settings, target, observed.read([target])["work"], outcome, texts={"timezone": Change(None, "UTC")})
+    settings = VMSettings.parse("work", {"timezone": "UTC", "debug": True})
+    outcome = Outcome("work", {"debug": Change(None, True), "timezone": Change(None, "UTC")})
+    texts = {"debug": Change(None, "1"), "timezone": Change(None, "UTC")}
+    work = Work(settings, target, observed.read([target])["work"], outcome, texts=texts)
     keychanges.write(work, to_be_given_anew(work))
     work.fail(DeadlineExceeded("work: the agent did not acknowledge timezone within 5 s"))
     keychanges.restore(work, cast(Targets, None))
     assert store.keys.get("/qubes-timezone") is None
     assert outcome.comment() == (
         "work: the agent did not acknowledge timezone within 5 s;"
-        " timezone is removed, as dom0 has lost the former value"
+        " debug, timezone is removed, as dom0 has lost the former value"
     )
+    assert outcome.restored is False

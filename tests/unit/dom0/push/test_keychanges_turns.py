@@ -21,6 +21,7 @@ from vminterface.dom0.push.outcome import Outcome, Work
 from vminterface.errors import (
     ConnectionLost,
     DeadlineExceeded,
+    KeyNotFound,
     PermissionDenied,
     RemoteProtocolError,
     SettingRefused,
@@ -174,8 +175,26 @@ class TestWrite:
         write(compared(store, {"updateable": "default"}), ())
         assert done(store) == [("/qubes-vm-updateable", None), ("/qubes-vm-updatable", None)]
 
+        store.done.clear()
+        write(compared(store, {"updateable": True}), ())
+        assert done(store) == [("/qubes-vm-updateable", b"True")]
+
+    def test_each_group_that_changes_has_its_flag_gone_first(self) -> None:
+        """One group has a flag and the other has none yet; the fields come in any order."""
+        store = Store(NAME, {"/qubes-netvm-network": b"10.137.2.0", "/qubes-netvm-gateway": b"10.137.2.1"})
+        held = {"provides_network:network": "10.137.2.0", "provides_network:gateway": "10.137.2.1"}
+        texts = {"network:gateway": "10.137.0.5", "provides_network:gateway": "10.137.2.9"}
+        put(store, store.target("work"), texts, held, (), afresh=False)
+        (first, gone), *_, (last, text) = done(store)
+        assert (first, gone) == ("/qubes-netvm-network", None)
+        assert (last, text) == ("/qubes-netvm-network", b"10.137.2.0")
+        store.done.clear()
+        texts_gone: dict[str, str | None] = {"provides_network:gateway": None, "provides_network:network": None}
+        put(store, store.target("work"), texts_gone, held, (), afresh=False)
+        assert done(store)[0] == ("/qubes-netvm-network", None)
+
     def test_bytes_that_are_not_utf_8_are_written_as_they_were(self, store: Store) -> None:
-        put(store, store.target("work"), {"timezone": "\udcff\u00e9"}, {})
+        put(store, store.target("work"), {"timezone": "\udcff\u00e9"}, {}, (), afresh=False)
         assert store.keys["/qubes-timezone"] == b"\xff\xc3\xa9"
 
     def test_afterwards_the_state_is_what_was_written(self, store: Store) -> None:
@@ -253,6 +272,13 @@ class TestFailures:
             with pytest.raises(PermissionDenied):
                 write(work, ())
             store.fails.clear()
+
+    def test_so_is_one_of_removing_what_is_not_there_afterwards(self, store: Store) -> None:
+        work = compared(store, {"timezone": "default"})
+        store.fails["/qubes-timezone"] = PermissionDenied("no")
+        store.misread["/qubes-timezone"] = KeyNotFound("it is not")
+        with pytest.raises(PermissionDenied):
+            write(work, ())
 
     def test_what_is_gone_already_need_not_be_removed(self, store: Store) -> None:
         work = compared(store, {"timezone": "default"})
@@ -407,6 +433,27 @@ class TestRestore:
             "no; timezone was set by another program meanwhile and is kept",
         )
         assert work.outcome.restored
+
+    def test_so_does_a_flag(self, store: Store) -> None:
+        work = written(store, {"network": {"ip": "10.137.0.77", "gateway": "10.137.0.5"}})
+        store.keys["/qubes-ip"] = b"10.137.0.99"
+        restored(work)
+        assert store.keys["/qubes-ip"] == b"10.137.0.99"
+        assert "network:ip was set by another program" in str(work.outcome.error)
+
+    def test_what_it_has_removed_stays_removed(self, store: Store) -> None:
+        work = written(store, WARSAW)
+        del store.keys["/qubes-timezone"]
+        restored(work)
+        assert "/qubes-timezone" not in store.keys
+        assert str(work.outcome.error).endswith("timezone was set by another program meanwhile and is kept")
+
+    def test_a_new_flag_that_it_has_removed_does_not_come_back_alone(self) -> None:
+        store = Store(NAME, AGENT)
+        work = written(store, OTHER_GATEWAY)
+        del store.keys["/qubes-ip"]
+        restored(work)
+        assert not NETWORK.keys() & store.keys.keys()
 
     def test_where_that_is_all_nothing_is_restored(self, store: Store) -> None:
         work = written(store, WARSAW)
