@@ -288,8 +288,6 @@ class Push:
                 keychanges.write(work, asked)
             except VMInterfaceError as error:
                 work.fail(keychanges.of_vm(work, error))
-                # What a store that is lost has not got is not to be taken back.
-                work.restored = isinstance(error, keychanges.LOST) and not work.begun
         part.called = self._monitors.begin(part.outcomes.values())
 
     def confirm(self, part: Part, work: Work) -> None:
@@ -314,7 +312,8 @@ class Push:
     def restore(self, works: Sequence[Work]) -> None:
         """Put the former values back where something failed after this push had begun to write."""
         for work in works:
-            if work.outcome.changes and not work.outcome.ok and not work.restored:
+            # Where it had not, the VM's agent is not to be troubled.
+            if work.begun and work.outcome.changes and not work.outcome.ok and not work.restored:
                 work.restored = True
                 keychanges.restore(work, self._targets)
         for work in works:
