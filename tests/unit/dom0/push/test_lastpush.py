@@ -132,6 +132,17 @@ def test_what_a_later_push_came_to_stays_where_the_earlier_one_waited_for_other_
     assert kept["work"].since == {"Pushed": ("Refused", 971)}
 
 
+def test_an_acknowledgement_of_the_earlier_one_counts_all_the_same(folder: str, clock: Clock) -> None:
+    clock.now = 50.0
+    runtime.use(clock)
+    note([Outcome("work", error=DeadlineExceeded("late"), ended=20.5)], folder)
+    assert held(folder)["work"].acknowledged is None
+    note([Outcome("work", ZONE, awaited=True, agent=AGENT, ended=20.0)], folder)
+    assert held(folder)["work"].acknowledged == 970
+    note([Outcome("work", ZONE, awaited=True, agent=AGENT, ended=10.0)], folder)
+    assert held(folder)["work"].acknowledged == 970
+
+
 def test_what_was_kept_before_the_host_started_again_does_not_stay(folder: str, clock: Clock) -> None:
     clock.now = 50.0
     runtime.use(clock)

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from tests.support.adminapi import MemoryAPI, MemoryQubesd
+from tests.support.memoryhost import Host
+from tests.support.virtualtime import Clock
 from vminterface.dom0.desired.firewall import ClientFirewall
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.desired.shownfirewall import ShownFirewall
@@ -216,6 +218,54 @@ class TestTakeBack:
     def test_nothing_of_a_vm_that_had_no_change_is_recorded(self, world: World) -> None:
         assert world.back(Former("work")) == {"work": None}
         assert (world.recorded, world.keys_back) == ([], [])
+
+
+class TestKeys:
+    """What becomes of the keys themselves, in the VMs' stores."""
+
+    FORMER = Former("work", {"timezone": Change("UTC", "Europe/Warsaw"), "services:cups": Change(None, "1")})
+    PUSHED = VMSettings.parse("work", {"timezone": "Europe/Warsaw", "services": {"cups": "on"}, "timeout": 7})
+
+    @pytest.fixture
+    def host(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Host:
+        monkeypatch.setattr("vminterface.dom0.push.record.History.keep", lambda *_: None)
+        return Host(clock)
+
+    def back(self, host: Host, *formers: Former) -> dict[str, str | None]:
+        locks: Any = Locks()
+        with host.targets() as targets:
+            found = take_back(formers, {"work": self.PUSHED}, targets, stop=threading.Event(), locks=locks)
+        return {vm: None if error is None else str(error) for vm, error in found.items()}
+
+    def test_they_have_their_former_texts_and_the_agent_is_asked_to_apply_them(self, host: Host) -> None:
+        guest = host.vm(qubes_timezone=b"Europe/Warsaw")
+        guest.keys["/qubes-service/cups"] = b"1"
+        assert self.back(host, self.FORMER) == {"work": None}
+        assert guest.keys["/qubes-timezone"] == b"UTC"
+        assert "/qubes-service/cups" not in guest.keys
+        assert guest.keys["/vminterface/ack/timezone"] == b"pending"
+        # The VM is met as its settings say.
+        assert ("work", 7.0) in host.opened
+
+    def test_what_another_program_has_set_since_is_named_and_stays(self, host: Host) -> None:
+        guest = host.vm(qubes_timezone=b"Asia/Tokyo")
+        guest.keys["/qubes-service/cups"] = b"1"
+        assert self.back(host, self.FORMER) == {
+            "work": "work: timezone was set by another program meanwhile and is kept"
+        }
+        assert guest.keys["/qubes-timezone"] == b"Asia/Tokyo"
+        assert "/qubes-service/cups" not in guest.keys
+
+    def test_a_vm_that_does_not_run_has_none(self, host: Host) -> None:
+        assert self.back(host, self.FORMER) == {"work": None}
+
+    def test_what_cannot_be_read_or_written_is_the_vms_error(self, host: Host) -> None:
+        host.vm(qubes_timezone=b"Europe/Warsaw").fails["/qubes-timezone"] = StoreError("no")
+        host.vm("mail").fails["/"] = StoreError("closed")
+        host.vm("web", qubes_timezone=b"Europe/Warsaw")
+        others = [replace(self.FORMER, vm=vm) for vm in ("mail", "web")]
+        assert self.back(host, self.FORMER, *others) == {"work": "work: no", "mail": "mail: closed", "web": None}
+        assert host.stores["web"].keys["/qubes-timezone"] == b"UTC"
 
 
 class TestWords:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from vminterface import runtime
 from vminterface.channel.adminapi import AdminAPI
+from vminterface.deadline import Deadline
 from vminterface.dom0.desired.settings import VMSettings, parse_pillar
 from vminterface.dom0.push.watch import events as watch_events
 from vminterface.dom0.push.watch.events import Heard, Listener, concerns
-from vminterface.errors import ConnectionLost, PermissionDenied
+from vminterface.errors import ConnectionLost, DeadlineExceeded, PermissionDenied
 from vminterface.wire.adminevents import AdminEvent
 
 PILLAR = {
@@ -147,6 +150,8 @@ def test_what_a_failed_push_took_back_is_no_reason_for_another_one(clock: Clock)
     heard.note("work")
     heard.note("other")
     heard.forget("work")
+    # Nor is it one that this VM was never heard of.
+    heard.forget("another")
     heard.note("work")
     clock.now += 0.5
     heard.note("work")
@@ -209,10 +214,101 @@ def test_a_qubesd_that_cannot_be_reached_is_asked_less_and_less_often_and_logged
     assert thread is not None
     thread.join(10)
     assert stop.seconds == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    assert len(log) == 1
-    assert str(error) in log[0]
+    words = f"unexpected RuntimeError: {error}" if isinstance(error, RuntimeError) else str(error)
+    assert log == [f"{words}; continuing without events of qubesd until it sends them again"]
 
 
 def test_a_host_without_the_client_has_no_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vminterface.dom0.push.watch.events.adminapi.installed", lambda: False)
     assert Listener(dict, Heard(), print).start(threading.Event()) is None
+
+
+class Stream:
+    """The connection to qubesd: what comes of it in turn; the listener is to end with the last."""
+
+    def __init__(self, stop: threading.Event, *events: AdminEvent | Exception) -> None:
+        self._stop = stop
+        self._events = [*events]
+        self.waits: list[float] = []
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to end."""
+
+    def next(self, deadline: Deadline) -> AdminEvent:
+        self.waits.append(deadline.seconds)
+        one = self._events.pop(0)
+        if not self._events:
+            self._stop.set()
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+
+class TestListener:
+    @pytest.fixture
+    def stop(self) -> Stop:
+        return Stop(100)
+
+    def listen(self, monkeypatch: pytest.MonkeyPatch, stop: Stop, *streams: Any) -> tuple[list[Any], list[str]]:
+        """Let qubesd have *streams*; return what is noted, and the log."""
+        left = [*streams]
+
+        def open_() -> Any:
+            one = left.pop(0)
+            if isinstance(one, Exception):
+                raise one
+            return SimpleNamespace(events=lambda: one)
+
+        noted: list[Any] = []
+        heard: Any = SimpleNamespace(note=lambda vm, *, started=False: noted.append((vm, started)))
+        log: list[str] = []
+        monkeypatch.setattr("vminterface.dom0.push.watch.events.adminapi.installed", lambda: True)
+        monkeypatch.setattr(AdminAPI, "open", open_)
+        settings = {one.vm: one for one in parse_pillar(PILLAR)}
+        thread = Listener(lambda: settings, heard, log.append).start(stop)
+        assert thread is not None
+        thread.join(10)
+        return noted, log
+
+    def test_what_concerns_the_pillar_is_noted(self, monkeypatch: pytest.MonkeyPatch, stop: Stop) -> None:
+        stream = Stream(
+            stop,
+            DeadlineExceeded("none yet"),
+            AdminEvent("work", "domain-start", {}),
+            AdminEvent("work", "firewall-changed", {}),
+            AdminEvent("other", "domain-start", {}),
+            AdminEvent("plain", "firewall-changed", {}),
+        )
+        noted, log = self.listen(monkeypatch, stop, stream)
+        assert noted == [("work", True), ("work", False)]
+        assert log == []
+        assert stream.waits == [0.25] * 5
+
+    def test_after_a_connection_that_was_lost_all_may_have_changed(
+        self, monkeypatch: pytest.MonkeyPatch, stop: Stop
+    ) -> None:
+        streams = Stream(threading.Event(), ConnectionLost("gone")), ConnectionLost("gone"), Stream(stop, TIMEOUT)
+        noted, log = self.listen(monkeypatch, stop, *streams)
+        assert noted == [("work", False), ("plain", False)]
+        assert log == [
+            "gone; continuing without events of qubesd until it sends them again",
+            "qubesd sends its events again",
+        ]
+
+    def test_one_that_lasted_begins_with_a_short_pause(
+        self, monkeypatch: pytest.MonkeyPatch, stop: Stop, clock: Clock
+    ) -> None:
+        class Lasting(Stream):
+            def next(self, deadline: Deadline) -> AdminEvent:
+                clock.now += watch_events.RECONNECT_MAX + 1
+                return super().next(deadline)
+
+        lost = ConnectionLost("gone")
+        self.listen(monkeypatch, stop, lost, lost, Lasting(threading.Event(), lost), Stream(stop, TIMEOUT))
+        assert stop.seconds[:3] == [1, 2, 1]
+
+
+TIMEOUT = DeadlineExceeded("none yet")
