@@ -282,6 +282,13 @@ class TestPutBack:
         assert store.keys == OPEN
         assert store.done[-1] == Write(TOP, b"")
 
+    def test_without_a_provider_there_is_what_qubesd_holds_alone(self) -> None:
+        stored = Stored(MemoryStore(), {})
+        one = client(None, stored=stored)
+        assert one.compare()
+        assert one.put_back(notified=False)
+        assert stored.times == 1
+
     def test_where_nothing_was_nothing_is_left(self) -> None:
         store = MemoryStore()
         one = self.written(store)

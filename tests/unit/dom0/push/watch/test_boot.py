@@ -158,6 +158,18 @@ def test_an_agent_that_was_seen_before_a_push_heard_it_is_no_reason_for_another(
     assert host.boots.take() == set()
 
 
+def test_one_that_stops_while_it_is_looked_for_is_not_said_to_be_late(host: Host, clock: Clock) -> None:
+    clock.now = BOOT + 1
+
+    def read(path: str) -> bytes:
+        host.boots.forget("work")
+        raise KeyNotFound(path)
+
+    host.read = read  # type: ignore[method-assign]
+    host.boots.inspect()
+    assert host.log == []
+
+
 class TestUnmet:
     """VMs that are starting and have no QubesDB yet; *work* has 5 s."""
 
