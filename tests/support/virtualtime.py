@@ -7,12 +7,16 @@ from collections.abc import Callable
 
 from vminterface import runtime
 
+#: How often a test may let time pass: what goes round and round ends here.
+STEPS_MOST = 20_000
+
 
 class Clock(runtime.Runtime):
     """What a test gives to ``runtime.use``. ``waits`` has the seconds of each wait for an event."""
 
     def __init__(self) -> None:
         self.now = 0.0
+        self._passed = 0
         self.waits: list[float] = []
         #: What is called at each wait.
         self.meanwhile: Callable[[], None] = lambda: None
@@ -21,6 +25,8 @@ class Clock(runtime.Runtime):
         return self.now
 
     def sleep(self, seconds: float) -> None:
+        self._passed += 1
+        assert self._passed < STEPS_MOST
         self.now += seconds
 
     def event(self) -> threading.Event:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
@@ -39,7 +38,7 @@ class World(Host):
 
     def __init__(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(clock)
-        self.stop = threading.Event()
+        self.stop = clock.event()
         self.kept: list[list[Outcome]] = []
         self.reported: list[list[Outcome]] = []
         self.recorded: list[tuple[list[str], Any]] = []
@@ -275,13 +274,11 @@ class TestRunning:
                 world.stores["work"] = world.stores.pop("later")
 
         world.clock.meanwhile = meanwhile
-        world.stop = world.clock.event()
         outcome = world.pushed({**WARSAW, "timeout": 10})
         assert str(outcome.error) == "work: the agent did not acknowledge timezone within 8 s"
 
     def test_one_that_has_no_store_in_time_is_still_starting(self, world: World) -> None:
         world.xen.vms["work"] = 1
-        world.stop = world.clock.event()
         world.vm("other")
         outcome = world.pushed({**WARSAW, "timeout": 4})
         assert error_of(outcome) == (
@@ -417,7 +414,6 @@ class TestTurns:
         world.vm("held").reply = lambda setting: None
         world.vm("free")
         world.locks.until["held"] = 2.0
-        world.stop = world.clock.event()
         held, free = world.all_pushed(
             VMSettings.parse("held", {**WARSAW, "timeout": 10}), VMSettings.parse("free", WARSAW)
         )
@@ -428,7 +424,6 @@ class TestTurns:
     def test_one_that_stays_held_is_late(self, world: World) -> None:
         guest = world.vm()
         world.locks.until["work"] = 100.0
-        world.stop = world.clock.event()
         outcome = world.pushed({**WARSAW, "timeout": 6})
         assert error_of(outcome) == (
             DeadlineExceeded,
@@ -471,7 +466,6 @@ class TestLock:
         return [(round(world.clock.now, 2), some) for some in turns], late
 
     def test_those_that_come_free_have_what_is_left_of_their_time(self, world: World) -> None:
-        world.stop = world.clock.event()
         world.locks.until |= {"b": 1.0, "c": 2.0, "d": 9.0}
         turns, late = self.taken(world, *(VMSettings.parse(vm, {"timeout": 6}) for vm in "abcd"))
         assert [[one.vm for one in some] for _, some in turns] == [["a"], ["b"], ["c"]]
@@ -479,7 +473,6 @@ class TestLock:
         assert list(late) == ["d"]
 
     def test_the_pauses_grow_to_the_longest(self, world: World) -> None:
-        world.stop = world.clock.event()
         world.locks.until["a"] = 0.3
         self.taken(world, VMSettings.parse("a", {}))
         waits = world.clock.waits
@@ -502,7 +495,6 @@ def test_an_own_connection_is_opened_for_those_who_waited(world: World, monkeypa
     monkeypatch.setattr(Targets, "another", noted)
     world.vm()
     world.locks.until["work"] = 0.1
-    world.stop = world.clock.event()
     assert world.pushed(WARSAW).ok
     # One for the firewalls' providers, too.
     assert len(others) == 2
