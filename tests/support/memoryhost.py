@@ -30,6 +30,8 @@ class Guest(MemoryStore):
             self.keys[f"/{keys.AGENT}"] = f"1 0.1.0 {agent}".encode()
         self.reply: Callable[[str], str | None] = lambda setting: ""
         self.then = self._hear
+        # An agent acknowledges at its start what is there then.
+        self._acknowledge([word for word in agent.split() if "_" not in word])
 
     @property
     def written(self) -> list[str]:

@@ -1,20 +1,14 @@
-"""The steps of a push, and whose turn it is: in memory and in virtual time."""
+"""The steps of a push, in memory: what is read, written, waited for and put back, and whose error is whose."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.support.adminapi import MemoryQubesd
-from tests.support.memoryhost import Host
+from tests.support.pushworld import BOTH, FIREWALL, WARSAW, World, error_of
 from tests.support.virtualtime import Clock
 from vminterface import keys
 from vminterface.dom0.desired.settings import VMSettings
-from vminterface.dom0.inventory.targets import Targets
-from vminterface.dom0.push import record
-from vminterface.dom0.push.outcome import NO_AGENT, Outcome
-from vminterface.dom0.push.push import Push, diff, push
+from vminterface.dom0.push.outcome import NO_AGENT
 from vminterface.errors import (
     ConnectionLost,
     DeadlineExceeded,
@@ -27,68 +21,12 @@ from vminterface.errors import (
     VMStarting,
 )
 from vminterface.values.acknowledgement import digest
-
-WARSAW = {"timezone": "Europe/Warsaw"}
-BOTH = {**WARSAW, "services": {"cups": "on"}}
-FIREWALL = {"firewall": {"netvm": "sys-net", "ip": "10.137.0.5", "policy": "drop"}}
-
-
-class World(Host):
-    """Such a dom0, and what is kept of pushes in it."""
-
-    def __init__(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(clock)
-        self.stop = clock.event()
-        self.kept: list[list[Outcome]] = []
-        self.reported: list[list[Outcome]] = []
-        self.recorded: list[tuple[list[str], Any]] = []
-        world = self
-
-        class Record:
-            def __init__(self, vms: Any) -> None:
-                self.vms = list(vms)
-
-            def outcomes(self, outcomes: list[Outcome]) -> None:
-                world.recorded.append((self.vms, outcomes))
-
-            def error(self, error: Exception) -> None:
-                world.recorded.append((self.vms, error))
-
-        monkeypatch.setattr(record, "Record", Record)
-
-    def pushed(self, raw: dict[str, Any], vm: str = "work", *more: VMSettings) -> Outcome:
-        return self.all_pushed(VMSettings.parse(vm, raw), *more)[0]
-
-    def all_pushed(self, *settings: VMSettings) -> list[Outcome]:
-        locks: Any = self.locks
-        with self.targets() as targets:
-            return push(
-                settings,
-                targets,
-                stop=self.stop,
-                report=self.reported.append,
-                open_locks=locks,
-                keep=self.kept.append,
-            )
-
-    def found(self, raw: dict[str, Any], vm: str = "work") -> Outcome:
-        with self.targets() as targets:
-            (outcome,) = diff([VMSettings.parse(vm, raw)], targets)
-        return outcome
-
-    def qubes(self) -> MemoryQubesd:
-        """Let qubesd run."""
-        self.qubesd = MemoryQubesd(self.api)
-        return self.qubesd
+from vminterface.values.change import Change
 
 
 @pytest.fixture
 def world(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(clock, monkeypatch)
-
-
-def error_of(outcome: Outcome) -> tuple[type, str]:
-    return type(outcome.error), str(outcome.error)
 
 
 class TestDiff:
@@ -133,6 +71,19 @@ class TestPush:
         }
         assert (outcome.awaited, outcome.running, outcome.persistent) == (True, True, False)
         assert outcome.ended == world.clock.now
+
+    def test_one_field_of_several_keys_is_told_with_those_that_stay(self, world: World) -> None:
+        guest = world.vm(qubes_ip=b"10.137.0.12", qubes_gateway=b"10.137.0.5", qubes_netmask=b"255.255.255.255")
+        guest.keys |= {"/qubes-primary-dns": b"10.139.1.1", "/qubes-secondary-dns": b"10.139.1.9"}
+        network = {"ip": "10.137.0.12", "gateway": "10.137.0.5", "dns": ["10.139.1.1", "10.139.1.2"]}
+        outcome = world.pushed({"network": network})
+        assert outcome.fields == {
+            "network:dns": Change(["10.139.1.1", "10.139.1.9"], ["10.139.1.1", "10.139.1.2"]),
+        }
+
+    def test_a_keymap_that_no_vm_with_a_qubesdb_reads_is_no_difference(self, world: World) -> None:
+        world.vm(keyboard_layout=b"pl++", qubes_keyboard=b"another")
+        assert world.pushed({"keyboard": "pl"}).changes == {}
 
     def test_the_second_time_nothing_is_written(self, world: World) -> None:
         guest = world.vm()
@@ -345,7 +296,45 @@ class TestQubesd:
         outcome = world.pushed(WARSAW)
         assert str(outcome.error) == "work: timezone (feature vm-config.vminterface-timezone): no"
         assert guest.done == []
-        assert outcome.running
+        assert (outcome.vm, outcome.running, outcome.restored) == ("work", True, None)
+
+    def test_of_a_vm_that_does_not_run_that_is_known_too(self, world: World) -> None:
+        world.qubes()
+        world.api.fails["vm-config.vminterface-timezone"] = StoreError("no")
+        world.api.stores.add("vm-config.vminterface-timezone")
+        outcome = world.pushed(WARSAW)
+        assert (outcome.vm, outcome.running, outcome.restored) == ("work", False, True)
+        assert world.api.features == {}
+
+    def test_a_running_vm_moves_to_the_address_that_its_provider_has(self, world: World) -> None:
+        world.qubes()
+        world.vm(qubes_ip=b"10.137.0.12")
+        world.vm("sys-net", agent="")
+        network = {"ip": "10.137.0.77", "gateway": "10.137.0.5", "reattach": True}
+        outcome = world.pushed({"network": network, "timeout": 2})
+        assert "sys-net did not receive 10.137.0.77 in connected-ips within 2 s" in str(outcome.error)
+        # At the end of this program nobody waits.
+        world.stop.set()
+        assert isinstance(world.pushed({"network": network, "timeout": 2}).error, Interrupted)
+
+    def test_an_address_that_it_has_until_its_next_start_waits(self, world: World) -> None:
+        world.qubes()
+        guest = world.vm(qubes_ip=b"10.137.0.12", qubes_gateway=b"10.137.0.5", qubes_netmask=b"255.255.255.255")
+        outcome = world.pushed({"network": {"ip": "10.137.0.77", "gateway": "10.137.0.5"}})
+        assert outcome.ok
+        assert [str(one) for one in outcome.waiting.values()] == ["10.137.0.12"]
+        assert guest.keys["/qubes-ip"] == b"10.137.0.12"
+
+    def test_one_that_it_is_not_attached_with_is_refused(self, world: World) -> None:
+        world.qubes()
+        world.vm(qubes_ip=b"10.137.0.12")
+        raw = {"network": {"ip": "10.137.0.77", "gateway": "10.137.0.5"}, "persist": False}
+        assert str(world.pushed(raw).error).startswith("work: network:ip: qubesd has attached the VM with 10.137.0.12")
+
+    def test_the_pillars_error_is_the_outcomes(self, world: World) -> None:
+        world.vm()
+        outcome = world.pushed({"netvm": "sys-net"})
+        assert (outcome.vm, type(outcome.error)) == ("work", InvalidValue)
 
     def test_what_fails_afterwards_is_taken_back_there_too(self, world: World) -> None:
         world.qubes()
@@ -405,96 +394,3 @@ class TestFirewall:
         assert "did not handle its rules" in outcome.comment()
         assert guest.keys["/qubes-timezone"] == b"UTC"
         assert outcome.changes == {}
-
-
-class TestTurns:
-    """Of VMs that another program has: each in its turn, with what is left of its time."""
-
-    def test_the_free_ones_go_first(self, world: World) -> None:
-        world.vm("held").reply = lambda setting: None
-        world.vm("free")
-        world.locks.until["held"] = 2.0
-        held, free = world.all_pushed(
-            VMSettings.parse("held", {**WARSAW, "timeout": 10}), VMSettings.parse("free", WARSAW)
-        )
-        assert free.ok
-        assert str(held.error).startswith("held: the agent did not acknowledge timezone within 7.9")
-        assert {*world.locks.released} == {"held", "free"}
-
-    def test_one_that_stays_held_is_late(self, world: World) -> None:
-        guest = world.vm()
-        world.locks.until["work"] = 100.0
-        outcome = world.pushed({**WARSAW, "timeout": 6})
-        assert error_of(outcome) == (
-            DeadlineExceeded,
-            "work: another program is writing to it and did not end within 3 s",
-        )
-        assert world.locks.given_up == ["work"]
-        assert 3.0 <= world.clock.now <= 3.1
-        assert guest.done == []
-
-    def test_once_it_is_to_end_nobody_is_waited_for(self, world: World) -> None:
-        world.vm()
-        world.locks.until["work"] = 100.0
-        world.stop.set()
-        assert error_of(world.pushed(WARSAW)) == (Interrupted, "work: interrupted before anything was written")
-        assert world.locks.given_up == ["work"]
-
-    def test_without_settings_there_is_nothing_to_lock(self, world: World) -> None:
-        assert world.all_pushed() == []
-        assert world.locks.opened == 0
-
-    def test_what_nobody_foresaw_lets_all_go(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        error = ConnectionLost("no store")
-
-        def run(one: Push) -> list[Outcome]:
-            raise error
-
-        monkeypatch.setattr(Push, "run", run)
-        with pytest.raises(ConnectionLost):
-            world.pushed(WARSAW)
-        assert world.locks.released == ["work"]
-        assert world.recorded == [(["work"], error)]
-        assert world.kept == world.reported == []
-
-
-class TestLock:
-    def taken(self, world: World, *settings: VMSettings) -> tuple[list[tuple[float, list[VMSettings]]], dict[str, Any]]:
-        late: dict[str, Outcome] = {}
-        locks: Any = world.locks
-        turns = Push.lock(settings, locks, world.stop, late)
-        return [(round(world.clock.now, 2), some) for some in turns], late
-
-    def test_those_that_come_free_have_what_is_left_of_their_time(self, world: World) -> None:
-        world.locks.until |= {"b": 1.0, "c": 2.0, "d": 9.0}
-        turns, late = self.taken(world, *(VMSettings.parse(vm, {"timeout": 6}) for vm in "abcd"))
-        assert [[one.vm for one in some] for _, some in turns] == [["a"], ["b"], ["c"]]
-        assert [some[0].timeout for _, some in turns] == pytest.approx([6.0, 5.0, 4.0], abs=0.06)
-        assert list(late) == ["d"]
-
-    def test_the_pauses_grow_to_the_longest(self, world: World) -> None:
-        world.locks.until["a"] = 0.3
-        self.taken(world, VMSettings.parse("a", {}))
-        waits = world.clock.waits
-        assert waits[:5] == pytest.approx([0.002, 0.004, 0.008, 0.016, 0.032])
-        assert set(waits[5:]) == {0.05}
-
-    def test_one_that_is_free_at_once_is_not_waited_for(self, world: World) -> None:
-        turns, late = self.taken(world, VMSettings.parse("a", {}))
-        assert (len(turns), late, world.clock.waits) == (1, {}, [])
-
-
-def test_an_own_connection_is_opened_for_those_who_waited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    others: list[Targets] = []
-    another = Targets.another
-
-    def noted(one: Targets) -> Targets:
-        others.append(another(one))
-        return others[-1]
-
-    monkeypatch.setattr(Targets, "another", noted)
-    world.vm()
-    world.locks.until["work"] = 0.1
-    assert world.pushed(WARSAW).ok
-    # One for the firewalls' providers, too.
-    assert len(others) == 2
