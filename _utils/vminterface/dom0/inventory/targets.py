@@ -215,9 +215,10 @@ class Targets:
                 continue
             if vm in domids:
                 errors[vm] = self._unmet(vm)
-            elif self._silent and (path := self._socket(vm)) is not None:
-                why = "and the XenStore, which knows whether it runs, cannot be reached"
-                errors[vm] = ConnectionLost(f"{vm}: {path} refuses connections, {why}")
+            elif self._silent:
+                path, why = self._socket(vm), "and the XenStore, which knows whether it runs, cannot be reached"
+                seen = "it has no QubesDB" if path is None else f"{path} refuses connections"
+                errors[vm] = ConnectionLost(f"{vm}: {seen}, {why}")
         return found
 
     def of(
