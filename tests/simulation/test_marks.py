@@ -107,6 +107,16 @@ def test_the_push_after_one_that_ended_in_the_middle_is_waited_for_again(lab: La
     assert second.inputs == {**BOTH, "network:ip": "10.137.0.13"}
 
 
+def test_the_push_that_begins_while_one_that_broke_off_is_still_waited_for_is_waited_for_too(lab: Lab) -> None:
+    lab.agent.start()
+    lab.write(1.0, WRITING, PENDING, IP)
+    lab.write(1.2, (keys.PUSH, "writing 8"), PENDING, ("qubes-ip", "10.137.0.13"))
+    lab.write(1.5, GATEWAY, (keys.PUSH, "written 8"))
+    (one,) = lab.networks()
+    assert one.inputs == {**BOTH, "network:ip": "10.137.0.13"}
+    assert 1.5 <= one.began < 1.5 + WAYS
+
+
 @pytest.mark.parametrize("mark", ["writing {}", "written {}"])
 def test_a_program_of_the_vm_that_writes_marks_without_end_holds_up_nothing_for_ever(lab: Lab, mark: str) -> None:
     lab.agent.start()

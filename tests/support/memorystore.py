@@ -104,8 +104,9 @@ class MemoryStore(VMStore):
         return work(self)
 
     def watch(self, paths: Iterable[str], *, timeout: float | None = None) -> Watch:
+        paths = [*paths]
         self.watched += paths
-        return _Watch(self)
+        return _Watch(self, paths)
 
     def close(self) -> None:
         """Nothing to end."""
@@ -116,17 +117,18 @@ class MemoryStore(VMStore):
 
 
 class _Watch(Watch):
-    """Lets time pass, and then what is to happen meanwhile; it has an event for that."""
+    """Lets time pass, and then what is to happen meanwhile; it has an event for that under each of *paths*."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: MemoryStore, paths: list[str]) -> None:
         self._store = store
+        self._paths = paths
 
     def next(self, deadline: Deadline, others: Sequence[Readable] = ()) -> list[WatchEvent]:
         store = self._store
         store.waits.append(round(deadline.remaining, 6))
         if store.meanwhile:
             store.meanwhile.pop(0)()
-            return [WatchEvent("/", "/")]
+            return [WatchEvent(path, path) for path in self._paths]
         assert store.clock is not None
         store.clock.sleep(deadline.remaining)
         raise DeadlineExceeded("no event")

@@ -76,7 +76,8 @@ def to_be_given_anew(work: Work) -> set[str]:
 
     Those that change, be it by qubesd's hand; and those that do not but were refused: the cause may be gone, and only
     the agent knows. Where the store has lost its keys, which others may have written again since, those of which the
-    acknowledgement is lost too: the VM still has it, so that the agent sees no reason to write it.
+    acknowledgement is lost too: the VM still has it, so that the agent sees no reason to write it. And those that are
+    contradicted.
     """
     refused = {
         setting
@@ -85,12 +86,25 @@ def to_be_given_anew(work: Work) -> set[str]:
         and not reply.accepted
         and reply.digest == digest(work.state.inputs(setting))
     }
-    found = keys.settings_of(work.outcome.changes) | work.by_qubesd | refused
+    found = keys.settings_of(work.outcome.changes) | work.by_qubesd | refused | contradicted(work)
     agent = work.state.agent
     if work.state.afresh and (found or agent is not None):
         lost = keys.settings_of(work.settings.desired) - work.state.acknowledgements.keys()
         found |= {one for one in lost if work.state.inputs(one) and (agent is None or one in agent.settings)}
     return given(work, found)
+
+
+def contradicted(work: Work) -> set[str]:
+    """Return the settings of which the VM's agent has seen other keys than the VM's QubesDB has in dom0.
+
+    Each of the two daemons takes what is written on its side at once, and then what the other one sends: where both
+    sides write a key at the same time, each is left with the other's value. What dom0 writes after that is sent again.
+    """
+    agent = work.state.agent
+    if agent is None or not work.target.store.per_vm:
+        return set()
+    promised = keys.settings_of(work.settings.desired) & agent.settings
+    return {setting for setting in promised if _is_of_other_keys(work, setting)}
 
 
 def given(work: Work, settings: Collection[str]) -> set[str]:
@@ -209,9 +223,9 @@ def _settled_by_now(work: Work, deadline: Deadline, grace: Deadline) -> bool:
 
 
 def _is_of_other_keys(work: Work, setting: str) -> bool:
-    """Whether the agent has applied *setting* as it sees it, which is not what dom0's store holds."""
+    """Whether the agent has acknowledged *setting* as it sees it, which is not what dom0's store holds."""
     reply = work.state.acknowledgements.get(setting)
-    return reply is not None and reply.accepted and reply.digest != digest(work.state.inputs(setting))
+    return reply is not None and reply.owner == ACCEPT and reply.digest != digest(work.state.inputs(setting))
 
 
 def _read(works: Iterable[Work]) -> None:

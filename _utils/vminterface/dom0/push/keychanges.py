@@ -37,18 +37,26 @@ Texts = Mapping[str, str | None]
 
 
 def write(work: Work, asked: Collection[str]) -> None:
-    """Write what differs, take the acknowledgements of the settings *asked* away, and read it back, all or nothing."""
+    """Write what differs, take the acknowledgements of the settings *asked* away, and read it back, all or nothing.
+
+    What the VM sees otherwise is written too: dom0's store may have lost keys that the VM still has, and of what is
+    contradicted nobody knows which key it is.
+    """
     texts = {field: change.new for field, change in work.texts.items()}
-    lost: dict[str, None] = {}
-    if work.state.afresh:
-        # The VM may still have what dom0's store has lost, and what it is to have no more.
-        lost = {name: None for name, value in work.settings.desired.items() if value is None and name not in texts}
+    contradicted = replies.contradicted(work)
+    again = {name: text for setting in contradicted for name, text in work.state.inputs(setting).items()}
+    unseen = {
+        name: None
+        for name, value in work.settings.desired.items()
+        if value is None and (work.state.afresh or keys.for_field(name).setting in contradicted)
+    }
 
     def give(store: KeyStore) -> None:
         if not work.state.can_acknowledge and work.target.domid is not None:
             grant(store, work.target.domid, work.target.base)
         work.begun = not store.transactions
-        put(store, work.target, {**texts, **lost}, work.state.texts, asked, afresh=work.state.afresh)
+        afresh = work.state.afresh or bool(contradicted)
+        put(store, work.target, {**again, **texts, **unseen}, work.state.texts, asked, afresh=afresh)
         work.begun = True
 
     work.target.store.transaction(give)
@@ -104,11 +112,18 @@ def restore(work: Work, targets: Targets) -> None:
         outcome.error, outcome.restored = error, None
     except VMInterfaceError as error:
         outcome.restored = False
-        if str(error) not in str(first):
+        why = "" if str(error) in str(first) else f": {error}"
+        # How a lost store leaves the VM is said where its error gets the VM's name.
+        if why or not isinstance(first, LOST):
             kind = type(first) if isinstance(error, ConnectionLost | DeadlineExceeded) else VerificationFailed
-            outcome.error = kind(f"{first}; the former values could not be restored: {error}")
+            outcome.error = kind(f"{first}; the former values could not be restored{why}")
     else:
-        if put and outcome.restored is None:
+        unknown = [name for name in put if work.state.afresh and name in changes and changes[name].old is None]
+        if unknown:
+            outcome.restored = False
+            names = ", ".join(words.names(unknown))
+            outcome.error = type(first)(f"{first}; {names} is removed, as dom0 has lost the former value")
+        elif put and outcome.restored is None:
             outcome.restored = True
         if others:
             outcome.error = type(first)(

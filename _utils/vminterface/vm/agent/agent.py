@@ -164,7 +164,9 @@ class Agent:
             with suppress(DeadlineExceeded):
                 events = watch.next(Deadline.after(max(0.0, min(longest, due - runtime.monotonic()))), others)
             if events and not self._are_own(store, events):
-                self._let_burst_end(store, watch, events)
+                # With transactions all of a push is there at once.
+                if not (store.transactions and _has_mark(store, events)):
+                    self._let_burst_end(store, watch, events)
                 return True
             if self._signs is not None:
                 self._signs.clear()
@@ -189,11 +191,16 @@ class Agent:
         return others, REST_SECONDS if complete else CHECK_SECONDS
 
     def _let_burst_end(self, store: KeyStore, watch: Watch, events: list[WatchEvent]) -> None:
-        """Wait until what *events* began is over: a push when its mark says so, anything else when it is quiet."""
+        """Wait until what *events* began is over: a push when its mark says so, anything else when it is quiet.
+
+        A mark that changes while a push is under way is that of its end. If not, the reading that follows finds out.
+        """
         burst, mark = Deadline.after(BURST), None
         with suppress(DeadlineExceeded):
             while not burst.passed:
-                if any(event.path == path_in(store, keys.PUSH) for event in events):
+                if _has_mark(store, events):
+                    if mark is not None and not mark.written:
+                        return
                     mark = read_mark(store)
                 # The events of what was written before the mark have come before this reply.
                 seconds = QUIET if mark is None else 0.0 if mark.written else burst.remaining
@@ -378,6 +385,11 @@ class Agent:
             self._may_acknowledge = True
             self._unwritten.pause = FIRST_PAUSE
             self._wrote[path_in(store, key)] = data
+
+
+def _has_mark(store: KeyStore, events: Sequence[WatchEvent]) -> bool:
+    """Whether *events* show that dom0's mark of a push has changed."""
+    return any(event.path == path_in(store, keys.PUSH) for event in events)
 
 
 def _is_pending(acknowledgements: Mapping[str, bytes], setting: str) -> bool:

@@ -176,7 +176,8 @@ def test_keys_that_dom0_has_lost_are_the_reason_why_no_acknowledgement_matches(t
                 outcome = push([VMSettings.parse("work", {"services": {"cups": True}, "timeout": 2})], targets)[0]
             assert outcome.comment() == (
                 "work: the VM still has keys of services that dom0 has lost, as the VM's QubesDB daemon in dom0 was "
-                "started afresh (expected: the VM is started again); former values restored"
+                "started afresh (expected: the VM is started again); services:cups is removed, as dom0 has lost the "
+                "former value"
             )
 
 

@@ -182,11 +182,21 @@ def test_a_running_vm_whose_qubesdb_is_dead_is_an_error_of_its_own(dead: Host) -
         assert (report["work"].unread, report["other"].unread) == (True, False)
 
 
+UNKNOWN = "and the XenStore, which knows whether it runs, cannot be reached"
+
+
 def test_it_is_not_called_stopped_where_the_xenstore_cannot_say_so_either(dead: Host) -> None:
     with Targets(unreachable, qubesdb_folder=str(dead.qubes.folder)) as found:
         (outcome,) = push([settings()], found)
-    assert outcome.comment().endswith("and the XenStore, which knows whether it runs, cannot be reached")
+    assert outcome.comment().endswith(f"refuses connections, {UNKNOWN}")
     assert outcome.running
+
+
+def test_nor_is_a_vm_without_a_qubesdb_that_may_be_starting(host: Host) -> None:
+    host.qubes.start_vm("other")
+    with Targets(unreachable, qubesdb_folder=str(host.qubes.folder)) as found:
+        (outcome,) = push([settings()], found)
+    assert outcome.comment() == f"work: it has no QubesDB, {UNKNOWN}"
 
 
 def test_a_socket_that_is_left_of_a_vm_that_does_not_run_is_no_error(dead: Host) -> None:

@@ -14,6 +14,7 @@ from vminterface.values.change import Change
 NAME, AGENT = {"/name": b"work"}, {"/vminterface/agent": b"1 0.1.0 services timezone"}
 CUPS, ZONE = {"/qubes-service/cups": b"1"}, {"/qubes-timezone": b"UTC"}
 ACKNOWLEDGED = {"/vminterface/ack/services": b"ok 46b8b33eeecb08e3 on: cups"}
+OTHERWISE = {"/vminterface/ack/services": b"ok 0000000000000000 on: crond"}
 DEBUG = {"/qubes-debug-mode": b"1"}
 
 
@@ -28,9 +29,14 @@ DEBUG = {"/qubes-debug-mode": b"1"}
         pytest.param({**CUPS, **ZONE}, [], set(), id="nothing to write, and nobody known who replies"),
         pytest.param({**CUPS, **ZONE}, ["timezone"], {"services", "timezone"}, id="something else is written"),
         pytest.param({**NAME, **CUPS, **ZONE}, ["timezone"], set(), id="nobody has ever acknowledged"),
+        pytest.param({**NAME, **AGENT, **CUPS, **OTHERWISE}, [], {"services"}, id="the agent has seen other keys"),
+        pytest.param({**NAME, **AGENT, **OTHERWISE}, [], {"services"}, id="the agent has seen keys where none are"),
+        pytest.param({**NAME, **CUPS, **OTHERWISE}, [], set(), id="an agent that is gone has seen other keys"),
     ],
 )
-def test_what_is_lost_is_asked_for_again(held: dict[str, bytes], changed: list[str], asked: set[str]) -> None:
+def test_what_is_lost_or_contradicted_is_asked_for_again(
+    held: dict[str, bytes], changed: list[str], asked: set[str]
+) -> None:
     target = MemoryStore(held).target("work")
     settings = VMSettings.parse("work", {"services": {"cups": True}, "timezone": "UTC", "debug": True})
     state = observed.read([target])["work"]
