@@ -13,7 +13,7 @@ FUZZER := $(FUZZ)/bin/python -B -m tests.fuzz
 FUZZ_JOBS := 2
 # Three on two processors, as many a test waits.
 JOBS ?= $(shell nproc | awk '{ print int($$1 * 3 / 2) }')
-LIBRARY := PYTHONPATH=_utils
+ON_PATH := PYTHONPATH=_utils
 PYTEST := bin/python -m pytest --quiet
 # Thousands of processes import the library, and several collect the tests: what is compiled once serves all of them.
 unexport PYTHONDONTWRITEBYTECODE
@@ -39,12 +39,12 @@ say-missing:
 	@tools/check-programs || true
 
 demo: say-missing $(MAIN)/.stamp
-	@$(LIBRARY) $(MAIN)/bin/python -m lab demo
+	@$(ON_PATH) $(MAIN)/bin/python -m lab demo
 
 # The same on a real Xen host in an emulated machine. Both take minutes, and are no part of `make test`; CI runs both too.
 demo-xen: $(MAIN)/.stamp
 	@tools/install-packages $(XEN_PACKAGES)
-	@$(LIBRARY) $(MAIN)/bin/python -m lab.xen demo
+	@$(ON_PATH) $(MAIN)/bin/python -m lab.xen demo
 
 test-xen: $(MAIN)/.stamp
 	@tools/install-packages $(XEN_PACKAGES)
@@ -101,7 +101,7 @@ test:
 # Schedules of the whole system, in each of which all promises must hold; `make test` runs the first ten thousand.
 SEEDS ?= 0:1000000
 simulate: $(MAIN)/.stamp
-	@$(LIBRARY) $(MAIN)/bin/python -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS)
+	@$(ON_PATH) $(MAIN)/bin/python -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS)
 
 # What brings up a whole dom0 wants a processor for itself.
 WHOLE_DOM0 := --numprocesses $(shell nproc) --dist loadfile --no-loadscope-reorder
@@ -134,7 +134,7 @@ check: lint $(MAIN)/.stamp
 MINUTES ?= 60
 soak: $(MAIN)/.stamp
 	@tools/install-packages
-	@$(LIBRARY):. $(MAIN)/bin/python -m tests.soak --minutes $(MINUTES)
+	@$(ON_PATH):. $(MAIN)/bin/python -m tests.soak --minutes $(MINUTES)
 
 # The site, in build/docs/html, and every example of its pages. A warning is an error. CI runs the examples in `make test`, and
 # builds the site by the second goal alone.
@@ -146,7 +146,7 @@ pages: $(MAIN)/.stamp
 	@tools/write-pages $(MAIN)/bin/python
 
 docs-site: $(DOCS)/.stamp
-	@$(LIBRARY) $(DOCS)/bin/python -B -m website build/docs
+	@$(ON_PATH) $(DOCS)/bin/python -B -m website build/docs
 
 # What the demo has shown, as the pages show it.
 pictures: demo
@@ -180,7 +180,7 @@ format: $(LINT)/.stamp
 # Each has its turn even where an earlier one missed what is wanted of it; in the end one table says it of all. BENCH=qfile
 # names one. What is compared takes turns, but a machine that does nothing else measures best.
 bench: $(MAIN)/.stamp
-	@$(LIBRARY):. $(MAIN)/bin/python -m benchmarks $(BENCH)
+	@$(ON_PATH):. $(MAIN)/bin/python -m benchmarks $(BENCH)
 
 # Whether the tests notice when the library is changed; hours for all of it, and no part of CI. MODULE=values/timezone.py
 # names one module, MODULE=wire one part; MODULE="--again wire" tries once more what survived the last time, and

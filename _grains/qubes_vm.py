@@ -8,7 +8,6 @@ Needs the library ``vminterface``: synced from ``_utils``, installed as a packag
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import sys
@@ -23,11 +22,13 @@ INSTALLED = "/usr/lib/vminterface"
 
 
 def __virtual__() -> bool | tuple[bool, str]:
-    # Every salt-call of a host computes grains: the library is imported only where there may be something to read.
-    if importlib.util.find_spec("vminterface") is None:
+    # Every salt-call of a host computes grains: more is imported only where there may be something to read.
+    try:
+        import vminterface  # noqa: F401
+    except ImportError as error:
         # salt-ssh brings this file without the library; a VM with the agent has it.
         if not os.path.isfile(f"{INSTALLED}/vminterface/__init__.py"):
-            return False, "qubes_vm: the library vminterface cannot be imported; run saltutil.sync_all"
+            return False, f"qubes_vm: the library vminterface cannot be imported ({error}); run saltutil.sync_all"
         sys.path.append(INSTALLED)
     return True
 

@@ -5,7 +5,7 @@
 Three comparisons, each of whole processes that take turns, in CPU time of the process (user and system) and of its
 children. The least that each took is compared: what else the machine does can only add to it.
 
-* ``test.ping`` on a masterless minion that has this project's files synced, less the same on one that has not;
+* ``test.ping`` on a masterless minion that has this project installed and synced, less the same on one that has not;
 * ``qubes_vm.get work`` less ``test.ping``, both with the files synced;
 * ``vminterface get work`` over ``python3 -c pass``.
 
@@ -52,8 +52,9 @@ def minion(folder: Path, *, synced: bool) -> list[str]:
     files = folder / "files"
     files.mkdir(parents=True)
     if synced:
-        for place in PROJECT.glob("_[a-z]*"):
-            (files / place.name).symlink_to(place)
+        places = {"SALT": files, "LIBRARY": folder / "library", "PILLAR": folder / "pillar", "SHARE": folder / "share"}
+        settings = {**os.environ, **{name: str(place) for name, place in places.items()}, "TOPS": "topd"}
+        subprocess.run([PROJECT / "tools/install"], env=settings, check=True, stdout=subprocess.DEVNULL)
     config = {
         "id": "dom0",
         "file_client": "local",

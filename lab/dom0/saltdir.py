@@ -17,7 +17,7 @@ from lab.paths import PROJECT
 from vminterface.errors import DeadlineExceeded, ProgramFailed
 
 _RUN_SECONDS = 60.0
-#: As on a dom0 after `make install`: the folders that Salt copies to its minion, under the file root.
+#: The folders of this checkout that Salt copies to its minion, under the file root.
 _SYNCED = ("_modules", "_states", "_grains", "_beacons", "_utils")
 _CALL = "from salt.scripts import salt_call; salt_call()"
 

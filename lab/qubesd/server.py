@@ -22,6 +22,8 @@ from lab.qubesd.events import Listener
 
 #: Bytes of a request at most; a connection that sends more is cut off.
 REQUEST_LIMIT = 65536
+#: Bytes that are read at once. Python sets them aside before they come, and each thread has a heap of its own for that.
+_PIECE = 4096
 #: The name of the threads that reply.
 THREADS = "qubesd-reply"
 
@@ -106,7 +108,7 @@ class Server:
 def _request(connection: socket.socket) -> bytes:
     """Return what a client sends until it stops, or a byte more than it may send."""
     data = bytearray()
-    while len(data) <= REQUEST_LIMIT and (piece := connection.recv(REQUEST_LIMIT + 1 - len(data))):
+    while len(data) <= REQUEST_LIMIT and (piece := connection.recv(min(_PIECE, REQUEST_LIMIT + 1 - len(data)))):
         data += piece
     return bytes(data)
 

@@ -75,7 +75,9 @@ class XenHost:
 
     def python(self, source: str, *arguments: str, seconds: float = COMMAND_SECONDS) -> str:
         """Return what Python in dom0 prints, with the library where it is installed."""
-        return self.dom0("env", "PYTHONPATH=/srv/salt/_utils", "python3", "-c", source, *arguments, seconds=seconds)
+        return self.dom0(
+            "env", "PYTHONPATH=/usr/local/lib/vminterface", "python3", "-c", source, *arguments, seconds=seconds
+        )
 
     def create(self, vm: VM) -> int:
         """Make a VM and wait until it takes commands; return its domid."""

@@ -156,7 +156,7 @@ def _with_product(base: Path, folder: Path) -> None:
     # The example, which is installed as a comment, is about the VMs of the lab.
     shutil.copyfile(PROJECT / "pillar/qubes/init.sls", stage / "srv/pillar/vminterface.sls")
     with Cpio(folder / "vm-own.cpio") as archive:
-        library = stage / "srv/salt/_utils/vminterface"
+        library = stage / "usr/local/lib/vminterface/vminterface"
         _compile(library)
         archive.tree("usr/lib/vminterface/vminterface", library)
         archive.data("usr/bin/vminterface", _rendered("vminterface").encode(), 0o755)
@@ -168,6 +168,7 @@ def _with_product(base: Path, folder: Path) -> None:
         shutil.rmtree(cached)
     with Cpio(folder / "dom0-own.cpio") as archive:
         archive.tree("srv", stage / "srv")
+        archive.tree("usr/local/lib", stage / "usr/local/lib")
         minion = "id: dom0\nfile_client: local\nlog_level_logfile: quiet\nlog_level: error\n"
         archive.data("etc/salt/minion", minion.encode())
         archive.file("boot/vm.cpio", vm)

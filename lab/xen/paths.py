@@ -21,7 +21,7 @@ made: dict[str, float] = {}
 #: What ``tools/install`` copies, and itself.
 _OURS = (
     "_utils", "_modules", "_states", "_grains", "_beacons", "_pillar", "_output", "_runners", "formulas", "pillar",
-    "tools/install",
+    "tools/install", "tools/synced.py",
 )  # fmt: skip
 #: Seconds to wait for another process that makes something.
 _PATIENCE = 1200.0

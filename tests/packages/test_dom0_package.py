@@ -71,6 +71,9 @@ def test_it_serves_from_its_installation_to_its_removal_and_leaves_the_admins_fi
     vm.run(f"cat > {pillar_of(machine)} <<'END'\n{PILLAR}END")
     machine.install(machine.package(dist, NAME))
     assert machine.version(NAME) == VERSION
+    # Each file there costs every salt-call.
+    of_the_library = vm.run(f"find {CACHE} -path '*/extmods/utils/*' -name '*.py'").splitlines()
+    assert [Path(path).name for path in of_the_library] == ["__init__.py"]
     assert vm.run(f"cat {pillar_of(machine)}") == PILLAR
     (line,) = (one for tag, one in call(machine, "state.apply").items() if "_|-vminterface-push_|-" in tag)
     assert (line["result"], line["comment"]) == (True, "work: timezone set")

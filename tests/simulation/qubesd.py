@@ -13,7 +13,7 @@ from tests.simulation.daemons import Connection, Daemon, Step
 from tests.simulation.qubesdb import Pair
 from tests.simulation.scheduler import Process, World
 from tests.simulation.trace import Trace
-from vminterface.channel.adminapi import AdminAPI, Domain, Property
+from vminterface.channel.adminapi import AdminAPI, Domain, Line, Property
 from vminterface.channel.adminevents import EventStream
 from vminterface.deadline import Deadline
 from vminterface.dom0.inventory.qubesd import Qubesd
@@ -139,7 +139,7 @@ class API(AdminAPI):
     """The client of the simulated qubesd that *process* has."""
 
     def __init__(self, daemon: SimulatedQubesd, process: Process, timeout: float = TIMEOUT) -> None:
-        super().__init__(None, SOCKET, timeout)
+        super().__init__(None, Line(SOCKET, timeout))
         self._daemon, self._process = daemon, process
 
     def events(self, timeout: float | None = None) -> EventStream:

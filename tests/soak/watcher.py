@@ -26,7 +26,7 @@ UNIT = PROJECT / "formulas/vminterface/files/vminterface-watch.service"
 def unit_environment() -> dict[str, str]:
     """Return what the product's unit sets for the watcher."""
     lines = [line for line in UNIT.read_text().splitlines() if line.startswith("Environment=")]
-    return dict(line.removeprefix("Environment=").split("=", 1) for line in lines)
+    return dict(word.split("=", 1) for line in lines for word in line.removeprefix("Environment=").split())
 
 
 class Watcher:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from vminterface.channel.adminapi import AdminAPI, Property
+from vminterface.channel.adminapi import AdminAPI, Line, Property
 from vminterface.dom0.inventory.qubesd import Qubesd
 from vminterface.errors import KeyNotFound, VMInterfaceError
 
@@ -37,7 +37,7 @@ class MemoryAPI(AdminAPI):
     """
 
     def __init__(self, **properties: str) -> None:
-        super().__init__(None, "", 10.0)
+        super().__init__(None, Line("", 10.0))
         self.features: dict[str, str] = {}  # type: ignore[assignment]  # of one VM, there is no other
         self.of_template: dict[str, str] = {}
         self.properties = dict(properties)

@@ -25,7 +25,7 @@ mkdir "$top/upper" "$top/work" "$top/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$top/upper,workdir=$top/work" "$top/root"
 cd "$top/root"
 # Whatever this machine has of Salt's or of the product is not dom0's.
-rm -rf srv/* etc/salt var/cache/salt usr/bin/vminterface usr/lib/vminterface etc/vminterface
+rm -rf srv/* etc/salt var/cache/salt usr/bin/vminterface usr/lib/vminterface usr/local/lib/vminterface etc/vminterface
 for folder; do mkdir -p "./$folder"; mount --bind "$folder" "./$folder"; done
 mount --rbind /proc proc
 mount --rbind /dev dev

@@ -63,12 +63,10 @@ class QubesMinion:
         self.root, self.etc = root, root / "etc/salt"
         self.environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         self.status = 0
-        formula = root / FORMULA
-        shutil.copytree(PROJECT / "formulas/vminterface", formula / "vminterface")
-        for folder in PROJECT.glob("_[a-z]*"):
-            if folder.name != "_ext":
-                ignored = shutil.ignore_patterns("__pycache__", *([] if folder.name == "_utils" else ["__init__.py"]))
-                shutil.copytree(folder, formula / folder.name, ignore=ignored)
+        # As the package has it; what its pillar and its tops are follows below.
+        places = {"SALT": FORMULA, "LIBRARY": "usr/lib/vminterface", "PILLAR": "unused", "SHARE": "unused"}
+        environment = {**os.environ, **{name: f"{root}/{place}" for name, place in places.items()}, "TOPS": "topd"}
+        subprocess.run([PROJECT / "tools/install"], env=environment, check=True, capture_output=True)
         for kind in ("salt", "pillar"):
             self.write(f"srv/{kind}/top.sls", _TOP.replace("KIND", kind))
         for name, fields in _FIELDS.items():

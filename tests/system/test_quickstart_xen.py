@@ -30,4 +30,15 @@ def test_a_newcomer_gets_from_the_archive_to_a_vm_that_listened(tmp_path: Path) 
             with OverlayDom0(tmp_path, {"XENSTORED_PATH": xen.path}, programs) as dom0:
                 dom0.run(f"mv {archive(tmp_path)} .")
                 run = walk(PROJECT / "docs/quickstart-xen.md", {"dom0": dom0.run, "work": work.run})
+                the_command_runs_the_installed_library(dom0)
     assert run >= 8
+
+
+def the_command_runs_the_installed_library(dom0: OverlayDom0) -> None:
+    """Without a copy of it: Salt would keep another one, and search it at every salt-call."""
+    dom0.run("salt-call --local state.apply vminterface.library --retcode-passthrough")
+    assert dom0.run("readlink -f /usr/lib/vminterface/vminterface").strip() == "/usr/local/lib/vminterface/vminterface"
+    assert dom0.run("find /var/cache/salt/minion/files -path '*library/*'") == ""
+    assert dom0.run("vminterface get work timezone") == "work: timezone: Europe/Warsaw"
+    dom0.run("salt-call --local state.apply vminterface.absent --retcode-passthrough")
+    dom0.run("test ! -e /usr/lib/vminterface -a ! -e /usr/bin/vminterface -a -e /usr/local/lib/vminterface/vminterface")

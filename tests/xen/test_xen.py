@@ -18,7 +18,8 @@ from lab.xen.host import ACKNOWLEDGE_SECONDS, SALT_SECONDS
 from tests.xen.conftest import wait_until
 
 WATCHER = """
-PYTHONPATH=/srv/salt/_utils python3 -m vminterface watch --pillar /run/pillar.json </dev/null >/run/watch.log 2>&1 &
+export PYTHONPATH=/usr/local/lib/vminterface
+python3 -m vminterface watch --pillar /run/pillar.json </dev/null >/run/watch.log 2>&1 &
 echo $! >/run/watch.pid
 """
 END_WATCHER = "read pid </run/watch.pid; kill $pid; while [ -d /proc/$pid ]; do sleep 0.1; done"
@@ -245,7 +246,7 @@ def test_a_vm_that_starts_again_is_given_its_settings_by_the_watcher(host: Any, 
 
 
 def test_a_vm_that_ends_is_noticed_at_once_and_reported_as_gone(host: Any, first: Any) -> None:
-    host.dom0("sh", "-c", "PYTHONPATH=/srv/salt/_utils python3 -c '" + """
+    host.dom0("sh", "-c", "PYTHONPATH=/usr/local/lib/vminterface python3 -c '" + """
 from vminterface.channel.xenstore.store import XenStore
 from vminterface.deadline import Deadline
 from vminterface.dom0.reports import changes

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import socket
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 from vminterface.channel.adminevents import EventStream
+from vminterface.channel.connection import Piece
 from vminterface.deadline import Deadline
 from vminterface.errors import (
     ConnectionLost,
@@ -106,6 +108,42 @@ def has_list() -> bool:
     return os.path.exists(QUBES_XML)
 
 
+@dataclass(slots=True)
+class Line:
+    """Where qubesd is, and how many seconds it has for a call."""
+
+    path: str
+    timeout: float
+
+    def call(self, dest: str, method: str, argument: str, payload: bytes) -> bytes:
+        """Make one call and return the reply as it came."""
+        request = _request(method, argument, dest, payload)
+        return _exchange(self.path, request, Deadline.after(self.timeout), f"{method} of {dest}")
+
+
+@lru_cache(maxsize=1)
+def _client_class(base: Any) -> Any:
+    """Return the class of a client that does not wait without end: *base* with another transport.
+
+    There is one for all clients: a class takes kilobytes, and stays until Python looks for what refers to itself.
+    """
+
+    class App(base):  # type: ignore[misc]
+        """The client of a local qubesd."""
+
+        def __init__(self, line: Line) -> None:
+            super().__init__()
+            # Qubes' client takes a name without an underscore for a property of dom0, and sets that by a call.
+            self._line = line
+
+        def qubesd_call(
+            self, dest: str, method: str, arg: str | None = None, payload: bytes | None = None, *_: Any
+        ) -> bytes:
+            return bytes(self._parse_qubesd_response(self._line.call(dest, method, arg or "", payload or b"")))
+
+    return App
+
+
 class AdminAPI:
     """Calls to qubesd, each within ``timeout`` seconds; make it with :meth:`open`.
 
@@ -113,10 +151,18 @@ class AdminAPI:
     name that cannot be sent), PermissionDenied, VMNotFound, and StoreError for what qubesd refuses otherwise.
     """
 
-    def __init__(self, app: Any, path: str, timeout: float) -> None:
-        self.timeout = timeout
+    def __init__(self, app: Any, line: Line) -> None:
         self._app = app
-        self._path = path
+        self._line = line
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for one call."""
+        return self._line.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._line.timeout = seconds
 
     @classmethod
     def open(cls, timeout: float = TIMEOUT) -> AdminAPI:
@@ -128,20 +174,11 @@ class AdminAPI:
             raise ProgramMissing(
                 f"qubesadmin, Qubes' Python client, cannot be imported here ({error}); dom0 of Qubes R4 has it"
             ) from None
-        path = str(qubesadmin.config.QUBESD_SOCKET)
-
-        class App(qubesadmin.app.QubesLocal):  # type: ignore[misc]
-            """The client of a local qubesd, with a transport that does not wait without end."""
-
-            def qubesd_call(
-                self, dest: str, method: str, arg: str | None = None, payload: bytes | None = None, *_: Any
-            ) -> bytes:
-                request = _request(method, arg or "", dest, payload or b"")
-                reply = _exchange(path, request, Deadline.after(api.timeout), f"{method} of {dest}")
-                return bytes(self._parse_qubesd_response(reply))
-
-        # Its calls are made with the timeout that the object has at that time.
-        api = cls(App(), path, timeout)
+        line = Line(str(qubesadmin.config.QUBESD_SOCKET), timeout)
+        app = _client_class(qubesadmin.app.QubesLocal)(line)
+        api = cls(app, line)
+        # Otherwise it stays until Python looks for what refers to itself, as Qubes' client does.
+        weakref.finalize(api, vars(app).clear).atexit = False
         return api
 
     def domains(self) -> dict[str, Domain]:
@@ -250,7 +287,7 @@ class AdminAPI:
     def events(self, timeout: float | None = None) -> EventStream:
         """Return a stream of all events from now on; *timeout* seconds are for the connection, default: as a call."""
         deadline = Deadline.after(self.timeout if timeout is None else timeout)
-        return EventStream(self._path, _request("admin.Events", "", "dom0", b""), deadline)
+        return EventStream(self._line.path, _request("admin.Events", "", "dom0", b""), deadline)
 
     def _call(self, vm: str, method: str, argument: str = "", payload: bytes = b"") -> bytes:
         return bytes(self._app.qubesd_call(vm, method, argument, payload))
@@ -286,7 +323,7 @@ def _request(method: str, argument: str, dest: str, payload: bytes) -> bytes:
 
 def _exchange(path: str, request: bytes, deadline: Deadline, what: str) -> bytes:
     """Send one request and return the answer, all of it within *deadline*."""
-    reply = bytearray()
+    reply, piece = bytearray(), Piece()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(deadline.check(what))
@@ -296,10 +333,10 @@ def _exchange(path: str, request: bytes, deadline: Deadline, what: str) -> bytes
             connection.shutdown(socket.SHUT_WR)
             while True:
                 connection.settimeout(deadline.check(what))
-                piece = connection.recv(65536)
-                if not piece:
+                data = piece.of(connection.recv(piece.size))
+                if not data:
                     return bytes(reply)
-                reply += piece
+                reply += data
                 if len(reply) > REPLY_LIMIT:
                     raise OutputTooLarge(f"{what}: qubesd replies with more than {REPLY_LIMIT} bytes")
     except VMInterfaceError:

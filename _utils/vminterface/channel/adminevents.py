@@ -9,13 +9,13 @@ import socket
 from types import TracebackType
 from typing import Self
 
+from vminterface.channel.connection import Piece, poll_of
 from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded, PermissionDenied
 from vminterface.wire.adminevents import AdminEvent, EventParser
 
 #: The first event of a stream: qubesd sends every later one too.
 ESTABLISHED = "connection-established"
-_READ = 65536
 
 
 class EventStream:
@@ -25,6 +25,7 @@ class EventStream:
         """Send *request* to qubesd at *path* and wait until it sends events. Raises as :meth:`next`."""
         self._path = path
         self._parser = EventParser()
+        self._piece = Piece()
         #: Whether qubesd has sent anything: what it refuses, it hangs up on.
         self._began = False
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -34,6 +35,7 @@ class EventStream:
                 self._connection.connect(path)
                 self._connection.sendall(request)
                 self._connection.shutdown(socket.SHUT_WR)
+                self._readable = poll_of(self._connection)
             except TimeoutError:
                 raise DeadlineExceeded(f"events of qubesd: no reply within {deadline.seconds:g} s") from None
             except OSError as error:
@@ -51,11 +53,11 @@ class EventStream:
         RemoteProtocolError, OutputTooLarge, after which it cannot.
         """
         while (event := self._parser.next_event()) is None:
+            # A read that waits has its memory set aside meanwhile, which leaves a hole behind in that of a watcher.
+            if not self._readable.poll(deadline.check("events of qubesd") * 1000):
+                raise DeadlineExceeded(f"events of qubesd: none within {deadline.seconds:g} s")
             try:
-                self._connection.settimeout(deadline.check("events of qubesd"))
-                data = self._connection.recv(_READ)
-            except TimeoutError:
-                raise DeadlineExceeded(f"events of qubesd: none within {deadline.seconds:g} s") from None
+                data = self._piece.of(self._connection.recv(self._piece.size))
             except OSError as error:
                 raise ConnectionLost(f"{self._path}: {error.strerror or error}") from error
             if not data:

@@ -17,7 +17,7 @@ from vminterface.errors import VMInterfaceError, printable
 DONE = 0
 #: The folders that Salt syncs, with the packages that a wheel has them as.
 SALT_FOLDERS = {f"_{kind}": kind for kind in ("beacons", "grains", "modules", "output", "pillar", "runners", "states")}
-_LIBRARY = Path(vminterface.__file__).parent
+_LIBRARY = Path(vminterface.__file__).resolve().parent
 #: What an export has written, as sha256sum(1) prints it: a later one removes of these what is no longer shipped.
 _MANIFEST = Path("vminterface/.exported")
 _MANIFEST_LIMIT = 1 << 20
@@ -134,8 +134,10 @@ def _remove(folder: Path, path: Path, digest: str) -> None:
 
 
 def _shipped(library: Path) -> Iterator[Pair]:
-    """Yield the files that *library*'s installation ships: a wheel, a checkout, or a folder of file_roots itself."""
-    share, above = library / "share", library.parents[1]
+    """Yield the files that *library*'s installation ships: a wheel, a checkout, or a folder of file_roots."""
+    # tools/install leaves a link to where the rest is, if it has put the library elsewhere.
+    share, link = library / "share", library.with_name("salt")
+    above = link.resolve() if link.is_symlink() else library.parents[1]
     if (share / "formulas/vminterface").is_dir():
         formula, pages, pillar = share / "formulas/vminterface", share / "docs", share / "pillar"
         folders = {name: library.parent / "saltext/vminterface" / kind for name, kind in SALT_FOLDERS.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from vminterface.errors import InvalidValue, printable
@@ -52,6 +53,7 @@ def load(path: str, text: str) -> Any:
         loader.dispose()
 
 
+@lru_cache(maxsize=1)
 def _loader(yaml: Any) -> Any:
     """Return the class of Salt's loader. It too prefers the parser in C, which differs in what it refuses."""
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

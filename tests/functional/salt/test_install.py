@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 SALT_CALL = Path(sys.executable).parent / "salt-call"
 
 
-def install(destination: Path, *, checkout: Path = ROOT, goal: str = "install", **environment: str) -> str:
+def install(destination: Path | str, *, checkout: Path = ROOT, goal: str = "install", **environment: str) -> str:
     command = ["make", "--no-print-directory", goal, f"DESTDIR={destination}"]
     env = {**os.environ, "MINION_ID": "host", **environment}
     return subprocess.run(command, cwd=checkout, env=env, check=True, capture_output=True, text=True, timeout=60).stdout
@@ -42,17 +42,19 @@ def test_a_second_install_renews_what_is_ours_and_leaves_what_is_the_admins(tmp_
     warning = "nothing is pushed until your VMs are in"
     assert warning in install(tmp_path)
     pillar, top = tmp_path / "srv/pillar/vminterface.sls", tmp_path / "srv/salt/top.sls"
-    library = tmp_path / "srv/salt/_utils/vminterface/keys.py"
+    library = tmp_path / "usr/local/lib/vminterface/vminterface/keys.py"
     theirs = tmp_path / "srv/salt/_modules/theirs.py"
     for file in (pillar, top, library, theirs):
         file.write_text("changed")
-    (tmp_path / "srv/salt/_utils/vminterface/gone.py").write_text("no longer shipped")
+    gone = [library.with_name("gone.py"), tmp_path / "srv/salt/_utils/vminterface/gone.py"]
+    for file in gone:
+        file.write_text("no longer shipped")
     said = install(tmp_path)
     assert f"left as it is: {pillar}" in said
     assert warning not in said
     assert pillar.read_text() == top.read_text() == theirs.read_text() == "changed"
     assert library.read_text() != "changed"
-    assert not (tmp_path / "srv/salt/_utils/vminterface/gone.py").exists()
+    assert not any(file.exists() for file in gone)
 
 
 @pytest.mark.any_salt
@@ -79,11 +81,12 @@ def files(destination: Path) -> set[str]:
 
 
 @pytest.mark.any_salt
-def test_without_tops_no_top_file_is_written_and_all_else_is(tmp_path: Path) -> None:
-    install(tmp_path / "with")
+def test_without_tops_no_top_file_is_written_and_the_library_is_where_minions_sync_it_from(tmp_path: Path) -> None:
+    install(tmp_path / "with", LIBRARY="")
     install(tmp_path / "without", TOPS="no")
     left_out = files(tmp_path / "with") - files(tmp_path / "without")
     assert left_out == {"srv/salt/top.sls", "srv/pillar/top.sls"}
+    assert "srv/salt/_utils/vminterface/keys.py" in files(tmp_path / "without")
 
 
 @pytest.mark.any_salt
@@ -173,11 +176,11 @@ def test_what_root_installs_is_roots_alone_whoever_owns_the_checkout(tmp_path: P
         install(root, checkout=checkout)
     finally:
         os.umask(before)
-    installed = list(root.rglob("*"))
+    installed = {path: path.lstat() for path in root.rglob("*")}
     assert root / "srv/salt/_modules/qubes_vm.py" in installed
     assert root / "srv/pillar/vminterface.sls" in installed
-    assert {path for path in installed if (path.stat().st_uid, path.stat().st_gid) != (0, 0)} == set()
-    assert {path for path in installed if path.stat().st_mode & 0o022} == set()
+    assert {path for path, found in installed.items() if (found.st_uid, found.st_gid) != (0, 0)} == set()
+    assert {path for path, found in installed.items() if found.st_mode & 0o022 and not path.is_symlink()} == set()
 
 
 def uncommented(pillar: str) -> str:
@@ -198,7 +201,9 @@ def test_the_installed_pillar_is_the_shipped_one_as_a_comment(tmp_path: Path) ->
 
 @pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
 def test_the_installed_tree_pushes_nothing_until_its_pillar_is_edited_and_then_converges(tmp_path: Path) -> None:
-    install(tmp_path)
+    places = {"SALT": "srv/salt", "PILLAR": "srv/pillar", "SHARE": "share", "LIBRARY": "lib"}
+    own = {name: f"{tmp_path}/{place}" for name, place in places.items()}
+    install("", checkout=ROOT, goal="install", **own)
     config = tmp_path / "minion"
     config.mkdir()
     settings = {

@@ -132,7 +132,7 @@ def test_the_service_runs_the_command_with_that_file(salt: Salt, tmp_path: Path)
     unit = Unit(interpolation=None)
     unit.read(tmp_path / "unit")
     assert unit["Service"]["ExecStart"] == f"/usr/bin/vminterface watch --pillar {tmp_path / 'etc/pillar.json'}"
-    assert unit["Service"]["Environment"] == "MALLOC_ARENA_MAX=1"
+    assert unit["Service"]["Environment"] == "MALLOC_ARENA_MAX=1 GLIBC_TUNABLES=glibc.malloc.tcache_count=0"
     assert unit["Install"]["WantedBy"] == "multi-user.target"
 
 

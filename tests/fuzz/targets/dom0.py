@@ -19,7 +19,7 @@ from tests.fuzz.targets.wire import ONE_FILE, TREE
 from tests.support.qfilestream import END, file, folder, raw
 from vminterface import keys
 from vminterface.channel import adminapi
-from vminterface.channel.adminapi import AdminAPI
+from vminterface.channel.adminapi import AdminAPI, Line
 from vminterface.channel.qrexec import daemon, policy
 from vminterface.dom0.desired import words
 from vminterface.dom0.inventory import observed
@@ -64,7 +64,7 @@ class _App:
 
 def _qubesd(data: bytes) -> list[Any]:
     """Take *data* for the reply to every call whose reply is read here; raise the first error if none can be read."""
-    api = AdminAPI(_App(data), "/nonexistent", 1.0)
+    api = AdminAPI(_App(data), Line("/nonexistent", 1.0))
     calls: tuple[Callable[[], object], ...] = (
         api.domains, lambda: api.feature_with_template("work", "x"), lambda: api.property_default("work", "netvm"),
         lambda: api.firewall_get("work"), lambda: api.volume_size("work", "private"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.garbage import left_behind
 from vminterface.cli import pillaryaml
 from vminterface.cli.pillar import load
 from vminterface.dom0.desired.settings import parse_pillar
@@ -149,3 +150,8 @@ def test_a_file_with_jinja_is_said_to_be_salts_to_render(tmp_path: Any, text: An
 def test_words_of_a_command_line_that_are_no_utf_8_are_a_fault() -> None:
     with pytest.raises(InvalidValue, match=r"^monitors: '\[\\x88\]' is not UTF-8 text"):
         pillaryaml.load("monitors", "[\udc88]")
+
+
+def test_a_pillar_that_is_read_again_leaves_no_class_behind(file: Path) -> None:
+    file.write_text("qubes: {vms: {work: {timezone: UTC}}}")
+    assert left_behind(lambda: load(str(file))) == {}

@@ -27,8 +27,8 @@ HOLD = 30.0
 HOLD_HERE = 2.0
 #: Seconds that the process stays without anything to read.
 _IDLE = 1.0
-#: Bytes that are read at once; nothing of them is kept.
-_CHUNK = 65536
+#: Bytes that are read at once; nothing of them is kept. Few, as Python sets them aside before it reads.
+_CHUNK = 4096
 #: Seconds that the process has to start.
 _START = 10.0
 

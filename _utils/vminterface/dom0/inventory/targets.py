@@ -93,7 +93,7 @@ class Targets:
         deadline: Deadline | None = None,
         open_qubesd: Callable[[], Qubesd] = Qubesd,
     ) -> None:
-        self._open_xenstore = open_xenstore or (lambda: XenStore.open(timeout=self._within(STORE_TIMEOUT)))
+        self._open_xenstore = open_xenstore
         self._deadline = deadline
         self._xenstore: HostStore | None = None
         self._sockets = sockets or Sockets(qubesdb_folder)
@@ -122,8 +122,15 @@ class Targets:
     def xenstore(self) -> HostStore:
         """The host's XenStore. Raises ConnectionLost where there is none."""
         if self._xenstore is None:
-            self._xenstore = self._open_xenstore()
+            self._xenstore = self._connect()
         return self._xenstore
+
+    def _connect(self) -> HostStore:
+        # A default that is kept here would refer back to this object, so that it and its store stay until Python looks
+        # for what refers to itself; and a watcher makes one each second.
+        if self._open_xenstore is None:
+            return XenStore.open(timeout=self._within(STORE_TIMEOUT))
+        return self._open_xenstore()
 
     def running(
         self, on_xenstore: Collection[str] = (), starting: dict[str, int] | None = None
@@ -312,7 +319,7 @@ class Targets:
         with self._asking:
             if self._xenstore is not None and self._xenstore.closed:
                 try:
-                    former, self._xenstore = self._xenstore, self._open_xenstore()
+                    former, self._xenstore = self._xenstore, self._connect()
                 except (ConnectionLost, DeadlineExceeded):
                     return None
                 former.close()

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
-from collections import Counter
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from lab.paths import PROJECT
 from tests.support.dom0 import Dom0
+from tests.support.garbage import left_behind
 from tests.support.qubesdb import QubesHost
+from tests.support.qubesr4 import whole_r4
 from tests.support.realagent import RealAgent
 from vminterface.deadline import Deadline
 from vminterface.dom0.desired.settings import VMSettings
+from vminterface.dom0.inventory.targets import Targets
 from vminterface.dom0.push.push import push
 from vminterface.vm.agent import presence
 from vminterface.vm.machine.machine import Machine
@@ -48,16 +50,30 @@ def test_all_that_a_push_has_made_is_given_back_at_its_end(host: Dom0 | QubesHos
         for zone in ZONES:
             agent.zone(zone)
         presence.version(Machine(str(agent.root)), Deadline.after(60))
-        pushes()
-        gc.collect()
-        try:
-            gc.disable()
-            gc.set_debug(gc.DEBUG_SAVEALL)
-            pushes()
-            gc.collect()
-            left = Counter(type(one).__name__ for one in gc.garbage if type(one).__module__.startswith("vminterface"))
-        finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
-            gc.enable()
-    assert left == {}
+        assert left_behind(pushes) == {}
+
+
+def test_all_that_a_push_has_asked_qubesd_with_is_given_back_at_its_end(tmp_path: Path) -> None:
+    """Qubes' own client too, which refers to itself."""
+    with whole_r4(tmp_path) as r4:
+        r4.start("work")
+        changes = cycle(("on", "off"))
+
+        def pushes() -> None:
+            for vm in ("work", "nosuch"):
+                (outcome,) = r4.push(r4.settings(vm, services={"cups": next(changes)}, timeout=60))
+                assert outcome.ok == (vm == "work"), outcome.comment()
+
+        assert left_behind(pushes) == {}
+
+
+def test_a_look_at_what_runs_is_given_back_at_its_end(dom0: Dom0, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watcher has one each second, over the host's own XenStore."""
+    monkeypatch.setenv("XENSTORED_PATH", dom0.path)
+    dom0.start_vm("work")
+
+    def look() -> None:
+        with Targets() as targets:
+            assert targets.starts().keys() == {"work"}
+
+    assert left_behind(look) == {}

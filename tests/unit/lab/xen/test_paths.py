@@ -161,7 +161,8 @@ def test_who_waits_too_long_for_another_is_told_so(cache: Path, monkeypatch: pyt
 def test_all_that_is_installed_counts_for_what_is_made_of_it() -> None:
     script = (PROJECT / "tools/install").read_text()
     (loop,) = re.findall(r"^for folder in (.*); do$", script, re.MULTILINE)
-    installed = {*loop.split(), *re.findall(r"^copy (\w+)/", script, re.MULTILINE)}
+    installed = {*loop.split(), *re.findall(r"^ *copy (\w+)/", script, re.MULTILINE)}
+    installed |= set(re.findall(r"tools/\w+\.py", script))
     there = {PROJECT / name for name in installed if (PROJECT / name).exists()}
     assert len(there) >= 6
     assert there <= set(paths.product())
