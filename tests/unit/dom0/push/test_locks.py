@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,6 +125,15 @@ class TestTake:
         one.release("work")
         assert not third.take("work")
 
+    def test_who_has_let_go_has_no_more_to_do_with_it(self, disk: Disk) -> None:
+        one, other = program(disk, "one"), program(disk, "other")
+        one.take("work")
+        one.release("work")
+        other.take("work")
+        one.release("work")
+        one.close()
+        assert disk.lines()[1].endswith(" other")
+
     def test_others_see_whether_it_is_held(self, disk: Disk) -> None:
         one, other = program(disk), program(disk)
         assert not other.is_held("work")
@@ -217,6 +227,27 @@ class TestTable:
         file.unlock(0, LINE - 1)
         assert one.take("work")
         assert list(disk.ranges) == [(LINE, LINE - 1)]
+
+    def test_a_vm_that_is_in_the_table_already_needs_no_such_wait(self, disk: Disk, clock: Clock) -> None:
+        one, other, third = (program(disk) for _ in range(3))
+        one.take("work")
+        one.release("work")
+        file: Any = other._file
+        assert file.lock(0, LINE - 1)
+        assert third.take("work")
+        assert clock.now == 0.0
+
+    def test_what_somebody_else_has_written_into_it_harms_nobody(self, disk: Disk) -> None:
+        one, other = program(disk), program(disk)
+        one.take("work")
+        disk.data[LINE + 10 : LINE + 12] = b"\xff\xfe"
+        assert other.take("mail")
+        assert "process" in str(other.held("work", 1.0))
+
+    def test_it_is_where_it_is_asked_for(self, tmp_path: Path) -> None:
+        with VMLocks(str(tmp_path)) as one:
+            assert one.path == f"{tmp_path}/vms.lock"
+            assert one.take("work")
 
     def test_a_file_that_is_too_long_is_none_of_theirs(self, disk: Disk) -> None:
         disk.data = bytearray(b" " * (100_000 * LINE))

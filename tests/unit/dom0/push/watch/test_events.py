@@ -123,6 +123,7 @@ def test_pushes_that_cause_events_each_time_come_less_and_less_often_and_soon_ag
             pushes.append(clock.now)
     assert len(pushes) < 20
     gaps = [after - before for before, after in itertools.pairwise(pushes)]
+    assert gaps[:4] == pytest.approx([2.0, 2.0, 2.0, 4.0], abs=0.11)
     assert gaps[-1] == pytest.approx(watch_events.PAUSE_MAX, abs=0.2)
     # What was heard last is acted upon, then nothing is heard for a while.
     clock.now += watch_events.PAUSE_MAX
@@ -155,11 +156,18 @@ def test_what_a_failed_push_took_back_is_no_reason_for_another_one(clock: Clock)
     heard.note("work")
     clock.now += 0.5
     heard.note("work")
+    clock.now += 0.31
     assert heard.take() == {"other"}
-    clock.now += 0.51
+    clock.now += 0.2
     heard.note("work")
     clock.now += 0.31
     assert heard.take() == {"work"}
+
+
+def test_a_first_start_is_heard_as_any_event(clock: Clock) -> None:
+    heard = Heard()
+    heard.note("work", started=True)
+    assert heard.due() == clock.now + 0.3
 
 
 def test_a_start_is_acted_upon_at_once_whatever_was_heard_or_failed_before(clock: Clock) -> None:
@@ -290,10 +298,11 @@ class TestListener:
     def test_after_a_connection_that_was_lost_all_may_have_changed(
         self, monkeypatch: pytest.MonkeyPatch, stop: Stop
     ) -> None:
-        streams = Stream(threading.Event(), ConnectionLost("gone")), ConnectionLost("gone"), Stream(stop, TIMEOUT)
-        noted, log = self.listen(monkeypatch, stop, *streams)
-        assert noted == [("work", False), ("plain", False)]
-        assert log == [
+        lost = ConnectionLost("gone")
+        first, second = Stream(threading.Event(), lost), Stream(threading.Event(), lost)
+        noted, log = self.listen(monkeypatch, stop, first, lost, second, Stream(stop, TIMEOUT))
+        assert noted == [("work", False), ("plain", False)] * 2
+        assert log == 2 * [
             "gone; continuing without events of qubesd until it sends them again",
             "qubesd sends its events again",
         ]
