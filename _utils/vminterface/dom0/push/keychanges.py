@@ -284,8 +284,7 @@ def _names(field: str, text: str | None) -> tuple[str, ...]:
     return (row.name, *row.drift) if text is None else (row.name,)
 
 
-def _turn(change: tuple[str, str | None]) -> tuple[bool, bool]:
-    """Return what sorts changes: a flag is gone before the keys that it speaks of, and there after them."""
+def _turn(change: tuple[str, str | None]) -> bool:
+    """Return what sorts changes: a flag is there after the keys that it speaks of."""
     field, text = change
-    flag = field in keys.FLAGS.values()
-    return (flag and text is not None, not flag)
+    return field in keys.FLAGS.values() and text is not None

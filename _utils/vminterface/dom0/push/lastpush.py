@@ -154,10 +154,9 @@ def _after(held: LastPush, outcome: Outcome, ended: float, moment: int, clock: f
 
 
 def _parsed(data: bytes) -> dict[str, LastPush]:
-    """Return what the file holds; what is not of its form, as after a program that was killed, is left out."""
+    """Return what the file holds; what is not of its form, as a new one or after a kill, is left out."""
     try:
-        held = json.loads(data) if data else {}
-        return {str(vm): _one(one) for vm, one in held.items()}
+        return {str(vm): _one(one) for vm, one in json.loads(data).items()}
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return {}
 

@@ -22,6 +22,7 @@ from vminterface.errors import (
     Interrupted,
     LockUnavailable,
     SettingRefused,
+    StoreError,
     VMInterfaceError,
     VMNotRunning,
 )
@@ -141,6 +142,15 @@ def test_an_acknowledgement_of_the_earlier_one_counts_all_the_same(folder: str, 
     assert held(folder)["work"].acknowledged == 970
     note([Outcome("work", ZONE, awaited=True, agent=AGENT, ended=10.0)], folder)
     assert held(folder)["work"].acknowledged == 970
+    # One that failed, or that nobody acknowledged, adds nothing.
+    before = held(folder)["work"]
+    for outcome in ({"error": StoreError("no")}, {"awaited": False}):
+        note([Outcome("work", ended=20.2, **outcome)], folder)  # type: ignore[arg-type]
+        assert held(folder)["work"].acknowledged == 970
+    assert before.pushed == 970
+    note([Outcome("mail", error=StoreError("no"), ended=30.0)], folder)
+    note([Outcome("mail", error=StoreError("no"), ended=20.0)], folder)
+    assert held(folder)["mail"].pushed is None
 
 
 def test_what_was_kept_before_the_host_started_again_does_not_stay(folder: str, clock: Clock) -> None:

@@ -113,6 +113,7 @@ class Locks:
         """Nothing is held."""
 
     def take_all(self, vms: Any, deadline: Any, stop: threading.Event) -> None:
+        assert isinstance(stop, threading.Event)
         self.taken.append((list(vms), deadline.seconds))
 
 
@@ -132,6 +133,7 @@ class World:
         self.pushed: list[VMSettings] = []
         self.compared: list[VMSettings] = []
         self.recorded: list[Outcome] = []
+        self.stop = threading.Event()
         world = self
 
         class Record:
@@ -147,10 +149,12 @@ class World:
             return world.errors
 
         def push(settings: Sequence[VMSettings], targets: Any, *, stop: threading.Event) -> list[Outcome]:
+            assert (targets, stop) == (world, world.stop)
             world.pushed += settings
             return [Outcome(one.vm, error=world.late.get(one.vm)) for one in settings]
 
         def diff(settings: Sequence[VMSettings], targets: Any) -> list[Outcome]:
+            assert targets == world
             world.compared += settings
             return world.differing
 
@@ -165,7 +169,7 @@ class World:
 
     def back(self, *formers: Former, settings: dict[str, VMSettings] | None = None) -> dict[str, str | None]:
         targets: Any = self
-        found = take_back(formers, settings or {}, targets, stop=threading.Event())
+        found = take_back(formers, settings or {}, targets, stop=self.stop)
         return {vm: None if error is None else str(error) for vm, error in found.items()}
 
 
@@ -258,6 +262,11 @@ class TestKeys:
 
     def test_a_vm_that_does_not_run_has_none(self, host: Host) -> None:
         assert self.back(host, self.FORMER) == {"work": None}
+
+    def test_one_whose_daemon_is_dead_is_named(self, host: Host) -> None:
+        host.xen.vms["work"] = 1
+        host.dead.add("work")
+        assert "its QubesDB in dom0 is dead" in str(self.back(host, self.FORMER)["work"])
 
     def test_what_cannot_be_read_or_written_is_the_vms_error(self, host: Host) -> None:
         host.vm(qubes_timezone=b"Europe/Warsaw").fails["/qubes-timezone"] = StoreError("no")
