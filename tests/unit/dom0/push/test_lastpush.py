@@ -145,7 +145,7 @@ def test_an_acknowledgement_of_the_earlier_one_counts_all_the_same(folder: str, 
     # One that failed, or that nobody acknowledged, adds nothing.
     before = held(folder)["work"]
     for outcome in ({"error": StoreError("no")}, {"awaited": False}):
-        note([Outcome("work", ended=20.2, **outcome)], folder)  # type: ignore[arg-type]
+        note([Outcome("work", ended=20.2, **outcome)], folder)
         assert held(folder)["work"].acknowledged == 970
     assert before.pushed == 970
     note([Outcome("mail", error=StoreError("no"), ended=30.0)], folder)

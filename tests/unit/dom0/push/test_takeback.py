@@ -195,7 +195,7 @@ class TestTakeBack:
         monkeypatch.setattr(takeback, "VMLocks", lambda: pytest.fail("it takes others"))
         locks: Any = Locks()
         targets: Any = world
-        assert take_back([self.KEYS], {}, targets, stop=threading.Event(), locks=locks) == {"work": None}
+        assert take_back([self.KEYS], {}, targets, stop=world.stop, locks=locks) == {"work": None}
         assert locks.taken == [(["work"], 10.0)]
 
     def test_what_cannot_be_given_back_is_the_vms_error_and_no_change(self, world: World) -> None:
