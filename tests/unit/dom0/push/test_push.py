@@ -227,6 +227,7 @@ class TestRunning:
         world.clock.meanwhile = meanwhile
         outcome = world.pushed({**WARSAW, "timeout": 10})
         assert str(outcome.error) == "work: the agent did not acknowledge timezone within 8 s"
+        assert set(world.opened) == {("work", 10.0)}
 
     def test_one_that_has_no_store_in_time_is_still_starting(self, world: World) -> None:
         world.xen.vms["work"] = 1
@@ -271,7 +272,24 @@ class TestXenStore:
         )
         outcome = world.pushed({"vm_config": {"a.b": "x"}, "channel": "xenstore"})
         assert str(outcome.error) == "work: XenStore cannot hold the key 'a.b' (expected a name without dots)"
+        # What has a hash for its name is read from a QubesDB alone.
+        app = f"app-dispvm.{'x' * 60}"
+        outcome = world.pushed({"services": {app: "on"}, "channel": "xenstore"})
+        assert str(outcome.error) == f"work: XenStore cannot hold the service '{app}' (expected a name without dots)"
         assert world.xen.done == []
+
+    def test_a_name_with_a_hash_is_for_a_qubesdb(self, world: World) -> None:
+        world.vm()
+        assert world.pushed({"services": {f"app-dispvm.{'x' * 60}": "on"}}).ok
+
+    def test_one_that_needs_nothing_keeps_no_other_from_it(self, world: World) -> None:
+        held = self.keys(world, qubes_timezone=b"Europe/Warsaw")
+        world.xen.vms["mail"] = 8
+        held |= {"/local/domain/8/name": b"mail", "/local/domain/8/vminterface": b""}
+        raw = {**WARSAW, "channel": "xenstore"}
+        outcomes = world.all_pushed(*(VMSettings.parse(vm, raw) for vm in ("work", "mail")))
+        assert [len(one.changes) for one in outcomes] == [0, 1]
+        assert held["/local/domain/8/qubes-timezone"] == b"Europe/Warsaw"
 
     def test_one_that_has_stopped_meanwhile_is_no_vm_without_an_agent(self, world: World) -> None:
         held = self.keys(world)

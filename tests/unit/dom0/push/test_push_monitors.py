@@ -29,10 +29,11 @@ class FakeMonitors:
     given: ClassVar[set[str]] = set()
     errors: ClassVar[dict[str, VMInterfaceError]] = {}
     steps: ClassVar[list[str]] = []
+    stops: ClassVar[list[threading.Event]] = []
 
     def __init__(self, settings: Any, stop: threading.Event) -> None:
         self.vms = [one.vm for one in settings]
-        self.stop = stop
+        FakeMonitors.stops.append(stop)
         FakeMonitors.steps.append(f"made {' '.join(self.vms)}")
 
     def __enter__(self) -> FakeMonitors:
@@ -81,12 +82,14 @@ class TestMonitors:
         monkeypatch.setattr(FakeMonitors, "given", {"work"})
         monkeypatch.setattr(FakeMonitors, "errors", {})
         monkeypatch.setattr(FakeMonitors, "steps", [])
+        monkeypatch.setattr(FakeMonitors, "stops", [])
 
     def test_keys_are_kept_once_both_have_gone_well(self, world: World) -> None:
         guest = world.vm()
         assert world.pushed({**WARSAW, **self.MONITORS}).ok
         assert guest.keys["/qubes-timezone"] == b"Europe/Warsaw"
         assert FakeMonitors.steps == ["made work", "probe", "check", "conclude work", "left"]
+        assert FakeMonitors.stops == [world.stop]
 
     def test_where_they_fail_the_keys_are_restored(self, world: World) -> None:
         guest = world.vm(qubes_timezone=b"UTC")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.pushworld import WARSAW, World, error_of
+from tests.support.pushworld import FIREWALL, WARSAW, World, error_of
 from tests.support.virtualtime import Clock
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.targets import Targets
 from vminterface.dom0.push.outcome import Outcome
-from vminterface.dom0.push.push import Push
+from vminterface.dom0.push.push import Push, push
 from vminterface.errors import (
     ConnectionLost,
     DeadlineExceeded,
@@ -74,6 +75,90 @@ class TestTurns:
         assert world.locks.released == ["work"]
         assert world.recorded == [(["work"], error)]
         assert world.kept == world.reported == []
+
+    def test_what_the_free_ones_raise_is_raised_also_where_others_waited(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = Push.run
+
+        def failing(one: Push) -> list[Outcome]:
+            if "free" in one._plans:
+                raise ConnectionLost("no store")
+            return run(one)
+
+        monkeypatch.setattr(Push, "run", failing)
+        world.vm("held")
+        world.locks.until["held"] = 0.1
+        with pytest.raises(ConnectionLost):
+            world.all_pushed(*(VMSettings.parse(vm, WARSAW) for vm in ("free", "held")))
+        assert {*world.locks.released} == {"free", "held"}
+
+    def test_a_vm_is_let_go_when_it_is_done_and_at_the_latest_at_the_end(self, world: World) -> None:
+        world.vm()
+        world.pushed(WARSAW)
+        assert world.locks.released == ["work", "work"]
+
+    @pytest.mark.parametrize(("raw", "cost"), [(WARSAW, 1), ({**WARSAW, **FIREWALL}, 3)])
+    def test_one_with_a_firewall_costs_two_connections_more(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, raw: dict[str, Any], cost: int
+    ) -> None:
+        costs: set[int] = set()
+        waves = Targets.waves
+
+        def noted(one: Targets, vms: Iterable[str], cost: int = 1) -> Iterator[list[str]]:
+            some = list(vms)
+            costs.update({cost} if some else ())
+            return waves(one, some, cost)
+
+        monkeypatch.setattr(Targets, "waves", noted)
+        world.vm()
+        world.vm("sys-net")
+        world.pushed(raw)
+        assert costs == {cost}
+
+    @pytest.mark.parametrize("agent", ["", "timezone"])
+    def test_connections_to_providers_are_hung_up(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, agent: str
+    ) -> None:
+        opened: list[Targets] = []
+        closed: list[Targets] = []
+        another, close = Targets.another, Targets.close
+
+        def opening(one: Targets) -> Targets:
+            opened.append(another(one))
+            return opened[-1]
+
+        def closing(one: Targets) -> None:
+            closed.append(one)
+            close(one)
+
+        monkeypatch.setattr(Targets, "another", opening)
+        monkeypatch.setattr(Targets, "close", closing)
+        world.vm(agent=agent)
+        world.vm("sys-net", agent="")
+        for raw in (WARSAW, {**WARSAW, **FIREWALL}):
+            world.pushed(raw)
+            world.found(raw)
+        assert len(opened) == 4
+        assert [closed.count(one) for one in opened] == [1] * 4
+
+
+def test_a_caller_without_a_stop_of_its_own_may_be_interrupted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done then is another part's; it gets the push, the text of what has happened, and the report."""
+
+    def run(do: Any, text: Any, report: Any) -> Any:
+        outcomes = do(world.stop)
+        report(outcomes)
+        assert text(outcomes * 2) == "work: timezone set\nwork: timezone set"
+        return outcomes
+
+    monkeypatch.setattr("vminterface.dom0.push.push.interrupt.run", run)
+    world.vm()
+    locks: Any = world.locks
+    with world.targets() as targets:
+        settings = [VMSettings.parse("work", WARSAW)]
+        outcomes = push(settings, targets, report=world.reported.append, open_locks=locks, keep=world.kept.append)
+    assert world.kept == world.reported == [outcomes]
 
 
 class TestLock:
