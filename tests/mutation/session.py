@@ -168,18 +168,19 @@ class Session:
         """Return how a mutant ends, and the tests for it, the module's own and the fast ones first."""
         lines = range(mutant.first, mutant.last + 1)
         tests = {test for line in lines for test in covered.tests.get(line, ())}
-        if mutant.function is None:
+        at_import = any(line in covered.at_import for line in lines)
+        imported = mutant.function is None or (at_import and not tests)
+        if imported:
             # A table is read without any line of its file being run: all tests of the files with those that do.
             files = {_file(test) for some in covered.tests.values() for test in some} | set(
                 map(_name, self._own[module])
             )
             tests = {test for test in self._items if _file(test) in files}
         ordered = self._ordered(module, tests)
-        if mutant.function is None:
+        if imported:
             return Outcome.NEEDS_IMPORT, ordered
-        at_import = any(line in covered.at_import for line in lines)
         if not ordered:
-            return (Outcome.NEEDS_IMPORT if at_import else Outcome.SURVIVED), ordered
+            return Outcome.SURVIVED, ordered
 
         outcome = self._run(ordered, lambda: swap.put_in(mutant, str(scope.LIBRARY / module), functions))
         if outcome is Outcome.SURVIVED and at_import:
