@@ -41,11 +41,17 @@ def tests_of(part: str) -> list[Path]:
 
 
 def mirrored(module: str, kinds: tuple[str, ...] = KINDS) -> list[Path]:
-    """Return the test files that are a module's own: ``test_NAME.py``, and what else begins with ``test_NAME_``."""
+    """Return the test files that are a module's own: ``test_NAME.py``, and what else begins with ``test_NAME_``.
+
+    Those of ``xenstore`` are its parts' too, such as ``xenstore_messages``.
+    """
     path = Path(module)
+    words = path.stem.split("_")
+    wholes = ["_".join(words[:count]) for count in range(1, len(words))]
+    stems = [path.stem, *(name for name in wholes if (LIBRARY / path.with_name(f"{name}.py")).is_file())]
     folders = [ROOT / "tests" / kind / path.parent for kind in kinds]
-    forms = (f"test_{path.stem}.py", f"test_{path.stem}_*.py")
-    return sorted(file for folder in folders for form in forms for file in folder.glob(form))
+    forms = [form for stem in stems for form in (f"test_{stem}.py", f"test_{stem}_*.py")]
+    return sorted({file for folder in folders for form in forms for file in folder.glob(form)})
 
 
 def import_name(module: str) -> str:
