@@ -23,7 +23,9 @@ def at_rest(host: Host) -> Iterator[str]:
         losing = any((kind, vm) in kinds for kind in LOSING)
         # What qubesd has written over, and never kept itself, is not put back with it.
         by_qubesd = host.scenario.qubesd and any(one.kind == "keys" for one in host.scenario.actors)
-        losing = losing or by_qubesd or (host.scenario.qubesd and ("vm restarts", vm) in kinds)
+        # What is pushed while it does not run comes with its next start, but for what qubesd does not keep.
+        by_start = host.scenario.qubesd and not kinds.isdisjoint({("vm restarts", vm), ("vm ends", vm)})
+        losing = losing or by_qubesd or by_start
         held = host.state(vm)
         if not losing and not any(one.vm == vm and one.refused for one in host.scenario.agents):
             yield from _applied(host, vm, "at rest")

@@ -145,6 +145,16 @@ REFUSED_BEFORE_ANY_PUSH = Scenario(
     vms=("work",),
 )
 #: The watcher's push to two VMs is done with one, which starts again, long before it is done with the other.
+#: No acknowledgement of the agent's shows that the XenStore is still the same.
+TAKEN_BACK_WITHOUT_NODES = Scenario(
+    0,
+    "xenstore",
+    ("network",),
+    (Agent("work"), Agent("mail", 1.99)),
+    (Actor("admin 1", "push", ("work", "mail"), (Round(0.0066, 2),)),),
+    (Fault(0.013, "nodes used up", "work", 1.06), Fault(0.072, "connections lost", "mail", 1.88)),
+    vms=("work", "mail"),
+)
 STARTED_AGAIN_SINCE = Scenario(
     0,
     "qubesdb",
@@ -171,6 +181,7 @@ STARTED_AGAIN_SINCE = Scenario(
         pytest.param(ENDS_WHILE_ALL_HANGS, id="who ends says what is left while its own look hangs"),
         pytest.param(AGENT_SLOWER_THAN_LOOKS, id="an agent that a push waits for is no reason for another"),
         pytest.param(RESTORED_WHILE_AGENT_AWAY, id="what was taken back while an agent was away is undone by it"),
+        pytest.param(TAKEN_BACK_WITHOUT_NODES, id="that holds also where the VM has no nodes for acknowledgements"),
         pytest.param(REFUSED_BEFORE_ANY_PUSH, id="a refusal of before a push is no reply to it"),
         pytest.param(STARTED_AGAIN_SINCE, id="an acknowledgement before a VM's start is none after it"),
         pytest.param(NO_AGENT_AT_ALL, id="a VM that only claims to have an agent is not pushed to without end"),

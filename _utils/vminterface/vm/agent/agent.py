@@ -238,7 +238,7 @@ class Agent:
             before, self._backends = self._backends, backends.by_toolstack(store, self._backends, self._log)
             again |= {"provider"} if self._backends != before else set()
         self._unwritten.again_at = None
-        lost = self._forget_lost(texts) if first and not _has_what_we_wrote(store, acknowledgements) else set()
+        lost = self._forget_lost(texts) if first and not _has_lost_nothing(store, texts, acknowledgements) else set()
         services_changed = announced = False
         unaccepted = {setting: one.word for setting, one in verdicts.items() if one.word != ACCEPT}
         announcement = Announcement(
@@ -396,12 +396,15 @@ def _is_pending(acknowledgements: Mapping[str, bytes], setting: str) -> bool:
     return acknowledgements.get(keys.acknowledgement(setting)) == PENDING.encode("ascii")
 
 
-def _has_what_we_wrote(store: KeyStore, acknowledgements: Mapping[str, bytes]) -> bool:
+def _has_lost_nothing(store: KeyStore, texts: Mapping[str, str], acknowledgements: Mapping[str, bytes]) -> bool:
     """Whether *store* has certainly lost no keys: then what is gone was removed while there was no connection.
 
-    The two sides of a QubesDB lose keys, and get them again, one by one.
+    The toolstack writes the VM's name at its start alone. An acknowledgement of ours shows it too, but there may be
+    none where other programs of the VM have used up its nodes. The two sides of a QubesDB lose keys, and get them
+    again, one by one.
     """
-    return store.transactions and any(value != PENDING.encode("ascii") for value in acknowledgements.values())
+    ours = any(value != PENDING.encode("ascii") for value in acknowledgements.values())
+    return store.transactions and ("name" in texts or ours)
 
 
 def serve(
