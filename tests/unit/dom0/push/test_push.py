@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.support.pushworld import BOTH, FIREWALL, WARSAW, World, error_of
-from tests.support.virtualtime import Clock
 from vminterface import keys
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.push.outcome import NO_AGENT
@@ -22,11 +21,6 @@ from vminterface.errors import (
 )
 from vminterface.values.acknowledgement import digest
 from vminterface.values.change import Change
-
-
-@pytest.fixture
-def world(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(clock, monkeypatch)
 
 
 class TestDiff:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.support.pushworld import WARSAW, World
-from tests.support.virtualtime import Clock
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.push import push as module
 from vminterface.errors import (
@@ -16,11 +15,6 @@ from vminterface.errors import (
     SettingRefused,
     VMInterfaceError,
 )
-
-
-@pytest.fixture
-def world(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(clock, monkeypatch)
 
 
 class FakeMonitors:

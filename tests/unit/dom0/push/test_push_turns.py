@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.support.pushworld import FIREWALL, WARSAW, World, error_of
-from tests.support.virtualtime import Clock
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.targets import Targets
 from vminterface.dom0.push.outcome import Outcome
@@ -18,11 +17,6 @@ from vminterface.errors import (
     DeadlineExceeded,
     Interrupted,
 )
-
-
-@pytest.fixture
-def world(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(clock, monkeypatch)
 
 
 class TestTurns:

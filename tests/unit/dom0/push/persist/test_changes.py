@@ -40,11 +40,6 @@ def path(field: str) -> str:
     return f"qubes:vms:work:{field}"
 
 
-@pytest.fixture
-def api() -> MemoryAPI:
-    return MemoryAPI()
-
-
 def compared(api: MemoryAPI, **values: Any) -> dict[str, Change[Any]]:
     return compare(MemoryQubesd(api), "work", {name.replace("__", ":"): one for name, one in values.items()}, path)
 

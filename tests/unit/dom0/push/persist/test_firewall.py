@@ -24,11 +24,6 @@ def now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1000.0)
 
 
-@pytest.fixture
-def api() -> MemoryAPI:
-    return MemoryAPI()
-
-
 def asked_for(*rules: str, policy: str = "drop") -> ClientFirewall:
     parsed = ClientFirewall.parse({"netvm": "sys-net", "policy": policy, "rules": list(rules)})
     assert parsed is not None

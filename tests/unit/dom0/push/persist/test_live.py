@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -21,14 +20,7 @@ US, PL = read_value("keyboard", "us++"), read_value("keyboard", "pl++")
 IP6 = read_value("network:ip6", "fd09::12")
 
 
-@pytest.fixture(autouse=True)
-def no_zone_of_dom0(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "readlink", lambda path: "/somewhere")
-
-
-@pytest.fixture
-def api() -> MemoryAPI:
-    return MemoryAPI()
+pytestmark = pytest.mark.usefixtures("no_zone_of_dom0")
 
 
 def adapted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
@@ -20,15 +19,7 @@ from vminterface.errors import (
 from vminterface.values.change import Change
 from vminterface.values.memorysize import MemorySize
 
-
-@pytest.fixture(autouse=True)
-def no_zone_of_dom0(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "readlink", lambda path: "/somewhere")
-
-
-@pytest.fixture
-def api() -> MemoryAPI:
-    return MemoryAPI()
+pytestmark = pytest.mark.usefixtures("no_zone_of_dom0")
 
 
 class TestDecision:

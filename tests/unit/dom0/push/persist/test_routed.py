@@ -22,11 +22,6 @@ GATEWAY = read_value("network:gateway", "10.137.0.5")
 HOST, WIDE = (read_value("network:netmask", f"255.255.255.{last}") for last in (255, 0))
 
 
-@pytest.fixture
-def api() -> MemoryAPI:
-    return MemoryAPI()
-
-
 def firewall(*, of_network: bool = True, ip: Any = IP, ip6: Any = None, netvm: str = "sys-net") -> ClientFirewall:
     parsed: Any = ClientFirewall.parse({"netvm": netvm, "policy": "drop"})
     made: ClientFirewall = replace(parsed, ip=ip, ip6=ip6, of_network=of_network)

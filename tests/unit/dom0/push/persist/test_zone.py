@@ -35,11 +35,6 @@ def zone_of_dom0(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return link
 
 
-@pytest.fixture
-def api() -> MemoryAPI:
-    return MemoryAPI()
-
-
 def settings(zone: Any = UTC, *, default: bool = True, persist: bool | None = None) -> VMSettings:
     names = frozenset({"timezone"} if default else ())
     return VMSettings("work", {"timezone": zone, "debug": True}, from_defaults=names, persist=persist)
