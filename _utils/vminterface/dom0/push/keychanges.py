@@ -127,7 +127,7 @@ def restore(work: Work, targets: Targets) -> None:
             outcome.restored = True
         if others:
             outcome.error = type(first)(
-                f"{first}; {', '.join(others)} was set by another program meanwhile and is kept"
+                f"{outcome.error}; {', '.join(others)} was set by another program meanwhile and is kept"
             )
 
 

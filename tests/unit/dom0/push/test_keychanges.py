@@ -57,8 +57,8 @@ def test_a_vm_that_sees_the_same_is_written_nothing(store: MemoryStore) -> None:
     assert write(store) == []
 
 
-def test_a_value_that_dom0_has_lost_cannot_be_put_back_and_the_error_says_so() -> None:
-    """The VM may have had a timezone when its QubesDB daemon in dom0 was started afresh."""
+def written_afresh() -> tuple[MemoryStore, Work]:
+    """Push to a VM whose QubesDB daemon in dom0 was started afresh: it may have had both keys before."""
     store = MemoryStore({"/vminterface/agent": b"1 0.1.0 services timezone"})
     target = store.target("work")
     settings = VMSettings.parse("work", {"timezone": "UTC", "debug": True})
@@ -66,11 +66,28 @@ def test_a_value_that_dom0_has_lost_cannot_be_put_back_and_the_error_says_so() -
     texts = {"debug": Change(None, "1"), "timezone": Change(None, "UTC")}
     work = Work(settings, target, observed.read([target])["work"], outcome, texts=texts)
     keychanges.write(work, to_be_given_anew(work))
+    return store, work
+
+
+def test_a_value_that_dom0_has_lost_cannot_be_put_back_and_the_error_says_so() -> None:
+    store, work = written_afresh()
     work.fail(DeadlineExceeded("work: the agent did not acknowledge timezone within 5 s"))
     keychanges.restore(work, cast(Targets, None))
     assert store.keys.get("/qubes-timezone") is None
-    assert outcome.comment() == (
+    assert work.outcome.comment() == (
         "work: the agent did not acknowledge timezone within 5 s;"
         " debug, timezone is removed, as dom0 has lost the former value"
     )
-    assert outcome.restored is False
+    assert work.outcome.restored is False
+
+
+def test_what_another_program_has_set_meanwhile_is_named_beside_it() -> None:
+    store, work = written_afresh()
+    store.keys["/qubes-timezone"] = b"Europe/Warsaw"
+    work.fail(DeadlineExceeded("work: no reply"))
+    keychanges.restore(work, cast(Targets, None))
+    assert store.keys["/qubes-timezone"] == b"Europe/Warsaw"
+    assert work.outcome.comment() == (
+        "work: no reply; debug is removed, as dom0 has lost the former value;"
+        " timezone was set by another program meanwhile and is kept"
+    )
