@@ -427,8 +427,7 @@ def export(vms: Sequence[str] | None = None, path: str | None = None) -> str:
     if path is None:
         return text
     try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text)
+        export.write_new(path, text)
     except (OSError, ValueError) as error:
         raise CommandExecutionError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
     return path

@@ -78,7 +78,9 @@ def _vcpus(value: Any) -> int:
 
 
 def _maxmem(value: Any) -> MemorySize:
-    return MemorySize.parse(0 if value is False else value, zero=True)
+    # As text the word comes from the command line, or from YAML in which it is quoted.
+    off = value is False or value == "off"
+    return MemorySize.parse(0 if off else value, zero=True)
 
 
 def _size(does: str, expected: str, parse: Callable[[Any], MemorySize], form: Schema) -> VMProperty:

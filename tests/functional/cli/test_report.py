@@ -113,6 +113,22 @@ def test_prometheus_gets_a_file_also_where_something_is_wrong(host: Dom0, tmp_pa
     assert done.stderr == f"vminterface: {tmp_path}/no: No such file or directory\n"
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_only_a_regular_file_is_replaced(host: Dom0, tmp_path: Path, kind: str) -> None:
+    """As root ``--html /dev/null`` would make the device a page, and ``/dev/stdout`` is a link."""
+    place, target = tmp_path / "vms.html", tmp_path / "target"
+    target.write_text("as before")
+    {"pipe": os.mkfifo, "link": lambda path: path.symlink_to(target), "folder": Path.mkdir}[kind](place)
+    before = os.lstat(place)
+    for words in (("--html", str(place)), ("--prometheus", "--output", str(place))):
+        done = report(host, *words)
+        what = "a symbolic link" if kind == "link" else "not a regular file"
+        said = f"vminterface: {place}: is {what} (expected a regular file, or nothing)\n"
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+    assert (os.lstat(place).st_ino, target.read_text()) == (before.st_ino, "as before")
+    assert sorted(path.name for path in tmp_path.glob(".vms*")) == []
+
+
 def test_a_page_is_one_file_that_names_this_host(host: Dom0, tmp_path: Path) -> None:
     pillar, file = tmp_path / "pillar.sls", tmp_path / "vms.html"
     pillar.write_text("qubes: {vms: {work: {timezone: UTC}}}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,18 @@ def test_a_new_file_is_written_and_one_that_is_there_is_left(host: Dom0, modules
     with pytest.raises(CommandExecutionError, match=r"exported\.sls: cannot be written: File exists"):
         modules.qubes_vm.export(path=str(file))
     assert file.read_text() == "mine"
+
+
+def test_a_file_that_does_not_fit_leaves_nothing(host: Dom0, modules: Any, tmp_path: Path) -> None:
+    file = tmp_path / "exported.sls"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))  # to a file, this limit is a full disk
+    try:
+        with pytest.raises(CommandExecutionError, match=r"exported\.sls: cannot be written: File too large"):
+            modules.qubes_vm.export(path=str(file))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not file.exists()
 
 
 def test_programs_get_data_that_can_be_pushed_as_it_is(

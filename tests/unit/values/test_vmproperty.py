@@ -22,6 +22,7 @@ RIGHT: list[tuple[str, bool | int | str, str, int | str]] = [
     ("memory", "2GiB", "2048", 2048),
     ("memory", 400, "400", 400),
     ("maxmem", False, "0", 0),
+    ("maxmem", "off", "0", 0),
     ("maxmem", 0, "0", 0),
     ("maxmem", "4000", "4000", 4000),
     ("vcpus", 2, "2", 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 
 from vminterface.channel.adminapi import AdminAPI
@@ -72,3 +73,14 @@ def _nameless(untrusted_name: bytes) -> VMExport:
     except InvalidValue as error:
         one.fail(str(error))
     return one
+
+
+def write_new(path: str, text: str) -> None:
+    """Write *text* to the file *path*, which must not be there yet, whole or not at all. Raises OSError, ValueError."""
+    with open(path, "x", encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            os.unlink(path)
+            raise

@@ -29,7 +29,9 @@ KEPT, _BYTES_MAX = 20, 64 << 20
 _NAME = regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 #: What became of a unit. One that failed has what it had before; of one that is unsure that is not known.
-WAITING, DONE, FAILED, UNSURE, RESTORED, LEFT = "waiting", "done", "failed", "unsure", "restored", "not_restored"
+STATES = WAITING, DONE, FAILED, UNSURE, RESTORED, LEFT = (
+    "waiting", "done", "failed", "unsure", "restored", "not_restored"
+)  # fmt: skip
 
 
 class RolloutExists(VMInterfaceError):
@@ -96,10 +98,11 @@ class Journal:
             journal.done, journal.begun = int(data["done"]), bool(data["begun"])
             journal.failures, journal.ended = int(data["failures"]), str(data["ended"])
             journal.former = dict(data["former"])
+            journal._require_whole()
         except FileNotFoundError:
             journal.close()
             raise _not_begun(name) from None
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
             journal.close()
             what = printable(str(error))
             raise VMInterfaceError(f"{journal.path}: is not the journal of a rollout: {what}") from error
@@ -128,6 +131,17 @@ class Journal:
             os.close(lock)
             raise LockUnavailable(f"the rollout {name} is at work in another program") from None
         return cls(place / f"{name}.json", name, _lock=lock)
+
+    def _require_whole(self) -> None:
+        """Raise ValueError where what was read does not fit together, as in a file that somebody has edited."""
+        if not 0 <= self.done <= self.done + self.begun <= len(self.waves):
+            raise ValueError(f"done: {self.done} of {len(self.waves)} waves")
+        for unit in (unit for wave in self.waves for unit in wave):
+            if unit not in self.units:
+                raise ValueError(f"units: {unit} is missing")
+        for unit, one in self.units.items():
+            if one.state not in STATES:
+                raise ValueError(f"units: {unit}: '{one.state}' is not a state (expected one of {', '.join(STATES)})")
 
     @property
     def wave(self) -> list[str]:

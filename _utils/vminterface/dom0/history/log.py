@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from vminterface import runtime
 from vminterface.deadline import Deadline
@@ -87,7 +87,7 @@ class History:
         """Return the head, None where there is none that can be read. Raises FileError."""
         path = os.path.join(self.folder, HEAD)
         try:
-            with open(path, "rb") as file:
+            with _reading(path) as file:
                 return Head.parse(file.read(chain.HEAD_SIZE))
         except (FileNotFoundError, InvalidValue):
             return None
@@ -231,7 +231,7 @@ def _lines_of(path: str) -> Iterator[Line]:
     """Return the lines of one file, of each no more than the longest may have. Raises FileError."""
     name = os.path.basename(path)
     try:
-        with open(path, "rb") as file:
+        with _reading(path) as file:
             number = 0
             while raw := file.readline(LINE_MAX):
                 number += 1
@@ -242,14 +242,29 @@ def _lines_of(path: str) -> Iterator[Line]:
         raise FileError.at(path, error) from error
 
 
+def _reading(path: str) -> BinaryIO:
+    """Open a file to read: a pipe or a device in its place would make the reader wait for ever. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require_regular(os.fstat(file))
+        return open(file, "rb")
+    except BaseException:
+        os.close(file)
+        raise
+
+
+def _require_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+
+
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[int]:
     """Open a file to read and write, made if need be: root's and the group's alone. Raises OSError."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         made = os.fstat(file)
-        if not stat.S_ISREG(made.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
+        _require_regular(made)
         if os.geteuid() == made.st_uid == 0 and stat.S_IMODE(made.st_mode) == 0o600:
             share(file, 0o660)
         yield file

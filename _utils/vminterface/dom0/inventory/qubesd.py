@@ -85,7 +85,7 @@ class Qubesd:
     def check(self, vm: str) -> None:
         """Raise the error of a call that would not be made for *vm*, because an earlier one was lost."""
         if self._lost is not None:
-            raise type(self._lost)(f"{vm}: qubesd did not reply to an earlier call, so no other call is made")
+            raise type(self._lost)(f"{vm}: an earlier call of qubesd failed, so no other call is made")
 
     def wait_longer(self) -> None:
         """Once in a run, ask a qubesd that was lost again: it may have been busy with the very call that was given up.

@@ -1,8 +1,8 @@
 """Sends files and folders as a Qubes file copy: walks them in a stable order and yields the stream.
 
 Symbolic links are sent as links. On request, those that lead out of the folder are followed: what they lead to takes
-their place. Sockets, pipes and devices are left out and noted. What a file promises in its header is what is sent: one
-that is gone, cannot be read, shrinks or grows ends the transfer.
+their place. Sockets, pipes and devices in a folder are left out and noted, and refused where they are named. What a
+file promises in its header is what is sent: one that is gone, cannot be read, shrinks or grows ends the transfer.
 """
 
 from __future__ import annotations
@@ -237,23 +237,25 @@ class Sender:
     ) -> Iterator[Found]:
         """Yield what is sent, in that order, each folder again after its content.
 
-        *skip* is called with the paths that are left out, *refuse* with links that cannot be followed; without it the
-        first of these is raised. Raises :class:`SourceError`, and InvalidValue where more than FOLLOWED entries come by
-        links.
+        *skip* is called with the paths that are left out, *refuse* with links that cannot be followed, and with what is
+        to be sent itself and is a pipe, a socket or a device; without it the first of these is raised. Raises
+        :class:`SourceError`, and InvalidValue where more than FOLLOWED entries come by links.
         """
         todo = [_top(top) for top in reversed(self._tops)]
         count = 0
         while todo:
             found = todo.pop()
             here = found.source
-            if self._follow_links and found.kind == stat.S_IFLNK:
-                try:
+            try:
+                if self._follow_links and found.kind == stat.S_IFLNK:
                     found = _followed(found)
-                except InvalidValue as error:
-                    if refuse is None:
-                        raise
-                    refuse(error)
-                    continue
+                if found.folder is None and found.kind not in _SENDABLE:
+                    raise InvalidValue(f"{shown(here)}: cannot be sent (expected a file, a folder or a symbolic link)")
+            except InvalidValue as error:
+                if refuse is None:
+                    raise
+                refuse(error)
+                continue
             if found.kind not in _SENDABLE or (found.kind == stat.S_IFLNK and self._skip_links):
                 skip(here)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from os import PathLike
@@ -28,12 +29,14 @@ class WholeFile:
     """A new file in the folder of *path*, used in a ``with`` block; without :meth:`put` nothing is left of it.
 
     It belongs to *owner*, the numbers of a user and a group, None: to whom this program runs as. What is written leaves
-    *reserve* bytes of the disk free. Methods raise FileError.
+    *reserve* bytes of the disk free. Methods raise FileError, also where *path* is something else than a regular file,
+    as ``/dev/stdout``: the new file would take the place of the device or the link itself.
     """
 
     def __init__(self, path: Path, *, owner: tuple[int, int] | None = None, reserve: int = 0) -> None:
         self._reserve = reserve
         self.path = os.path.abspath(os.fspath(path))
+        _require_replaceable(self.path)
         folder, name = os.path.split(self.path)
         #: Bytes written so far.
         self.size = 0
@@ -104,6 +107,16 @@ class WholeFile:
             self._file.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._temporary)
+
+
+def _require_replaceable(path: str) -> None:
+    try:
+        kind = os.lstat(path).st_mode
+    except OSError:
+        return  # nothing is there, or the folder cannot be reached, which making the file reports
+    if not stat.S_ISREG(kind):
+        what = "a symbolic link" if stat.S_ISLNK(kind) else "not a regular file"
+        raise FileError(f"{printable_path(path)}: is {what} (expected a regular file, or nothing)")
 
 
 def write_whole(path: Path, pieces: Iterable[bytes], mode: int = 0o644) -> None:

@@ -19,6 +19,7 @@ import vminterface
 from vminterface.dom0.history import chain, log
 from vminterface.dom0.history.chain import Head
 from vminterface.dom0.history.log import History
+from vminterface.dom0.transfer.wholefile import FileError
 
 LIBRARY = str(Path(vminterface.__file__).parents[1])
 #: Appends lines until it is killed.
@@ -188,3 +189,19 @@ def test_a_line_that_is_not_ours_hides_none_that_is(tmp_path: Path) -> None:
         "push.jsonl:2: not a valid line of the history (expected one JSON object)",
         "push.jsonl:3: not a valid line of the history (expected a JSON object with n and previous)",
     ]
+
+
+@pytest.mark.parametrize("name", [log.NAME, f"{log.NAME}.1", log.HEAD])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_a_device_in_the_place_of_a_file_makes_no_reader_wait(tmp_path: Path, name: str, kind: str) -> None:
+    history = History(str(tmp_path))
+    history.append(entry())
+    (tmp_path / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).symlink_to("/dev/zero")
+    readers = [history.head] if name == log.HEAD else [lambda: list(history.lines()), history.verify]
+    for read in readers:
+        with pytest.raises(FileError, match=r"push\.(jsonl|head)"):
+            read()

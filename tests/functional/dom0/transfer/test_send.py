@@ -157,6 +157,20 @@ def test_sockets_and_pipes_are_left_out_and_noted(tree: Path) -> None:
         assert without_access_times(sent(Sender([tree / "b"]))[1:-2]) == before
 
 
+def test_what_is_named_itself_and_cannot_be_sent_is_an_error(tree: Path) -> None:
+    """Left out, nothing would be sent, and nobody would be told why."""
+    os.mkfifo(tree / "pipe")
+    (tree / "null").symlink_to("/dev/null")
+    for path, options in ((tree / "pipe", {}), (Path("/dev/null"), {}), (tree / "null", {"follow_links": True})):
+        expected = f"{path}: cannot be sent (expected a file, a folder or a symbolic link)"
+        with pytest.raises(InvalidValues) as caught:
+            Sender([tree / "b", path], **options).survey()
+        assert [str(error) for error in caught.value.errors] == [expected]
+        with pytest.raises(InvalidValue) as raised:
+            sent(Sender([path], **options))
+        assert str(raised.value) == expected
+
+
 def test_links_that_a_receiver_refuses_are_all_found_before_anything_is_sent(tree: Path) -> None:
     (tree / "b" / "out").symlink_to("../../x")
     (tree / "abs").symlink_to("/etc/passwd")

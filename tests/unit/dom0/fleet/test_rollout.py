@@ -5,6 +5,7 @@ One over the VMs of real stores is in tests/functional/dom0/fleet/test_vmrollout
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -242,3 +243,28 @@ def test_what_came_of_it_is_plain_data(folder: Path) -> None:
     assert data["ended"] == "stopped"
     assert data["waves"][:2] == [2, 5]
     assert data["units"][PLAN[1][0]] == {"wave": 2, "state": "failed", "message": "refused"}
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "said"),
+    [
+        ({"units": {}}, "units: vm003 is missing"),
+        ({"done": 99}, "done: 99 of 6 waves"),
+        ({"done": -1}, "done: -1 of 6 waves"),
+        ({"done": 6, "begun": True}, "done: 6 of 6 waves"),
+        ({"waves": [["gone"]], "done": 0}, "units: gone is missing"),
+        (
+            {"units": {unit: ["odd", ""] for unit in UNITS}},
+            "units: vm000: 'odd' is not a state (expected one of waiting, ",
+        ),
+        ({"failures": float("inf")}, "cannot convert float infinity to integer"),
+    ],
+)
+def test_a_file_that_does_not_fit_together_is_one_sentence(folder: Path, spoilt: dict[str, Any], said: str) -> None:
+    with begin(World(refusing=["vm003"])):
+        pass
+    file = folder / "one.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **spoilt}))
+    with pytest.raises(VMInterfaceError) as caught:
+        Journal.open("one")
+    assert str(caught.value).startswith(f"{file}: is not the journal of a rollout: {said}")
