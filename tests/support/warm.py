@@ -22,18 +22,31 @@ from tests.support.warmserver import CLONE
 
 PROJECT = Path(__file__).resolve().parents[2]
 LIBRARY = str(PROJECT / "_utils")
+#: Names the Python of handlers where coverage is measured (tools/coverage); each program is then started by itself.
+MEASURED = "HANDLER_PYTHON"
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([LIBRARY, str(PROJECT)])}
-#: What Python and the linker read of it before any program runs; where it differs, a new Python has to start.
-_READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_")
+#: Variables of the locale and of the linker, which Python and others read before any program runs.
+_LOCALE = ("LC_", "LANG", "LD_")
 
 
 class WarmPython(subprocess.Popen[Any]):
-    """``python -m WORDS`` with the environment *env*; *isolated*: in a network of its own, as by ``unshare -rn``."""
+    """``python -m WORDS`` with the environment *env*; *isolated*: in a network of its own, as by ``unshare -rn``.
 
-    def __init__(self, words: Sequence[str], *, env: Mapping[str, str], isolated: bool = False, **more: Any) -> None:
-        self._words, self._isolated = words, isolated
-        unshare = ["unshare", "-rn"] if isolated else []
-        super().__init__([*unshare, sys.executable, "-m", *words], env=env, **more)
+    *handler*: the first word is the program of a handler, such as ``vminterface handlers install`` writes.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        isolated: bool = False,
+        handler: bool = False,
+        **more: Any,
+    ) -> None:
+        self._words, self._isolated, self._handler = words, isolated, handler
+        before = [*(["unshare", "-rn"] if isolated else []), *([] if handler else [sys.executable, "-m"])]
+        super().__init__([*before, *words], env=env, **more)
 
     def _execute_child(
         self, args: Any, executable: Any, preexec_fn: Any, close_fds: Any, pass_fds: Any, cwd: Any, env: Any,
@@ -43,7 +56,7 @@ class WarmPython(subprocess.Popen[Any]):
     ) -> None:  # fmt: skip
         """Have the process made by the one that is warm, where that makes no difference."""
         pipes = (p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
-        if preexec_fn or pass_fds or not _is_as_warm(env):
+        if preexec_fn or pass_fds or not _is_as_warm(env, self._handler):
             super()._execute_child(  # type: ignore[misc]
                 args, executable, preexec_fn, close_fds, pass_fds, cwd, env, startupinfo, creationflags, shell, *pipes,
                 restore_signals, gid, gids, uid, umask, start_new_session, *more,
@@ -55,6 +68,7 @@ class WarmPython(subprocess.Popen[Any]):
             "folder": os.fspath(cwd) if cwd else os.getcwd(),
             "new_session": start_new_session,
             "isolated": self._isolated,
+            "handler": self._handler,
         }
         streams = [given if given != -1 else own for own, given in enumerate((p2cread, c2pwrite, errwrite))]
         server = _server()
@@ -78,17 +92,20 @@ def run(
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
-def _is_as_warm(env: Mapping[str, str]) -> bool:
-    def read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-        return {
-            name: value
-            for name, value in environment.items()
-            if name.startswith(_READ_AT_START) and name != "PYTHONPATH"
-        }
-
+def _is_as_warm(env: Mapping[str, str], handler: bool) -> bool:
+    """Whether a new Python would find the same code, and read the same when it starts; and no coverage is measured."""
+    if platform.machine() not in CLONE or os.environ.get(MEASURED):
+        return False
+    if handler:
+        # It reads nothing of Python's variables, and without a locale it takes UTF-8 as the warm one does.
+        return sys.getfilesystemencoding() == "utf-8" and not any(name.startswith(_LOCALE) for name in env)
     first = env.get("PYTHONPATH", "").partition(os.pathsep)[0]
-    same_code = first in (LIBRARY, str(PROJECT))
-    return platform.machine() in CLONE and same_code and read_at_start(env) == read_at_start(_ENVIRONMENT)
+    return first in (LIBRARY, str(PROJECT)) and _read_at_start(env) == _read_at_start(_ENVIRONMENT)
+
+
+def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    names = [name for name in environment if name.startswith((*_LOCALE, "PYTHON")) and name != "PYTHONPATH"]
+    return {name: environment[name] for name in names}
 
 
 @functools.cache

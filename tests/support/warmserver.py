@@ -21,6 +21,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 #: The number of the system call clone(2), by machine.
@@ -28,9 +30,8 @@ CLONE = {"x86_64": 56, "aarch64": 220}
 _CLONE_PARENT = 0x8000
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000
 _MESSAGE_LIMIT = 1 << 20
-#: What programs of the lab load, and of the library all but the handlers, which load little on purpose.
+#: What programs of the lab load, beside all of the library.
 _LAB = ("lab.qubesdb.server", "lab.xenstored.server", "lab.linux.namespaces")
-_HANDLERS = "vminterface.vm.handlers."
 
 
 def _load() -> None:
@@ -39,7 +40,7 @@ def _load() -> None:
     for name in _LAB:
         importlib.import_module(name)
     for module in pkgutil.walk_packages(vminterface.__path__, "vminterface."):
-        if not module.name.startswith(_HANDLERS) and not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 
 
@@ -96,9 +97,15 @@ def _become(wanted: dict[str, Any], own_path: list[str]) -> None:
     os.environ.clear()
     os.environ.update(wanted["environment"])
     time.tzset()
-    given = wanted["environment"].get("PYTHONPATH", "")
-    sys.path[:] = [os.getcwd(), *(given.split(os.pathsep) if given else []), *own_path]
-    sys.argv[1:] = wanted["words"][1:]
+    if wanted["handler"]:
+        # As python -IS has it, which in such an environment also notes the locale that it takes, by PEP 538.
+        sys.path[:] = [path for path in own_path if "site-packages" not in path]
+        if not wanted["environment"].keys() & {"LC_ALL", "LC_CTYPE", "LANG"}:
+            os.environ["LC_CTYPE"] = "C.UTF-8"
+    else:
+        given = wanted["environment"].get("PYTHONPATH", "")
+        sys.path[:] = [os.getcwd(), *(given.split(os.pathsep) if given else []), *own_path]
+    sys.argv[:] = wanted["words"]
 
 
 def main() -> None:
@@ -113,16 +120,16 @@ def main() -> None:
         wanted = _serve(requests)
     if wanted is not None:
         _become(wanted, own_path)
-        _run(wanted["words"][0])
+        _run(wanted["words"][0], runpy.run_path if wanted["handler"] else partial(runpy.run_module, alter_sys=True))
 
 
-def _run(module: str) -> None:
-    """Run the program *module*; the interpreter ends threads, runs exit functions and makes an exit status as ever."""
+def _run(program: str, run: Callable[..., object]) -> None:
+    """Run the program by *run*; the interpreter ends threads, runs exit functions and makes an exit status as ever."""
     status: list[int] = []
     # Registered first, it is called last. Taking thousands of loaded modules apart would take longer than the program.
     atexit.register(_leave, status)
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        run(program, run_name="__main__")
         status.append(0)
     except SystemExit as ended:
         if ended.code is None or isinstance(ended.code, int):
