@@ -15,20 +15,23 @@ LIBRARY = Path(__file__).resolve().parents[2] / "_utils"
 # The ground that every floor may stand on.
 ERRORS = "vminterface.errors"
 VALUE = "vminterface.value"
+REGEX = "vminterface.regex"
 # What each part of the library may import of the library, beside itself.
 MAY_IMPORT = {
     VALUE: set(),
-    "vminterface.values": {ERRORS, VALUE},
-    "vminterface.wire": {ERRORS, VALUE},
+    REGEX: set(),
+    "vminterface.values": {ERRORS, VALUE, REGEX},
+    "vminterface.wire": {ERRORS, VALUE, REGEX},
     "vminterface.runtime": set(),
     "vminterface.stop": set(),
     "vminterface.deadline": {ERRORS, "vminterface.runtime"},
-    "vminterface.keys": {ERRORS, VALUE, "vminterface.values"},
+    "vminterface.keys": {ERRORS, VALUE, REGEX, "vminterface.values"},
     # Of the values, only those that say who is called, the names of a VM and of a service, and what a change is. No
     # setting, and no key.
     "vminterface.channel": {
         ERRORS,
         VALUE,
+        REGEX,
         "vminterface.deadline",
         "vminterface.runtime",
         "vminterface.wire",

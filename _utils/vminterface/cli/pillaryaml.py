@@ -6,19 +6,19 @@ sentence with the line. Source: Salt, ``salt/utils/yamlloader.py`` and ``salt/re
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 
 _TAG = "tag:yaml.org,2002:"
 #: What PyYAML raises for a scalar that is not what its tag says, such as ``!!bool maybe``.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-_JINJA = re.compile(r"\{[{%].*?[}%]\}")
+_JINJA = regex(r"\{[{%].*?[}%]\}")
 #: What YAML reads as a number of base 60: ``22:30``, ``1:30.5``.
-_BASE_60 = re.compile(r"[-+]?[0-9_.]*(?::[0-9_.]+)+")
+_BASE_60 = regex(r"[-+]?[0-9_.]*(?::[0-9_.]+)+")
 
 
 def load(path: str, text: str) -> Any:

@@ -9,11 +9,11 @@ and not to an earlier one with the same values, dom0 sees to: before it writes, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.value import Value
 from vminterface.values.acceptance import ACCEPT, IGNORE, REFUSE
 from vminterface.values.sha256 import hexdigest
@@ -25,7 +25,7 @@ PENDING = "pending"
 UNCHANGED = "left unchanged: "
 _LIMIT = 512
 _NOTE_LIMIT = 200
-_FORM = re.compile(r"(ok|refused|ignored|unaccepted) ([0-9a-f]{16})(?: ([!-~](?:[ -~]*[!-~])?))?")
+_FORM = regex(r"(ok|refused|ignored|unaccepted) ([0-9a-f]{16})(?: ([!-~](?:[ -~]*[!-~])?))?")
 #: The first word where the VM's owner does not accept the setting, by what the owner says.
 UNACCEPTED = {IGNORE: "ignored", REFUSE: "unaccepted"}
 

@@ -10,18 +10,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import ipaddress
-import re
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.value import Value
 from vminterface.values import schema
 
-_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
-_IPV6 = re.compile(r"[0-9A-Fa-f:]{2,39}")
-_PREFIX = re.compile(r"[1-9]|[12][0-9]|3[0-2]")
-_MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
+_IPV4 = regex(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_IPV6 = regex(r"[0-9A-Fa-f:]{2,39}")
+_PREFIX = regex(r"[1-9]|[12][0-9]|3[0-2]")
+_MAC = regex(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 #: What :func:`parse_ipv4`, :func:`parse_ipv6` and :func:`parse_mac` take.

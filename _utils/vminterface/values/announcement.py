@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.value import Value
 from vminterface.values.acceptance import IGNORE, REFUSE
 
 PROTOCOL = 1
-_FORM = re.compile(r"1 [0-9A-Za-z.+-]{1,32}(?: [a-z_]{1,32}){0,32}\Z", re.ASCII)
+_FORM = regex(r"1 [0-9A-Za-z.+-]{1,32}(?: [a-z_]{1,32}){0,32}\Z", re.ASCII)
 #: What stands before a setting that the VM's owner does not accept, by what the owner says.
 _PREFIXES = {IGNORE: "ignored_", REFUSE: "unaccepted_"}
 

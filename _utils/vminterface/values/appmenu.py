@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from vminterface.errors import InvalidValue, printable, printable_value
+from vminterface.regex import regex
 from vminterface.values.transliterate import to_ascii
 
 #: Bytes of a line with its end; what is beyond is taken for a line of its own.
@@ -24,26 +25,24 @@ REPLY_LIMIT = LINE_LIMIT * LINE_COUNT
 WARNING_LIMIT = 20
 _SHOWN = 60
 
-_TEXT = re.compile(r"[A-Za-z0-9/.,:&()_+ -]*\Z", re.ASCII)
+_TEXT = regex(r"[A-Za-z0-9/.,:&()_+ -]*\Z", re.ASCII)
 #: Keys whose values people read.
 TEXTS = frozenset(("Name", "GenericName", "Comment"))
 _ALLOWED: Mapping[str, re.Pattern[str]] = {
     "Name": _TEXT,
     "GenericName": _TEXT,
     "Comment": _TEXT,
-    "StartupWMClass": re.compile(r"[A-Za-z0-9/_.-]*\Z", re.ASCII),
-    "Categories": re.compile(r"[A-Za-z0-9/.;:'() -]*\Z", re.ASCII),
-    "Exec": re.compile(r"[A-Za-z0-9()_&>/{}:.= -]*\Z", re.ASCII),
-    "Icon": re.compile(r"[A-Za-z0-9/_.-]*\Z", re.ASCII),
+    "StartupWMClass": regex(r"[A-Za-z0-9/_.-]*\Z", re.ASCII),
+    "Categories": regex(r"[A-Za-z0-9/.;:'() -]*\Z", re.ASCII),
+    "Exec": regex(r"[A-Za-z0-9()_&>/{}:.= -]*\Z", re.ASCII),
+    "Icon": regex(r"[A-Za-z0-9/_.-]*\Z", re.ASCII),
 }
-_ID = re.compile(r"[A-Za-z0-9._-]+\Z", re.ASCII)
+_ID = regex(r"[A-Za-z0-9._-]+\Z", re.ASCII)
 #: ``ID[.desktop]:KEY = VALUE``, anywhere in a line. Tried at the start of a word only and possessive, so that no line
 #: is gone through more than once.
-_ASSIGNMENT = re.compile(
-    r"(?<![A-Za-z0-9._-])([A-Za-z0-9._-]++):([A-Za-z0-9-]++(?:\[[A-Za-z@_]++\])?+)\s*+=\s*+([^\n]*+)"
-)
+_ASSIGNMENT = regex(r"(?<![A-Za-z0-9._-])([A-Za-z0-9._-]++):([A-Za-z0-9-]++(?:\[[A-Za-z@_]++\])?+)\s*+=\s*+([^\n]*+)")
 #: ``ID.desktop:`` with a comment or nothing behind it, anywhere in a line.
-_COMMENT = re.compile(r"[A-Za-z0-9._-][^\n]desktop:(?:#|\Z)")
+_COMMENT = regex(r"[A-Za-z0-9._-][^\n]desktop:(?:#|\Z)")
 _SUFFIX = ".desktop"
 
 #: Main and additional categories; the reserved ones (such as Screensaver) are left out, as dom0 does.

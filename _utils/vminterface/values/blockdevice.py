@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.values.transliterate import to_ascii
 
 #: The sub-keys that say something; ``device`` in R3 only, ``parent`` since R4.3.
@@ -21,13 +22,13 @@ DESC_LIMIT = 255
 #: Characters of a description that a store takes.
 _STORED_LIMIT = 3071
 
-_NAME = re.compile(r"[a-z0-9-]{1,12}")
-_SIZE = re.compile(r"[0-9]{1,20}")
-_MODE = re.compile(r"[rw]")
-_DEVICE = re.compile(r"[a-z0-9/-]{1,64}")
-_UNUSUAL = re.compile(r"[^A-Za-z0-9()+,.:=_/ -]")
-_UNPRINTABLE = re.compile(r"[^ -~]")
-_UNPRINTABLE_OR_BLANK = re.compile(r"[^!-~]")
+_NAME = regex(r"[a-z0-9-]{1,12}")
+_SIZE = regex(r"[0-9]{1,20}")
+_MODE = regex(r"[rw]")
+_DEVICE = regex(r"[a-z0-9/-]{1,64}")
+_UNUSUAL = regex(r"[^A-Za-z0-9()+,.:=_/ -]")
+_UNPRINTABLE = regex(r"[^ -~]")
+_UNPRINTABLE_OR_BLANK = regex(r"[^!-~]")
 
 
 def parse_name(text: str) -> str:

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.regex import regex
 from vminterface.value import Value
 from vminterface.values import address, schema
 from vminterface.values.address import MAC, parse_ipv4, parse_ipv6, parse_mac
@@ -20,7 +21,7 @@ from vminterface.values.address import MAC, parse_ipv4, parse_ipv6, parse_mac
 #: Characters: what a QubesDB value holds; XenStore holds more.
 LIMIT = 3071
 #: What the toolstack calls a backend's interface; the name of no other interface can pass for one.
-_VIF = re.compile(r"vif(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,2})", re.ASCII)
+_VIF = regex(r"vif(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,2})", re.ASCII)
 
 #: What the pillar says of one client; empty text for what is not known.
 SCHEMA = schema.mapping(

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 
-_FORM = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])\Z", re.ASCII)
+_FORM = regex(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,16 @@ a USB device is its numbers, serial and interfaces, and a block device its paren
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
+from vminterface.regex import regex
 from vminterface.values.blockdevice import BlockDevice
 from vminterface.values.usbdevice import UsbDevice
 
 #: An interface that is not known, and a device that is not offered.
 _UNKNOWN_INTERFACE = "?******"
 _UNKNOWN = f"0000:0000::{_UNKNOWN_INTERFACE}"
-_LAST_NUMBER = re.compile(r"[0-9]+\Z")
+_LAST_NUMBER = regex(r"[0-9]+\Z")
 #: Devices between a partition and what it is plugged into: more are a circle, or nothing that was ever built.
 _DEPTH = 16
 

@@ -7,10 +7,10 @@ extensions ``services``, ``vm_config`` and ``custom_persist``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.values import schema
 from vminterface.values.service import ServiceName
 
@@ -18,13 +18,13 @@ from vminterface.values.service import ServiceName
 _KEY_LIMIT = 3071
 #: Bytes of a feature's text that fit into one request, with room for the longest names.
 _TEXT_LIMIT = 60_000
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+_NAME = regex(r"[A-Za-z0-9_.-]{1,255}")
 #: What :func:`check_name` takes.
 NAME_SCHEMA = schema.text(_NAME.pattern)
-_CONFIG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,51}")
+_CONFIG = regex(r"[A-Za-z][A-Za-z0-9_.-]{0,51}")
 #: QubesDB's paths have 63 characters at most, ``/persist/`` is nine of them.
-_PERSISTED = re.compile(r"[A-Za-z0-9_.-]{1,54}")
-_RESOURCE = re.compile(r"(?:file|dir):[^:]*:[^:]*:[0-7]{1,4}:(/.*)")
+_PERSISTED = regex(r"[A-Za-z0-9_.-]{1,54}")
+_RESOURCE = regex(r"(?:file|dir):[^:]*:[^:]*:[0-7]{1,4}:(/.*)")
 
 
 def check_name(name: str) -> None:

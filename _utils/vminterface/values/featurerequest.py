@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 
 #: The folder of the keys, on either channel.
 FOLDER = "features-request"
@@ -18,9 +19,9 @@ TOOLS = ("qrexec", "gui", "gui-emulated", "default-user", "os")
 #: QubesDB's paths have 63 characters at most.
 NAME_LIMIT = 63 - len(f"/{FOLDER}/")
 VALUE_LIMIT = 3071
-_NAME = re.compile(rf"[A-Za-z0-9_.@:-]{{1,{NAME_LIMIT}}}\Z", re.ASCII)
-_VALUE = re.compile(rf"[A-Za-z0-9.,_= -]{{0,{VALUE_LIMIT}}}\Z", re.ASCII)
-_TOOL_VALUE = re.compile(r"[A-Za-z0-9]{1,255}\Z", re.ASCII)
+_NAME = regex(rf"[A-Za-z0-9_.@:-]{{1,{NAME_LIMIT}}}\Z", re.ASCII)
+_VALUE = regex(rf"[A-Za-z0-9.,_= -]{{0,{VALUE_LIMIT}}}\Z", re.ASCII)
+_TOOL_VALUE = regex(r"[A-Za-z0-9]{1,255}\Z", re.ASCII)
 
 
 def check(name: str, value: str) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
 from vminterface.errors import InvalidValue, InvalidValues, printable
+from vminterface.regex import regex
 from vminterface.values import schema
 from vminterface.values.schema import Schema
 
@@ -26,12 +26,12 @@ POLICY = "policy"
 #: Rules are numbered with four digits.
 RULES_MAX = 10_000
 
-_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9][a-z0-9._-]*")
-_PREFIXED4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/(?:0|[1-9][0-9]?))?")
-_PREFIXED6 = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:/(?:0|[1-9][0-9]{0,2}))?")
-_PORTS = re.compile(r"(0|[1-9][0-9]{0,4})(?:-(0|[1-9][0-9]{0,4}))?")
-_TYPE = re.compile(r"0|[1-9][0-9]{0,2}")
-_NUMBER = re.compile(r"[0-9]{4}")
+_HOST = regex(r"(?=.{1,253}\Z)[a-z0-9][a-z0-9._-]*")
+_PREFIXED4 = regex(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/(?:0|[1-9][0-9]?))?")
+_PREFIXED6 = regex(r"[0-9A-Fa-f:.]{2,45}(?:/(?:0|[1-9][0-9]{0,2}))?")
+_PORTS = regex(r"(0|[1-9][0-9]{0,4})(?:-(0|[1-9][0-9]{0,4}))?")
+_TYPE = regex(r"0|[1-9][0-9]{0,2}")
+_NUMBER = regex(r"[0-9]{4}")
 
 
 class Action(enum.Enum):

@@ -7,14 +7,14 @@ no policy: what no rule takes is dropped. Source: Qubes core-admin ``qubes/firew
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from vminterface.errors import InvalidValue
+from vminterface.regex import regex
 from vminterface.values.firewall import Action, Firewall, Rule
 
-_EXPIRE = re.compile(r"expire=([0-9]{1,12})")
+_EXPIRE = regex(r"expire=([0-9]{1,12})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 
-_HEADER = re.compile(rb"([0-9]+) ([0-9]+)\n", re.ASCII)
+_HEADER = regex(rb"([0-9]+) ([0-9]+)\n", re.ASCII)
 _CHANNELS = 4
 #: Bytes of pixels that become a part of a PNG file at once.
 _PNG_BLOCK = 1 << 20

@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.value import Value
 from vminterface.values import schema
 
@@ -19,17 +20,17 @@ _TEXT_LIMIT = 255
 #: The longest value that QubesDB takes, in bytes.
 _KEYMAP_LIMIT = 3071
 
-_LAYOUT = re.compile(r"[A-Za-z]+(?:,[A-Za-z]+)*")
+_LAYOUT = regex(r"[A-Za-z]+(?:,[A-Za-z]+)*")
 #: A leading ``-`` would be taken for an option of setxkbmap.
-_VARIANT = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_-]*)?(?:,(?:[A-Za-z0-9_][A-Za-z0-9_-]*)?)*")
-_OPTIONS = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_:-]*(?:,[A-Za-z0-9_][A-Za-z0-9_:-]*)*)?")
+_VARIANT = regex(r"(?:[A-Za-z0-9_][A-Za-z0-9_-]*)?(?:,(?:[A-Za-z0-9_][A-Za-z0-9_-]*)?)*")
+_OPTIONS = regex(r"(?:[A-Za-z0-9_][A-Za-z0-9_:-]*(?:,[A-Za-z0-9_][A-Za-z0-9_:-]*)*)?")
 
-_OPENING = re.compile(r'xkb_keymap[ \n\t]*(?:"[^"\n]*"[ \n\t]*)?\{')
-_TEXT = re.compile(r"[ -~\n\t]*")
+_OPENING = regex(r'xkb_keymap[ \n\t]*(?:"[^"\n]*"[ \n\t]*)?\{')
+_TEXT = regex(r"[ -~\n\t]*")
 #: Strings and comments whole, so that braces within them do not count; a quote left over is one without its pair.
-_TOKEN = re.compile(r'"[^"\n]*"|(?://|#)[^\n]*|["{}]')
-_BLANK = re.compile(r"(?:[ \n\t;]|(?://|#)[^\n]*(?:\n|\Z))*")
-_ESCAPE = re.compile(r"\\(?:([nt\\])|x([0-9A-Fa-f]{2}))?")
+_TOKEN = regex(r'"[^"\n]*"|(?://|#)[^\n]*|["{}]')
+_BLANK = regex(r"(?:[ \n\t;]|(?://|#)[^\n]*(?:\n|\Z))*")
+_ESCAPE = regex(r"\\(?:([nt\\])|x([0-9A-Fa-f]{2}))?")
 
 #: What :meth:`KeyboardLayout.parse` and :meth:`Keymap.parse` take.
 LAYOUT_SCHEMA = schema.text(

@@ -6,15 +6,15 @@ Eight labels are always there, each also by its number; an admin may make others
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.values import schema
 
 #: The labels of every Qubes, in the order of their numbers, which begin with 1.
 STOCK = ("red", "orange", "yellow", "green", "gray", "blue", "purple", "black")
-_FORM = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_FORM = regex(r"[A-Za-z0-9_.-]{1,64}")
 #: What :meth:`Label.parse` takes; the words of every Qubes come first, for editors.
 SCHEMA = schema.any_of(
     schema.one_of(*STOCK),

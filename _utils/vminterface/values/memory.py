@@ -11,12 +11,13 @@ import re
 from dataclasses import dataclass, fields, replace
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 
 #: A longer text is refused unread. ``/proc/meminfo`` itself has about 1500 bytes.
 TEXT_LIMIT = 4096
-_NUMBER = re.compile(r"[0-9]{1,15}")
-_LINE = re.compile(r"^(MemTotal|MemFree|Buffers|Cached|SwapTotal|SwapFree):[ \t]*([^\n]*)$", re.MULTILINE)
-_KB = re.compile(r"([0-9]{1,15}) kB")
+_NUMBER = regex(r"[0-9]{1,15}")
+_LINE = regex(r"^(MemTotal|MemFree|Buffers|Cached|SwapTotal|SwapFree):[ \t]*([^\n]*)$", re.MULTILINE)
+_KB = regex(r"([0-9]{1,15}) kB")
 _FIELDS = {
     "MemTotal": "total",
     "MemFree": "free",

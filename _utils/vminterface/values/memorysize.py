@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, digits, printable_value
+from vminterface.regex import regex
 from vminterface.values import schema
 
-_FORM = re.compile(r"(0|[1-9][0-9]{0,7})(?: ?([MGT])iB)?", re.ASCII)
+_FORM = regex(r"(0|[1-9][0-9]{0,7})(?: ?([MGT])iB)?", re.ASCII)
 _SHIFTS = {None: 0, "M": 0, "G": 10, "T": 20}
 #: 16 TiB, the most that Xen gives a domain; qubesd itself has no limit, and a VM with more does not start.
 _MOST = 16 << 20

@@ -6,8 +6,9 @@ import re
 import time
 
 from vminterface.errors import InvalidValue, printable_value
+from vminterface.regex import regex
 
-_FORM = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
+_FORM = regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", re.ASCII)
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 #: The last second of the year 9999.
 _LAST = 253_402_300_799

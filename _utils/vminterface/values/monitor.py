@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from vminterface.errors import InvalidValue, InvalidValues, printable, printable_value
+from vminterface.regex import regex
 from vminterface.values import quoted, schema
 
 #: The display that a VM's own windows are on. A VM with the file GUIVM draws other VMs' desktops too: these have its
@@ -33,7 +34,7 @@ _RANGES: Mapping[str, tuple[int, int]] = {
     "width_mm": (0, 65535),
     "height_mm": (0, 65535),
 }
-_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z", re.ASCII)
+_NUMBER = regex(r"(?:0|[1-9][0-9]{0,4})\Z", re.ASCII)
 #: Pixels an inch that a pillar may ask for in place of millimetres.
 _DPI_RANGE = (20, 1000)
 DPI_SCHEMA = schema.any_of(schema.number(*_DPI_RANGE), schema.NULL)

@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 
-_FORM = re.compile(r"(writing|written) (0|[1-9][0-9]{0,19})", re.ASCII)
+_FORM = regex(r"(writing|written) (0|[1-9][0-9]{0,19})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_UNQUOTED = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?|true|false|on|off|yes|no", re.IGNORECASE)
+from vminterface.regex import regex
+
+_UNQUOTED = regex(r"[-+]?[0-9]+(?:\.[0-9]+)?|true|false|on|off|yes|no", re.IGNORECASE)
 
 
 def hint(value: object) -> str:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import re
 
 from vminterface.errors import InvalidValue, printable, printable_value
+from vminterface.regex import regex
 
 #: The name alone, and name, ``+`` and argument together: bytes.
 SERVICE_LIMIT = 255
 DESCRIPTOR_LIMIT = 65000
 
-_SERVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", re.ASCII)
-_ARGUMENT = re.compile(r"[A-Za-z0-9_.+-]*\Z", re.ASCII)
+_SERVICE = regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", re.ASCII)
+_ARGUMENT = regex(r"[A-Za-z0-9_.+-]*\Z", re.ASCII)
 _VM = r"[A-Za-z][A-Za-z0-9_.-]{0,30}"
-_TARGET = re.compile(rf"{_VM}\Z", re.ASCII)
-_KEYWORD = re.compile(rf"@(?:default|adminvm|dispvm(?::{_VM})?)\Z", re.ASCII)
+_TARGET = regex(rf"{_VM}\Z", re.ASCII)
+_KEYWORD = regex(rf"@(?:default|adminvm|dispvm(?::{_VM})?)\Z", re.ASCII)
 
 
 def _check_text(value: object) -> None:

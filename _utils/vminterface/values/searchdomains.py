@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.value import Value
 from vminterface.values import schema
 
@@ -14,7 +14,7 @@ LIMIT = 16
 #: Characters of all of them together, far below what QubesDB takes for a value.
 _TOTAL = 1024
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_FORM = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_FORM = regex(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 #: A list of what :func:`parse_domain` takes.
 SCHEMA = schema.listed(schema.text(_FORM.pattern.replace("a-z", "A-Za-z"), most=253), most=LIMIT)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 
 #: Characters of a path, without the line's end.
 LIMIT = 512
 
-_ALLOWED = re.compile(r"[A-Za-z0-9/:.,_+=()? -]+\Z", re.ASCII)
+_ALLOWED = regex(r"[A-Za-z0-9/:.,_+=()? -]+\Z", re.ASCII)
 
 
 def parse(untrusted_reply: bytes) -> str | None:

@@ -13,6 +13,7 @@ import re
 from typing import ClassVar, Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.value import Value
 from vminterface.values import flags, schema
 
@@ -20,7 +21,7 @@ _LIMIT = 48
 _APP = "app-dispvm."
 #: What leaves room for ``service.`` in the name of a feature.
 _LONGEST = 247
-_FORM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_FORM = regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class ServiceName(Value):

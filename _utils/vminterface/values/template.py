@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 
 #: What the packages of templates begin with.
 PREFIX = "qubes-template-"
@@ -23,11 +24,11 @@ FIELDS = (
 REPLY_LIMIT = 1 << 22
 #: Rows of an answer.
 ROW_LIMIT = 10_000
-_NAME = re.compile(r"[A-Za-z0-9._+][A-Za-z0-9._+-]{0,254}\Z", re.ASCII)
-_PART = re.compile(r"[A-Za-z0-9._+~^]{1,64}\Z", re.ASCII)
-_SIZE = re.compile(r"[0-9]{1,15}\Z", re.ASCII)
-_SECONDS = re.compile(r"[0-9]{1,11}\Z", re.ASCII)
-_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2} \d{1,2}:\d{1,2}\Z", re.ASCII)
+_NAME = regex(r"[A-Za-z0-9._+][A-Za-z0-9._+-]{0,254}\Z", re.ASCII)
+_PART = regex(r"[A-Za-z0-9._+~^]{1,64}\Z", re.ASCII)
+_SIZE = regex(r"[0-9]{1,15}\Z", re.ASCII)
+_SECONDS = regex(r"[0-9]{1,11}\Z", re.ASCII)
+_DATE = regex(r"\d{4}-\d{1,2}-\d{1,2} \d{1,2}:\d{1,2}\Z", re.ASCII)
 _SHOWN = 4096
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 
 #: Where dom0's keys are; a name below it is all that travels.
 KEYS = "/etc/qubes/repo-templates/keys/"
@@ -22,11 +23,11 @@ LIMIT = 1 << 20
 _BEGIN, _END = "###!Q!BEGIN-QUBES-WRAPPER!Q!###", "###!Q!END-QUBES-WRAPPER!Q!###"
 _SEPARATOR = "---"
 _REFRESH = "--refresh"
-_OPTION = re.compile(r"--(enablerepo|disablerepo|repoid|releasever)=(.*)\Z", re.DOTALL)
-_REPOSITORY = re.compile(r"[A-Za-z0-9._:*?-]{1,255}\Z", re.ASCII)
-_RELEASE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z", re.ASCII)
-_SPEC = re.compile(r"[A-Za-z0-9*?\[][A-Za-z0-9._+~:*?\[\]!^-]{0,254}\Z", re.ASCII)
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z", re.ASCII)
+_OPTION = regex(r"--(enablerepo|disablerepo|repoid|releasever)=(.*)\Z", re.DOTALL)
+_REPOSITORY = regex(r"[A-Za-z0-9._:*?-]{1,255}\Z", re.ASCII)
+_RELEASE = regex(r"[A-Za-z0-9._-]{1,64}\Z", re.ASCII)
+_SPEC = regex(r"[A-Za-z0-9*?\[][A-Za-z0-9._+~:*?\[\]!^-]{0,254}\Z", re.ASCII)
+_KEY = regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,17 @@ silently give UTC or worse. Hence the strict form, and the only access to the fi
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import Final
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.value import Value
 from vminterface.values import schema
 
 ZONES = "/usr/share/zoneinfo"
 _LIMIT = 64
-_FORM = re.compile(r"[A-Za-z][A-Za-z0-9+_-]*(?:/[A-Za-z][A-Za-z0-9+_-]*){0,2}")
+_FORM = regex(r"[A-Za-z][A-Za-z0-9+_-]*(?:/[A-Za-z][A-Za-z0-9+_-]*){0,2}")
 #: Zone data that is not a zone by a name of its own: links of the system, and whole second copies.
 _NOT_ZONES = ("localtime", "posixrules")
 _COPIES = ("posix", "right")

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.values.vmname import VMName
 
 #: The sub-keys that say something; ``interfaces`` since R4.3.
@@ -20,15 +21,15 @@ KEYS = ("desc", "usb-ver", "interfaces", "connected-to")
 #: Characters of a description that are shown; R2's and R3's dom0 take no more.
 DESC_LIMIT = 255
 
-_NAME = re.compile(r"[0-9]+-[0-9]+(?:_[0-9]+)*")
+_NAME = regex(r"[0-9]+-[0-9]+(?:_[0-9]+)*")
 _NAME_LIMIT = 40
-_IDS = re.compile(r"([0-9A-Fa-f]{4}):([0-9A-Fa-f]{4})")
-_VERSION = re.compile(r"[0-9]{1,3}")
+_IDS = regex(r"([0-9A-Fa-f]{4}):([0-9A-Fa-f]{4})")
+_VERSION = regex(r"[0-9]{1,3}")
 #: As R4 reads them: ``\xHH``, one of these cut short at the end, any other character behind a backslash.
-_ESCAPE = re.compile(r"\\(?:x(?P<code>..)|x?\Z|x.\Z|(?P<plain>[^x]))", re.DOTALL)
-_HEX = re.compile(r"[0-9A-Fa-f]+")
+_ESCAPE = regex(r"\\(?:x(?P<code>..)|x?\Z|x.\Z|(?P<plain>[^x]))", re.DOTALL)
+_HEX = regex(r"[0-9A-Fa-f]+")
 #: What udev leaves as it is (util_replace_chars of systemd).
-_PLAIN = re.compile(r"[^A-Za-z0-9#+.:=@_-]")
+_PLAIN = regex(r"[^A-Za-z0-9#+.:=@_-]")
 
 
 def parse_name(text: str) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.values import schema
 
 #: What begins so is this program's own.
 RESERVED = "vminterface-"
-_FORM = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,51}")
+_FORM = regex(r"[A-Za-z][A-Za-z0-9_.-]{0,51}")
 #: What :meth:`ConfigName.parse` takes.
 SCHEMA = schema.text(_FORM.pattern, not_like=f"^{RESERVED}")
 

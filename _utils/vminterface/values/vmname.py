@@ -5,19 +5,19 @@ The rules are those of Qubes core-admin (R4), which hold for older releases too.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from vminterface.errors import InvalidValue, printable, printable_value
+from vminterface.regex import regex
 from vminterface.value import Value
 from vminterface.values import schema
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
+_NAME = regex(r"[A-Za-z][A-Za-z0-9_.-]{0,30}")
 _RESERVED = ("none", "default", "Domain-0")
 #: What dom0 is called: by Qubes, by Xen, by its domid, and by the policy of services.
 _DOM0 = ("dom0", "Domain-0", "0", "@adminvm")
 #: A leading ``-`` would be an option to every tool that gets the name.
-_USER = re.compile(r"[A-Za-z0-9_+,.][A-Za-z0-9_+,.-]{0,31}")
+_USER = regex(r"[A-Za-z0-9_+,.][A-Za-z0-9_+,.-]{0,31}")
 #: What :meth:`VMName.parse` takes, the same without what dom0 goes by, and what :func:`parse_default_user` takes.
 SCHEMA = schema.text(_NAME.pattern, not_like=f"^(?:{'|'.join(_RESERVED)})$|-dm$")
 NOT_DOM0 = schema.text(_NAME.pattern, not_like=f"^(?:{'|'.join((*_RESERVED, *_DOM0))})$|-dm$")

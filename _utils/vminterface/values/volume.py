@@ -9,8 +9,9 @@ import enum
 import re
 
 from vminterface.errors import InvalidValue, digits, printable, printable_value
+from vminterface.regex import regex
 
-_SIZE = re.compile(r"([1-9][0-9]{0,17})(?: ?([KMGT])iB)?\Z", re.ASCII)
+_SIZE = regex(r"([1-9][0-9]{0,17})(?: ?([KMGT])iB)?\Z", re.ASCII)
 #: A mebibyte at least, and what qubesd takes at most.
 _SIZE_MIN, _SIZE_MAX = 1 << 20, (1 << 63) - 1
 

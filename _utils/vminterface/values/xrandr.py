@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 from vminterface.values.monitor import LIMIT, Monitor, MonitorLayout
 
 _TEXT_LIMIT = 1 << 20
-_OUTPUT = re.compile(
+_OUTPUT = regex(
     r"(?P<name>\S+) (?:connected|disconnected|unknown connection)(?P<primary> primary)?"
     r" (?P<width>[0-9]{1,5})x(?P<height>[0-9]{1,5})\+(?P<x>[0-9]{1,5})\+(?P<y>[0-9]{1,5})(?![0-9])"
     # The rotation and the reflection are printed only where there are some, the possible ones in brackets.
@@ -23,8 +24,8 @@ _OUTPUT = re.compile(
     r"(?:.*?(?P<width_mm>[0-9]{1,6})mm x (?P<height_mm>[0-9]{1,6})mm)?",
     re.ASCII,
 )
-_ANY_OUTPUT = re.compile(r"\S+ (?:connected|disconnected|unknown connection)(?: |\Z)")
-_PROPERTY = re.compile(r"\t(WIDTH_MM|HEIGHT_MM): ([0-9]{1,5})\s*\Z", re.ASCII)
+_ANY_OUTPUT = regex(r"\S+ (?:connected|disconnected|unknown connection)(?: |\Z)")
+_PROPERTY = regex(r"\t(WIDTH_MM|HEIGHT_MM): ([0-9]{1,5})\s*\Z", re.ASCII)
 #: A VM learns only to which of these classes a monitor's resolution belongs: the true size would help to
 #: recognise the machine.
 _DPI_CLASSES = (300, 200, 150)

@@ -6,16 +6,16 @@ and ``vm-file-editor.c`` (every release; the ``VMInterface`` document speaks of 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from vminterface.errors import LocalProtocolError, RemoteProtocolError, printable, printable_path
+from vminterface.regex import regex
 
 #: Bytes of the header. A name has one less: there is always a NUL.
 HEADER_SIZE = 256
 
 _VIEW_ONLY = b"view-only-"
-_UNUSUAL = re.compile(rb"[^A-Za-z0-9._+@-]")
+_UNUSUAL = regex(rb"[^A-Za-z0-9._+@-]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ which characters are plain (``qfile_characters.py``): what one side sends, the o
 from __future__ import annotations
 
 import errno
-import re
 
+from vminterface.regex import regex
 from vminterface.wire.qfile_characters import is_plain_character
 from vminterface.wire.qfile_result import Refused
 
 #: Longest symbolic link target, bytes: the most that Linux takes.
 LINK_TARGET_MAX_BYTES = 4095
 
-_PLAIN_ASCII = re.compile(rb"[ -~]*")
+_PLAIN_ASCII = regex(rb"[ -~]*")
 
 
 def is_plain(name: bytes) -> bool:

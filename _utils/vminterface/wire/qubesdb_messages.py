@@ -6,13 +6,13 @@ them. Everything here is a pure function of its arguments.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from functools import lru_cache
 from struct import Struct
 
 from vminterface.errors import printable
+from vminterface.regex import regex
 
 #: Type, path with its terminator, padding, length of the value.
 HEADER = Struct("<B64s3xI")
@@ -133,10 +133,10 @@ class ConnectionClosed:
 Event = Request | BadRequest | Reply | Entry | ErrorReply | WatchEvent | ConnectionClosed
 
 #: No hyphen comes first. Doubled slashes are the daemon's to accept, and it does.
-_CHARACTERS = re.compile(rb"(?:[A-Za-z0-9_.:/@][A-Za-z0-9_.:/@-]*)?")
-_PATH = re.compile(rb"/[A-Za-z0-9_.:/@-]*")
+_CHARACTERS = regex(rb"(?:[A-Za-z0-9_.:/@][A-Za-z0-9_.:/@-]*)?")
+_PATH = regex(rb"/[A-Za-z0-9_.:/@-]*")
 #: What the path's field of a message begins with that has a key's.
-KEY_FIELD = re.compile(rb"(/[A-Za-z0-9_.:/@-]*[A-Za-z0-9_.:@-])\0")
+KEY_FIELD = regex(rb"(/[A-Za-z0-9_.:/@-]*[A-Za-z0-9_.:@-])\0")
 
 
 @lru_cache(maxsize=8192)

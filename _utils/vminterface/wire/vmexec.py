@@ -11,10 +11,11 @@ import re
 from collections.abc import Sequence
 
 from vminterface.errors import InvalidValue, printable
+from vminterface.regex import regex
 
-_ESCAPED = re.compile(rb"[^A-Za-z0-9._]")
-_ARGUMENT = re.compile(r"(?:[A-Za-z0-9._+]|--|-[0-9A-F]{2})*")
-_ESCAPE = re.compile(r"--|-[0-9A-F]{2}")
+_ESCAPED = regex(rb"[^A-Za-z0-9._]")
+_ARGUMENT = regex(r"(?:[A-Za-z0-9._+]|--|-[0-9A-F]{2})*")
+_ESCAPE = regex(r"--|-[0-9A-F]{2}")
 
 
 def encode(argv: Sequence[str | bytes]) -> str:

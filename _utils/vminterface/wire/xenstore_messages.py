@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from vminterface.errors import printable
+from vminterface.regex import regex
 from vminterface.value import Value
 
 #: Bytes of payload that one message may have (XENSTORE_PAYLOAD_MAX).
@@ -81,9 +82,9 @@ class Shape(Value):
 
 
 _ANY_COUNT = PAYLOAD_MAX
-_NUMBER = re.compile(r"[0-9]{1,20}")
-_PERMISSION = re.compile(r"[nrwb][0-9]{1,5}")
-_END = re.compile(r"[TF]")
+_NUMBER = regex(r"[0-9]{1,20}")
+_PERMISSION = regex(r"[nrwb][0-9]{1,5}")
+_END = regex(r"[TF]")
 _EXPECTED = {_NUMBER: "a number", _PERMISSION: "n, r, w or b, and a domid", _END: "T or F"}
 
 #: WRITE's value is no string (it has no terminator) and is not part of its shape.
@@ -124,12 +125,12 @@ ACKNOWLEDGED = frozenset(
 #: Operations whose answer is bytes as they are.
 RAW = frozenset({Op.READ, Op.CONTROL})
 
-_PATH = re.compile(r"/|/?[A-Za-z0-9_@-]+(?:/[A-Za-z0-9_@-]+)*")
-_SPECIAL = re.compile(r"@[A-Za-z0-9_@-]+(?:/[A-Za-z0-9_@-]+)*")
-_NAME = re.compile(r"[A-Za-z0-9_@-]+")
-_NAMES = re.compile(rb"(?:[A-Za-z0-9_@-]++\0)*+")
-_HOME = re.compile(r"/local/domain/[0-9]{1,5}/")
-_ERRNO = re.compile(rb"E[A-Z0-9]{1,30}\0")
+_PATH = regex(r"/|/?[A-Za-z0-9_@-]+(?:/[A-Za-z0-9_@-]+)*")
+_SPECIAL = regex(r"@[A-Za-z0-9_@-]+(?:/[A-Za-z0-9_@-]+)*")
+_NAME = regex(r"[A-Za-z0-9_@-]+")
+_NAMES = regex(rb"(?:[A-Za-z0-9_@-]++\0)*+")
+_HOME = regex(r"/local/domain/[0-9]{1,5}/")
+_ERRNO = regex(rb"E[A-Z0-9]{1,30}\0")
 
 
 def check_path(path: str, special: bool = False) -> None:

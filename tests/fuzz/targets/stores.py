@@ -168,7 +168,7 @@ def _xenstore_sent(data: bytes) -> list[bytes]:
     assert len({*ids}) == 2
     (event, *_) = heard(xenstore.Connection(xenstore.SERVER), frames, xenstore.NEED_DATA)
     assert isinstance(event, XenStoreRequest), f"{request!r} is understood as {event!r}"
-    expected = request._replace(request_id=ids[0], value=value if op is Op.WRITE else b"")
+    expected = XenStoreRequest(op, request.path, value if op is Op.WRITE else b"", texts, transaction, ids[0])
     assert event == expected, f"{request!r} is understood as {event!r}"
     return frames
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,14 +12,15 @@ from vminterface.dom0.desired.fields import suggest, yaml_text
 from vminterface.dom0.desired.shownfirewall import ShownFirewall
 from vminterface.errors import InvalidValue, InvalidValues, kind_of, printable_value
 from vminterface.keys import DEFAULT
+from vminterface.regex import regex
 from vminterface.values import address, schema, vmname
 from vminterface.values.address import parse_ipv4, parse_ipv6
 from vminterface.values.firewall import ACTION_SCHEMA, OPTIONS, SCHEMAS, Action, Firewall, Rule
 from vminterface.values.schema import Schema
 from vminterface.values.vmname import VMName, refuse_dom0
 
-_COMMENT = re.compile(r"[A-Za-z0-9 :;,./_\[\]-]{1,256}")
-_EXPIRE = re.compile(r"[0-9]{1,12}")
+_COMMENT = regex(r"[A-Za-z0-9 :;,./_\[\]-]{1,256}")
+_EXPIRE = regex(r"[0-9]{1,12}")
 #: What each option of a rule may be: those of a provider's keys, and those that qubesd alone keeps.
 _RULE_SCHEMAS: Mapping[str, Schema] = {
     **SCHEMAS,

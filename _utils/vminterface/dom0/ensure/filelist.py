@@ -6,9 +6,8 @@ else. Each record ends with a NUL.
 
 from __future__ import annotations
 
-import re
-
 from vminterface.errors import OutputTooLarge, RemoteProtocolError, printable, printable_path
+from vminterface.regex import regex
 
 #: Files, folders and links that a folder may have which is compared.
 ENTRIES = 1 << 18
@@ -16,7 +15,7 @@ ENTRIES = 1 << 18
 BYTES = 1 << 26
 #: Bytes of one record: the longest path that Linux takes, and a checksum.
 _RECORD = 4096 + 66
-_SHA256 = re.compile(rb"[0-9a-f]{64}")
+_SHA256 = regex(rb"[0-9a-f]{64}")
 
 #: What a file, folder or link is, by its path: ``f`` and checksum, ``d``, or ``l`` and target.
 Tree = dict[bytes, tuple[str, bytes]]

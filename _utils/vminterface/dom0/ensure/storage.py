@@ -23,6 +23,7 @@ from vminterface.errors import (
     printable,
     printable_path,
 )
+from vminterface.regex import regex
 from vminterface.values.change import Change
 from vminterface.values.volume import Volume
 
@@ -37,7 +38,7 @@ elif [ -f "$1" ]; then sha256sum -z -- "$1"; else exit 3; fi"""
 # A volume may be a file in VMs without block devices of their own.
 _PROBE_DISK = """[ -e "$1" ] || exit 3
 if [ -b "$1" ]; then blockdev --getsize64 "$1"; else stat -Lc %s -- "$1"; fi && dumpe2fs -h "$1" 2>/dev/null"""
-_FIELD = re.compile(r"(Block count|Block size|Inode blocks per group|Reserved GDT blocks): +([0-9]{1,18})\Z", re.ASCII)
+_FIELD = regex(r"(Block count|Block size|Inode blocks per group|Reserved GDT blocks): +([0-9]{1,18})\Z", re.ASCII)
 
 
 def backup_made(qrexec: Qrexec, vm: str, archive: str, location: str) -> Step:

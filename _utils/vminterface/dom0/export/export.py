@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 
 from vminterface.channel.adminapi import AdminAPI
@@ -13,10 +12,11 @@ from vminterface.dom0.inventory import observed, vmnames
 from vminterface.dom0.inventory.qubesd import Qubesd
 from vminterface.dom0.inventory.targets import Targets
 from vminterface.errors import InvalidValue, VMInterfaceError, printable
+from vminterface.regex import regex
 from vminterface.values.vmname import VMName, refuse_dom0
 
 #: What Qubes calls a disposable VM that is gone after its last program.
-_DISPOSABLE = re.compile(r"disp[0-9]{1,5}")
+_DISPOSABLE = regex(r"disp[0-9]{1,5}")
 
 
 def export(

@@ -13,6 +13,7 @@ from typing import Any
 
 from vminterface.dom0.export.vmexport import VMExport
 from vminterface.errors import printable
+from vminterface.regex import regex
 
 #: Where an editor finds the schema, seen from the pillar's folder.
 SCHEMA_LINE = "# yaml-language-server: $schema=vminterface.schema.json"
@@ -23,14 +24,12 @@ _HEAD = (
     "qubes:",
 )
 #: Texts that need no quotes in any YAML: addresses, and words that begin with a letter.
-_PLAIN = re.compile(
-    r"[A-Za-z](?:[A-Za-z0-9_./+-]*[A-Za-z0-9_+])?|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]{1,2})?", re.ASCII
-)
+_PLAIN = regex(r"[A-Za-z](?:[A-Za-z0-9_./+-]*[A-Za-z0-9_+])?|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:/[0-9]{1,2})?", re.ASCII)
 #: Words that are no texts in YAML 1.1 or 1.2.
 _OTHERS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 #: What Jinja begins with.
-_JINJA = re.compile(r"\{(?=[{%#])")
-_SURROGATES = re.compile(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
+_JINJA = regex(r"\{(?=[{%#])")
+_SURROGATES = regex(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}")
 _LINE = 4096
 
 

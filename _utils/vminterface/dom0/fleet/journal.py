@@ -19,13 +19,14 @@ from typing import Any, Self
 
 from vminterface.dom0.transfer.wholefile import write_whole
 from vminterface.errors import InvalidValue, LockUnavailable, VMInterfaceError, printable
+from vminterface.regex import regex
 
 #: Where the files are, and the variable that names another folder, as in a lab.
 FOLDER = "/var/lib/vminterface/rollouts"
 FOLDER_VARIABLE = "VMINTERFACE_ROLLOUTS"
 #: Files that are kept, those of the latest rollouts; bytes of one of them.
 KEPT, _BYTES_MAX = 20, 64 << 20
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_NAME = regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 #: What became of a unit. One that failed has what it had before; of one that is unsure that is not known.
 WAITING, DONE, FAILED, UNSURE, RESTORED, LEFT = "waiting", "done", "failed", "unsure", "restored", "not_restored"

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 
 from vminterface.errors import InvalidValue, kind_of, printable_value
+from vminterface.regex import regex
 
 #: Where nothing else is asked for: a quarter of what is not in the canary group, at a time.
 DEFAULT = ("25%",)
-_FORM = re.compile(r"([0-9]{1,6})(%?)", re.ASCII)
+_FORM = regex(r"([0-9]{1,6})(%?)", re.ASCII)
 
 
 def plan(units: Sequence[str], canary: Sequence[str] = (), sizes: Sequence[object] = DEFAULT) -> list[list[str]]:

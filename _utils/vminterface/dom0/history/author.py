@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vminterface.errors import printable
+from vminterface.regex import regex
 
 #: What the kernel says of a login where there is none: a service.
 _NO_LOGIN = 2**32 - 1
 #: Words of a command line that name what is done: a function of Salt, a command of ours.
-_FUNCTION, _COMMAND = re.compile(r"[a-z_]+\.[a-z_]+"), re.compile(r"[a-z]+")
+_FUNCTION, _COMMAND = regex(r"[a-z_]+\.[a-z_]+"), regex(r"[a-z]+")
 
 
 def _job() -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from vminterface.errors import (
     printable,
     printable_value,
 )
+from vminterface.regex import regex
 
 #: What is the store's fault or its VM's, and no argument's.
 _STORE_ERRORS = (ConnectionLost, DeadlineExceeded, RemoteProtocolError, StoreError)
@@ -36,7 +36,7 @@ _STORE_ERRORS = (ConnectionLost, DeadlineExceeded, RemoteProtocolError, StoreErr
 _SECONDS = "is not valid (expected seconds, more than 0 and at most 3600)"
 
 #: The home of a domain in the XenStore, dom0's left out.
-_HOME = re.compile(r"(/local/domain/[1-9][0-9]*)(?:/|\Z)")
+_HOME = regex(r"(/local/domain/[1-9][0-9]*)(?:/|\Z)")
 
 T = TypeVar("T")
 

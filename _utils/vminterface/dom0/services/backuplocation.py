@@ -18,6 +18,7 @@ from vminterface.deadline import Deadline
 from vminterface.dom0.services import commands
 from vminterface.dom0.services.reply import Captured
 from vminterface.errors import InvalidValue, RemoteProtocolError, VMInterfaceError, printable, printable_lines
+from vminterface.regex import regex
 
 SERVICE = "qubes.RegisterBackupLocation"
 #: Where a program of dom0 finds the id in its environment, and bytes of output that it may have.
@@ -26,7 +27,7 @@ _OUTPUT_LIMIT = 1 << 20
 _LINE_LIMIT = 4096
 #: Characters of an id: the stock handler gives 8 letters and digits, ours 8 hexadecimal digits.
 _ID_LIMIT = 64
-_ID = re.compile(r"[A-Za-z0-9]+\Z", re.ASCII)
+_ID = regex(r"[A-Za-z0-9]+\Z", re.ASCII)
 
 T = TypeVar("T")
 

@@ -6,7 +6,6 @@ monitors; the monitors themselves are sent later, by ``qubes.SetMonitorLayout``.
 
 from __future__ import annotations
 
-import re
 import socket
 from dataclasses import dataclass
 
@@ -23,13 +22,14 @@ from vminterface.errors import (
     RemoteProtocolError,
     printable,
 )
+from vminterface.regex import regex
 from vminterface.values.keyboard import KeyboardLayout
 from vminterface.values.monitor import MonitorLayout
 from vminterface.wire.gui import CURRENT, DAEMON, Connection, Version, XConf
 
 #: Seconds for all of a greeting unless the caller says otherwise.
 TIMEOUT = 10.0
-_SCREEN = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
+_SCREEN = regex(r"([0-9]{1,5})x([0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from vminterface.deadline import Deadline
 from vminterface.dom0.services import commands
 from vminterface.dom0.transfer.wholefile import FileError
 from vminterface.errors import ServiceFailed, ServiceNotFound, printable_path
+from vminterface.regex import regex
 
 #: Bytes from which on it is asked: what is smaller fails at once where there is no room.
 FROM = 16 << 20
@@ -22,8 +23,8 @@ _SCRIPT = """cd -- "$HOME" || exit 1
 for place; do if [ -d "$place" ]; then df -Pk -- "$place" | tail -n 1; exit; fi; done; exit 3"""
 # Of a sparse file, what its blocks take.
 _SIZE = 'cd -- "$HOME" && [ -f "$1" ] && stat -L -c "%s %b %B" -- "$1"'
-_NUMBERS = re.compile(rb"([0-9]{1,18}) ([0-9]{1,15}) ([0-9]{1,5})\n", re.ASCII)
-_LINE = re.compile(rb".* ([0-9]{1,15}) +[0-9]+ +([0-9]{1,15}) +[0-9]+% +/.*\n?\Z", re.DOTALL)
+_NUMBERS = regex(rb"([0-9]{1,18}) ([0-9]{1,15}) ([0-9]{1,5})\n", re.ASCII)
+_LINE = regex(rb".* ([0-9]{1,15}) +[0-9]+ +([0-9]{1,15}) +[0-9]+% +/.*\n?\Z", re.DOTALL)
 
 
 def check(qrexec: Qrexec, vm: str, places: Sequence[str], needed: int, what: str, deadline: Deadline) -> None:

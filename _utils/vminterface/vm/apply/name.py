@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from vminterface.errors import VMInterfaceError
+from vminterface.regex import regex
 from vminterface.values.acknowledgement import UNCHANGED
 from vminterface.values.vmname import VMName
 from vminterface.vm.machine.machine import Machine
@@ -19,7 +20,7 @@ from vminterface.vm.machine.protection import is_protected
 HOSTNAME = "/etc/hostname"
 HOSTS = "/etc/hosts"
 KERNEL = "/proc/sys/kernel/hostname"
-_OF_LOOPBACK = re.compile(r"localhost|localhost[.\d].*|ip6-\w+|loopback", re.ASCII)
+_OF_LOOPBACK = regex(r"localhost|localhost[.\d].*|ip6-\w+|loopback", re.ASCII)
 
 
 def apply(inputs: Mapping[str, str], machine: Machine) -> str:

@@ -21,6 +21,7 @@ import select
 from datetime import datetime
 
 from vminterface.errors import InvalidValue, ServiceFailed, VMInterfaceError, printable_path
+from vminterface.regex import regex
 from vminterface.vm.handlers.files import location
 from vminterface.vm.handlers.files.naming import name_file
 from vminterface.vm.handlers.runtime import stream
@@ -32,7 +33,7 @@ from vminterface.vm.machine.regularfile import open_regular
 #: Seconds without a byte after which the backup is given up; dom0 may have to ask its user meanwhile.
 IDLE_TIMEOUT = 3600.0
 _PART = ".part"
-_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{12}\.part", re.DOTALL)
+_UNFINISHED = regex(r"\..+\.[0-9a-f]{12}\.part", re.DOTALL)
 
 
 def handle(call: Call) -> None:

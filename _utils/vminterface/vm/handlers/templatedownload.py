@@ -12,6 +12,7 @@ import random
 import re
 
 from vminterface.errors import ProgramMissing, VMInterfaceError
+from vminterface.regex import regex
 from vminterface.vm.handlers.files import templaterepo
 from vminterface.vm.handlers.files.templaterepo import Dnf
 from vminterface.vm.handlers.runtime.call import Call
@@ -22,7 +23,7 @@ from vminterface.vm.handlers.runtime.programs import GRACE, STDERR, Program
 FIND_TIMEOUT = 300.0
 #: Times that one mirror is asked for the rest.
 ATTEMPTS = 20
-_URL = re.compile(r"(?:https?|ftp)://[!-~]{1,2000}\Z", re.ASCII)
+_URL = regex(r"(?:https?|ftp)://[!-~]{1,2000}\Z", re.ASCII)
 _URLS_LIMIT = 1 << 20
 _CHUNK = 65536
 #: Seconds for a connection, and seconds without a byte after which one is given up.

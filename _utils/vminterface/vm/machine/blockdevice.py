@@ -6,6 +6,7 @@ import os
 import re
 
 from vminterface.errors import InvalidValue, ProgramFailed, VMInterfaceError, printable
+from vminterface.regex import regex
 from vminterface.vm.machine.files import Files
 from vminterface.vm.machine.machine import Machine
 from vminterface.vm.machine.programs import Programs
@@ -21,7 +22,7 @@ _PARTITION = 3
 _CORRECTED = 1
 #: blkid(8): no known content was detected, or several kinds at once.
 _NOTHING_FOUND = 2
-_LINEAR = re.compile(r"0 [0-9]+ linear ([0-9]+:[0-9]+) ([0-9]+)\n?\Z", re.ASCII)
+_LINEAR = regex(r"0 [0-9]+ linear ([0-9]+:[0-9]+) ([0-9]+)\n?\Z", re.ASCII)
 
 
 def notice_size(machine: Files, device: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from vminterface.errors import VMInterfaceError
+from vminterface.regex import regex
 from vminterface.vm.machine.files import Files
 from vminterface.vm.machine.machine import Machine
 from vminterface.vm.machine.programs import Programs
@@ -21,7 +21,7 @@ FILES = (RESOLV_CONF, RESOLVED)
 _FAMILIES = (2, 10)
 _SECONDS = 5.0
 _PROPERTY = ["org.freedesktop.resolve1", "/org/freedesktop/resolve1", "org.freedesktop.resolve1.Manager", "DNS"]
-_SCOPE = re.compile(r"(Global|Link \d+(?: \([^)]*\))?):(.*)")
+_SCOPE = regex(r"(Global|Link \d+(?: \([^)]*\))?):(.*)")
 
 
 Address = IPv4Address | IPv6Address

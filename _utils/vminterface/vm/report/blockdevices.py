@@ -7,10 +7,10 @@ device. A device that another VM has already keeps its entry.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from vminterface.errors import InvalidValue, VMInterfaceError
+from vminterface.regex import regex
 from vminterface.values.blockdevice import BlockDevice, parse_name, stored_desc
 from vminterface.vm.machine.files import Files
 from vminterface.vm.machine.machine import Machine
@@ -25,12 +25,12 @@ EXCLUDE_MARK = ".qubes-exclude-block-devices"
 _FOLDER = "/sys/class/block"
 _XEN_FRONTEND, _CDROM, _RAM = 202, 11, 1
 _SECTOR = 512
-_NUMBER = re.compile(r"[0-9]{1,7}:[0-9]{1,7}")
-_SECTORS = re.compile(r"[0-9]{1,17}")
+_NUMBER = regex(r"[0-9]{1,7}:[0-9]{1,7}")
+_SECTORS = regex(r"[0-9]{1,17}")
 #: What is in front of a SCSI host: the USB interface of a stick (``2-1:1.0``), the port of a SATA disk (``ata9``).
-_HOST = re.compile(r"/([^/]+)/host")
-_HEX4 = re.compile(r"[0-9a-f]{4}")
-_MOUNT_ESCAPE = re.compile(r"\\([0-7]{3})")
+_HOST = regex(r"/([^/]+)/host")
+_HEX4 = regex(r"[0-9a-f]{4}")
+_MOUNT_ESCAPE = regex(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)

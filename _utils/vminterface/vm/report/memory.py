@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from vminterface.channel.store import KeyStore
 from vminterface.errors import InvalidValue, KeyNotFound, PermissionDenied
+from vminterface.regex import regex
 from vminterface.values.memory import TEXT_LIMIT, Meminfo, render_kb
 from vminterface.vm.machine.files import Files
 
@@ -31,7 +32,7 @@ CHECK_SECONDS, REFUSED = 1.0, 5.0
 
 _CURRENT_KB = "/sys/devices/system/xen_memory/xen_memory0/info/current_kb"
 _RELEASE_FILES = ("/etc/qubes-release", "/usr/share/qubes/marker-vm")
-_RELEASE = re.compile(r"(?:^|release |R)([0-9]{1,2})(?:\.[0-9]+)?\b", re.MULTILINE)
+_RELEASE = regex(r"(?:^|release |R)([0-9]{1,2})(?:\.[0-9]+)?\b", re.MULTILINE)
 
 
 def wants_lines(machine: Files) -> bool:

@@ -8,9 +8,8 @@ made from the device's descriptors in the way of systemd's ``udev-builtin-usb_id
 
 from __future__ import annotations
 
-import re
-
 from vminterface.errors import InvalidValue, VMInterfaceError
+from vminterface.regex import regex
 from vminterface.values import usbdescriptors
 from vminterface.values.usbdevice import UsbDevice, escape, parse_name
 from vminterface.vm.machine.files import Files
@@ -20,15 +19,15 @@ from vminterface.vm.report.udev import attribute, raw_attribute
 BASE, SUBSYSTEM = "qubes-usb-devices", "usb"
 
 _FOLDER = "/sys/bus/usb/devices"
-_DEVICE = re.compile(r"[0-9]+-[0-9]+(?:\.[0-9]+)*")
+_DEVICE = regex(r"[0-9]+-[0-9]+(?:\.[0-9]+)*")
 _HUB = "09"
-_HEX4 = re.compile(r"[0-9A-Fa-f]{4}")
-_VERSION = re.compile(r"[0-9]{1,3}")
+_HEX4 = regex(r"[0-9A-Fa-f]{4}")
+_VERSION = regex(r"[0-9]{1,3}")
 #: Characters of one field of a description, so that the whole fits into a value of QubesDB whatever a device says.
 _FIELD_LIMIT = 1000
-_BLANKS = re.compile(r" +")
+_BLANKS = regex(r" +")
 #: What udev does not leave as it is in a serial (udev_replace_chars of systemd).
-_ODD = re.compile(r"(\\x)|[^A-Za-z0-9#+.:=@_-]")
+_ODD = regex(r"(\\x)|[^A-Za-z0-9#+.:=@_-]")
 
 
 def read(machine: Files, attached: frozenset[str] = frozenset()) -> dict[str, dict[str, str]]:

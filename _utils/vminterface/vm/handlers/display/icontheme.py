@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from vminterface.errors import InvalidValue, KeyNotFound, printable
+from vminterface.regex import regex
 from vminterface.vm.machine.files import Files
 
 #: Pixels: menus show icons of all sizes, so that a large one is preferred.
@@ -15,7 +16,7 @@ _FIRST = ("Humanity", "Adwaita", "gnome", "oxygen")
 #: What every program may count on.
 _COMMON = "hicolor"
 _SUFFIXES = (".png", ".svg", ".xpm")
-_NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+@ -]{0,254}\Z", re.ASCII)
+_NAME = regex(r"[A-Za-z0-9_+][A-Za-z0-9_.+@ -]{0,254}\Z", re.ASCII)
 _DEFAULTS = {"Size": "0", "Scale": "1", "Type": "Threshold", "Threshold": "2"}
 
 

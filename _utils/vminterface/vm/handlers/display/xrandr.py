@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from vminterface.deadline import Deadline
 from vminterface.errors import DeadlineExceeded, ProgramFailed, VMInterfaceError
+from vminterface.regex import regex
 from vminterface.values.modeline import Modeline
 from vminterface.values.monitor import Monitor
 from vminterface.vm.machine.programs import Programs
@@ -20,11 +21,11 @@ _PAUSE = 0.1  # seconds between two questions to a server that is not up yet
 
 # What xrandr prints: the screen's line; an output's; below it, indented, its properties and modes; at the end, modes
 # of no output.
-_SCREEN = re.compile(r"Screen \d+: .* maximum (\d+) x (\d+)")
-_OUTPUT = re.compile(r"(\S+) (?:connected|disconnected|unknown connection)( primary)?(?: (\d+)x(\d+)\+(\d+)\+(\d+))?")
-_PROPERTY = re.compile(r"\t(\S[^:]*): ?(.*)")
-_MODE = re.compile(r"   (\S+) +(.*)")
-_LOOSE_MODE = re.compile(r"  (\S+) \(0x[0-9a-f]+\)")
+_SCREEN = regex(r"Screen \d+: .* maximum (\d+) x (\d+)")
+_OUTPUT = regex(r"(\S+) (?:connected|disconnected|unknown connection)( primary)?(?: (\d+)x(\d+)\+(\d+)\+(\d+))?")
+_PROPERTY = regex(r"\t(\S[^:]*): ?(.*)")
+_MODE = regex(r"   (\S+) +(.*)")
+_LOOSE_MODE = regex(r"  (\S+) \(0x[0-9a-f]+\)")
 _SIZES = ("WIDTH_MM", "HEIGHT_MM")
 
 

@@ -17,6 +17,7 @@ import stat
 import tempfile
 
 from vminterface.errors import VMInterfaceError
+from vminterface.regex import regex
 from vminterface.vm.handlers.files.filewatch import in_use
 from vminterface.vm.handlers.runtime import stream
 from vminterface.vm.machine.files import Files
@@ -30,7 +31,7 @@ FOLDER = "/tmp"
 #: Empty while the file comes, then not; what is younger than it was changed here. No received name has a blank.
 MARK = ".vminterface open"
 _COME = b"come\n"
-_FOLDER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*-[a-z0-9_]{8}", re.ASCII)
+_FOLDER_NAME = regex(r"[A-Za-z][A-Za-z0-9_.-]*-[a-z0-9_]{8}", re.ASCII)
 
 
 class PeerFile:

@@ -10,10 +10,11 @@ import os
 import re
 
 from vminterface.errors import InvalidValue, VMInterfaceError, printable
+from vminterface.regex import regex
 from vminterface.vm.machine.files import Files
 
-_ID = re.compile(r"[0-9a-f]{8}\Z", re.ASCII)
-_REGISTRATION = re.compile(r"([0-9]{1,10})\n([0-9]+)\n(.+)\n")
+_ID = regex(r"[0-9a-f]{8}\Z", re.ASCII)
+_REGISTRATION = regex(r"([0-9]{1,10})\n([0-9]+)\n(.+)\n")
 _FOLDER = "qubes-backup-location"
 
 

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator, Mapping
 
 from vminterface.errors import InvalidValue, VMInterfaceError
+from vminterface.regex import regex
 from vminterface.values import featurerequest
 from vminterface.values.persistence import Persistence
 from vminterface.vm.handlers.runtime.entry import PROGRAMS
@@ -26,8 +27,8 @@ MARKER = "/usr/share/qubes/marker-vm"
 OWN_PROGRAMS = "/usr/local/etc/qubes-rpc"
 GUI_AGENT = "/usr/bin/qubes-gui"
 AGENT_UNIT = "vminterface-agent.service"
-_RELEASE = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\Z", re.ASCII)
-_KERNEL = re.compile(r"vmlinuz-(.+)\Z")
+_RELEASE = regex(r"[0-9]{1,3}\.[0-9]{1,3}\Z", re.ASCII)
+_KERNEL = regex(r"vmlinuz-(.+)\Z")
 _HOTPLUG = "CONFIG_XEN_BALLOON_MEMORY_HOTPLUG=y"
 _CONFIG_LIMIT = 1 << 20
 #: Services of Qubes by the units that do their work: with one of them enabled, the VM has the service.
