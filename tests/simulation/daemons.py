@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from tests.simulation.scheduler import APART, TIMED_OUT, Process, World
@@ -11,8 +12,14 @@ from vminterface.deadline import Deadline
 from vminterface.errors import ConnectionLost, DeadlineExceeded, VMInterfaceError
 
 T = TypeVar("T")
-#: One step of the daemon on behalf of a client: what it returns, or the error that it raises, is the reply.
+#: One step of the daemon on behalf of a client: what it returns, or the error that it raises, is the reply. What often
+#: is an error is returned: raised, it keeps all that called it.
 Step = Callable[[], Any]
+
+
+def do_step(step: Step) -> Any:
+    """Do *step*."""
+    return step()
 
 
 class Daemon:
@@ -105,13 +112,14 @@ class Connection:
 
     def push(self, deliver: Callable[[], None], slow: float = 0.0) -> None:
         """Let the daemon send something on its own account, after what it has sent before."""
-        self._last = max(self._last + APART, self.world.now + self.daemon.process.delay() + slow)
+        sender = self.daemon.process
+        self._last = max(self._last + APART, self.world.now + sender.delay() + slow)
         if slow:
             self.daemon.trace.facts.append(Late(self.world.now, self._last, self.process.name))
-        self.world.at(self._last, lambda: None if self.closed_because else deliver(), self.daemon.process.random)
+        self.world.at(self._last, lambda: None if self.closed_because else deliver(), sender.random)
 
-    def ask(self, steps: Sequence[Step], deadline: Deadline) -> list[Any]:
-        """Let the daemon do *steps*, others' perhaps between them, and return their replies; errors among them.
+    def ask(self, requests: Sequence[Any], deadline: Deadline, serve: Callable[[Any], Any] = do_step) -> list[Any]:
+        """Let the daemon *serve* each of *requests*, others' perhaps between them, and return the replies, or errors.
 
         Raises ConnectionLost, DeadlineExceeded, after which it is of no more use.
         """
@@ -119,12 +127,9 @@ class Connection:
             raise ConnectionLost(f"{self.path}: the connection is closed: {self.closed_because}")
         deadline.check(self.path)
         replies: list[Any] = []
-
-        def register(wake: Callable[[Any], None]) -> None:
-            self._busy = wake
-            self._send(steps, replies, wake)
-
-        outcome = self.world.wait(deadline.expires, register)
+        self._busy = self.world.waker()
+        self._send(requests, serve, replies, self._busy)
+        outcome = self.world.wait(deadline.expires)
         self._busy = None
         if outcome is TIMED_OUT:
             self.close("a request got no reply in time")
@@ -133,27 +138,29 @@ class Connection:
             raise outcome
         return replies
 
-    def _send(self, steps: Sequence[Step], replies: list[Any], wake: Callable[[Any], None]) -> None:
-        """Send *steps* in parts, between which the daemon may serve others."""
-        world, random, daemon = self.world, self.process.random, self.daemon
-        cut = random.randrange(1, len(steps)) if len(steps) > 1 and random.random() < 0.3 else len(steps)
+    def _send(
+        self, requests: Sequence[Any], serve: Callable[[Any], Any], replies: list[Any], wake: Callable[[Any], None]
+    ) -> None:
+        """Send *requests* in parts, between which the daemon may serve others."""
+        world, process, random, daemon = self.world, self.process, self.process.random, self.daemon
+        count = len(requests)
+        cut = random.randrange(1, count) if count > 1 and random.random() < 0.3 else count
         # What is in the daemon's hands when we are gone may be done all the same, or not.
         orphaned, epoch = random.random() < 0.5, daemon.epoch
 
-        def do(some: Sequence[Step], last: bool) -> None:
+        def do(some: Sequence[Any], last: bool) -> None:
             if daemon.epoch != epoch or self._lost or (self.closed_because and not orphaned):
                 return
-            for step in some:
+            for one in some:
                 try:
-                    replies.append(step())
+                    replies.append(serve(one))
                 except VMInterfaceError as error:
                     replies.append(error)
             if last:
-                self._last = max(self._last + APART, world.now + self.process.delay())
-                world.at(self._last, lambda: wake(None), random)
+                self._last = max(self._last + APART, world.now + process.delay())
+                world.at(self._last, partial(wake, None), random)
 
-        arrival = world.now + self.process.delay()
-        world.at(arrival, lambda: daemon.serve(lambda: do(steps[:cut], cut == len(steps))), random)
-        if cut < len(steps):
-            later = arrival + self.process.delay()
-            world.at(later, lambda: daemon.serve(lambda: do(steps[cut:], True)), random)
+        arrival = world.now + process.delay()
+        world.at(arrival, partial(daemon.serve, partial(do, requests[:cut], cut == count)), random)
+        if cut < count:
+            world.at(arrival + process.delay(), partial(daemon.serve, partial(do, requests[cut:], True)), random)

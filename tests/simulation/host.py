@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 from tests.simulation.locks import Locks
 from tests.simulation.qubesd import API, Client, SimulatedQubesd
@@ -243,15 +242,13 @@ class Host:
 
     def state(self, vm: str) -> Mapping[str, str]:
         """Return what dom0's store holds of the fields of *vm*."""
+        home = "/" if self.on_qubesdb else f"/local/domain/{self.domids[vm]}/"
+        fields = {home + keys.for_field(field).name: field for field in texts(vm, 0, self.scenario.fields)}
         if self.on_qubesdb:
-            found = {path[1:]: value for path, value in self.pairs[vm].dom0.keys.items()}
+            found = [(path, value) for path, value in self.pairs[vm].dom0.keys.items() if path in fields]
         else:
-            home = f"/local/domain/{self.domids[vm]}/"
-            nodes = self.xenstored.nodes.items()
-            found = {path[len(home) :]: node.value for path, node in nodes if path.startswith(home)}
-        wanted = texts(vm, 0, self.scenario.fields)
-        names: dict[str, Any] = {keys.for_field(field).name: field for field in wanted}
-        return {names[name]: value.decode("utf-8", "surrogateescape") for name, value in found.items() if name in names}
+            found = [(path, node.value) for path, node in self.xenstored.nodes.items() if path in fields]
+        return {fields[path]: value.decode("utf-8", "surrogateescape") for path, value in found}
 
 
 def _texts(one: VMSettings) -> Texts:

@@ -43,6 +43,11 @@ class Run:
         #: When dom0's store of a VM has lost its keys.
         self.lost: dict[str, list[float]] = defaultdict(list)
         self.ended_vms: dict[str, list[float]] = defaultdict(list)
+        #: When something was written to a VM, and when somebody has written.
+        self.written: dict[str, list[float]] = defaultdict(list)
+        self.written_by: dict[str, list[float]] = defaultdict(list)
+        #: Who must not write.
+        self.testing: set[str] = set()
         #: Who was stopped for a while, and seconds that a push may take beside its VM's time; None: not known.
         self.paused: frozenset[str] = frozenset()
         self.allowance: float | None = None
@@ -51,10 +56,14 @@ class Run:
         for one in facts:
             if isinstance(one, Wrote):
                 self.writes[one.vm, one.key].append(one)
+                self.written[one.vm].append(one.at)
+                self.written_by[one.who].append(one.at)
                 if one.who == LOST:
                     self.lost[one.vm].append(one.at)
             elif isinstance(one, Began):
                 self.began[one.who, one.vm].append(one.at)
+                if one.kind in TESTS:
+                    self.testing.add(one.who)
             elif isinstance(one, Applied):
                 self.applied[one.vm, one.setting].append(one)
             elif isinstance(one, Late):
@@ -210,10 +219,11 @@ def qubesd_forgets_failures(run: Run) -> Iterator[str]:
             continue
         until = run.own_until(end)
         for (vm, key), writes in run.writes.items():
-            own = [one for one in writes if one.who == end.who and end.began <= one.at <= until]
-            if vm != end.vm or not key.startswith("feature/") or not own or end.ok or own[-1].new == own[0].old:
+            if vm != end.vm or not key.startswith("feature/") or end.ok:
                 continue
-            yield f"{end.who} says at {end.at:.3f} s '{end.comment}', but qubesd keeps {key} {own[-1].new!r}"
+            own = [one for one in writes if one.who == end.who and end.began <= one.at <= until]
+            if own and own[-1].new != own[0].old:
+                yield f"{end.who} says at {end.at:.3f} s '{end.comment}', but qubesd keeps {key} {own[-1].new!r}"
 
 
 def all_or_nothing(run: Run) -> Iterator[str]:
@@ -266,9 +276,8 @@ def nothing_taken_back(run: Run) -> Iterator[str]:
 
 def tests_write_nothing(run: Run) -> Iterator[str]:
     """A diff, and a state in test mode, write nothing."""
-    testing = {one.who for one in run.facts if isinstance(one, Began) and one.kind in TESTS}
-    for fact in run.facts:
-        if isinstance(fact, Wrote) and fact.who in testing:
+    for fact in run.facts if run.testing else ():
+        if isinstance(fact, Wrote) and fact.who in run.testing:
             yield f"{fact.who}, which is to write nothing, writes {fact.key} of {fact.vm} at {fact.at:.3f} s"
 
 
@@ -317,10 +326,7 @@ def locks_go_with_their_vm(run: Run) -> Iterator[str]:
             end.locked < at <= end.at for at in (*run.started[end.vm], *run.ended_vms[end.vm])
         ):
             continue
-        last = max(
-            (one.at for (vm, _), some in run.writes.items() if vm == end.vm for one in some if one.at <= end.at),
-            default=0.0,
-        )
+        last = max((at for at in run.written[end.vm] if at <= end.at), default=0.0)
         # Each of its VMs has some exchanges of its own at the end, one VM after the other.
         others = sum((one.who, one.began) == (end.who, end.began) for one in run.ended) - 1
         since = max(end.locked, last)
@@ -329,7 +335,7 @@ def locks_go_with_their_vm(run: Run) -> Iterator[str]:
         if (agent := run.last(end.vm, keys.AGENT, end.at)) is None or agent.new is None:
             limit += INTRODUCTION * end.timeout
         # What the push writes to its other VMs meanwhile, such as what it puts back there, takes its time.
-        for at in sorted(one.at for some in run.writes.values() for one in some if one.who == end.who):
+        for at in sorted(run.written_by[end.who]):
             if last < at <= min(limit, end.at):
                 limit = max(limit, at + allowance)
         if end.at > limit:

@@ -124,12 +124,10 @@ class _Stream(EventStream):
             if self.connection.closed_because:
                 raise ConnectionLost(f"{SOCKET}: {self.connection.closed_because}")
             deadline.check("events of qubesd")
-            self.connection.world.wait(deadline.expires, self._wait)
+            self._waiting = self.connection.world.waker()
+            self.connection.world.wait(deadline.expires)
             self._waiting = None
         return self._events.pop(0)
-
-    def _wait(self, wake: Callable[[Any], None]) -> None:
-        self._waiting = wake
 
     def close(self) -> None:
         self.connection.close()

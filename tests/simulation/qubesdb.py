@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tests.simulation.daemons import Connection, Daemon, Step
+from tests.simulation.daemons import Connection, Daemon
 from tests.simulation.scheduler import APART, TIMED_OUT, Process, World
 from tests.simulation.trace import Trace
 from vminterface.channel.qubesdb.sockets import Sockets
@@ -49,19 +49,18 @@ class Side(Daemon):
         #: Share of watch events that come late, and how late; the same for what the other side sends.
         self.late, self.twice, self.lateness = 0.0, 0.0, 0.3
 
-    def list(self, path: str) -> list[str]:
-        """Return the names below."""
+    def list(self, path: str) -> list[str] | KeyNotFound:
+        """Return the names below, or the error."""
         top = path if path.endswith("/") else f"{path}/"
         names = {key[len(top) :].partition("/")[0] for key in self.keys if key.startswith(top)}
         if not names and path != "/" and path not in self.keys:
-            raise KeyNotFound(f"{path}: no such key")
+            return KeyNotFound(f"{path}: no such key")
         return sorted(names)
 
-    def read(self, path: str) -> bytes:
-        """Return a value."""
-        if path not in self.keys:
-            raise KeyNotFound(f"{path}: no such key")
-        return self.keys[path]
+    def read(self, path: str) -> bytes | KeyNotFound:
+        """Return a value, or the error."""
+        value = self.keys.get(path)
+        return KeyNotFound(f"{path}: no such key") if value is None else value
 
     def write(self, who: str, path: str, value: bytes) -> None:
         """Set a value."""
@@ -215,21 +214,22 @@ class SimulatedQubesDB(VMStore):
     def batch(self, operations: Sequence[Operation], *, timeout: float | None = None) -> list[Any]:
         if not operations:
             return []
-        return self.connection.ask([self._step(one) for one in operations], self._deadline(timeout))
+        return self.connection.ask(operations, self._deadline(timeout), self._serve)
 
-    def _step(self, operation: Operation) -> Step:
+    def _serve(self, operation: Operation) -> Any:
+        """Let the daemon do *operation*, and return its reply."""
         side, path, who = self.side, operation.path, self.process.name
         match operation:
             case Read():
-                return lambda: side.read(path)
+                return side.read(path)
             case Write(value=value):
-                return lambda: side.write(who, path, value)
+                return side.write(who, path, value)
             case List():
-                return lambda: side.list(path)
+                return side.list(path)
             case Remove():
-                return lambda: side.remove(who, path)
+                return side.remove(who, path)
             case GetPermissions() | SetPermissions():
-                return lambda: StoreError(f"{path}: QubesDB has no permissions")
+                return StoreError(f"{path}: QubesDB has no permissions")
 
     def tree(
         self,
@@ -262,20 +262,24 @@ class _Watch(Watch):
 
     def __post_init__(self) -> None:
         self.connection = self.store.connection
-        self._events = dict.fromkeys(WatchEvent(path, path) for path in self.paths)
+        #: What all paths below each begin with, and it does itself with a slash at its end.
+        self._each = [(path, "/" if path == "/" else f"{path}/") for path in self.paths]
+        self._below = tuple(one for _, one in self._each)
+        #: By what makes them one.
+        self._events = {(path, path): WatchEvent(path, path) for path in self.paths}
         self._waiting: Callable[[Any], None] | None = None
         self.connection.at_end.append(self.close)
 
     def event(self, changed: str) -> WatchEvent | None:
         """Return the event of a change of that path; None: it is not watched."""
-        for path in self.paths:
-            if changed == path or path == "/" or changed.startswith(f"{path}/"):
-                return WatchEvent(changed, path)
-        return None
+        at = f"{changed}/"
+        if not at.startswith(self._below):
+            return None
+        return next(WatchEvent(changed, path) for path, one in self._each if at.startswith(one))
 
     def add(self, event: WatchEvent) -> None:
         """Take an event that has come."""
-        self._events[event] = None
+        self._events[event.path, event.registered] = event
         if self._waiting is not None:
             self._waiting(None)
 
@@ -285,16 +289,14 @@ class _Watch(Watch):
             if connection.closed_because:
                 raise ConnectionLost(f"{connection.path}: the connection is closed: {connection.closed_because}")
             deadline.check(connection.path)
-            woken = connection.world.wait(deadline.expires, self._wait)
+            self._waiting = connection.world.waker()
+            woken = connection.world.wait(deadline.expires)
             self._waiting = None
             if woken is TIMED_OUT:
                 raise DeadlineExceeded(f"{connection.path}: no reply within {deadline.seconds:g} s")
-        events = list(self._events)
+        events = list(self._events.values())
         self._events.clear()
         return events
-
-    def _wait(self, wake: Callable[[Any], None]) -> None:
-        self._waiting = wake
 
     def close(self) -> None:
         if self in self.store.side.watches:

@@ -269,10 +269,13 @@ def settings(
     vm: str, choice: int, fields: tuple[str, ...], channel: str, confirm: bool, timeout: float, persist: bool
 ) -> VMSettings:
     """Return the same as settings."""
-    raw = {**pillar(vm, choice, fields), "confirm": confirm, "timeout": timeout}
-    if not persist:
-        raw["persist"] = False
-    return VMSettings.parse(vm, raw)
+    return replace(_parsed(vm, choice, fields, persist), confirm=confirm, timeout=timeout)
+
+
+@cache
+def _parsed(vm: str, choice: int, fields: tuple[str, ...], persist: bool) -> VMSettings:
+    raw = pillar(vm, choice, fields)
+    return VMSettings.parse(vm, raw if persist else {**raw, "persist": False})
 
 
 @cache

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
+from functools import partial
 from random import Random
 from types import TracebackType
 from typing import Any, Self, cast
@@ -106,7 +107,8 @@ class Task:
     def __init__(self, process: Process, work: Callable[[], Any]) -> None:
         self.process = process
         self.ended = False
-        self._ticket = 0
+        #: The number of the wait that it is in, or comes to next: what wakes that wakes no later one.
+        self.ticket = 0
         self._work = work
         self._greenlet = greenlet(self._run, process.world.hub)
 
@@ -121,31 +123,26 @@ class Task:
 
     def begin(self) -> None:
         """Run for the first time."""
-        self._resume(None)
-
-    def ticket(self) -> int:
-        """Return what wakes the wait that begins now, and no later one."""
-        self._ticket += 1
-        return self._ticket
+        if self.process.held is not None:
+            self.process.held.append(self.begin)
+        elif self.process.alive:
+            self._go_on(None)
 
     def wake(self, ticket: int, value: Any) -> None:
         """Let it go on with *value* if it still waits with *ticket*."""
-        if ticket != self._ticket or not self.process.alive:
+        if ticket != self.ticket or not self.process.alive:
             return
         if self.process.held is not None:
-            self.process.held.append(lambda: self.wake(ticket, value))
+            self.process.held.append(partial(self.wake, ticket, value))
             return
-        self._ticket += 1
-        self._resume(value)
+        self.ticket += 1
+        self._go_on(value)
 
-    def _resume(self, value: Any) -> None:
+    def _go_on(self, value: Any) -> None:
         world = self.process.world
-        if self.process.held is not None:
-            self.process.held.append(lambda: self._resume(value))
-        elif self.process.alive:
-            before, world.current = world.current, self
-            self._greenlet.switch(value)
-            world.current = before
+        before, world.current = world.current, self
+        self._greenlet.switch(value)
+        world.current = before
 
     def abandon(self) -> None:
         """Unwind what is left of it; the world is over by then, and each of its waits raises."""
@@ -171,8 +168,6 @@ class World(runtime.Runtime):
         #: Errors that no code of ours expects, by process.
         self.crashes: list[tuple[str, str]] = []
         self.steps = 0
-        #: Called after each step.
-        self.watchers: list[Callable[[], None]] = []
         self._events: list[tuple[float, float, int, Callable[[], None]]] = []
         self._count = itertools.count()
         self.hub = greenlet.getcurrent()
@@ -196,22 +191,21 @@ class World(runtime.Runtime):
     def at(self, when: float, what: Callable[[], None], random: Random | None = None) -> None:
         """Let *what* happen at a time, or now where that has passed."""
         order = (random or self.random).random()
-        heapq.heappush(self._events, (max(when, self.now), order, next(self._count), what))
+        heapq.heappush(self._events, (when if when > self.now else self.now, order, next(self._count), what))
 
     def soon(self, what: Callable[[], None], random: Random | None = None) -> None:
         """Let *what* happen now, in an order that the seed decides."""
         self.at(self.now, what, random)
 
-    def run(self, done: Callable[[], bool], until: float) -> bool:
-        """Let things happen until it is *done*; return False where *until*, or STEPS_MAX, comes before."""
-        while not done():
-            if not self._events or self._events[0][0] > until or self.steps >= STEPS_MAX:
+    def run(self, until: float, task: Task | None = None) -> bool:
+        """Let things happen until *task* has ended; return False where *until*, or STEPS_MAX, comes before."""
+        events, take = self._events, heapq.heappop
+        while task is None or not task.ended:
+            if not events or events[0][0] > until or self.steps >= STEPS_MAX:
                 return False
-            self.now, _, _, what = heapq.heappop(self._events)
+            self.now, _, _, what = take(events)
             self.steps += 1
             what()
-            for watcher in self.watchers:
-                watcher()
         return True
 
     def end(self) -> None:
@@ -222,13 +216,16 @@ class World(runtime.Runtime):
                 task.abandon()
         self.current = None
 
-    def wait(self, until: float | None, register: Callable[[Callable[[Any], None]], None]) -> Any:
-        """Let the current task wait until what *register* is given is called, or until a time: TIMED_OUT."""
+    def waker(self) -> Callable[[Any], None]:
+        """Return what ends the next wait of the current task, which gets what it is called with."""
         task = self.running()
-        ticket = task.ticket()
-        register(lambda value: task.wake(ticket, value))
+        return partial(task.wake, task.ticket)
+
+    def wait(self, until: float | None) -> Any:
+        """Let the current task wait until its waker is called, or until a time: TIMED_OUT."""
+        task = self.running()
         if until is not None:
-            self.at(until, lambda: task.wake(ticket, TIMED_OUT), task.process.random)
+            self.at(until, partial(task.wake, task.ticket, TIMED_OUT), task.process.random)
         return self.hub.switch()
 
     def running(self) -> Task:
@@ -244,7 +241,7 @@ class World(runtime.Runtime):
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        self.wait(self.now + max(0.0, seconds), lambda wake: None)
+        self.wait(self.now + max(0.0, seconds))
 
     def pool(self, workers: int) -> Executor:
         return _Pool(self, workers)
@@ -270,21 +267,29 @@ class Event(threading.Event):
     """An event whose wait takes virtual time."""
 
     def __init__(self, world: World) -> None:
-        super().__init__()
+        # Without the base's lock, which takes longer to make than all the rest.
         self._world = world
+        self._set = False
         self._waiting: list[Callable[[Any], None]] = []
 
+    def is_set(self) -> bool:
+        return self._set
+
     def set(self) -> None:
-        super().set()
+        self._set = True
         waiting, self._waiting = self._waiting, []
         for wake in waiting:
-            self._world.soon(lambda wake=wake: wake(True))  # type: ignore[misc]
+            self._world.soon(partial(wake, True))
+
+    def clear(self) -> None:
+        self._set = False
 
     def wait(self, timeout: float | None = None) -> bool:
-        if not self.is_set():
+        if not self._set:
             until = None if timeout is None else self._world.now + max(0.0, timeout)
-            self._world.wait(until, self._waiting.append)
-        return self.is_set()
+            self._waiting.append(self._world.waker())
+            self._world.wait(until)
+        return self._set
 
 
 class _Thread(threading.Thread):
@@ -318,14 +323,15 @@ class _Lock(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         while self._held:
-            self._world.wait(None, self._waiting.append)
+            self._waiting.append(self._world.waker())
+            self._world.wait(None)
         self._held = True
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._held = False
         waiting, self._waiting = self._waiting, []
         for wake in waiting:
-            self._world.soon(lambda wake=wake: wake(None))  # type: ignore[misc]
+            self._world.soon(partial(wake, None))
 
 
 class _Future(Future[Any]):
@@ -334,11 +340,10 @@ class _Future(Future[Any]):
         self._world = world
 
     def wait(self, until: float | None) -> None:
-        def register(wake: Callable[[Any], None]) -> None:
-            self.add_done_callback(lambda _: self._world.soon(lambda: wake(None)))
-
         if not self.done():
-            self._world.wait(until, register)
+            wake = partial(self._world.waker(), None)
+            self.add_done_callback(lambda _: self._world.soon(wake))
+            self._world.wait(until)
 
     def result(self, timeout: float | None = None) -> Any:
         self.wait(None)

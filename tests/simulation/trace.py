@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 Texts = Mapping[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as it is made so often that it would be seen in the time of a run; nobody changes a fact.
+@dataclass(slots=True)
 class Wrote:
     """*who* has changed the key *key* of *vm* in dom0's view; None: there is no such key."""
 

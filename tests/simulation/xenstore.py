@@ -8,11 +8,12 @@ each must be as it was. Permissions are enforced for writing. Sources: Xen's ``d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
-from tests.simulation.daemons import Connection, Daemon, Step
+from tests.simulation.daemons import Connection, Daemon
 from tests.simulation.scheduler import TIMED_OUT, Process, World
 from tests.simulation.trace import Trace
 from vminterface import runtime
@@ -51,9 +52,10 @@ NODES_MAX = 30
 OWN = "data"
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, and copied without replace: there are many, and those take three times as long.
+@dataclass(slots=True)
 class Node:
-    """One node: *children* in the order in which they came; *generation* is another after each change."""
+    """One node, which never changes: *children* in their order; *generation* is another after each write."""
 
     value: bytes = b""
     permissions: tuple[str, ...] = ("n0",)
@@ -75,8 +77,14 @@ class Transaction:
 class _Registered:
     path: str
     absolute: str
+    #: What all paths below it begin with, and it does itself with a slash at its end.
+    below: str
     watch: _Watch
     connection: Connection
+
+
+def _no_key(path: str) -> KeyNotFound:
+    return KeyNotFound(f"{path}: no such key (ENOENT)")
 
 
 class Xenstored(Daemon):
@@ -103,20 +111,21 @@ class Xenstored(Daemon):
         self._put("toolstack", None, f"{home}/name", vm.encode(), ("n0", f"r{domid}"))
         self._put("toolstack", None, f"{home}/domid", b"%d" % domid, ("n0", f"r{domid}"))
         self._put("toolstack", None, f"{home}/{OWN}", b"", (f"n{domid}",))
-        self._fire("@introduceDomain", special=True)
+        self._fire("@introduceDomain")
         return domid
 
     def release(self, domid: int) -> None:
         """End a domain: its nodes are gone."""
         self.remove("toolstack", None, f"/local/domain/{domid}")
         self.trace.gone.add(f"/local/domain/{domid}")
-        self._fire("@releaseDomain", special=True)
+        self._fire("@releaseDomain")
 
     # One request each.
 
-    def read(self, transaction: Transaction | None, path: str) -> bytes:
-        """Return a value."""
-        return self._have(transaction, path).value
+    def read(self, transaction: Transaction | None, path: str) -> bytes | KeyNotFound:
+        """Return a value, or the error."""
+        node = self._get(transaction, path)
+        return _no_key(path) if node is None else node.value
 
     def names(self, transaction: Transaction | None, path: str) -> list[str]:
         """Return the names below."""
@@ -131,7 +140,7 @@ class Xenstored(Daemon):
         node = self._get(transaction, path)
         if node is not None:
             self._may_write(node, path, domid)
-            self._set(who, transaction, path, replace(node, value=value), domid)
+            self._set(who, transaction, path, Node(value, node.permissions, node.children, node.generation), domid)
         else:
             self._put(who, transaction, path, value, None, domid)
 
@@ -144,12 +153,12 @@ class Xenstored(Daemon):
         above = self._have(transaction, parent or "/")
         self._set(who, transaction, path, None, domid)
         left = tuple(one for one in above.children if one != name)
-        self._store(transaction, parent or "/", replace(above, children=left))
+        self._store(transaction, parent or "/", Node(above.value, above.permissions, left, above.generation))
 
     def set_permissions(self, who: str, transaction: Transaction | None, path: str, permissions: Iterable[str]) -> None:
         """Replace the permissions."""
         node = self._have(transaction, path)
-        self._set(who, transaction, path, replace(node, permissions=tuple(permissions)), 0)
+        self._set(who, transaction, path, Node(node.value, tuple(permissions), node.children, node.generation), 0)
 
     def commit(self, who: str, transaction: Transaction) -> None:
         """Make its changes the store's. Raises TransactionConflict."""
@@ -162,7 +171,7 @@ class Xenstored(Daemon):
             if node is None:
                 self.nodes.pop(path, None)
             elif node is not self.nodes.get(path):
-                self.nodes[path] = replace(node, generation=next(self._generations))
+                self._keep(path, node)
         self.trace.batch += 1
         for path, removed in transaction.changed.items():
             self._changed(who, path, old[path], self.nodes.get(path), removed)
@@ -178,10 +187,14 @@ class Xenstored(Daemon):
             transaction.seen[path] = None if node is None else node.generation
         return transaction.nodes[path]
 
+    def _keep(self, path: str, node: Node) -> None:
+        """Take *node*, of a generation of its own."""
+        self.nodes[path] = Node(node.value, node.permissions, node.children, next(self._generations))
+
     def _have(self, transaction: Transaction | None, path: str) -> Node:
         node = self._get(transaction, path)
         if node is None:
-            raise KeyNotFound(f"{path}: no such key (ENOENT)")
+            raise _no_key(path)
         return node
 
     def _put(
@@ -194,9 +207,12 @@ class Xenstored(Daemon):
             self._put(who, transaction, parent, b"", permissions, domid)
             above = self._have(transaction, parent)
         self._may_write(above, path, domid)
-        if domid and sum(node.permissions[0] == f"n{domid}" for node in self.nodes.values()) >= NODES_MAX:
-            raise QuotaExceeded(f"{path}: quota exceeded (ENOSPC)")
-        self._store(transaction, parent or "/", replace(above, children=(*above.children, name)))
+        if domid:
+            owner = f"n{domid}"
+            if sum(node.permissions[0] == owner for node in self.nodes.values()) >= NODES_MAX:
+                raise QuotaExceeded(f"{path}: quota exceeded (ENOSPC)")
+        children = (*above.children, name)
+        self._store(transaction, parent or "/", Node(above.value, above.permissions, children, above.generation))
         self._set(who, transaction, path, Node(value, permissions or above.permissions), domid)
 
     def _set(self, who: str, transaction: Transaction | None, path: str, node: Node | None, domid: int) -> None:
@@ -208,7 +224,7 @@ class Xenstored(Daemon):
         if node is None:
             self.nodes.pop(path, None)
         else:
-            self.nodes[path] = replace(node, generation=next(self._generations))
+            self._keep(path, node)
         self.trace.batch += 1
         self._changed(who, path, old, node, node is None)
 
@@ -217,17 +233,18 @@ class Xenstored(Daemon):
         if transaction is not None:
             transaction.nodes[path] = node
         else:
-            self.nodes[path] = replace(node, generation=next(self._generations))
+            self._keep(path, node)
 
     def _changed(self, who: str, path: str, old: Node | None, new: Node | None, removed: bool) -> None:
         before, after = (None if node is None else node.value for node in (old, new))
         self.trace.wrote(self.world.now, who, self.name, path, before, after)
         self._fire(path, removed=removed)
 
-    def _fire(self, path: str, *, removed: bool = False, special: bool = False) -> None:
+    def _fire(self, path: str, *, removed: bool = False) -> None:
+        below = f"{path}/"
         for one in self.watches:
-            at = one.absolute
-            if path == at or (not special and (path.startswith(f"{at}/") or (removed and at.startswith(f"{path}/")))):
+            if below.startswith(one.below) or (removed and one.below.startswith(below)):
+                at = one.absolute
                 seen = one.path + path[len(at) :] if path.startswith(at) else one.path
                 self.send(one, WatchEvent(seen, one.path))
 
@@ -291,23 +308,24 @@ class SimulatedXenStore(HostStore):
 
     def do(self, operations: Sequence[Operation], deadline: Deadline, transaction: Transaction | None) -> list[Any]:
         """Do *operations* inside *transaction*, if any."""
-        return self.connection.ask([self._step(one, transaction) for one in operations], deadline) if operations else []
+        return self.connection.ask(operations, deadline, partial(self._serve, transaction)) if operations else []
 
-    def _step(self, operation: Operation, transaction: Transaction | None) -> Step:
+    def _serve(self, transaction: Transaction | None, operation: Operation) -> Any:
+        """Let the daemon do *operation*, and return its reply."""
         daemon, path, who, domid = self.daemon, self._path(operation.path), self.process.name, self.domid
         match operation:
             case Read():
-                return lambda: daemon.read(transaction, path)
+                return daemon.read(transaction, path)
             case Write(value=value):
-                return lambda: daemon.write(who, transaction, path, value, domid)
+                return daemon.write(who, transaction, path, value, domid)
             case List():
-                return lambda: daemon.names(transaction, path)
+                return daemon.names(transaction, path)
             case Remove():
-                return lambda: daemon.remove(who, transaction, path, domid)
+                return daemon.remove(who, transaction, path, domid)
             case GetPermissions():
-                return lambda: daemon.permissions(transaction, path)
+                return daemon.permissions(transaction, path)
             case SetPermissions(permissions=permissions):
-                return lambda: daemon.set_permissions(who, transaction, path, permissions)
+                return daemon.set_permissions(who, transaction, path, permissions)
 
     def transaction(self, work: Callable[[KeyStore], T], *, attempts: int = 8, timeout: float | None = None) -> T:
         deadline = self.deadline(timeout)
@@ -331,12 +349,13 @@ class SimulatedXenStore(HostStore):
 
     def watch(self, paths: Iterable[str], *, timeout: float | None = None) -> Watch:
         watch = _Watch(self)
-        self.connection.ask([lambda path=path: watch.register(path) for path in paths], self.deadline(timeout))  # type: ignore[misc]
+        self.connection.ask(list(paths), self.deadline(timeout), watch.register)
         return watch
 
     def registered(self, watch: _Watch, path: str) -> None:
         """Watch *path*, which gives one event at once."""
-        one = _Registered(path, self._path(path), watch, self.connection)
+        absolute = self._path(path)
+        one = _Registered(path, absolute, f"{absolute}/", watch, self.connection)
         self.daemon.watches.append(one)
         self.daemon.send(one, WatchEvent(path, path))
 
@@ -372,7 +391,8 @@ class _Watch(Watch):
 
     def __init__(self, store: SimulatedXenStore) -> None:
         self._store = store
-        self._events: dict[WatchEvent, None] = {}
+        #: By what makes them one.
+        self._events: dict[tuple[str, str], WatchEvent] = {}
         self._waiting: Callable[[Any], None] | None = None
         store.connection.at_end.append(self._lost)
 
@@ -385,7 +405,7 @@ class _Watch(Watch):
 
     def add(self, event: WatchEvent) -> None:
         """Take an event that has come."""
-        self._events[event] = None
+        self._events[event.path, event.registered] = event
         if self._waiting is not None:
             self._waiting(None)
 
@@ -395,16 +415,14 @@ class _Watch(Watch):
             if connection.closed_because:
                 raise ConnectionLost(f"{SOCKET}: the connection is closed: {connection.closed_because}")
             deadline.check(SOCKET)
-            woken = connection.world.wait(deadline.expires, self._wait)
+            self._waiting = connection.world.waker()
+            woken = connection.world.wait(deadline.expires)
             self._waiting = None
             if woken is TIMED_OUT:
                 raise DeadlineExceeded(f"{SOCKET}: no reply within {deadline.seconds:g} s")
-        events = list(self._events)
+        events = list(self._events.values())
         self._events.clear()
         return events
-
-    def _wait(self, wake: Callable[[Any], None]) -> None:
-        self._waiting = wake
 
     def close(self) -> None:
         daemon = self._store.daemon

@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 from lab.xenstored import fakexen
+from tests.support import warm
 from tests.support.dom0 import Dom0
 from tests.support.faultyqubesdb import FaultyDaemon
 from tests.support.qubesdb import Daemons
+from tests.support.warm import WarmPython
 from vminterface.cli import main, output, push
 
 pytestmark = pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
@@ -48,10 +50,7 @@ def vminterface(
     dom0: Dom0 | None, *words: str, stdin: str = "", before: Callable[[], None] | None = None
 ) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": LIBRARY, "XENSTORED_PATH": dom0.path if dom0 else "/nonexistent"}
-    command = [sys.executable, "-m", "vminterface", *words]
-    return subprocess.run(
-        command, env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False, preexec_fn=before
-    )
+    return warm.run(["vminterface", *words], env=env, input=stdin, text=True, timeout=30, preexec_fn=before)
 
 
 def test_help_names_every_command() -> None:
@@ -451,7 +450,7 @@ def test_the_agent_applies_what_dom0_pushes_and_ends_on_sigterm(dom0: Dom0, tmp_
         (root / "usr/share/zoneinfo" / zone).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(f"/usr/share/zoneinfo/{zone}", root / "usr/share/zoneinfo" / zone)
     env = {**os.environ, "PYTHONPATH": LIBRARY, "XENSTORED_PATH": dom0.daemon.socket(dom0.domids["real"])}
-    agent = subprocess.Popen([sys.executable, "-m", "vminterface", "agent", "--root", str(root)], env=env)
+    agent = WarmPython(["vminterface", "agent", "--root", str(root)], env=env)
     try:
         done = vminterface(dom0, "set", "real", "timezone=Asia/Tokyo", "services:cups=on")
         assert done.returncode == 0, done.stdout + done.stderr

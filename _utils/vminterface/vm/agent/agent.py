@@ -138,7 +138,7 @@ class Agent:
         #: Settings to apply again although dom0 says nothing new.
         self._again: set[str] = set()
         self._backends: frozenset[backends.Backend] = frozenset()
-        self._owner, self._owner_stamp = self._read_owner()
+        self._verdicts, self._owner_stamp = self._read_owner()
         #: The mark of a push that did not go on in time: it is taken as far as it came.
         self._abandoned: PushMark | None = None
 
@@ -228,8 +228,8 @@ class Agent:
     def _take_over(self, store: KeyStore, watch: Watch, stop: threading.Event, first: bool = False) -> None:
         """Read everything, apply what is new, and see to it that the store holds the right answers."""
         if owner.stamp(self._machine) != self._owner_stamp:
-            self._owner, self._owner_stamp = self._read_owner()
-        verdicts = {setting: self._owner.setting(setting) for setting in SETTINGS}
+            self._verdicts, self._owner_stamp = self._read_owner()
+        verdicts = self._verdicts
         self._wrote.clear()
         found = self._read(store, watch, stop)
         texts, acknowledgements = found.texts, found.own
@@ -298,14 +298,14 @@ class Agent:
             progress.inputs, progress.acknowledgement, progress.again_at = {}, None, None
         return lost
 
-    def _read_owner(self) -> tuple[Owner, tuple[tuple[int, ...], ...]]:
+    def _read_owner(self) -> tuple[dict[str, Verdict], tuple[tuple[int, ...], ...]]:
         """Read what the VM's owner accepts. The stamp is taken first: what changes meanwhile is read once more."""
         stamp, found = owner.stamp(self._machine), Owner(self._machine)
         verdicts = {setting: found.setting(setting) for setting in SETTINGS}
         unaccepted = [f"{setting}: {one.word}: {one.reason}" for setting, one in verdicts.items() if one.word != ACCEPT]
         for line in [verdicts[SETTINGS[0]].reason] if found.error else unaccepted:
             self._log(line)
-        return found, stamp
+        return verdicts, stamp
 
     @staticmethod
     def _leave(progress: _Progress, inputs: Mapping[str, str], verdict: Verdict) -> bool:

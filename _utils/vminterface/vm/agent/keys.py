@@ -17,6 +17,9 @@ _PLAIN = [row for row in keys.TABLE if not row.family and (row.setting or row.fi
 _FLAGS = [row for row in _PLAIN if row.field in keys.FLAGS.values()]
 _FOLDERS = {row.name[:-2]: row for row in keys.TABLE if row.setting and row.family}
 
+#: What a store replies of a key that does not exist, or that this VM does not see.
+_NOTHING = (KeyNotFound, PermissionDenied)
+
 #: What dom0 writes for an agent, and where it gives it a place for its answers.
 WATCHED = (*(row.name for row in _PLAIN), *_FOLDERS, keys.ACKNOWLEDGEMENTS)
 
@@ -49,15 +52,15 @@ def read_mark(store: KeyStore) -> PushMark | None:
 
 def read(store: KeyStore, own: Sequence[str]) -> Reading:
     """Return what *store* holds of the keys that concern an agent, and of its *own*."""
-    mark = Read(path_in(store, keys.PUSH))
+    home, mark = store.home, Read(path_in(store, keys.PUSH))
     again = [] if store.transactions else _FLAGS
     reads = [*((row, row.name) for row in _PLAIN), *((None, name) for name in own)]
     first, *outcomes = store.batch(
         [
             mark,
-            *(Read(path_in(store, name)) for _, name in reads),
-            *(Read(path_in(store, flag.name)) for flag in again),
-            *(List(path_in(store, folder)) for folder in _FOLDERS),
+            *[Read(home + name) for _, name in reads],
+            *[Read(home + flag.name) for flag in again],
+            *[List(home + folder) for folder in _FOLDERS],
             mark,
         ]
     )
@@ -70,7 +73,7 @@ def read(store: KeyStore, own: Sequence[str]) -> Reading:
     ]
     values = outcomes[: len(reads)]
     if members:
-        *more, last = store.batch([*(Read(path_in(store, name)) for _, name in members), mark])
+        *more, last = store.batch([*[Read(home + name) for _, name in members], mark])
         values += more
     texts, held = {}, {}
     for (row, name), outcome in zip([*reads, *members], values, strict=True):
@@ -98,7 +101,7 @@ def _mark(outcome: Any) -> PushMark | None:
 
 def _found(outcome: Any, instead: Any) -> Any:
     """Return *outcome*; *instead* for a key that does not exist or is hidden from this VM; raise other refusals."""
-    if isinstance(outcome, KeyNotFound | PermissionDenied):
+    if isinstance(outcome, _NOTHING):
         return instead
     if isinstance(outcome, VMInterfaceError):
         raise outcome

@@ -7,6 +7,7 @@ them is not valid everything is refused: nobody knows what a line that cannot be
 from __future__ import annotations
 
 import os
+import stat
 
 from vminterface.errors import VMInterfaceError
 from vminterface.values import acceptance
@@ -95,6 +96,8 @@ def _stamp(machine: Files, path: str) -> tuple[int, ...]:
         try:
             found = look(place)
         except OSError:
-            continue
+            break
         numbers += (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+        if not stat.S_ISLNK(found.st_mode):
+            break
     return tuple(numbers)
