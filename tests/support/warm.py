@@ -120,7 +120,8 @@ def _server() -> socket.socket:
     with its:
         subprocess.Popen(
             [sys.executable, "-m", "tests.support.warmserver", str(its.fileno())],
-            env=_ENVIRONMENT, cwd=PROJECT, pass_fds=[its.fileno()],
+            env={name: value for name, value in _ENVIRONMENT.items() if name != "PYTHONUNBUFFERED"},
+            cwd=PROJECT, pass_fds=[its.fileno()],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
     return own
