@@ -11,8 +11,8 @@ FUZZ := $(VENV)/fuzz
 DOCS := $(VENV)/docs
 FUZZER := $(FUZZ)/bin/python -B -m tests.fuzz
 FUZZ_JOBS := 2
-# Three on two processors, as many a test waits.
-JOBS ?= $(shell nproc | awk '{ print int($$1 * 3 / 2) }')
+# Two on each processor, as many a test waits.
+JOBS ?= $(shell nproc | awk '{ print 2 * $$1 }')
 ON_PATH := PYTHONPATH=_utils
 PYTEST := bin/python -m pytest --quiet
 # Thousands of processes import the library, and several collect the tests: what is compiled once serves all of them.
