@@ -171,19 +171,26 @@ class StandIn:
 
     def processes(self) -> list[str]:
         """Return the command lines of living processes that were started through these programs."""
-        found = []
+        found, mark = [], str(self.folder).encode()
         for process in Path("/proc").iterdir():
             if process.name.isdigit():
                 try:
-                    # Every handler inherits the mark, so does what it leaves in the background.
-                    if (
-                        str(self.folder).encode()
-                        in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-                    ):
-                        found.append((process / "cmdline").read_text().replace("\0", " "))
+                    # Every handler inherits the mark, so does what it leaves in the background. The kernel's own
+                    # processes, and those that have ended, have no command line.
+                    words = (process / "cmdline").read_bytes()
+                    if words and mark in words + (process / "environ").read_bytes():
+                        found.append(words.replace(b"\0", b" ").decode())
                 except OSError:
                     continue
         return found
+
+
+def has_zombie() -> bool:
+    """Whether a child of this process has ended that nobody has waited for."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def child_states() -> list[str]:
