@@ -74,7 +74,7 @@ def _main(argv: Sequence[str] | None) -> int:
             signal.signal(signal.SIGHUP, _end)
     try:
         with _progress(options) as options.progress:
-            return int(options.run(options))
+            return _run(options)
     except VMInterfaceError as error:
         from vminterface.dom0.results.raising import sentence
 
@@ -96,6 +96,16 @@ def _main(argv: Sequence[str] | None) -> int:
         # The reader went away (`vminterface get work | head -1`): nobody is left to read it.
         sys.stderr.close()
         return FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        return int(options.run(options))
+    except RuntimeError as error:
+        # Up to Python 3.11 what a signal raises while a module's class is made comes as the cause of one.
+        if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
+            raise error.__cause__ from None
+        raise
 
 
 def _require_known(words: Sequence[str]) -> None:

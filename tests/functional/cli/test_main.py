@@ -85,6 +85,26 @@ def test_ctrl_c_while_it_is_loaded_ends_it_without_a_traceback(tmp_path: Path) -
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_a_class_is_made_ends_it_without_a_traceback(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    """Up to Python 3.11 it comes as the cause of a RuntimeError. A module that a push loads late has the class."""
+    (tmp_path / "dataclasses.py").write_text(
+        "import os, signal, time\n"
+        "class Name:\n"
+        "    def __set_name__(self, owner, name):\n"
+        f"        os.kill(os.getpid(), {number:d})\n"
+        "        time.sleep(9)\n"
+        "class Made:\n"
+        "    name = Name()\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), LIBRARY])}
+    command = [sys.executable, "-m", "vminterface", "set", "work", "timezone=Etc/UTC"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
 def test_services_lists_what_qubes_has_and_what_a_vm_has_of_it(dom0: Dom0) -> None:
     every = vminterface(None, "services")
     assert every.returncode == 0
