@@ -75,7 +75,7 @@ class WarmPython(subprocess.Popen[Any]):
         }
         streams = [given if given != -1 else own for own, given in enumerate((p2cread, c2pwrite, errwrite))]
         with _ONE_AT_A_TIME:
-            server = _server()
+            server = _server_of(os.getpid())
             socket.send_fds(server, [json.dumps(wanted).encode()], streams)
             self.pid = int(server.recv(32))
         self._child_created = True
@@ -113,8 +113,11 @@ def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """Return the socket of this process's warm one, which ends when that is closed."""
+def _server_of(pid: int) -> socket.socket:
+    """Return the socket of the warm process of the one called *pid*, this; it ends when that is closed.
+
+    A fork of this process has another one: a program's parent is who has started the warm process.
+    """
     own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     own.settimeout(60.0)
     with its:

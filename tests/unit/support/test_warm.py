@@ -98,6 +98,15 @@ def test_many_at_a_time_are_each_who_was_asked_for(tmp_path: Path) -> None:
         list(pool.map(one, range(40)))
 
 
+def test_a_fork_has_a_warm_process_of_its_own(tmp_path: Path) -> None:
+    words = [program(tmp_path, "raise SystemExit(5)")]
+    with start(words) as process:
+        process.communicate(b"", 30)
+    if (pid := os.fork()) == 0:
+        os._exit(start(words).wait(30))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+
+
 @pytest.mark.parametrize(
     "different", [{"PYTHONPATH": "/other"}, {"PYTHONUTF8": "0"}, {"LC_ALL": "POSIX"}, {"LD_PRELOAD": "/none"}]
 )
@@ -105,7 +114,7 @@ def test_other_code_or_another_locale_starts_a_python_of_its_own(
     monkeypatch: pytest.MonkeyPatch, different: dict[str, str]
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(warm, "_server", lambda: asked.append(1))
+    monkeypatch.setattr(warm, "_server_of", asked.append)
     environment = {**os.environ, "PYTHONPATH": warm.LIBRARY, **different}
     WarmPython(["vminterface", "--version"], env=environment, stdout=-3, stderr=-3).wait(30)
     assert asked == []
