@@ -45,7 +45,8 @@ class VM:
 
     def write(self, path: str, content: str | bytes = "", mode: int = 0o644) -> Path:
         place = self.root / path.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.parent.is_dir():
+            place.parent.mkdir(parents=True)
         place.write_bytes(content.encode() if isinstance(content, str) else content)
         place.chmod(mode)
         return place

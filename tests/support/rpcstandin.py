@@ -9,6 +9,7 @@ the programs have run is kept in ``ran.log``, a name a line.
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vminterface.vm.handlers.runtime.entry import configuration, entry
-from vminterface.vm.handlers.runtime.table import SERVICES
+from vminterface.vm.handlers.runtime.table import SERVICES, Service
 
 LIBRARY = str(Path(__file__).resolve().parents[2] / "_utils")
 
@@ -105,6 +106,11 @@ run "$1" "$2" caller
 """
 
 
+@functools.cache
+def _with_handlers() -> list[Service]:
+    return [one for one in SERVICES.values() if find_spec(f"vminterface.vm.handlers.{one.module}") is not None]
+
+
 class StandIn:
     """The two programs in *folder*, and the handlers of VMs."""
 
@@ -144,12 +150,11 @@ class StandIn:
         (root / str(root).lstrip("/")).symlink_to(root)
         (root / "run/vminterface/clock-offset").write_text("0\n")
         self.session(vm)
-        for service in SERVICES.values():
-            if find_spec(f"vminterface.vm.handlers.{service.module}") is not None:
-                program = self.folder / "vms" / vm / service.name
-                program.write_text(entry(service.name, LIBRARY, sys.executable, str(root)))
-                program.chmod(0o755)
-                Path(f"{program}.config").write_text(configuration(service))
+        for service in _with_handlers():
+            program = self.folder / "vms" / vm / service.name
+            program.write_text(entry(service.name, LIBRARY, sys.executable, str(root)))
+            program.chmod(0o755)
+            Path(f"{program}.config").write_text(configuration(service))
         return root
 
     def session(self, vm: str) -> Path:

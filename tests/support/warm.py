@@ -14,6 +14,7 @@ import platform
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ MEASURED = "HANDLER_PYTHON"
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([LIBRARY, str(PROJECT)])}
 #: Variables of the locale and of the linker, which Python and others read before any program runs.
 _LOCALE = ("LC_", "LANG", "LD_")
+#: Tests start programs from several threads, and each reply is to the request before it.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class WarmPython(subprocess.Popen[Any]):
@@ -71,9 +74,10 @@ class WarmPython(subprocess.Popen[Any]):
             "handler": self._handler,
         }
         streams = [given if given != -1 else own for own, given in enumerate((p2cread, c2pwrite, errwrite))]
-        server = _server()
-        socket.send_fds(server, [json.dumps(wanted).encode()], streams)
-        self.pid = int(server.recv(32))
+        with _ONE_AT_A_TIME:
+            server = _server_of(os.getpid())
+            socket.send_fds(server, [json.dumps(wanted).encode()], streams)
+            self.pid = int(server.recv(32))
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
@@ -109,14 +113,18 @@ def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """Return the socket of this process's warm one, which ends when that is closed."""
+def _server_of(pid: int) -> socket.socket:
+    """Return the socket of the warm process of the one called *pid*, this; it ends when that is closed.
+
+    A fork of this process has another one: a program's parent is who has started the warm process.
+    """
     own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     own.settimeout(60.0)
     with its:
         subprocess.Popen(
             [sys.executable, "-m", "tests.support.warmserver", str(its.fileno())],
-            env=_ENVIRONMENT, cwd=PROJECT, pass_fds=[its.fileno()],
+            env={name: value for name, value in _ENVIRONMENT.items() if name != "PYTHONUNBUFFERED"},
+            cwd=PROJECT, pass_fds=[its.fileno()],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
     return own

@@ -103,6 +103,8 @@ def _become(wanted: dict[str, Any], own_path: list[str]) -> None:
         if not wanted["environment"].keys() & {"LC_ALL", "LC_CTYPE", "LANG"}:
             os.environ["LC_CTYPE"] = "C.UTF-8"
     else:
+        if wanted["environment"].get("PYTHONUNBUFFERED"):
+            sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
         given = wanted["environment"].get("PYTHONPATH", "")
         sys.path[:] = [os.getcwd(), *(given.split(os.pathsep) if given else []), *own_path]
     sys.argv[:] = wanted["words"]

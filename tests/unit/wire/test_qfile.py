@@ -388,7 +388,7 @@ def packed(packer: Packer, name: bytes, node: bytes | dict[str, Any] | str, dept
     return packer.entry(start) + packer.data(content), [start, *([content] if content else []), EntryEnd()]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=seeds.rounds(1000), deadline=None)
 @given(tree, st.lists(st.integers(0, 2000), max_size=20))
 def test_every_tree_comes_back_however_its_stream_is_cut(node: Any, places: Any) -> None:
     packer = Packer()
