@@ -31,6 +31,8 @@ _FILES = {
 }  # fmt: skip
 #: Commands that print no data, or JSON in any case.
 _WITHOUT_JSON = ("agent", "schema", "watch", "completion")
+#: How Python begins its note.
+_WHERE = "Error calling __set_name__"
 #: By Ctrl-C; by SIGTERM it is 143, by SIGHUP 129.
 ENDED = 130
 
@@ -90,7 +92,8 @@ def _main(argv: Sequence[str] | None) -> int:
         _print_errors(options, str(interrupt))
         return ENDED
     except SystemExit as interrupt:
-        _print_errors(options, "\n".join(getattr(interrupt, "__notes__", ())))
+        notes = getattr(interrupt, "__notes__", ())
+        _print_errors(options, "\n".join(note for note in notes if not note.startswith(_WHERE)))
         raise
     except BrokenPipeError:
         # The reader went away (`vminterface get work | head -1`): nobody is left to read it.
@@ -102,7 +105,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         return int(options.run(options))
     except RuntimeError as error:
-        # Up to Python 3.11 what a signal raises while a module's class is made comes as the cause of one.
+        # Up to Python 3.11 what a signal raises while a class is made is the cause of one; later it has a note.
         if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
             raise error.__cause__ from None
         raise
