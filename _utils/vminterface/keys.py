@@ -259,4 +259,4 @@ def inputs_of(setting: str, texts: Mapping[str, str]) -> dict[str, str]:
 
 def settings_of(fields: Iterable[str]) -> set[str]:
     """Return the settings that an agent applies when *fields* change."""
-    return {for_field(field).setting for field in fields} - {""}
+    return {setting for field in fields if (setting := for_field(field).setting)}

@@ -41,10 +41,7 @@ class OwnXenstored:
         (self.root / "run" / "socket").unlink(missing_ok=True)
         paths = os.pathsep.join([str(_PROJECT), str(_PROJECT / "_utils")])
         with Held():
-            self.process = subprocess.Popen(
-                [*DIE_WITH_PARENT, sys.executable, "-m", "lab.xenstored", str(self.root)],
-                env={**os.environ, "PYTHONPATH": paths},
-            )
+            self.process = self._launch(["lab.xenstored", str(self.root)], {**os.environ, "PYTHONPATH": paths})
         end = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -55,6 +52,9 @@ class OwnXenstored:
                     self.stop()
                     raise ConnectionLost(f"the lab's XenStore daemon below {self.root} did not start") from error
                 time.sleep(0.01)
+
+    def _launch(self, words: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*DIE_WITH_PARENT, sys.executable, "-m", *words], env=environment)
 
     def stop(self) -> None:
         """End the daemon; may be called twice."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from tests.simulation.daemons import Connection, Daemon
@@ -248,9 +249,16 @@ class SimulatedQubesDB(VMStore):
         return work(self)
 
     def watch(self, paths: Iterable[str], *, timeout: float | None = None) -> Watch:
-        watch = _Watch(self, list(paths))
+        watch = _Watch(self, tuple(paths))
         self.connection.ask([lambda: self.side.watches.append(watch)], self._deadline(timeout))
         return watch
+
+
+# The same programs watch the same paths in all runs.
+@cache
+def _watched(paths: tuple[str, ...], changed: str) -> str | None:
+    """Return the first of *paths* that *changed* is, or is below."""
+    return next((path for path in paths if path in ("/", changed) or changed.startswith(f"{path}/")), None)
 
 
 @dataclass(eq=False)
@@ -258,13 +266,10 @@ class _Watch(Watch):
     """Some paths, and the events that nobody has taken yet."""
 
     store: SimulatedQubesDB
-    paths: list[str]
+    paths: tuple[str, ...]
 
     def __post_init__(self) -> None:
         self.connection = self.store.connection
-        #: What all paths below each begin with, and it does itself with a slash at its end.
-        self._each = [(path, "/" if path == "/" else f"{path}/") for path in self.paths]
-        self._below = tuple(one for _, one in self._each)
         #: By what makes them one.
         self._events = {(path, path): WatchEvent(path, path) for path in self.paths}
         self._waiting: Callable[[Any], None] | None = None
@@ -272,10 +277,8 @@ class _Watch(Watch):
 
     def event(self, changed: str) -> WatchEvent | None:
         """Return the event of a change of that path; None: it is not watched."""
-        at = f"{changed}/"
-        if not at.startswith(self._below):
-            return None
-        return next(WatchEvent(changed, path) for path, one in self._each if at.startswith(one))
+        path = _watched(self.paths, changed)
+        return None if path is None else WatchEvent(changed, path)
 
     def add(self, event: WatchEvent) -> None:
         """Take an event that has come."""
@@ -293,7 +296,7 @@ class _Watch(Watch):
             woken = connection.world.wait(deadline.expires)
             self._waiting = None
             if woken is TIMED_OUT:
-                raise DeadlineExceeded(f"{connection.path}: no reply within {deadline.seconds:g} s")
+                raise DeadlineExceeded(f"{connection.path}: no event in time")
         events = list(self._events.values())
         self._events.clear()
         return events

@@ -50,6 +50,7 @@ class Process:
         self.world = world
         self.name = name
         self.random = Random(f"{world.seed} {name}")
+        self._dice = self.random.random
         self.alive = True
         #: What has to happen when it goes on again; None: it is not stopped.
         self.held: list[Callable[[], None]] | None = None
@@ -93,12 +94,12 @@ class Process:
 
     def delay(self) -> float:
         """Draw how long a message is on its way, in seconds: mostly well below a millisecond."""
-        dice = self.random.random()
+        dice = self._dice()
         if dice < 0.75:
             return dice * 0.0004
         if dice < 0.97:
             return (dice - 0.75) * 0.05
-        return self.random.random() * self.world.slowest
+        return self._dice() * self.world.slowest
 
 
 class Task:

@@ -419,7 +419,7 @@ class _Watch(Watch):
             woken = connection.world.wait(deadline.expires)
             self._waiting = None
             if woken is TIMED_OUT:
-                raise DeadlineExceeded(f"{SOCKET}: no reply within {deadline.seconds:g} s")
+                raise DeadlineExceeded(f"{SOCKET}: no event in time")
         events = list(self._events.values())
         self._events.clear()
         return events

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support.handlers import LIBRARY, VM, Reply
+from tests.support.warm import WarmPython
 from vminterface.vm.handlers.runtime.call import Call
 from vminterface.vm.handlers.runtime.entry import entry
 from vminterface.vm.machine.machine import Machine
@@ -35,8 +36,9 @@ class Running:
         self._said = bytearray()
         self._parted, self._part = os.pipe()
         with its_stdin, its_stdout:
-            self.process = subprocess.Popen(
+            self.process = WarmPython(
                 [str(program), *arguments],
+                handler=True,
                 stdin=its_stdin.fileno(),
                 stdout=its_stdout.fileno(),
                 stderr=its_stderr,

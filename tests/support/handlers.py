@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import vminterface
+from tests.support.warm import MEASURED, WarmPython
 from vminterface.vm.handlers.runtime.entry import entry
 
 LIBRARY = str(Path(vminterface.__file__).parents[1])
 #: Not the virtual environment's: VMs have none. What measures the tests names one that measures handlers too.
-PYTHON = os.environ.get("HANDLER_PYTHON") or os.path.realpath(sys.executable)
+PYTHON = os.environ.get(MEASURED) or os.path.realpath(sys.executable)
 
 
 @dataclass
@@ -44,7 +45,8 @@ class VM:
 
     def write(self, path: str, content: str | bytes = "", mode: int = 0o644) -> Path:
         place = self.root / path.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.parent.is_dir():
+            place.parent.mkdir(parents=True)
         place.write_bytes(content.encode() if isinstance(content, str) else content)
         place.chmod(mode)
         return place
@@ -66,7 +68,8 @@ class VM:
         if source is not None:
             given = {"QREXEC_REMOTE_DOMAIN": source, **given}
         pipe = subprocess.PIPE
-        return subprocess.Popen([str(program), *arguments], stdin=pipe, stdout=pipe, stderr=pipe, env=given)
+        words = [str(program), *arguments]
+        return WarmPython(words, handler=True, stdin=pipe, stdout=pipe, stderr=pipe, env=given)
 
     def call(
         self, service: str, data: bytes = b"", *arguments: str, source: str | None = "dom0", **environment: str

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab.xenstored.fakexen import RealXenstored, missing
 from lab.xenstored.process import OwnXenstored
-from tests.support.stores import need
+from tests.support.stores import WarmXenstored, need
 from vminterface.wire.xenstore import (
     CLIENT,
     HEADER,
@@ -34,7 +34,7 @@ AnyReply = tuple[str, bytes, tuple[str, ...]]
 def daemon(kind: str, root: Path) -> Daemon:
     """Return the daemon of that kind, not started; skip the test where the real one cannot run."""
     if kind == "ours":
-        return OwnXenstored(root)
+        return WarmXenstored(root)
     need(missing())
     return RealXenstored(root)
 

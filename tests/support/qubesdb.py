@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 from tests.support.dom0 import SETTINGS, ScriptedAgent
 from tests.support.lab_store import wait_until
+from tests.support.warm import WarmPython
 from vminterface.channel.qubesdb.store import QubesDB
 from vminterface.channel.store import Operation, SetPermissions, Watch, Write
 from vminterface.channel.xenstore.store import XenStore
@@ -57,10 +57,8 @@ class Daemons:
         """Start with empty stores, and wait until all sockets are there."""
         words = [str(self.folder), *(f"{vm}={self.folder / vm}" for vm in self.vms)]
         paths = os.pathsep.join([str(PROJECT), str(PROJECT / "_utils")])
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "lab.qubesdb", *words],
-            env={**os.environ, "PYTHONPATH": paths},
-            stdout=subprocess.PIPE,
+        self.process = WarmPython(
+            ["lab.qubesdb", *words], env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE
         )
         assert self.process.stdout is not None
         with self.process.stdout:

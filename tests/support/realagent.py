@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.support.dom0 import Dom0
 from tests.support.qubesdb import QubesHost
+from tests.support.warm import WarmPython
 from vminterface.vm.agent import agent as agent_module
 
 LIBRARY = Path(agent_module.__file__).parents[3]
@@ -30,8 +29,9 @@ class RealAgent:
         else:
             (root / "run/qubes/qubesdb.sock").symlink_to(host.folder / name / "qubesdb.sock")
         # A network namespace of its own: what the agent does to interfaces stays in it.
-        self.process = subprocess.Popen(
-            ["unshare", "-rn", sys.executable, "-m", "vminterface", "agent", "--root", str(root)],
+        self.process = WarmPython(
+            ["vminterface", "agent", "--root", str(root)],
+            isolated=True,
             env={**os.environ, "PYTHONPATH": str(library), "XENSTORED_PATH": xenstore},
             stderr=(root.parent / f"{root.name}.log").open("wb"),
         )

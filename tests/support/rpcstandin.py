@@ -9,6 +9,8 @@ the programs have run is kept in ``ran.log``, a name a line.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import stat
 import sys
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vminterface.vm.handlers.runtime.entry import configuration, entry
-from vminterface.vm.handlers.runtime.table import SERVICES
+from vminterface.vm.handlers.runtime.table import SERVICES, Service
 
 LIBRARY = str(Path(__file__).resolve().parents[2] / "_utils")
 
@@ -105,6 +107,11 @@ run "$1" "$2" caller
 """
 
 
+@functools.cache
+def _with_handlers() -> list[Service]:
+    return [one for one in SERVICES.values() if find_spec(f"vminterface.vm.handlers.{one.module}") is not None]
+
+
 class StandIn:
     """The two programs in *folder*, and the handlers of VMs."""
 
@@ -144,12 +151,11 @@ class StandIn:
         (root / str(root).lstrip("/")).symlink_to(root)
         (root / "run/vminterface/clock-offset").write_text("0\n")
         self.session(vm)
-        for service in SERVICES.values():
-            if find_spec(f"vminterface.vm.handlers.{service.module}") is not None:
-                program = self.folder / "vms" / vm / service.name
-                program.write_text(entry(service.name, LIBRARY, sys.executable, str(root)))
-                program.chmod(0o755)
-                Path(f"{program}.config").write_text(configuration(service))
+        for service in _with_handlers():
+            program = self.folder / "vms" / vm / service.name
+            program.write_text(entry(service.name, LIBRARY, sys.executable, str(root)))
+            program.chmod(0o755)
+            Path(f"{program}.config").write_text(configuration(service))
         return root
 
     def session(self, vm: str) -> Path:
@@ -171,19 +177,29 @@ class StandIn:
 
     def processes(self) -> list[str]:
         """Return the command lines of living processes that were started through these programs."""
-        found = []
-        for process in Path("/proc").iterdir():
-            if process.name.isdigit():
-                try:
-                    # Every handler inherits the mark, so does what it leaves in the background.
-                    if (
-                        str(self.folder).encode()
-                        in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-                    ):
-                        found.append((process / "cmdline").read_text().replace("\0", " "))
-                except OSError:
-                    continue
+        found, mark = [], str(self.folder).encode()
+        # By plain names: this is done hundreds of times for hundreds of processes.
+        for number in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                # Every handler inherits the mark, so does what it leaves in the background. The kernel's own processes,
+                # and those that have ended, have no command line.
+                words = _read(f"/proc/{number}/cmdline")
+                if words and mark in words + _read(f"/proc/{number}/environ"):
+                    found.append(words.replace(b"\0", b" ").decode())
         return found
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
+
+
+def has_zombie() -> bool:
+    """Whether a child of this process has ended that nobody has waited for."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def child_states() -> list[str]:

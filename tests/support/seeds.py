@@ -27,6 +27,11 @@ def chance(name: str) -> random.Random:
     return random.Random(number(name))
 
 
+def rounds(number: int) -> int:
+    """Return how many random inputs to try: *number*, or a tenth where ``QUICK`` is set, as by ``make check``."""
+    return number // 10 if os.environ.get("QUICK") else number
+
+
 def replay() -> str:
     """Return how to do it again, for a message."""
     return f"replay with {VARIABLE}={SEED}"

@@ -10,7 +10,16 @@ import pytest
 
 from lab.xenstored.fakexen import RealXenstored, missing
 from lab.xenstored.process import OwnXenstored
+from tests.support.warm import WarmPython
 from vminterface.channel.xenstore.store import XenStore
+
+
+class WarmXenstored(OwnXenstored):
+    """The lab's daemon, which starts sooner (tests/support/warm.py)."""
+
+    def _launch(self, words: list[str], environment: dict[str, str]) -> WarmPython:
+        return WarmPython(words, env=environment)
+
 
 #: The guest that the fixtures of this file have.
 GUEST = 7
@@ -30,7 +39,7 @@ def xenstored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealXe
     """A XenStore daemon with an empty store: once the real C xenstored, once the lab's own."""
     if request.param == "real":
         need(missing())
-    with (RealXenstored if request.param == "real" else OwnXenstored)(tmp_path / "xen") as daemon:
+    with (RealXenstored if request.param == "real" else WarmXenstored)(tmp_path / "xen") as daemon:
         yield daemon
 
 

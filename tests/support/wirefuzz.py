@@ -6,9 +6,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from tests.support import seeds
 from vminterface.errors import RemoteProtocolError
 
-RUNS = 100_000
+RUNS = seeds.rounds(100_000)
 
 
 def fuzz(
@@ -17,7 +18,7 @@ def fuzz(
     need_data: object,
     chance: random.Random,
 ) -> None:
-    """Let each of 100,000 connections take what the peer says: events, or RemoteProtocolError, and nothing else.
+    """Let each of RUNS connections take what the peer says: events, or RemoteProtocolError, and nothing else.
 
     *chance* decides what it says, and where that is cut.
     """

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.support.warm import WarmPython
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory.targets import Targets
 from vminterface.dom0.push.locks import VMLocks
@@ -30,8 +31,8 @@ class Writer:
 
     def __init__(self, environment: dict[str, str]) -> None:
         paths = os.pathsep.join([str(PROJECT), str(PROJECT / "_utils")])
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.writers"], env={**os.environ, **environment, "PYTHONPATH": paths},
+        self.process = WarmPython(
+            ["tests.support.writers"], env={**os.environ, **environment, "PYTHONPATH": paths},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -110,10 +111,18 @@ def imports_of(name: str, path: Path, modules: dict[str, Path]) -> set[tuple[str
     return found - {(name, False), (name, True)}
 
 
-IMPORTS = {name: imports_of(name, path, MODULES) for name, path in MODULES.items()}
-OWN_IMPORTS = {
-    name: {target for target, _ in targets if is_within(target, "vminterface")} for name, targets in IMPORTS.items()
-}
+# Read by the first test that needs them: every process of a run collects this file, and one of them runs it.
+@functools.cache
+def all_imports() -> dict[str, set[tuple[str, bool]]]:
+    return {name: imports_of(name, path, MODULES) for name, path in MODULES.items()}
+
+
+@functools.cache
+def own_imports() -> dict[str, set[str]]:
+    return {
+        name: {target for target, _ in targets if is_within(target, "vminterface")}
+        for name, targets in all_imports().items()
+    }
 
 
 def shown(module: str) -> str:
@@ -173,11 +182,11 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
 
 
 def test_no_floor_imports_what_it_must_not_know() -> None:
-    assert not breaches_of_floors(OWN_IMPORTS)
+    assert not breaches_of_floors(own_imports())
 
 
 def test_no_room_imports_one_that_comes_later() -> None:
-    assert not imports_upwards(OWN_IMPORTS)
+    assert not imports_upwards(own_imports())
 
 
 def test_every_module_of_dom0_and_vm_is_in_a_room() -> None:
@@ -190,12 +199,12 @@ def test_what_handlers_have_in_common_imports_no_service() -> None:
     services = {name for name in MODULES if name.startswith("vminterface.vm.handlers.") and name.count(".") == 3}
     services -= {f"vminterface.vm.handlers.{room}" for room in ROOMS["vminterface.vm.handlers"]}
     assert len(services) > 20
-    shared = {name: targets & services for name, targets in OWN_IMPORTS.items() if name not in services}
+    shared = {name: targets & services for name, targets in own_imports().items() if name not in services}
     assert not {name: targets for name, targets in shared.items() if targets}
 
 
 def test_no_module_imports_itself_on_a_detour() -> None:
-    assert not [shown(name) for name in circle(OWN_IMPORTS)]
+    assert not [shown(name) for name in circle(own_imports())]
 
 
 def test_no_module_of_the_lab_imports_itself_on_a_detour() -> None:
@@ -209,7 +218,7 @@ def test_no_module_of_the_lab_imports_itself_on_a_detour() -> None:
 def test_the_library_needs_the_standard_library_alone() -> None:
     foreign = {
         f"{shown(name)} imports {target}"
-        for name, targets in IMPORTS.items()
+        for name, targets in all_imports().items()
         for target, optional in targets
         if (root := target.partition(".")[0]) not in sys.stdlib_module_names | {"vminterface", "__future__"}
         and not (optional and root in OPTIONAL)
@@ -218,8 +227,8 @@ def test_the_library_needs_the_standard_library_alone() -> None:
 
 
 def test_the_package_itself_imports_nothing_but_what_keeps_it_compiled() -> None:
-    assert OWN_IMPORTS["vminterface"] == {"vminterface.bytecode"}
-    assert not OWN_IMPORTS["vminterface.bytecode"]
+    assert own_imports()["vminterface"] == {"vminterface.bytecode"}
+    assert not own_imports()["vminterface.bytecode"]
 
 
 @pytest.mark.parametrize(

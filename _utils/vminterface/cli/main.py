@@ -31,6 +31,8 @@ _FILES = {
 }  # fmt: skip
 #: Commands that print no data, or JSON in any case.
 _WITHOUT_JSON = ("agent", "schema", "watch", "completion")
+#: How Python begins its note.
+_WHERE = "Error calling __set_name__"
 #: By Ctrl-C; by SIGTERM it is 143, by SIGHUP 129.
 ENDED = 130
 
@@ -74,7 +76,7 @@ def _main(argv: Sequence[str] | None) -> int:
             signal.signal(signal.SIGHUP, _end)
     try:
         with _progress(options) as options.progress:
-            return int(options.run(options))
+            return _run(options)
     except VMInterfaceError as error:
         from vminterface.dom0.results.raising import sentence
 
@@ -90,12 +92,23 @@ def _main(argv: Sequence[str] | None) -> int:
         _print_errors(options, str(interrupt))
         return ENDED
     except SystemExit as interrupt:
-        _print_errors(options, "\n".join(getattr(interrupt, "__notes__", ())))
+        notes = getattr(interrupt, "__notes__", ())
+        _print_errors(options, "\n".join(note for note in notes if not note.startswith(_WHERE)))
         raise
     except BrokenPipeError:
         # The reader went away (`vminterface get work | head -1`): nobody is left to read it.
         sys.stderr.close()
         return FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        return int(options.run(options))
+    except RuntimeError as error:
+        # Up to Python 3.11 what a signal raises while a class is made is the cause of one; later it has a note.
+        if isinstance(error.__cause__, KeyboardInterrupt | SystemExit):
+            raise error.__cause__ from None
+        raise
 
 
 def _require_known(words: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.rpcstandin import child_states, until
+from tests.support.rpcstandin import has_zombie, until
 from tests.support.stopwatch import Stopwatch
 from vminterface.channel import leaving
 from vminterface.errors import ProgramFailed, ProgramMissing
@@ -48,7 +48,7 @@ def test_one_that_goes_on_may_say_what_it_likes(tmp_path: Path) -> None:
     assert until((tmp_path / "ended").exists)
     assert (tmp_path / "ended").read_text() == "well\n"
     # Its end is taken note of, though nobody waits for it.
-    assert until(lambda: "Z" not in child_states())
+    assert until(lambda: not has_zombie())
 
 
 def test_it_goes_on_when_this_program_has_ended(tmp_path: Path) -> None:
@@ -77,4 +77,4 @@ def test_what_cannot_be_started_is_told(tmp_path: Path) -> None:
     bad.chmod(0o755)
     with pytest.raises(ProgramFailed, match="cannot be started: Exec format error"):
         leaving.leave([str(bad)], "the test", 1)
-    assert until(lambda: "Z" not in child_states())
+    assert until(lambda: not has_zombie())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.xenstored.fakexen import missing
+from tests.support import warm
 from tests.support.dom0 import Dom0
 from tests.support.guiagent import Agent
 from tests.support.monitors import TWO_MONITORS as PILLAR
@@ -37,9 +37,8 @@ def agent(dom0: Dom0, tmp_path: Path) -> Agent:
 
 
 def greet(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vminterface", "gui", "greet", *words]
     env = {**os.environ, "PYTHONPATH": LIBRARY}
-    return subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+    return warm.run(["vminterface", "gui", "greet", *words], env=env, input=stdin, text=True, timeout=30)
 
 
 def test_a_greeting_says_what_was_told(agent: Agent) -> None:

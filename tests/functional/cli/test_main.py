@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 from lab.xenstored import fakexen
+from tests.support import warm
 from tests.support.dom0 import Dom0
 from tests.support.faultyqubesdb import FaultyDaemon
 from tests.support.qubesdb import Daemons
+from tests.support.warm import WarmPython
 from vminterface.cli import main, output, push
 
 pytestmark = pytest.mark.skipif(bool(fakexen.missing()), reason=fakexen.missing())
@@ -48,10 +50,7 @@ def vminterface(
     dom0: Dom0 | None, *words: str, stdin: str = "", before: Callable[[], None] | None = None
 ) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": LIBRARY, "XENSTORED_PATH": dom0.path if dom0 else "/nonexistent"}
-    command = [sys.executable, "-m", "vminterface", *words]
-    return subprocess.run(
-        command, env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False, preexec_fn=before
-    )
+    return warm.run(["vminterface", *words], env=env, input=stdin, text=True, timeout=30, preexec_fn=before)
 
 
 def test_help_names_every_command() -> None:
@@ -84,6 +83,26 @@ def test_ctrl_c_while_it_is_loaded_ends_it_without_a_traceback(tmp_path: Path) -
         [sys.executable, "-m", "vminterface", "vms"], env=env, capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_a_class_is_made_ends_it_without_a_traceback(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    """Up to Python 3.11 it comes as the cause of a RuntimeError. A module that a push loads late has the class."""
+    (tmp_path / "dataclasses.py").write_text(
+        "import os, signal, time\n"
+        "class Name:\n"
+        "    def __set_name__(self, owner, name):\n"
+        f"        os.kill(os.getpid(), {number:d})\n"
+        "        time.sleep(9)\n"
+        "class Made:\n"
+        "    name = Name()\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), LIBRARY])}
+    command = [sys.executable, "-m", "vminterface", "set", "work", "timezone=Etc/UTC"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
 def test_services_lists_what_qubes_has_and_what_a_vm_has_of_it(dom0: Dom0) -> None:
@@ -431,7 +450,7 @@ def test_the_agent_applies_what_dom0_pushes_and_ends_on_sigterm(dom0: Dom0, tmp_
         (root / "usr/share/zoneinfo" / zone).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(f"/usr/share/zoneinfo/{zone}", root / "usr/share/zoneinfo" / zone)
     env = {**os.environ, "PYTHONPATH": LIBRARY, "XENSTORED_PATH": dom0.daemon.socket(dom0.domids["real"])}
-    agent = subprocess.Popen([sys.executable, "-m", "vminterface", "agent", "--root", str(root)], env=env)
+    agent = WarmPython(["vminterface", "agent", "--root", str(root)], env=env)
     try:
         done = vminterface(dom0, "set", "real", "timezone=Asia/Tokyo", "services:cups=on")
         assert done.returncode == 0, done.stdout + done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from lab.xenstored import fakexen
+from tests.support import warm
 from tests.support.dom0 import Dom0
 from tests.support.rpcstandin import StandIn
 from tests.support.xrandr import fake_xrandr
@@ -42,8 +42,7 @@ def dom0(tmp_path: Path) -> Iterator[Dom0]:
 
 def vminterface(dom0: Dom0, vms: StandIn, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": LIBRARY, "XENSTORED_PATH": dom0.path, "VMINTERFACE_QREXEC": vms.client}
-    command = [sys.executable, "-m", "vminterface", *words]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return warm.run(["vminterface", *words], env=env, text=True, timeout=60)
 
 
 def test_set_and_get_have_them_as_the_pillar_has(dom0: Any, vms: Any) -> None:

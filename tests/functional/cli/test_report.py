@@ -7,7 +7,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import vminterface
 from lab.xenstored.fakexen import missing
+from tests.support import warm
 from tests.support.dom0 import Dom0
 from tests.support.qubesdb import QubesHost
 from tests.support.stores import need
@@ -43,8 +43,7 @@ def host(tmp_path: Path) -> Iterator[Dom0]:
 
 def report(host: Dom0, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(LIBRARY), "XENSTORED_PATH": host.path, "COLUMNS": "80", **more}
-    command = [sys.executable, "-m", "vminterface", "report", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    return warm.run(["vminterface", "report", *words], env=environment, text=True, timeout=30)
 
 
 def test_the_table_has_a_bar_of_memory_and_the_devices(host: Dom0) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
+from tests.support import warm
 from tests.support.monitors import TWO_MONITORS as PILLAR
 from tests.support.rpcstandin import StandIn
 from tests.support.xrandr import fake_xrandr
@@ -30,8 +29,7 @@ def vms(tmp_path: Path) -> StandIn:
 def vminterface(vms: StandIn, *words: str, stdin: str = "", path: str | None = None) -> CompletedProcess[str]:
     path = f"{vms.folder}:{os.environ['PATH']}" if path is None else path
     env = {**os.environ, "PYTHONPATH": LIBRARY, "PATH": path}
-    command = [sys.executable, "-m", "vminterface", *words]
-    return subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+    return warm.run(["vminterface", *words], env=env, input=stdin, text=True, timeout=30)
 
 
 def test_a_call_prints_what_the_service_answers(vms: StandIn) -> None:

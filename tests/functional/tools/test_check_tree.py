@@ -68,8 +68,3 @@ def test_the_documentation_of_salt_functions_counts_no_lines(tmp_path: Path) -> 
 
 def test_a_tree_without_faults_is_passed_over_in_silence(tmp_path: Path) -> None:
     assert check(tmp_path, "_states/one.py", STATE) == (0, [])
-
-
-def test_this_tree_has_no_fault() -> None:
-    done = subprocess.run([PROJECT / "tools/check-tree"], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "")

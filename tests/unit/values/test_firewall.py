@@ -223,9 +223,10 @@ def test_every_rule_comes_back_from_its_text(rule: Any) -> None:
 @pytest.mark.fuzz
 def test_any_text_is_a_rule_or_refused() -> None:
     chance = seeds.chance("firewall rules")
+    runs = seeds.rounds(100_000)
     words = [*OPTIONS, "accept", "drop", "tcp", "icmp", "dns", "53", "80-90", "8.8.8.8/32", "fd00::/8", "=", " ", "\0"]
     accepted = 0
-    for _ in range(100_000):
+    for _ in range(runs):
         text = chance.choice(NUMBERED)
         for _ in range(chance.randrange(3)):
             at = chance.randrange(len(text) + 1)
@@ -237,7 +238,7 @@ def test_any_text_is_a_rule_or_refused() -> None:
             continue
         accepted += 1
         assert Rule.parse(rule.render()) == rule
-    assert accepted > 10_000
+    assert accepted > runs // 10
 
 
 def test_all_errors_of_a_rule_are_found_each_with_its_option() -> None:

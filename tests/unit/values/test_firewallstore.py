@@ -116,6 +116,7 @@ def test_more_rules_than_a_provider_takes_are_another_firewall() -> None:
 @pytest.mark.fuzz
 def test_any_text_is_read() -> None:
     chance = seeds.chance("a stored firewall")
+    runs = seeds.rounds(50_000)
     words = [
         "action=",
         "accept",
@@ -130,5 +131,5 @@ def test_any_text_is_read() -> None:
         "\0",
         "\udcff",
     ]
-    for _ in range(50_000):
+    for _ in range(runs):
         firewallstore.parse("".join(chance.choice(words) for _ in range(chance.randrange(12))), NOW)

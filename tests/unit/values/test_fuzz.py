@@ -23,7 +23,7 @@ from vminterface.values.timezone import Timezone
 from vminterface.values.vmname import VMName
 from vminterface.values.vmtype import VMType
 
-RUNS = 100_000
+RUNS = seeds.rounds(100_000)
 
 NASTY = [
     *"\x00\x01\t\n\r\x1b \"'$`\\/|;:.,+-_=@%#(){}[]~",

@@ -19,7 +19,7 @@ from vminterface.values.volume import Volume
 from vminterface.values.xrandr import layout_of_dom0
 from vminterface.wire.openinvm import Header
 
-RUNS = 100_000
+RUNS = seeds.rounds(100_000)
 
 XRANDR = b"eDP-1 connected primary 1920x1080+0+0 (normal left) 344mm x 194mm\nDP-1 disconnected (normal)\n"
 MENU = b"a.desktop:Name=A b\n/usr/share/b.desktop:Categories=GTK;Qt;\nb.desktop:Exec=x %u\n#\na.desktop:#x\n\n"

@@ -348,10 +348,11 @@ def message_of(kind: Type, body: bytes) -> bytes:
 @pytest.mark.parametrize("role", [AGENT, DAEMON])
 def test_whatever_comes_gives_events_or_our_error(role: Role) -> None:
     rng = seeds.chance(f"GUI {role.value}")
+    runs = seeds.rounds(100_000)
     good = TODAY + FULL_HD + CONFIGURE + bytes(20) if role is AGENT else TODAY + CONFIGURE + bytes(20)
     accepted = refused = 0
     told = set()
-    for _ in range(100_000):
+    for _ in range(runs):
         data = bytearray(good if rng.random() < 0.9 else rng.randbytes(rng.randrange(60)))
         for _ in range(rng.randrange(3)):
             if data:
@@ -372,5 +373,5 @@ def test_whatever_comes_gives_events_or_our_error(role: Role) -> None:
             refused += 1
             told.add(str(error).isprintable())
     assert told == {True}
-    assert accepted > 1000
-    assert refused > 1000
+    assert accepted > runs // 100
+    assert refused > runs // 100

@@ -195,7 +195,8 @@ def unsettled(work: Work) -> bool:
     if not work.settings.confirm and not work.unread:
         return False
     if work.state.agent is None:
-        return work.introduced and work.outcome.ok
+        # One that is there announces itself; nothing comes of it where it has nothing to apply.
+        return work.introduced and work.outcome.ok and bool(keys.settings_of(work.settings.desired))
     return bool(check(work)) and work.outcome.ok
 
 

@@ -72,6 +72,7 @@ ON_DEMAND = ("vminterface.channel.process",)
 
 #: The keys that an agent writes.
 _OWN = (keys.AGENT, *(keys.acknowledgement(setting) for setting in SETTINGS))
+_PENDING = PENDING.encode("ascii")
 #: What a connection that is of no more use raises.
 _LOST = (ConnectionLost, DeadlineExceeded, RemoteProtocolError)
 
@@ -160,9 +161,10 @@ class Agent:
             attempts = (*self._progress.values(), self._unwritten)
             due = min((one.again_at for one in attempts if one.again_at is not None), default=float("inf"))
             others, longest = self._others(stop)
-            events: list[WatchEvent] = []
-            with suppress(DeadlineExceeded):
+            try:
                 events = watch.next(Deadline.after(max(0.0, min(longest, due - runtime.monotonic()))), others)
+            except DeadlineExceeded:
+                events = []
             if events and not self._are_own(store, events):
                 # With transactions all of a push is there at once.
                 if not (store.transactions and _has_mark(store, events)):
@@ -247,8 +249,8 @@ class Agent:
         for setting in SETTINGS:
             if stop.is_set():
                 return
-            progress = self._progress[setting]
-            inputs = keys.inputs_of(setting, texts)
+            progress, key = self._progress[setting], keys.acknowledgement(setting)
+            inputs, pending = keys.inputs_of(setting, texts), acknowledgements.get(key) == _PENDING
             if setting in lost and setting not in unaccepted:
                 continue
             if setting in unaccepted:
@@ -257,7 +259,7 @@ class Agent:
             else:
                 if progress.acknowledgement is not None and progress.acknowledgement.owner != ACCEPT:
                     progress.acknowledgement = None
-                known = bool(inputs or progress.inputs) or keys.acknowledgement(setting) in acknowledgements
+                known = bool(inputs or progress.inputs) or key in acknowledgements
                 by_type = setting == "services" and "type" in texts
                 news = progress.inputs != inputs or (
                     progress.acknowledgement is None and (known or (by_type and first))
@@ -265,15 +267,15 @@ class Agent:
                 news |= progress.again_at is not None and runtime.monotonic() >= progress.again_at
                 # dom0 asks again, or was not told yet; what was refused may be possible by now.
                 news |= (
-                    (_is_pending(acknowledgements, setting) or keys.acknowledgement(setting) not in acknowledgements)
+                    (pending or key not in acknowledgements)
                     and progress.acknowledgement is not None
                     and not progress.acknowledgement.accepted
                 )
                 depends = bool(inputs) and (setting in again or (setting == "network" and services_changed))
                 apply = news or depends
-            if not announced and store.per_vm and (news or _is_pending(acknowledgements, setting)):
+            if not announced and store.per_vm and (news or pending):
                 # A daemon of dom0 that was started afresh does not know that there is an agent, and cannot ask.
-                acknowledgements = {key: value for key, value in acknowledgements.items() if key != keys.AGENT}
+                acknowledgements = {name: value for name, value in acknowledgements.items() if name != keys.AGENT}
                 self._write(store, acknowledgements, keys.AGENT, announcement)
                 announced = True
             if apply:
@@ -282,7 +284,7 @@ class Agent:
                 progress.inputs = inputs
                 progress.acknowledgement = acknowledgement if known else None
             if progress.acknowledgement is not None:
-                self._write(store, acknowledgements, keys.acknowledgement(setting), progress.acknowledgement.render())
+                self._write(store, acknowledgements, key, progress.acknowledgement.render())
         if not announced:
             self._write(store, acknowledgements, keys.AGENT, announcement)
 
@@ -392,10 +394,6 @@ def _has_mark(store: KeyStore, events: Sequence[WatchEvent]) -> bool:
     return any(event.path == path_in(store, keys.PUSH) for event in events)
 
 
-def _is_pending(acknowledgements: Mapping[str, bytes], setting: str) -> bool:
-    return acknowledgements.get(keys.acknowledgement(setting)) == PENDING.encode("ascii")
-
-
 def _has_lost_nothing(store: KeyStore, texts: Mapping[str, str], acknowledgements: Mapping[str, bytes]) -> bool:
     """Whether *store* has certainly lost no keys: then what is gone was removed while there was no connection.
 
@@ -403,7 +401,7 @@ def _has_lost_nothing(store: KeyStore, texts: Mapping[str, str], acknowledgement
     none where other programs of the VM have used up its nodes. The two sides of a QubesDB lose keys, and get them
     again, one by one.
     """
-    ours = any(value != PENDING.encode("ascii") for value in acknowledgements.values())
+    ours = any(value != _PENDING for value in acknowledgements.values())
     return store.transactions and ("name" in texts or ours)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,9 +93,10 @@ def read(store: KeyStore, own: Sequence[str]) -> Reading:
 
 def _mark(outcome: Any) -> PushMark | None:
     value = _found(outcome, None)
-    with suppress(InvalidValue):
+    try:
         return None if value is None else PushMark.parse(value.decode("ascii", "replace"))
-    return None
+    except InvalidValue:
+        return None
 
 
 def _found(outcome: Any, instead: Any) -> Any:

@@ -24,6 +24,7 @@ from tests.support.interrupts import interrupted
 from tests.support.lab_store import wait_until
 from tests.support.qubesdb import PROJECT, Daemons
 from tests.support.stopwatch import Stopwatch
+from tests.support.warm import WarmPython
 from vminterface.channel.qubesdb import readout
 from vminterface.channel.qubesdb.store import QubesDB
 from vminterface.channel.store import Read, Remove, Write
@@ -234,7 +235,7 @@ def test_a_command_that_is_ended_while_it_waits_ends_no_daemon(daemons: Daemons,
         "XENSTORED_PATH": str(daemons.folder / "none"),
     }  # fmt: skip
     with daemons.stopped():
-        process = subprocess.Popen([sys.executable, "-m", "vminterface", "get", "work"], env=environment)
+        process = WarmPython(["vminterface", "get", "work"], env=environment)
         assert wait_until(lambda: waits(process))
         process.send_signal(number)
         assert process.wait(10) == status

@@ -262,8 +262,8 @@ def test_a_daemon_stopped_in_the_middle_of_a_batch_costs_the_deadline_and_no_mor
     thread, batch = signalled_after_its_first_replies(xenstored, signal.SIGSTOP, 49_899)
     started = Stopwatch()
     with pytest.raises(DeadlineExceeded, match=r"of 50000 came"):
-        dom0.batch(batch, timeout=6)
-    started.check(6 + SLACK)
+        dom0.batch(batch, timeout=3)
+    started.check(3 + SLACK)
     thread.join()
     assert xenstored.process is not None
     os.kill(xenstored.process.pid, signal.SIGCONT)

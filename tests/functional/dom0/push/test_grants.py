@@ -74,7 +74,7 @@ def test_an_owner_of_the_whole_memory_node_keeps_it(dom0: XenStore, guest_home: 
 
 def test_a_push_introduces_the_vm(dom0: XenStore, guest: XenStore, home: str, xenstored: object) -> None:  # noqa: F811
     with Targets(lambda: XenStore.open(xenstored.socket_path)) as targets:  # type: ignore[attr-defined]
-        (outcome,) = push([VMSettings.parse("work", {"timezone": "Europe/Warsaw"})], targets)
+        (outcome,) = push([VMSettings.parse("work", {"timezone": "Europe/Warsaw", "confirm": False})], targets)
     assert outcome.ok
     guest.write("memory/meminfo", b"210000")
     assert missing(dom0, GUEST, BASE) == {}

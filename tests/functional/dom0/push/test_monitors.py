@@ -138,6 +138,7 @@ def test_a_vm_that_had_no_monitors_cannot_be_given_these_back_and_says_so(dom0: 
 
 
 def test_monitors_can_be_pushed_alone(dom0: Any, screens: Any) -> None:
+    dom0.agent("work")
     outcome = run(dom0, {"work": WORK, "plain": {"timezone": ZONE}}, only=["monitors"])["work"]
     assert (outcome.error, outcome.fields) == (None, {"monitors": Change("none", TWO)})
     assert (dom0.read("work", "qubes-timezone"), shown(screens)) == (None, TWO)
@@ -162,6 +163,7 @@ def test_a_host_without_qrexec_fails_those_vms_alone_that_have_monitors(
 
 @pytest.mark.parametrize("test", [True, False])
 def test_a_vm_that_hangs_costs_its_own_time_and_has_nothing_written(dom0: Any, screens: Any, test: Any) -> None:
+    dom0.agent("work")
     replace(screens, commands.EXEC, "exec sleep 1000", "hung")
     dom0.start_vm("hung")
     started = time.monotonic()
@@ -199,6 +201,7 @@ def test_nobody_is_called_who_has_no_monitors(dom0: Any, screens: Any) -> None:
 
 
 def test_a_vm_is_asked_twice_at_most_and_once_where_nothing_differs(dom0: Any, screens: Any) -> None:
+    dom0.agent("work")
     run(dom0, {"work": WORK})
     assert screens.ran() == [commands.EXEC, monitors.SERVICE, commands.EXEC]
     run(dom0, {"work": WORK})

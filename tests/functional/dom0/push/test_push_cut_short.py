@@ -7,7 +7,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +22,7 @@ from tests.support.faultyqubesdb import FaultyDaemon
 from tests.support.qubesdb import QubesHost
 from tests.support.rpcstandin import until
 from tests.support.stores import need
+from tests.support.warm import WarmPython
 from tests.support.writers import Writer
 from vminterface.channel.xenstore.store import XenStore
 from vminterface.dom0.desired.settings import VMSettings
@@ -141,10 +141,8 @@ def waiting(host: Host, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     vm = '{"timezone": "Europe/Berlin", "timeout": 60}'
     pillar.write_text(f'{{"qubes": {{"vms": {{"work": {vm}, "personal": {vm}}}}}}}')
     former = acknowledgement(host)
-    command = [sys.executable, "-m", "vminterface", "push", "--pillar", str(pillar)]
-    process = subprocess.Popen(
-        command, env=environment(host), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command = ["vminterface", "push", "--pillar", str(pillar)]
+    process = WarmPython(command, env=environment(host), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert until(lambda: acknowledgement(host) not in ("pending", former), 60)
     assert until(lambda: host.read("work", "qubes-timezone") == "Europe/Berlin", 60)
     yield process
@@ -179,8 +177,8 @@ def test_a_signal_takes_back_what_nobody_has_acknowledged_and_says_what_came_of_
 def test_a_signal_ends_the_wait_for_another_program(host: Dom0 | QubesHost, tmp_path: Path) -> None:
     with VMLocks() as locks:
         assert locks.take("work")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vminterface", "set", "work", "timezone=Europe/Paris", "--timeout", "60"],
+        process = WarmPython(
+            ["vminterface", "set", "work", "timezone=Europe/Paris", "--timeout", "60"],
             env=environment(host), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert until(lambda: any(path.endswith("/vms.lock") for path in opened_by(process.pid)), 60)
@@ -205,8 +203,8 @@ def test_a_signal_takes_back_a_firewall_that_its_provider_has_not_handled(tmp_pa
         firewall = "{netvm: sys-net, ip: 10.137.0.12, policy: drop}"
         pillar = tmp_path / "pillar.yaml"
         pillar.write_text(f"qubes: {{vms: {{work: {{timezone: UTC, timeout: 60, firewall: {firewall}}}}}}}")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vminterface", "push", "--pillar", str(pillar)],
+        process = WarmPython(
+            ["vminterface", "push", "--pillar", str(pillar)],
             env=environment(host), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert until(lambda: host.read("sys-net", "qubes-firewall/10.137.0.12") is not None, 60)

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ import pytest
 from lab.xenstored.fakexen import RealXenstored
 from tests.support.stopwatch import Stopwatch
 from tests.support.stores import GUEST, HOME, xenstored  # noqa: F401
+from tests.support.warm import WarmPython
 from vminterface import __version__, keys
 from vminterface.channel.xenstore.store import XenStore
 from vminterface.deadline import Deadline
@@ -71,8 +71,9 @@ class VM:
 
     def start_agent(self) -> None:
         # A network namespace of its own: what the agent does to interfaces stays in it.
-        self.agent = subprocess.Popen(
-            ["unshare", "-rn", sys.executable, "-m", "vminterface", "agent", "--root", str(self.root)],
+        self.agent = WarmPython(
+            ["vminterface", "agent", "--root", str(self.root)],
+            isolated=True,
             env={
                 **os.environ,
                 "PYTHONPATH": str(LIBRARY),

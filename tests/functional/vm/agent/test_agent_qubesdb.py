@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from tests.support.qubesdb import Daemons
 from tests.support.stores import need
+from tests.support.warm import WarmPython
 from vminterface import keys
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.inventory import observed
@@ -59,8 +59,9 @@ class VM:
         place.symlink_to(self.dom0 / "work/qubesdb.sock")
 
     def start_agent(self) -> None:
-        self.agent = subprocess.Popen(
-            ["unshare", "-rn", sys.executable, "-m", "vminterface", "agent", "--root", str(self.root)],
+        self.agent = WarmPython(
+            ["vminterface", "agent", "--root", str(self.root)],
+            isolated=True,
             env={**os.environ, "PYTHONPATH": str(LIBRARY), "XENSTORED_PATH": str(self.root / "no-xenstore")},
             stderr=(self.root.parent / "agent.log").open("wb"),
         )

@@ -15,7 +15,7 @@ from tests.support.stores import need
 from vminterface.errors import InvalidValue, VMInterfaceError
 from vminterface.vm.apply import network, provider
 from vminterface.vm.machine.backends import Backend
-from vminterface.vm.net import link, nft
+from vminterface.vm.net import nft
 
 GATEWAY = "10.137.0.5"
 INPUTS = {
@@ -149,10 +149,18 @@ class Scene:
 
     def holds(self) -> tuple[object, ...]:
         """Everything of the provider that a change may touch."""
-        vifs = [n for n in ("vif1.0", "vif2.0") if n in link.names(self.provider)]
+        vifs = {
+            entry["ifname"]: (
+                entry["group"],
+                {f"{a['local']}/{a['prefixlen']}" for a in entry["addr_info"] if a["scope"] != "link"},
+            )
+            for entry in self.provider.ip("address", "show")
+            if entry["ifname"].startswith("vif")
+        }
+        neighbours = self.provider.ip("neighbour", "show", "nud", "permanent")
         return (
-            self.tables(), self.forwards(), self.forwards("ip6"), self.provider.read_text(provider.STATE),
-            *((self.provider.addresses(v), self.provider.neighbours(v), self.provider.group(v)) for v in vifs),
+            self.tables(), self.forwards(), self.forwards("ip6"), self.provider.read_text(provider.STATE), vifs,
+            {(n["dev"], n["dst"], n["lladdr"]) for n in neighbours if n["dev"] in vifs},
             self.provider.routes("-4"), self.provider.routes("-6"),
         )  # fmt: skip
 
@@ -468,7 +476,7 @@ def test_whatever_fails_there_is_no_forwarding_without_the_firewall(
         if different:
             scene.provider.run(["tee", provider.FORWARDING["ip"]], input=b"1")
             scene.provider.run(["tee", provider.FORWARDING["ip6"]], input=b"1")
-        assert scene.holds() == before
+            assert scene.holds() == before
     assert_closed(scene)
     assert scene.dig("10.139.1.3")
     assert failed >= (3 if late else 20)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from lab.xenstored.fakexen import missing
 from tests.support.dom0 import Dom0
 from tests.support.fakesysfs import FakeSysfs
 from tests.support.stores import need
+from tests.support.warm import WarmPython
 from vminterface.dom0.desired.settings import VMSettings
 from vminterface.dom0.push.push import push
 from vminterface.dom0.reports import devices as reports
@@ -41,8 +41,9 @@ class Running:
         self.agent: subprocess.Popen[bytes] | None = None
 
     def start_agent(self) -> None:
-        self.agent = subprocess.Popen(
-            ["unshare", "-rn", sys.executable, "-m", "vminterface", "agent", "--root", str(self.vm.root)],
+        self.agent = WarmPython(
+            ["vminterface", "agent", "--root", str(self.vm.root)],
+            isolated=True,
             env={
                 **os.environ,
                 "PYTHONPATH": str(LIBRARY),

@@ -379,6 +379,8 @@ class TestIntroduction:
         changes = {"vm_config:mode": Change(None, "quiet")}
         work = self.introduced(xen, timezone=None, vm_config={"mode": "quiet"}, changes=changes)
         assert xen.waited(work).ok
+        assert xen.settled == [(0.0, "work")]
+        assert xen.store.watched == []
 
     def test_one_that_has_replied_to_all_need_not_announce_itself(self, xen: World) -> None:
         xen.then(ack("timezone"))

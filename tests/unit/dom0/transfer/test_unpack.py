@@ -178,7 +178,8 @@ def test_any_bytes_are_a_transfer_or_a_fault(place: str, tmp_path: Path) -> None
     The parser alone gets its 100,000 in tests/unit/wire/test_qfile.py.
     """
     numbers = seeds.chance("bytes to dom0")
-    for _ in range(2000):
+    runs = seeds.rounds(2000)
+    for _ in range(runs):
         data = bytearray(TREE)
         for _ in range(numbers.randrange(1, 6)):
             data[numbers.randrange(len(data))] = numbers.randrange(256)

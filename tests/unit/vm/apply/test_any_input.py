@@ -15,7 +15,7 @@ from vminterface.errors import ProgramMissing, VMInterfaceError
 from vminterface.vm.apply import debug, keyboard, name, network, provider, services, timezone
 from vminterface.vm.machine.machine import Machine
 
-RUNS = 100_000
+RUNS = seeds.rounds(100_000)
 STEPS: dict[str, tuple[Callable[[Mapping[str, str], Machine], str], dict[str, str]]] = {
     "timezone": (timezone.apply, {"timezone": "Europe/Warsaw"}),
     "services": (services.apply, {"services:cups": "1", "services:app-dispvm.x": "0"}),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from lab.qubesd import CLIENT, Machines, Qubesd
 from lab.qubesd.stores import StoreWriter
 from tests.support.qubesd import qubes_r4
 from tests.support.qubesdb import QubesHost
+from tests.support.warm import WarmPython
 from vminterface.channel.adminapi import AdminAPI
 from vminterface.dom0.desired.settings import VMSettings, parse_pillar
 from vminterface.dom0.push.push import push
@@ -280,8 +280,8 @@ def test_the_command_listens_too_and_ends_while_it_does(host: QubesHost, qubesd:
     file = tmp_path / "pillar.json"
     file.write_text(json.dumps({"qubes": {"vms": {"work": WORK}}}))
     qubesd.start_vm("work")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vminterface", "watch", "--pillar", str(file)],
+    process = WarmPython(
+        ["vminterface", "watch", "--pillar", str(file)],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([LIBRARY, str(CLIENT)]),

@@ -7,7 +7,6 @@ import os
 import resource
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +19,10 @@ from typing import Any
 import pytest
 
 from lab.xenstored import fakexen
+from tests.support import warm
 from tests.support.dom0 import Dom0
 from tests.support.qubesdb import QubesHost
+from tests.support.warm import WarmPython
 from vminterface.dom0.desired.settings import VMSettings, parse_pillar
 from vminterface.dom0.inventory.targets import Targets
 from vminterface.dom0.push.push import push
@@ -68,8 +69,8 @@ def watching(open_targets: Callable[[], Targets], file: Path) -> Iterator[Log]:
 
 @contextmanager
 def command(env: dict[str, str], file: Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vminterface", "watch", "--pillar", str(file)],
+    process = WarmPython(
+        ["vminterface", "watch", "--pillar", str(file)],
         env={**os.environ, "PYTHONPATH": LIBRARY, **env},
         stderr=subprocess.PIPE,
         text=True,
@@ -287,14 +288,8 @@ def test_the_command_works_and_ends_cleanly(dom0: Dom0, pillar: Path, number: Si
 
 def test_the_command_says_what_is_wrong_with_its_pillar(tmp_path: Path) -> None:
     for words, said, status in ((["-"], "expected a file", 2), ([str(tmp_path / "none")], "cannot be read", 1)):
-        done = subprocess.run(
-            [sys.executable, "-m", "vminterface", "watch", "--pillar", *words],
-            env={**os.environ, "PYTHONPATH": LIBRARY},
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
+        env = {**os.environ, "PYTHONPATH": LIBRARY}
+        done = warm.run(["vminterface", "watch", "--pillar", *words], env=env, text=True, timeout=20)
         assert done.returncode == status
         assert said in done.stderr
         assert "Traceback" not in done.stderr
@@ -309,14 +304,14 @@ def test_the_command_lives_on_whatever_its_pillar_becomes(dom0: Dom0, tmp_path: 
     file = tmp_path / "pillar.yaml"
     file.write_text("qubes: {vms: {work: {timezone: UTC}}}")
     dom0.start_vm("work")
-    command = [sys.executable, "-m", "vminterface", "watch", "--pillar", str(file)]
+    command = ["vminterface", "watch", "--pillar", str(file)]
     env = {**os.environ, "PYTHONPATH": LIBRARY, "XENSTORED_PATH": dom0.path}
 
     def is_logged(words: str) -> bool:
         return words in (tmp_path / "log").read_text()
 
     with (tmp_path / "log").open("w") as log:
-        watcher = subprocess.Popen(command, env=env, stderr=log)
+        watcher = WarmPython(command, env=env, stderr=log)
     try:
         soon(has(dom0, "work", "UTC"))
         file.write_text(f"qubes: {{vms: {{work: {{timezone: {zone}}}}}}}")
