@@ -201,7 +201,7 @@ def test_a_pipe_or_a_device_in_the_place_of_a_file_makes_no_reader_wait(tmp_path
         os.mkfifo(tmp_path / name)
     else:
         (tmp_path / name).symlink_to("/dev/zero")
-    readers = [history.head] if name == log.HEAD else [lambda: list(history.lines()), history.verify]
+    readers: list[Any] = [history.head] if name == log.HEAD else [lambda: list(history.lines()), history.verify]
     for read in readers:
         with pytest.raises(FileError, match=r"push\.(jsonl|head)"):
             read()
