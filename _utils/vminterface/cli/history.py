@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from vminterface.cli.errors import WrongCall
 from vminterface.cli.terminal import Style
 from vminterface.errors import InvalidValue, printable
 
@@ -43,8 +44,10 @@ def _history(options: argparse.Namespace) -> int:
 
     if options.verify or options.known:
         return _verify(options)
+    if options.count < 0:
+        raise WrongCall(f"--count: expected a number from 0, got {options.count}")
     found = _chosen(History().newest_first(), options.vm, every=options.all)
-    entries = list(itertools.islice(found, options.count or None))[::-1]
+    entries = list(itertools.islice(found, min(options.count, sys.maxsize) or None))[::-1]
     if options.json:
         print(json.dumps(entries, indent=2))
     else:

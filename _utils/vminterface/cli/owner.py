@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -29,9 +30,11 @@ def _owner(options: argparse.Namespace) -> int:
 
     machine = Machine(options.root)
     if options.check is not None:
-        if not machine.exists(options.check):
+        # Another root has its own paths; here a file is also found from the folder that its author is in.
+        path = os.path.abspath(options.check) if options.root == "/" else options.check
+        if not machine.exists(path):
             raise VMInterfaceError(f"{printable(options.check)}: the file does not exist")
-        rules = read(machine, options.check)
+        rules = read(machine, path)
         data: dict[str, Any] = {name: rule.word for name, rule in rules.items()}
         lines = [f"{options.check}: valid"]
     else:

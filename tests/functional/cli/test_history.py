@@ -114,3 +114,10 @@ def test_a_host_without_pushes_has_an_empty_history(
 def test_a_hash_that_is_not_valid_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["history", "--known", "4:xyz"]) == 1
     assert capsys.readouterr().err == ("vminterface: --known: '4:xyz' is not a line and its hash (expected N:HASH)\n")
+
+
+def test_any_number_of_pushes_may_be_asked_for_but_none_below_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["history", "--json", "--count", "9" * 30]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3
+    assert main.main(["history", "--count", "-1"]) == 2
+    assert capsys.readouterr() == ("", "vminterface: --count: expected a number from 0, got -1\n")
