@@ -278,6 +278,8 @@ class Targets:
         """Return why the QubesDB of a VM that the XenStore knows cannot be met."""
         path = self._socket(vm)
         if path is None:
+            if not self._sockets.in_use():
+                return VMStarting(f"{vm} does not have a QubesDB, nor has this host any (expected channel: auto)")
             return VMStarting(f"{vm} is starting: it does not have a QubesDB yet")
         return ConnectionLost(
             f"{vm} runs, but its QubesDB in dom0 is dead: {path} refuses connections (restart {vm} to start it again)"
