@@ -142,6 +142,8 @@ class Agent:
         self._verdicts, self._owner_stamp = self._read_owner()
         #: The mark of a push that did not go on in time: it is taken as far as it came.
         self._abandoned: PushMark | None = None
+        #: The mark that was there at the last reading.
+        self._mark: PushMark | None = None
 
     def serve(self, store: KeyStore, stop: threading.Event) -> None:
         """Apply the settings in *store* to the machine until *stop* is set. Raises ConnectionLost and its like."""
@@ -211,14 +213,25 @@ class Agent:
             self._abandoned = mark
 
     def _read(self, store: KeyStore, watch: Watch, stop: threading.Event) -> Reading:
-        """Return what *store* holds: no half of a push, unless dom0 has abandoned it or others never end."""
-        again, times = Deadline.after(REREAD), 0
-        while (found := read(store, _OWN)).unfinished and found.marks[1] != self._abandoned:
+        """Return what *store* holds: no half of a push, unless dom0 has abandoned it or others never end.
+
+        A transaction of dom0's that is not marked may come in the middle of a reading, which is made again therefore.
+        """
+        again, times, former = Deadline.after(REREAD), 0, None
+        while True:
+            found = read(store, _OWN)
+            unfinished = found.unfinished and found.marks[1] != self._abandoned
+            marked = found.marks[1] != self._mark or not store.transactions
+            if not unfinished and (marked or (former is not None and former.texts == found.texts)):
+                break
             times += 1
             if stop.is_set() or (again.passed and times > REREAD_LEAST):
                 break
-            mark = path_in(store, keys.PUSH)
-            self._let_burst_end(store, watch, [WatchEvent(mark, mark)])
+            if unfinished:
+                mark = path_in(store, keys.PUSH)
+                self._let_burst_end(store, watch, [WatchEvent(mark, mark)])
+            former = found
+        self._mark = found.marks[1]
         return found
 
     def present(self, without_store: str) -> None:
@@ -239,6 +252,9 @@ class Agent:
         if keys.inputs_of("provider", texts):
             before, self._backends = self._backends, backends.by_toolstack(store, self._backends, self._log)
             again |= {"provider"} if self._backends != before else set()
+        if self._unwritten.again_at is not None and runtime.monotonic() < self._unwritten.again_at:
+            # An attempt that something else has brought about: the pause after it is no longer than the last one.
+            self._unwritten.pause = max(FIRST_PAUSE, self._unwritten.pause / 2)
         self._unwritten.again_at = None
         lost = self._forget_lost(texts) if first and not _has_lost_nothing(store, texts, acknowledgements) else set()
         services_changed = announced = False
