@@ -175,10 +175,23 @@ def _put_back(
     # A daemon of dom0 that was started afresh since then has lost all of it, and the VM still has what was written.
     lost = store.per_vm and not work.state.afresh and not store.exists(target.path("name"))
     for name, change in changes.items():
-        if lost or now.get(name) == change.new or (name in flags and name not in now and change.old is not None):
+        if lost or now.get(name) == change.new:
             ours[name] = change.old
-        elif now.get(name) != change.old:
+        elif now.get(name) != change.old and name not in flags:
             others.append(name)
+    # A flag that is absent was left out when the writing broke off; or all of its group is gone with a former start.
+    removed = {name.partition(":")[0] for name in others if name not in now}
+    for flag in flags & changes.keys() - ours.keys():
+        if now.get(flag) == changes[flag].old:
+            continue
+        if flag not in now and flag.partition(":")[0] not in removed:
+            ours[flag] = changes[flag].old
+        else:
+            others.append(flag)
+    if lost:
+        # With a part of a setting alone, dom0 would take that for all that the VM has of it.
+        for setting in keys.settings_of(changes):
+            ours |= {name: text for name, text in work.state.inputs(setting).items() if name not in changes}
     put(store, target, ours, now, replies.given(work, keys.settings_of(changes)), afresh=lost)
     return list(ours), words.names(others)
 

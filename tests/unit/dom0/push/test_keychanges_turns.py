@@ -34,11 +34,7 @@ from vminterface.values.change import Change
 
 NAME, ZONE = {"/name": b"work"}, {"/qubes-timezone": b"UTC"}
 AGENT = {"/vminterface/agent": b"1 0.1.0 network services timezone"}
-NETWORK = {
-    "/qubes-ip": b"10.137.0.12",
-    "/qubes-netmask": b"255.255.255.255",
-    "/qubes-gateway": b"10.137.0.5",
-}
+NETWORK = {"/qubes-ip": b"10.137.0.12", "/qubes-netmask": b"255.255.255.255", "/qubes-gateway": b"10.137.0.5"}
 WARSAW = {"timezone": "Europe/Warsaw"}
 OTHER_GATEWAY = {"network": {"ip": "10.137.0.12", "gateway": "10.137.0.9"}}
 LATE = DeadlineExceeded("work: the agent did not acknowledge timezone within 5 s")
@@ -483,6 +479,19 @@ class TestRestore:
         assert store.keys["/qubes-service/crond"] == b"1"
         assert done(store)[done(store).index(("/qubes-service/cups", b"")) + 1] == ("/qubes-service/cups", None)
         assert work.outcome.restored
+
+    def test_there_a_setting_is_whole_again_also_what_has_not_changed(self, store: Store) -> None:
+        work = written(store, OTHER_GATEWAY)
+        store.keys.clear()
+        restored(work)
+        assert {path: store.keys.get(path) for path in NETWORK} == NETWORK
+
+    def test_a_vm_that_was_started_again_since_gets_no_address_alone(self, store: Store) -> None:
+        work = written(store, {"network": {"ip": "10.137.0.77", "gateway": "10.137.0.9"}})
+        again = Store(NAME, AGENT)
+        restored(work, ConnectionLost("the daemon closed the connection"), again)
+        assert not NETWORK.keys() & again.keys.keys()
+        assert work.outcome.restored is None
 
     @pytest.mark.parametrize(
         ("error", "asked"),
