@@ -227,8 +227,14 @@ def _hostile(host: Host, fault: Fault) -> End | None:
     if vm not in host.domids or (host.on_qubesdb and vm not in host.pairs):
         return None
     host.untrusted.add(vm)
-    process = host.world.process(f"intruder in {vm}")
-    process.start(lambda: intruder.run(lambda: host.own_store(vm, process), process))
+    process, domid = host.world.process(f"intruder in {vm}"), host.domids[vm]
+
+    def begin() -> None:
+        # It is one of the VM's programs, which may have ended at the same time.
+        if host.domids.get(vm) == domid:
+            intruder.run(lambda: host.own_store(vm, process), process)
+
+    process.start(begin)
     return process.kill
 
 

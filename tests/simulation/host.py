@@ -5,10 +5,11 @@ Everything that writes is the real code; see the package's text for what is not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from tests.simulation.locks import Locks
+from tests.simulation.locks import Locks, Times
 from tests.simulation.qubesd import API, Client, SimulatedQubesd
 from tests.simulation.qubesdb import Pair, SimulatedQubesDB, SimulatedSockets
 from tests.simulation.scenario import Scenario, settings, texts
@@ -30,6 +31,8 @@ from vminterface.errors import VMInterfaceError
 
 #: Seconds that a VM takes from its end to its next start, and from that to its QubesDB and to its agent.
 DOWN, SOCKET, BOOT = 0.5, 0.3, 0.6
+#: Seconds between two looks whether an agent that was told to end has done so.
+ENDING = 0.1
 
 
 class NoQubesd(Qubesd):
@@ -116,7 +119,12 @@ class Host:
     def start_agent(self, vm: str) -> None:
         """Start the agent of a VM that runs and has none."""
         ready = vm in self.domids and (vm in self.pairs or not self.on_qubesdb)
-        if ready and self.agents[vm].process is None:
+        if not ready or self.agents[vm].process is not None:
+            return
+        if self.agents[vm].ending:
+            # A service is started when the one before has ended.
+            self.world.at(self.world.now + ENDING, lambda: self.start_agent(vm))
+        else:
             self.agents[vm].start()
 
     def end_vm(self, vm: str) -> None:
@@ -159,14 +167,15 @@ class Host:
 
     def push(self, process: Process, desired: list[VMSettings], kind: str = "push") -> list[Outcome]:
         """Push, or look what would change; note what is asked and what comes of it."""
-        stop = self.stops[process.name] = Event(self.world)
+        stop, times = Event(self.world), Times()
+        self.stops[process.name] = stop
 
         def work() -> list[Outcome]:
             with self.targets(process) as targets:
-                return diff(desired, targets) if kind == "diff" else self._push(process, desired, targets, stop)
+                return diff(desired, targets) if kind == "diff" else self._push(process, desired, targets, stop, times)
 
         try:
-            return self._noted(process, desired, kind, work)
+            return self._noted(process, desired, kind, times, work)
         except VMInterfaceError as error:
             return [Outcome(one.vm, error=error, restored=False) for one in desired]
 
@@ -174,15 +183,17 @@ class Host:
         self, desired: list[VMSettings], targets: Targets, *, stop: Event, open_locks: Callable[[], VMLocks]
     ) -> list[Outcome]:
         """Push for the watcher that asks; note what is asked and what comes of it."""
-        process = self.world.running().process
-        return self._noted(process, desired, "push", lambda: self._push(process, desired, targets, stop))
+        process, times = self.world.running().process, Times()
+        return self._noted(process, desired, "push", times, lambda: self._push(process, desired, targets, stop, times))
 
-    def _push(self, process: Process, desired: list[VMSettings], targets: Targets, stop: Event) -> list[Outcome]:
-        locks = partial(self.locks.open, process)
+    def _push(
+        self, process: Process, desired: list[VMSettings], targets: Targets, stop: Event, times: Times
+    ) -> list[Outcome]:
+        locks = partial(self.locks.open, process, times)
         return push(desired, targets, stop=stop, open_locks=locks, keep=lambda outcomes: None)
 
     def _noted(
-        self, process: Process, desired: list[VMSettings], kind: str, work: Callable[[], list[Outcome]]
+        self, process: Process, desired: list[VMSettings], kind: str, times: Times, work: Callable[[], list[Outcome]]
     ) -> list[Outcome]:
         """Return what *work* comes to; note what is asked and said. Raises what befalls the XenStore as a whole."""
         name, began, raised = process.name, self.world.now, None
@@ -196,12 +207,11 @@ class Host:
             outcomes = [Outcome(one.vm, error=error, restored=False) for one in desired]
         for one in outcomes:
             # What it says is of the moment in which it has let others in.
-            locked, released = (times.get((name, one.vm), 0.0) for times in (self.locks.taken, self.locks.released))
             self.trace.facts.append(
                 Ended(
-                    released if released > began else self.world.now, name, kind, one.vm, wanted[one.vm], began, one.ok,
+                    times.released.get(one.vm, self.world.now), name, kind, one.vm, wanted[one.vm], began, one.ok,
                     one.comment(test=kind == "diff"), tuple(one.changes), one.restored, one.running,
-                    by_vm[one.vm].confirm, by_vm[one.vm].timeout, locked if locked >= began else None,
+                    by_vm[one.vm].confirm, by_vm[one.vm].timeout, times.taken.get(one.vm, math.inf),
                 )
             )  # fmt: skip
         if raised is not None:

@@ -96,6 +96,10 @@ class Run:
         """Return until when writes to the VM can be that push's: a watcher may push again to one that it has let go."""
         return min((at for at in self.began[end.who, end.vm] if end.began < at < end.at), default=end.at)
 
+    def own_since(self, end: Ended) -> float:
+        """Return from when on they can: from its lock on, which another push of a watcher may have had before."""
+        return end.began if end.locked is None else end.locked
+
     def is_unsure(self, end: Ended) -> bool:
         """Whether what an earlier push of the same writer has sent to a store that hung may be written during this."""
         earlier = (one for one in self.ended if (one.who, one.vm) == (end.who, end.vm) and one.at <= end.began)
@@ -200,14 +204,14 @@ def failure_leaves_nothing(run: Run) -> Iterator[str]:
         if run.restarted(end.vm, end.began, end.at):
             # Nothing is left of it, and another push may have written the same to the VM since.
             continue
-        until, own = run.own_until(end), (end.who, f"qubesd for {end.who}")
+        since, until, own = run.own_since(end), run.own_until(end), (end.who, f"qubesd for {end.who}")
         for field, text in end.texts.items():
             last = run.last(end.vm, keys.for_field(field).name, until)
-            if last is None or last.who not in own or not end.began <= last.at:
+            if last is None or last.who not in own or not since <= last.at:
                 continue
             held = None if last.new is None else last.new.decode("utf-8", "surrogateescape")
             # What it found there once it had the lock, which another may have put there while it waited for that.
-            found = next(one.old for one in run.writes[end.vm, last.key] if one.who in own and end.began <= one.at)
+            found = next(one.old for one in run.writes[end.vm, last.key] if one.who in own and since <= one.at)
             if held == text and last.new != found:
                 yield f"{end.who} says at {end.at:.3f} s '{end.comment}', but its {field}: {text} is still there"
 
@@ -217,11 +221,11 @@ def qubesd_forgets_failures(run: Run) -> Iterator[str]:
     for end in run.ended:
         if end.kind != "push" or end.restored is False:
             continue
-        until = run.own_until(end)
+        since, until = run.own_since(end), run.own_until(end)
         for (vm, key), writes in run.writes.items():
             if vm != end.vm or not key.startswith("feature/") or end.ok:
                 continue
-            own = [one for one in writes if one.who == end.who and end.began <= one.at <= until]
+            own = [one for one in writes if one.who == end.who and since <= one.at <= until]
             if own and own[-1].new != own[0].old:
                 yield f"{end.who} says at {end.at:.3f} s '{end.comment}', but qubesd keeps {key} {own[-1].new!r}"
 
@@ -232,10 +236,10 @@ def all_or_nothing(run: Run) -> Iterator[str]:
         if end.kind != "push" or end.restored is False or end.vm in run.untrusted or run.is_unsure(end):
             continue
         last: dict[str, str | None] = {}
-        until = run.own_until(end)
+        since, until = run.own_since(end), run.own_until(end)
         for field in end.texts:
             for one in run.writes[end.vm, keys.for_field(field).name]:
-                if one.who == end.who and end.began <= one.at <= until:
+                if one.who == end.who and since <= one.at <= until:
                     last[field] = None if one.new is None else one.new.decode("utf-8", "surrogateescape")
         wrong = {field: text for field, text in last.items() if text != end.texts[field]}
         if end.ok and wrong:

@@ -7,6 +7,14 @@ from vminterface.dom0.push.lockfile import LockFile
 from vminterface.dom0.push.locks import VMLocks
 
 
+class Times:
+    """When one push has taken and released the lock of each VM; a watcher has several pushes under way."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, float] = {}
+        self.released: dict[str, float] = {}
+
+
 class Locks:
     """The one file of a host."""
 
@@ -14,13 +22,10 @@ class Locks:
         self.data = bytearray()
         #: Who has which range, by its start.
         self.held: dict[int, _File] = {}
-        #: When each process has last taken and released the lock of each VM.
-        self.taken: dict[tuple[str, str], float] = {}
-        self.released: dict[tuple[str, str], float] = {}
 
-    def open(self, process: Process) -> VMLocks:
-        """Open it for *process*, whose end closes it."""
-        file = _File(self, process)
+    def open(self, process: Process, times: Times | None = None) -> VMLocks:
+        """Open it for *process*, whose end closes it; *times* gets when it takes and releases locks."""
+        file = _File(self, process, times or Times())
         process.at_end.append(file.close)
         return VMLocks(file=file)
 
@@ -31,9 +36,9 @@ class Locks:
 
 
 class _File(LockFile):
-    def __init__(self, locks: Locks, process: Process) -> None:
+    def __init__(self, locks: Locks, process: Process, times: Times) -> None:
         self.path = "/run/vminterface/vms.lock"
-        self._locks, self._process = locks, process
+        self._locks, self._process, self._times = locks, process, times
         self._closed = False
 
     @property
@@ -50,18 +55,18 @@ class _File(LockFile):
         if start in self._locks.held:
             return self._locks.held[start] is self
         self._locks.held[start] = self
-        self._note(self._locks.taken, start, length)
+        self._note(self._times.taken, start, length)
         return True
 
     def unlock(self, start: int, length: int) -> None:
         if self._locks.held.get(start) is self:
             del self._locks.held[start]
-            self._note(self._locks.released, start, length)
+            self._note(self._times.released, start, length)
 
-    def _note(self, times: dict[tuple[str, str], float], start: int, length: int) -> None:
+    def _note(self, times: dict[str, float], start: int, length: int) -> None:
         """Note when the range that is the lock of a VM was taken or released."""
         if length > 1 and start:
-            times[self._process.name, self.read(length, start).split()[0].decode()] = self._process.world.now
+            times[self.read(length, start).split()[0].decode()] = self._process.world.now
 
     def size(self) -> int:
         return len(self._locks.data)

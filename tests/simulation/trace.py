@@ -88,7 +88,7 @@ class Ended:
     #: Whether it waited for an acknowledgement, and the seconds that the VM had.
     confirm: bool = True
     timeout: float = 5.0
-    #: When it got the VM's lock; None: it is not known to have had it.
+    #: When it got the VM's lock; infinite: never; None: not known.
     locked: float | None = None
 
 

@@ -51,6 +51,8 @@ class AgentOf:
         self.world, self.trace, self.vm = world, trace, vm
         self._open_store = open_store
         self.process: Process | None = None
+        #: One that was told to end.
+        self._former: Process | None = None
         self._stop: Event | None = None
         #: Seconds that each setting takes; settings that are refused, and that fail once with an error that passes.
         self.seconds = 0.0
@@ -71,16 +73,22 @@ class AgentOf:
 
     def kill(self) -> None:
         """End it as kill -9 does."""
-        if self.process is not None:
-            self.process.kill()
-            self.process = None
+        for one in (self._former, self.process):
+            if one is not None:
+                one.kill()
+        self.process = None
+
+    @property
+    def ending(self) -> bool:
+        """Whether one that was told to end is still at something."""
+        return self._former is not None and not self._former.done
 
     def finish(self) -> None:
         """Tell it to end."""
         if self._stop is not None and self.process is not None:
             self.world.note(self.process.name, "is told to end")
             self._stop.set()
-            self.process = None
+            self.process, self._former = None, self.process
 
     def _apply(self, setting: str, inputs: Mapping[str, str], machine: Machine) -> str:
         began = self.world.now

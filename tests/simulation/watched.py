@@ -151,6 +151,8 @@ def agents_are_heard(watch: Watch) -> Iterator[str]:
                 continue
             until = watch.calm(vm, one.at) + watch.prompt + CHECK_SECONDS
             others = [*gone, *watch.run.ended_vms[vm], *watch.run.lost[vm], *watch.causes(vm)]
+            # One that has ended again has nothing to wait for.
+            others += [gone.at for gone in watch.run.writes[vm, keys.AGENT] if gone.new is None and gone.at >= one.at]
             if until > watch.last or any(begun <= at <= until for at in others):
                 continue
             if not any(one.at <= again.at <= until for again, _ in watch.pushes[vm]):
