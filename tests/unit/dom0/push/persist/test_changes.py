@@ -147,7 +147,7 @@ class TestMake:
         with pytest.raises(NotPersisted) as raised:
             make(qubesd, "work", TWO)
         assert raised.value.taken.restored is None
-        assert str(raised.value).startswith("work: qubesd did not reply")
+        assert str(raised.value).startswith("work: an earlier call of qubesd failed")
         assert api.calls == []
 
     def test_the_first_refusal_takes_back_what_was_made_and_no_more(self, api: MemoryAPI) -> None:
