@@ -107,7 +107,7 @@ def restore(work: Work, targets: Targets) -> None:
         hung_up = isinstance(first, ConnectionLost | RemoteProtocolError)
         target = targets.again(work.target) if hung_up else work.target
         changes = {field: work.texts[field] for field in outcome.changes}
-        put, others = target.store.transaction(lambda store: _put_back(store, target, work, changes))
+        put, others = target.store.transaction(lambda store: _put_back(store, target, work, changes, again=hung_up))
     except VMNotRunning as error:
         outcome.error, outcome.restored = error, None
     except VMInterfaceError as error:
@@ -159,9 +159,12 @@ def take_back(work: Work, written: Mapping[str, Change[str]]) -> list[str]:
 
 
 def _put_back(
-    store: KeyStore, target: Target, work: Work, written: Mapping[str, Change[str]]
+    store: KeyStore, target: Target, work: Work, written: Mapping[str, Change[str]], *, again: bool = False
 ) -> tuple[list[str], list[str]]:
-    """Put the texts before *written* back. Return of which fields, and which somebody else has set meanwhile."""
+    """Put the texts before *written* back. Return of which fields, and which somebody else has set meanwhile.
+
+    *again*: over a new connection, which may be to the store of the VM's next start; then VMNotRunning is raised.
+    """
     changes = dict(written)
     flags = gone_meanwhile(store, changes)
     # One that does not change may have been left out when the writing broke off.
@@ -174,6 +177,8 @@ def _put_back(
     others: list[str] = []
     # A daemon of dom0 that was started afresh since then has lost all of it, and the VM still has what was written.
     lost = store.per_vm and not work.state.afresh and not store.exists(target.path("name"))
+    if again and store.per_vm and not lost and _has_none_of(changes, now, flags):
+        raise _stopped(target)
     for name, change in changes.items():
         if lost or now.get(name) == change.new:
             ours[name] = change.old
@@ -194,6 +199,12 @@ def _put_back(
             ours |= {name: text for name, text in work.state.inputs(setting).items() if name not in changes}
     put(store, target, ours, now, replies.given(work, keys.settings_of(changes)), afresh=lost)
     return list(ours), words.names(others)
+
+
+def _has_none_of(changes: Mapping[str, Change[str]], now: Mapping[str, str], flags: Collection[str]) -> bool:
+    """Whether a store has neither the new text nor the former one of what had both: it is that of another start."""
+    both = [name for name, one in changes.items() if one.old is not None and one.new is not None and name not in flags]
+    return bool(both) and not any(name in now for name, one in changes.items() if one.new is not None)
 
 
 def put(

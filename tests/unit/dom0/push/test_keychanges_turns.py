@@ -491,7 +491,7 @@ class TestRestore:
         again = Store(NAME, AGENT)
         restored(work, ConnectionLost("the daemon closed the connection"), again)
         assert not NETWORK.keys() & again.keys.keys()
-        assert work.outcome.restored is None
+        assert (type(work.outcome.error), work.outcome.restored) == (VMNotRunning, None)
 
     @pytest.mark.parametrize(
         ("error", "asked"),
