@@ -148,6 +148,12 @@ def test_a_device_mapper_that_nobody_has_open_is_offered_by_its_name(
     assert read(vm.machine) == {}
 
 
+def test_a_name_that_no_program_can_be_asked_for_is_not_offered(vm: FakeSysfs, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(vm, monkeypatch, 0)
+    vm.block("dm-0", "253:0", files={"dm/name": "luks\0data"})
+    assert read(vm.machine) == {}
+
+
 def test_a_loop_device_is_its_file_and_an_empty_one_is_nothing(vm: FakeSysfs) -> None:
     vm.block("loop0", "7:0", files={"loop/backing_file": "/home/user/disk.img"})
     vm.block("loop1", "7:1", sectors=0)
