@@ -80,7 +80,7 @@ def cpu(command: list[str], environment: Mapping[str, str]) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="What the project costs a host's salt-call.")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=30)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, Dom0(Path(name, "xen")) as host:
         host.start_vm("work")
