@@ -175,6 +175,7 @@ def _put_back(
     now = {name: observed.decode(value) for name, value in zip(changes, values, strict=True) if value is not None}
     ours: dict[str, str | None] = {}
     others: list[str] = []
+    absent: list[str] = []
     # A daemon of dom0 that was started afresh since then has lost all of it, and the VM still has what was written.
     lost = store.per_vm and not work.state.afresh and not store.exists(target.path("name"))
     if again and store.per_vm and not lost and _has_none_of(changes, now, flags):
@@ -182,17 +183,15 @@ def _put_back(
     for name, change in changes.items():
         if lost or now.get(name) == change.new:
             ours[name] = change.old
-        elif now.get(name) != change.old and name not in flags:
-            others.append(name)
+        elif now.get(name) != change.old:
+            (absent if name in flags and name not in now else others).append(name)
     # A flag that is absent was left out when the writing broke off; or all of its group is gone with a former start.
     removed = {name.partition(":")[0] for name in others if name not in now}
-    for flag in flags & changes.keys() - ours.keys():
-        if now.get(flag) == changes[flag].old:
-            continue
-        if flag not in now and flag.partition(":")[0] not in removed:
-            ours[flag] = changes[flag].old
-        else:
+    for flag in absent:
+        if flag.partition(":")[0] in removed:
             others.append(flag)
+        else:
+            ours[flag] = changes[flag].old
     if lost:
         # With a part of a setting alone, dom0 would take that for all that the VM has of it.
         for setting in keys.settings_of(changes):
