@@ -49,22 +49,20 @@ def after_push(host: Host, outcomes: Sequence[Outcome], *, again: bool) -> Itera
         if dict(host.state(vm)) != wanted:
             yield f"after the last push {vm} holds {dict(host.state(vm))}"
         # What was refused before is asked for again where dom0 has heard that.
-        if _may_announce(host, vm) or not any(one.vm == vm and one.refused for one in host.scenario.agents):
+        heard = host.on_qubesdb or _has_node(host, vm, keys.ACKNOWLEDGEMENTS)
+        if heard or not any(one.vm == vm and one.refused for one in host.scenario.agents):
             yield from _applied(host, vm, "after the last push")
 
 
-def _may_announce(host: Host, vm: str) -> bool:
-    """Whether the VM's agent has a place for its answers: dom0 gives it one in a XenStore when it writes."""
-    home = f"/local/domain/{host.domids[vm]}"
-    return host.on_qubesdb or f"{home}/{keys.ACKNOWLEDGEMENTS}" in host.xenstored.nodes
+def _has_node(host: Host, vm: str, name: str) -> bool:
+    """Whether the VM has that key in the XenStore; dom0 gives an agent its place for answers there when it writes."""
+    return f"/local/domain/{host.domids[vm]}/{name}" in host.xenstored.nodes
 
 
 def _announced(host: Host, vm: str) -> Iterator[str]:
     """Yield where an agent runs, may say so to dom0, and has not."""
-    home = f"/local/domain/{host.domids[vm]}"
-    nodes = host.xenstored.nodes
-    may = not host.on_qubesdb and _may_announce(host, vm)
-    if may and host.agents[vm].process is not None and f"{home}/{keys.AGENT}" not in nodes:
+    may = not host.on_qubesdb and _has_node(host, vm, keys.ACKNOWLEDGEMENTS)
+    if may and host.agents[vm].process is not None and not _has_node(host, vm, keys.AGENT):
         yield f"at rest dom0 does not know of the agent of {vm}"
 
 
