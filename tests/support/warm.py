@@ -16,12 +16,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from lab.paths import PROJECT
 from tests.support.warmserver import CLONE
 
-PROJECT = Path(__file__).resolve().parents[2]
 LIBRARY = str(PROJECT / "_utils")
 #: Names the Python of handlers where coverage is measured (tools/coverage); each program is then started by itself.
 MEASURED = "HANDLER_PYTHON"
