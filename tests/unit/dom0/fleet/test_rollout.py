@@ -75,8 +75,6 @@ class World:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VMINTERFACE_ROLLOUTS", str(tmp_path))
-    # What this cannot show, a machine that loses its power, costs the most.
-    monkeypatch.setattr(journal_module.os, "fsync", lambda file: None)  # type: ignore[attr-defined]
     return tmp_path
 
 
